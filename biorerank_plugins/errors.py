@@ -1,0 +1,84 @@
+"""Every exception that the package raises on purpose.
+
+::
+
+    BioRerankError
+    ├── ModelError            a model cannot be found, loaded or used
+    ├── ScoringError          a pair has no usable score
+    ├── ScoringTimeoutError   scoring did not finish in the time asked for
+    ├── PassageIndexError     an index cannot be built, read or changed
+    ├── ReaderError           an input file or line cannot be read
+    └── MissingExtraError     an optional dependency is not installed
+
+Wrong arguments raise :class:`ValueError` or :class:`TypeError`, as everywhere in Python.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BioRerankError",
+    "MissingExtraError",
+    "ModelError",
+    "PassageIndexError",
+    "ReaderError",
+    "ScoringError",
+    "ScoringTimeoutError",
+]
+
+
+class BioRerankError(Exception):
+    """Base class: catch it to catch whatever this package raises on purpose."""
+
+
+class ModelError(BioRerankError):
+    """A model cannot be found, loaded, or used for what was asked."""
+
+
+class ScoringError(BioRerankError):
+    """A pair has no finite score, even after it was computed again in fp32.
+
+    :param message: what happened and to which passages.
+    :param passage_ids: ids of the passages concerned.
+    """
+
+    def __init__(self, message: str, passage_ids: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.passage_ids = passage_ids
+
+
+class ScoringTimeoutError(BioRerankError, TimeoutError):
+    """Scoring did not finish within the ``timeout`` that the caller asked for."""
+
+
+class PassageIndexError(BioRerankError):
+    """A passage index cannot be built, read, searched or changed."""
+
+
+class ReaderError(BioRerankError):
+    """An input file cannot be read.
+
+    :param message: what is wrong and what was expected.
+    :param path: the file.
+    :param line: line (or record) number in it, counted from 1.
+    """
+
+    def __init__(self, message: str, path: str | None = None, line: int | None = None) -> None:
+        place = ":".join(str(part) for part in (path, line) if part is not None)
+        super().__init__(f"{place}: {message}" if place else message)
+        self.path = path
+        self.line = line
+
+
+class MissingExtraError(BioRerankError, ImportError):
+    """An optional dependency is needed and not installed; the message holds the pip line.
+
+    :param module: the module that could not be imported.
+    :param extra: the extra of this package that brings it.
+    """
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(
+            f"This needs the package {module!r}, which is not installed. "
+            f"Install it with: pip install 'biorerank-plugins[{extra}]'"
+        )
+        self.extra = extra
