@@ -1,0 +1,124 @@
+"""Which format a file has: by its suffix, then by how it begins."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from pathlib import PurePath
+
+from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.readers.records import DECODER
+from biorerank_plugins.readers.report import Malformed
+from biorerank_plugins.readers.source import HEAD, OpenFile
+
+__all__ = ["FORMATS", "SUFFIXES", "check_readable", "detect", "is_bioasq_document", "suffix_of"]
+
+SUFFIXES = {
+    "jsonl": (".jsonl", ".ndjson", ".json"),
+    "bioasq": (".json", ".jsonl", ".ndjson"),
+    "tsv": (".tsv",),
+    "text": (".txt",),
+    "pubmed": (".xml",),
+}
+"""Names of the formats and the suffixes of their files, each also with ``.gz``."""
+
+FORMATS = tuple(SUFFIXES)
+
+# Files that people take for text collections, and what to say about them.
+_FOREIGN = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"%PDF-": "a PDF file",
+    b"PK\x03\x04": "a ZIP archive or Office file",
+    b"\x1f\x8b": "gzipped twice",
+    b"\xfd7zXZ": "compressed with xz",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"PAR1": "a Parquet file",
+    b"SQLite format 3": "an SQLite database",
+    b"\xd0\xcf\x11\xe0": "an old Office file",
+}
+_BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# An unescaped key with a list: inside a JSON string its quotes would be escaped.
+_BIOASQ_KEY = re.compile(rb'(?<!\\)"(questions|snippets)"\s*:\s*\[')
+_QUESTIONS_KEY = re.compile(rb'(?<!\\)"questions"\s*:\s*\[')
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix in lower case, without ``.gz``.
+
+    >>> suffix_of("corpus.JSONL.gz")
+    '.jsonl'
+    """
+    path = PurePath(name)
+    if path.suffix.lower() == ".gz":
+        path = path.with_suffix("")
+    return path.suffix.lower()
+
+
+def check_readable(head: bytes, format_: str) -> None:
+    """Refuse what holds nothing to read.
+
+    :raises Malformed: if the file is empty, UTF-16 where lines are read, or of a foreign type.
+    """
+    if not head.removeprefix(codecs.BOM_UTF8).strip():
+        if len(head) < HEAD:  # else something may come behind it
+            raise Malformed("The file is empty.")
+        return
+    foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
+    if foreign is None and _BZIP2.match(head):
+        foreign = "compressed with bzip2"
+    if foreign is not None:
+        raise Malformed(f"The file is {foreign}. Expected text: {', '.join(FORMATS)} (plain or gzipped).")
+    if format_ != "pubmed" and head.startswith(_UTF16) and not _is_utf16_xml(head):
+        raise Malformed("The file is UTF-16. Save it as UTF-8.")
+
+
+def detect(file: OpenFile) -> str:
+    """Return the format of an open file.
+
+    :raises ReaderError: if neither the suffix nor the beginning tells.
+    """
+    suffix = suffix_of(file.name)
+    if suffix in (".tsv", ".txt", ".xml"):
+        return {".tsv": "tsv", ".txt": "text", ".xml": "pubmed"}[suffix]
+    begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if suffix in SUFFIXES["jsonl"] or begin[:1] in (b"{", b"["):
+        return "bioasq" if _is_bioasq(begin) else "jsonl"
+    if begin[:1] == b"<" or _is_utf16_xml(file.head):
+        return "pubmed"
+    if b"\t" in begin.partition(b"\n")[0]:
+        return "tsv"
+    raise ReaderError(f"Cannot tell the format from the name or content. Say which: {', '.join(FORMATS)}.", file.name)
+
+
+def is_bioasq_document(head: bytes) -> bool:
+    """Tell a whole JSON document of questions from JSON Lines with one question a line."""
+    begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if begin.startswith(b"["):
+        return True
+    first = _first_object(begin)
+    return "questions" in first if first is not None else _QUESTIONS_KEY.search(begin) is not None
+
+
+def _is_utf16_xml(head: bytes) -> bool:
+    return head.startswith(_UTF16) and head[:256].decode("utf-16", "ignore").lstrip().startswith("<")
+
+
+def _is_bioasq(begin: bytes) -> bool:
+    first = _first_object(begin)
+    if first is not None:
+        return "text" not in first and ("questions" in first or "snippets" in first)
+    return _BIOASQ_KEY.search(begin) is not None
+
+
+def _first_object(begin: bytes) -> dict[str, object] | None:
+    """Return the first line's object, ``None`` if that line is longer than the head or no JSON object."""
+    try:
+        value = DECODER.decode(begin.partition(b"\n")[0].decode("utf-8").strip())
+    except (ValueError, RecursionError, Malformed, json.JSONDecodeError):
+        return None
+    return value if isinstance(value, dict) else None

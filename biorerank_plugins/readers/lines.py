@@ -1,0 +1,75 @@
+"""Lines of bounded length, decoded strictly, each malformed one reported with its number."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import OpenFile
+
+__all__ = ["MAX_LINE", "chomp", "decode_line", "parse_lines", "raw_lines"]
+
+MAX_LINE = 1 << 24
+"""Longest line in bytes (16 MiB). No passage comes near it; a file without line ends must not fill the memory."""
+
+_T = TypeVar("_T")
+
+
+def raw_lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes]]:
+    """Give ``(number, line)``, numbers from 1, line ends kept, without a leading byte order mark.
+
+    Of a line longer than :data:`MAX_LINE` only the beginning is given, one byte too long: :func:`decode_line` refuses
+    it.
+    """
+    number = 0
+    while raw := stream.readline(MAX_LINE + 1):
+        number += 1
+        if len(raw) > MAX_LINE:
+            _drain_line(stream, raw)
+        yield number, raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+
+
+def _drain_line(stream: io.BufferedReader, piece: bytes) -> None:
+    while piece and not piece.endswith(b"\n"):
+        piece = stream.readline(1 << 20)
+
+
+def decode_line(raw: bytes) -> str:
+    """Decode a line.
+
+    :raises Malformed: if it is too long, no UTF-8, or holds a NUL byte.
+    """
+    if len(raw) > MAX_LINE:
+        raise Malformed(f"The line is longer than {MAX_LINE >> 20} MiB. Are the line ends missing?")
+    if b"\0" in raw:
+        raise Malformed(f"NUL byte at byte {raw.index(0)} of the line: this is no text file, or it is damaged.")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"0x{raw[error.start]:02x} at byte {error.start} of the line"
+        raise Malformed(f"Not valid UTF-8 ({found}). Save the file as UTF-8.") from None
+
+
+def chomp(line: str) -> str:
+    """Return the line without its line end."""
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+def parse_lines(file: OpenFile, reading: Reading, parse: Callable[[int, str], _T]) -> Iterator[_T]:
+    """Give what ``parse(number, line)`` makes of each line that is not blank.
+
+    :param parse: raises :class:`Malformed` for a line that it cannot use.
+    """
+    for number, raw in raw_lines(file.stream):
+        try:
+            line = decode_line(raw)
+            if not line.strip():
+                continue
+            item = parse(number, line)
+        except Malformed as problem:
+            reading.bad(problem, file.name, number)
+            continue
+        yield item

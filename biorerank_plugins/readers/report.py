@@ -1,0 +1,79 @@
+"""What a reader left out, and the rule it follows when it meets something malformed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from biorerank_plugins.errors import ReaderError
+
+__all__ = ["MAX_LISTED", "Malformed", "ReadReport", "Reading", "SkippedLine"]
+
+MAX_LISTED = 1_000
+"""How many skipped lines a report lists; all of them are counted."""
+
+
+class Malformed(Exception):
+    """A line, record or file cannot become a passage; the message says why.
+
+    It never leaves the readers: it becomes a :class:`ReaderError` or a :class:`SkippedLine`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedLine:
+    """Something that was left out.
+
+    :param path: the file.
+    :param line: line (or record) number in it, counted from 1; ``None`` if the whole file was left out.
+    :param reason: what is wrong with it.
+    """
+
+    path: str
+    line: int | None
+    reason: str
+
+
+@dataclass(slots=True)
+class ReadReport:
+    """Filled while a reader runs; complete when its iterator is exhausted.
+
+    :param read: number of passages given.
+    :param skipped: what was left out, the first 1,000.
+    :param deleted: PMIDs that PubMed files tell to delete, in the order met.
+    :param n_skipped: how many were left out in all.
+    """
+
+    read: int = 0
+    skipped: list[SkippedLine] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    n_skipped: int = 0
+
+
+class Reading:
+    """One run of a reader: where it reports to and whether it goes on after something malformed.
+
+    :param report: filled as the reading goes on.
+    :param skip: go on and note it; else raise.
+    """
+
+    def __init__(self, report: ReadReport | None = None, *, skip: bool = False) -> None:
+        self.report = ReadReport() if report is None else report
+        # id -> strict key of the BioASQ snippets given so far: equal snippets of different files are one passage too.
+        self.snippets: dict[str, str] = {}
+        self.repeated = 0
+        self._skip = skip
+
+    def progress(self) -> tuple[int, ...]:
+        """Return counters of which one moves whenever something has been read."""
+        return self.report.read, self.report.n_skipped, len(self.report.deleted), self.repeated
+
+    def bad(self, reason: object, path: str, line: int | None = None) -> None:
+        """Note something malformed.
+
+        :raises ReaderError: unless this reading skips what is malformed.
+        """
+        if not self._skip:
+            raise ReaderError(str(reason), path, line)
+        self.report.n_skipped += 1
+        if len(self.report.skipped) < MAX_LISTED:
+            self.report.skipped.append(SkippedLine(path, line, str(reason)))

@@ -1,0 +1,136 @@
+"""Opening an input: a path or a binary stream, gzipped or not, with a look at how it begins."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias, cast
+
+from biorerank_plugins.errors import ReaderError
+
+__all__ = ["HEAD", "OpenFile", "PathOrStream", "Source", "source_of"]
+
+PathOrStream: TypeAlias = str | Path | BinaryIO
+
+HEAD = 1 << 16
+"""How many bytes of the beginning decide on the format."""
+
+_GZIP = b"\x1f\x8b"
+_SPOOL_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """An input that is open.
+
+    :param name: how errors call it.
+    :param id: path relative to the folder that is read (a file's name if it was given by itself).
+    :param stream: the bytes, unzipped.
+    :param head: the first 64 KiB of ``stream`` (less if it is shorter), not consumed.
+    :param rewindable: whether ``stream.seek(0)`` works.
+    """
+
+    name: str
+    id: str
+    stream: io.BufferedReader
+    head: bytes
+    rewindable: bool
+
+    @contextmanager
+    def twice(self) -> Iterator[io.BufferedReader]:
+        """Give a stream that can be read, sent back by ``seek(0)`` and read again."""
+        if self.rewindable:
+            yield self.stream
+            return
+        with tempfile.TemporaryFile() as spool:
+            while block := self.stream.read(_SPOOL_BLOCK):
+                spool.write(block)
+            spool.seek(0)
+            yield cast(io.BufferedReader, spool)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An input that can be opened.
+
+    :param name: how errors call it.
+    :param id: see :class:`OpenFile`.
+    :param target: the path, or the caller's binary stream (which stays open).
+    """
+
+    name: str
+    id: str
+    target: Path | BinaryIO
+
+    @contextmanager
+    def open(self) -> Iterator[OpenFile]:
+        """Open the input, through gzip if its first bytes say so.
+
+        :raises ReaderError: if it cannot be read or its gzip data are damaged (also while it is being read).
+        """
+        with _errors_of(self.name), ExitStack() as stack:
+            raw = self._buffered(stack)
+            zipped = raw.peek(2)[:2] == _GZIP
+            stream = raw
+            if zipped:
+                stream = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw, mode="rb")), HEAD)
+            rewindable = isinstance(self.target, Path) and raw.seekable()
+            yield OpenFile(self.name, self.id, stream, stream.peek(HEAD), rewindable)
+
+    def _buffered(self, stack: ExitStack) -> io.BufferedReader:
+        inner: io.BufferedReader
+        if isinstance(self.target, Path):
+            inner = io.BufferedReader(stack.enter_context(self.target.open("rb", buffering=0)), HEAD)
+            if inner.seekable():
+                return inner
+        else:
+            inner = io.BufferedReader(cast(io.RawIOBase, self.target), HEAD)
+            stack.callback(inner.detach)  # the caller's stream is not ours to close
+        # A second layer, since a pipe gives little at a time: it asks again until a full head has come.
+        outer: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, inner), HEAD)
+        stack.callback(outer.detach)
+        return outer
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ReaderError(f"The gzip data are damaged or cut short ({error}). Get the file again.", name) from error
+    except OSError as error:
+        raise ReaderError(f"Cannot be read: {error.strerror or error}.", name) from error
+
+
+def source_of(path: PathOrStream) -> Source:
+    """Wrap what a caller gave; nothing is read yet.
+
+    :raises TypeError: if it is neither a path nor a binary stream.
+    :raises ReaderError: if there is no such file.
+    """
+    if isinstance(path, (str, Path)):
+        return _path_source(path)
+    if isinstance(path, io.TextIOBase):
+        raise TypeError("Expected a binary stream, got a text stream: pass stream.buffer, or open the file with 'rb'.")
+    if not hasattr(path, "readinto"):
+        raise TypeError(f"Expected a path or a binary stream, got {type(path).__name__}.")
+    name = getattr(path, "name", None)
+    name = name if isinstance(name, str) and name else "<stream>"
+    return Source(name, name, path)
+
+
+def _path_source(path: str | Path) -> Source:
+    if isinstance(path, str) and not path:
+        raise ReaderError("The path is empty. Give a file or a folder.")
+    target = Path(path)
+    # A path may be a pipe such as /dev/stdin; os.path.exists is quiet about characters that no path can hold.
+    if not os.path.exists(target):
+        raise ReaderError("There is no such file or folder.", str(path))
+    return Source(str(target), target.name, target)
