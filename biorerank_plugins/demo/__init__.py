@@ -1,0 +1,1 @@
+"""The demo collection: a BEIR folder that ships as package data (see README.md beside this file)."""
