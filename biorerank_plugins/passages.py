@@ -258,8 +258,8 @@ def as_candidate(item: PassageLike, position: int) -> Candidate:
 def as_candidates(items: Iterable[PassageLike]) -> list[Candidate]:
     """Turn what a caller gave into candidates, in the same order.
 
-    :raises TypeError: if ``items`` is one string or a mapping (a list of passages was meant), or holds something that is
-        no passage.
+    :raises TypeError: if ``items`` is one string or a mapping (a list of passages was meant), or holds something else
+        than passages.
 
     >>> [c.passage.id for c in as_candidates(["first", Passage("b", "second")])]
     ['0', 'b']

@@ -1,0 +1,59 @@
+"""A drop-in biomedical reranker for RAG, with the bi-encoder first stage that feeds it.
+
+>>> from biorerank_plugins import Passage
+>>> Passage("23185200", "Antioxidants lower oxidative stress.").id
+'23185200'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Names are loaded when they are used: importing the package loads neither torch nor a
+# framework.
+_HOMES = {
+    "BiEncoder": "biorerank_plugins.first_stage",
+    "BioReranker": "biorerank_plugins.reranker",
+    "Candidate": "biorerank_plugins.passages",
+    "Evidence": "biorerank_plugins.passages",
+    "PairScorer": "biorerank_plugins.scoring",
+    "Passage": "biorerank_plugins.passages",
+    "PassageIndex": "biorerank_plugins.first_stage",
+    "RankedPassage": "biorerank_plugins.passages",
+    "Ranking": "biorerank_plugins.passages",
+    "TwoStageSearch": "biorerank_plugins.search",
+}
+
+__all__ = [
+    "BiEncoder",
+    "BioReranker",
+    "Candidate",
+    "Evidence",
+    "PairScorer",
+    "Passage",
+    "PassageIndex",
+    "RankedPassage",
+    "Ranking",
+    "TwoStageSearch",
+    "__version__",
+]
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage import BiEncoder, PassageIndex
+    from biorerank_plugins.passages import Candidate, Evidence, Passage, RankedPassage, Ranking
+    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.scoring import PairScorer
+    from biorerank_plugins.search import TwoStageSearch
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,66 @@
+"""Checks of arguments that several modules share: what was expected, what came."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import TypeGuard
+
+__all__ = ["check_query", "finite_number", "positive_number", "string", "whole_number"]
+
+
+def whole_number(name: str, value: object, *, least: int = 1) -> int:
+    """Return a whole number of at least ``least``; a bool is none.
+
+    :raises ValueError: if it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def positive_number(name: str, value: object) -> float:
+    """Return a number above 0.
+
+    :raises ValueError: if it is something else, or not a number.
+    """
+    if not _is_real(value) or not value > 0:
+        raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+    return float(value)
+
+
+def finite_number(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return a finite number between ``low`` and ``high``.
+
+    :raises ValueError: if it is something else.
+    """
+    if not _is_real(value) or not math.isfinite(value) or not low <= value <= high:
+        limits = "" if low == -math.inf else f" between {low:g} and {high:g}"
+        raise ValueError(f"{name} must be a finite number{limits}, got {value!r}.")
+    return float(value)
+
+
+def string(name: str, value: object) -> str:
+    """Return a string.
+
+    :raises TypeError: if it is something else.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {type(value).__name__}: {value!r:.80}")
+    return value
+
+
+def check_query(value: object) -> str:
+    """Return a query that says something.
+
+    :raises TypeError: if it is no string.
+    :raises ValueError: if it is empty or only white space.
+    """
+    query = string("The query", value)
+    if not query.strip():
+        raise ValueError("The query is empty; give the question to rank for.")
+    return query
+
+
+def _is_real(value: object) -> TypeGuard[float]:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

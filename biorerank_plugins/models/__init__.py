@@ -1,0 +1,69 @@
+"""The models that ship inside the package, found by name, without a network.
+
+>>> from biorerank_plugins import models
+>>> models.DEFAULT_RERANKER in models.names()
+True
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from biorerank_plugins.errors import ModelError
+
+__all__ = ["DEFAULT_ENCODER", "DEFAULT_RERANKER", "content_hash", "names", "path"]
+
+DEFAULT_RERANKER = "biorerank-minilm-l6"
+"""Name of the embedded cross-encoder that :class:`~biorerank_plugins.BioReranker` uses unless told otherwise."""
+
+DEFAULT_ENCODER = "all-minilm-l6-v2"
+"""Name of the embedded bi-encoder that the first stage uses unless told otherwise."""
+
+_HERE = Path(__file__).parent
+# What changes the numbers a model computes; the card and the licence do not.
+_HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
+
+
+def names() -> list[str]:
+    """Return the names of the embedded models, sorted."""
+    return sorted(folder.name for folder in _HERE.iterdir() if (folder / "config.json").is_file())
+
+
+def path(name: str) -> Path:
+    """Return the folder of an embedded model; sentence-transformers loads it as it is.
+
+    :param name: one of :func:`names`.
+    :raises ModelError: if there is no embedded model of that name; the message lists those there are.
+    """
+    if name not in names():
+        raise ModelError(f"There is no embedded model {name!r}. Embedded models: {', '.join(names())}.")
+    return _HERE / name
+
+
+def content_hash(folder: str | Path) -> str:
+    """Return a SHA-256 over everything in a model folder that changes what the model computes.
+
+    Weights, configuration and tokenizer files count, with their relative names; cards and licences do not.
+
+    :param folder: a model folder.
+    :raises ModelError: if the folder holds no such file.
+    """
+    root = Path(folder)
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix in _HASHED_SUFFIXES)
+    if not files:
+        raise ModelError(f"{root} is no model folder: it holds no weights, configuration or tokenizer files.")
+    stats = tuple((p.relative_to(root).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+    return _hash_files(root, stats)
+
+
+@lru_cache(maxsize=64)
+def _hash_files(root: Path, stats: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, size, _ in stats:
+        digest.update(f"{name}\0{size}\0".encode())
+        with (root / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,141 @@
+"""From logits to a :class:`~biorerank_plugins.passages.Ranking`: order, thresholds, and what was left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from biorerank_plugins.checks import check_query, finite_number, whole_number
+from biorerank_plugins.errors import ScoringError
+from biorerank_plugins.passages import Candidate, PassageLike, RankedPassage, Ranking, as_candidates
+from biorerank_plugins.text import Deduplicate, deduplicate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from biorerank_plugins.scoring import PairScores
+
+__all__ = ["Cut", "Request", "order_by_logit", "refuse_non_finite"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What of a ranking is returned; made by :meth:`checked`."""
+
+    top_k: int | None
+    min_score: float | None
+    min_probability: float | None
+
+    @classmethod
+    def checked(cls, top_k: int | None, min_score: float | None, min_probability: float | None) -> Cut:
+        """Return the cut.
+
+        :raises ValueError: if a value is impossible.
+        """
+        return cls(
+            None if top_k is None else whole_number("top_k", top_k),
+            None if min_score is None else finite_number("min_score", min_score),
+            None if min_probability is None else finite_number("min_probability", min_probability, low=0, high=1),
+        )
+
+    def admits(self, score: float, probability: float) -> bool:
+        """Return whether a passage passes the thresholds."""
+        return (self.min_score is None or score >= self.min_score) and (
+            self.min_probability is None or probability >= self.min_probability
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One query with its candidates: positions to score, and positions that repeat another candidate."""
+
+    query: str
+    candidates: Sequence[Candidate]
+    kept: Sequence[int]
+    dropped: Sequence[int]
+
+    @classmethod
+    def checked(cls, query: str, passages: Iterable[PassageLike], keys: Deduplicate) -> Request:
+        """Return the request.
+
+        :raises TypeError: if the query is no string, or a passage is none.
+        :raises ValueError: if the query is empty.
+        """
+        query = check_query(query)
+        candidates = as_candidates(passages)
+        kept, dropped = deduplicate(candidates, keys)
+        return cls(query, candidates, kept, dropped)
+
+    def scored(self) -> list[Candidate]:
+        """Return the candidates that are scored, in input order."""
+        return [self.candidates[position] for position in self.kept]
+
+
+def order_by_logit(
+    request: Request, scores: PairScores, activated: NDArray[np.float32], cut: Cut, timings: dict[str, float]
+) -> Ranking:
+    """Put the scored candidates of a request in order.
+
+    :param request: the request.
+    :param scores: of ``request.scored()``, in that order.
+    :param activated: the model's activation of the logits, float32 [n].
+    :param cut: what is returned.
+    :param timings: seconds by stage.
+    :raises ScoringError: if a logit is not finite; it names the passages. A sort would put them anywhere.
+    """
+    logits = [float(logit) for logit in scores.logits]
+    candidates = request.scored()
+    refuse_non_finite([candidate.passage.id for candidate in candidates], logits)
+    ranked: list[RankedPassage] = []
+    # The sort is stable: passages that the model cannot tell apart keep their first-stage order.
+    for position in sorted(range(len(logits)), key=lambda p: -logits[p]):
+        score, probability = float(activated[position]), _sigmoid(logits[position])
+        if not cut.admits(score, probability):
+            continue
+        ranked.append(
+            RankedPassage(
+                passage=candidates[position].passage,
+                input_index=request.kept[position],
+                rank=len(ranked) + 1,
+                logit=logits[position],
+                score=score,
+                probability=probability,
+                retrieval_score=_finite_or_none(candidates[position].score),
+                truncated=bool(scores.truncated[position]),
+            )
+        )
+    return Ranking(
+        query=request.query,
+        passages=tuple(ranked[: cut.top_k]),
+        dropped=tuple(request.candidates[position].passage for position in request.dropped),
+        below_threshold=len(logits) - len(ranked),
+        query_truncated=bool(scores.query_truncated.any()),
+        timings=timings,
+    )
+
+
+def refuse_non_finite(ids: Sequence[str], logits: Iterable[float]) -> None:
+    """Raise if a logit is not finite.
+
+    :param ids: what the message calls the passages.
+    :param logits: one for each.
+    :raises ScoringError: if a logit is not finite; it names the passages.
+    """
+    bad = tuple(name for name, logit in zip(ids, logits, strict=True) if not math.isfinite(logit))
+    if bad:
+        named = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+        raise ScoringError(f"The model gives no finite logit for {len(bad)} of {len(ids)} passages: {named}.", bad)
+
+
+def _finite_or_none(score: float | None) -> float | None:
+    return None if score is None or not math.isfinite(score) else float(score)
+
+
+def _sigmoid(logit: float) -> float:
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    small = math.exp(logit)
+    return small / (1.0 + small)

@@ -1,0 +1,338 @@
+"""The public core: a question and passages in, a :class:`~biorerank_plugins.passages.Ranking` out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from biorerank_plugins.checks import check_query, positive_number, string, whole_number
+from biorerank_plugins.errors import ScoringTimeoutError
+from biorerank_plugins.ordering import Cut, Request, order_by_logit, refuse_non_finite
+from biorerank_plugins.passages import Candidate, PassageLike, Ranking
+from biorerank_plugins.text import Deduplicate, Template, check_keys, check_template, passage_text, wellformed
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from sentence_transformers import CrossEncoder
+
+    from biorerank_plugins.scoring import Check, PairScorer, PairScores, Scorer
+
+__all__ = ["BioReranker"]
+
+T = TypeVar("T")
+_CLOSED = "This reranker is closed."
+
+
+class BioReranker:
+    """A cross-encoder that puts the passages with the right evidence first.
+
+    The model is loaded at the first use (or by :meth:`warm_up`). One reranker may be shared by threads and tasks.
+
+    :param model: name of an embedded model (``None``: the default one), a folder, a name on the hub, a
+        sentence-transformers ``CrossEncoder`` with one label, or any object with ``logits(query, texts)``
+        (:class:`~biorerank_plugins.scoring.PairScorer`).
+    :param device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` chooses. A ``CrossEncoder`` object stays
+        where it is.
+    :param dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``: fp16 on CUDA, bf16 on a CPU that has it
+        natively, else fp32; a ``CrossEncoder`` object keeps its own.
+    :param backend: ``"auto"`` or ``"torch"``.
+    :param max_length: tokens a pair; a longer passage is cut and reported as truncated. Never more than the model
+        takes.
+    :param query_max_length: tokens a query; a longer one is cut there and reported. A long passage never cuts it. At
+        most half of what the model takes.
+    :param max_batch_tokens: padded tokens a batch; ``None`` chooses by device.
+    :param template: how title, text and metadata become the text that the model reads: a format string such as
+        ``"{title}. {text}"`` (the default), or a function from :class:`~biorerank_plugins.Passage` to text.
+    :param query_prefix: text put before each query.
+    :param document_prefix: text put before each passage.
+    :param revision: branch, tag or commit on the hub.
+    :param token: access token for the hub.
+    :param cache_folder: where models from the hub are kept.
+    :param local_files_only: True never asks the hub. Embedded models and folders never do.
+    :raises ValueError: if an option is impossible.
+
+    Example::
+
+        from biorerank_plugins import BioReranker
+
+        reranker = BioReranker()
+        ranking = reranker.rank("Is TP53 a tumour suppressor?", ["TP53 suppresses tumours.", "TP53 has 11 exons."])
+        print(ranking[0].passage.text, ranking[0].score)
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | CrossEncoder | PairScorer | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = "auto",
+        backend: str = "auto",
+        max_length: int = 512,
+        query_max_length: int = 128,
+        max_batch_tokens: int | None = None,
+        template: Template | None = None,
+        query_prefix: str = "",
+        document_prefix: str = "",
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        local_files_only: bool | None = None,
+    ) -> None:
+        self._template = check_template(template)
+        self._query_prefix = wellformed(string("query_prefix", query_prefix))
+        self._document_prefix = wellformed(string("document_prefix", document_prefix))
+        self._load: Callable[[], Scorer] = partial(
+            _load,
+            model,
+            device=device,
+            dtype=dtype,
+            backend=backend,
+            max_length=whole_number("max_length", max_length, least=8),
+            query_max_length=whole_number("query_max_length", query_max_length),
+            max_batch_tokens=None if max_batch_tokens is None else whole_number("max_batch_tokens", max_batch_tokens),
+            revision=revision,
+            token=token,
+            cache_folder=cache_folder,
+            local_files_only=local_files_only,
+        )
+        self._scorer: Scorer | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._closed = False
+        self._lock = threading.Lock()  # held for moments only: the event loop takes it too
+        self._loading = threading.Lock()  # held while the model is loaded
+
+    def warm_up(self) -> None:
+        """Load the model now instead of at the first use.
+
+        :raises ModelError: if it cannot be found or loaded, or has more than one label.
+        """
+        self._open_scorer()
+
+    @property
+    def model_name(self) -> str:
+        """Name or folder of the model; loads it."""
+        return self._open_scorer().name
+
+    def rank(
+        self,
+        query: str,
+        passages: Iterable[PassageLike],
+        *,
+        top_k: int | None = None,
+        min_score: float | None = None,
+        min_probability: float | None = None,
+        deduplicate: Deduplicate = None,
+        timeout: float | None = None,
+        show_progress: bool = False,
+    ) -> Ranking:
+        """Put passages in order of relevance to a query.
+
+        The order is by the model's logit; equal logits keep the order they were given in.
+
+        :param query: the question; not empty.
+        :param passages: strings, :class:`~biorerank_plugins.Passage` or :class:`~biorerank_plugins.Candidate` objects,
+            in first-stage order if there is one. They are not changed.
+        :param top_k: return at most so many; ``None`` returns all.
+        :param min_score: return only passages whose ``score`` is at least this.
+        :param min_probability: return only passages whose ``probability`` is at least this.
+        :param deduplicate: keep only the first of passages that agree in one of these keys: ``"id"``, ``"pmid"``,
+            ``"doi"``, ``"text"``, or a list of them. What was left out is in ``Ranking.dropped``.
+        :param timeout: seconds after which :class:`~biorerank_plugins.errors.ScoringTimeoutError` is raised; looked at
+            before each batch.
+        :param show_progress: draw a progress bar on standard error.
+        :returns: the ranking; empty for no passages.
+        :raises ValueError: if the query is empty or an option is impossible.
+        :raises TypeError: if a passage is none.
+        :raises ScoringError: if a passage has no finite logit.
+
+        >>> BioReranker().rank("Is aspirin an antiplatelet drug?", [])  # doctest: +SKIP
+        Ranking(query='Is aspirin an antiplatelet drug?', passages=(), ...)
+        """
+        return self.rank_many(
+            [(query, passages)],
+            top_k=top_k,
+            min_score=min_score,
+            min_probability=min_probability,
+            deduplicate=deduplicate,
+            timeout=timeout,
+            show_progress=show_progress,
+        )[0]
+
+    def rank_many(
+        self,
+        requests: Iterable[tuple[str, Iterable[PassageLike]]],
+        *,
+        top_k: int | None = None,
+        min_score: float | None = None,
+        min_probability: float | None = None,
+        deduplicate: Deduplicate = None,
+        timeout: float | None = None,
+        show_progress: bool = False,
+    ) -> list[Ranking]:
+        """Rank for several queries; their pairs share batches, which is faster than query by query.
+
+        :param requests: (query, passages) pairs.
+        :returns: one ranking a request, in the same order.
+        :raises ValueError, TypeError, ScoringError: as :meth:`rank`.
+
+        The other parameters are those of :meth:`rank`; ``timeout`` is for all requests together.
+        """
+        cut = Cut.checked(top_k, min_score, min_probability)
+        keys = check_keys(deduplicate)
+        deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)
+        prepared = [Request.checked(query, passages, keys) for query, passages in requests]
+        pairs = [
+            (self._query_text(request.query), self._passage_text(candidate))
+            for request in prepared
+            for candidate in request.scored()
+        ]
+        started = time.perf_counter()
+        scores = self._score(pairs, deadline, show_progress)
+        activated = self._open_scorer().activate(scores.logits)
+        timings = {"rerank": time.perf_counter() - started}
+        rankings: list[Ranking] = []
+        first = 0
+        for request in prepared:
+            part = slice(first, first + len(request.kept))
+            rankings.append(order_by_logit(request, scores[part], activated[part], cut, timings))
+            first = part.stop
+        return rankings
+
+    async def arank(self, query: str, passages: Iterable[PassageLike], **options: Any) -> Ranking:
+        """Rank like :meth:`rank`, without blocking the event loop; same parameters."""
+        return await self._in_thread(partial(self.rank, query, passages, **options))
+
+    async def arank_many(self, requests: Iterable[tuple[str, Iterable[PassageLike]]], **options: Any) -> list[Ranking]:
+        """Rank like :meth:`rank_many`, without blocking the event loop; same parameters."""
+        return await self._in_thread(partial(self.rank_many, requests, **options))
+
+    def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Return the model's score of each text, in the same order.
+
+        :param query: the query.
+        :param texts: the texts; the template does not apply, the prefixes do.
+        :returns: the model's own activation of the logits, as :attr:`RankedPassage.score`.
+        :raises ValueError: if the query is empty.
+        :raises ScoringError: if a text has no finite logit; its position stands for its id.
+        """
+        check_query(query)
+        if isinstance(texts, str):
+            raise TypeError("score() takes a list of texts, got one string. Put it in a list.")
+        return [float(value) for value in self.predict([(query, text) for text in texts])]
+
+    def predict(self, pairs: Sequence[tuple[str, str]], *, show_progress: bool = False) -> NDArray[np.float32]:
+        """Return the model's score of each pair, as ``CrossEncoder.predict`` does.
+
+        :param pairs: (query, text) pairs; one single pair gives one number, as there.
+        :param show_progress: draw a progress bar on standard error.
+        :returns: float32 [n].
+        :raises ValueError: if a query is empty.
+        :raises TypeError: if an entry is no pair of strings.
+        :raises ScoringError: if a pair has no finite logit; its position stands for its id.
+        """
+        if len(pairs) == 2 and all(isinstance(part, str) for part in pairs):
+            single: NDArray[np.float32] = self.predict([(str(pairs[0]), str(pairs[1]))])[0]
+            return single
+        logits = self._score([self._pair_texts(pair) for pair in pairs], None, show_progress).logits
+        refuse_non_finite([str(position) for position in range(len(pairs))], logits)
+        return self._open_scorer().activate(logits)
+
+    def close(self) -> None:
+        """Give weights and threads back; the reranker cannot be used afterwards. Closing twice is fine."""
+        with self._lock:
+            scorer, executor = self._scorer, self._executor
+            self._scorer = self._executor = None
+            self._closed = True
+        if scorer is not None:
+            scorer.close()
+        if executor is not None:
+            executor.shutdown(wait=False)
+
+    def __enter__(self) -> BioReranker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _query_text(self, query: str) -> str:
+        return self._query_prefix + wellformed(query)
+
+    def _pair_texts(self, pair: Sequence[str]) -> tuple[str, str]:
+        if isinstance(pair, str) or len(pair) != 2:
+            raise TypeError(f"Expected (query, text) pairs, got {pair!r:.80}.")
+        query, text = pair
+        return self._query_text(check_query(query)), self._document_prefix + wellformed(string("A text", text))
+
+    def _passage_text(self, candidate: Candidate) -> str:
+        return self._document_prefix + passage_text(candidate.passage, self._template)
+
+    def _score(self, pairs: list[tuple[str, str]], deadline: float | None, show_progress: bool) -> PairScores:
+        scorer = self._open_scorer()
+        # Equal pairs are scored once: rows of a batch differ in the last bits, and ties would not keep their order.
+        places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+        with _progress(len(places), show_progress) as advance:
+
+            def check(done: int) -> None:
+                if deadline is not None and time.monotonic() > deadline:
+                    raise ScoringTimeoutError(f"Scoring took too long: {done} of {len(places)} passages were scored.")
+                advance(done)
+
+            scores = scorer.score(list(places), check)
+            advance(len(places))
+        return scores[[places[pair] for pair in pairs]]
+
+    def _open_scorer(self) -> Scorer:
+        with self._loading:
+            scorer = self._loaded()
+            if scorer is None:
+                scorer = self._load()
+                with self._lock:
+                    self._scorer = scorer
+                if self._closed:  # while it was loading
+                    self.close()
+                self._loaded()
+            return scorer
+
+    def _loaded(self) -> Scorer | None:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(_CLOSED)
+            return self._scorer
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        # A pool of its own: asyncio's default one is shared with everything else that the host runs in threads.
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(_CLOSED)
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="biorerank")
+            executor = self._executor
+        return await asyncio.get_running_loop().run_in_executor(executor, call)
+
+
+def _load(*args: Any, **options: Any) -> Scorer:
+    from biorerank_plugins.scoring import load_scorer  # torch is loaded here, not with the package
+
+    return load_scorer(*args, **options)
+
+
+@contextmanager
+def _progress(total: int, shown: bool) -> Iterator[Check]:
+    """Draw a progress bar; gives the function to call with the number of pairs done."""
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, disable=not shown, unit="pair", desc="Reranking", leave=False) as bar:
+        yield lambda done: bar.update(done - bar.n)

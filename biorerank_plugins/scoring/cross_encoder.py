@@ -1,0 +1,191 @@
+"""Scorers over sentence-transformers cross-encoders, and over any object with a ``logits`` method."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from biorerank_plugins.errors import ScoringError
+from biorerank_plugins.scoring import Check, PairScorer, PairScores
+from biorerank_plugins.scoring.batches import token_budget_batches
+from biorerank_plugins.scoring.tokens import PairTokenizer
+from biorerank_plugins.scoring.torch_backend import TorchBackend
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sentence_transformers import CrossEncoder
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["CrossEncoderScorer", "PairScorerAdapter", "TokenScorer"]
+
+# Padded tokens a batch. On a CPU what matters is that activations stay in the cache; on a GPU that it has work to do.
+CPU_BATCH_TOKENS = 2_048
+GPU_BATCH_TOKENS = 32_768
+
+
+class TokenScorer:
+    """The fast path: our own pairs, token-budget batches, one backend.
+
+    :param name: name or folder of the model.
+    :param tokenizer: builds the pairs.
+    :param backend: runs a batch.
+    :param activation: the model's activation, a torch module.
+    :param max_batch_tokens: padded tokens a batch; ``None`` chooses by device.
+    """
+
+    def __init__(
+        self, name: str, tokenizer: PairTokenizer, backend: TorchBackend, activation: Any, max_batch_tokens: int | None
+    ) -> None:
+        self.name = name
+        self._tokenizer = tokenizer
+        self._backend: TorchBackend | None = backend
+        self._activation = activation
+        default = CPU_BATCH_TOKENS if backend.device.type == "cpu" else GPU_BATCH_TOKENS
+        self._max_batch_tokens = default if max_batch_tokens is None else max_batch_tokens
+        # One batch at a time: two would share the same cores, and on a GPU the same memory.
+        self._lock = threading.Lock()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision the model computes in."""
+        return self._open().dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device the model runs on."""
+        return self._open().device
+
+    def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
+        """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""
+        backend = self._open()
+        encoded = self._tokenizer.encode(pairs)
+        logits = np.empty(len(pairs), dtype=np.float32)
+        done = 0
+        for batch in token_budget_batches([len(pair.ids) for pair in encoded], self._max_batch_tokens):
+            check(done)
+            with self._lock:
+                logits[batch] = backend.forward([encoded[position] for position in batch])
+            done += len(batch)
+        return PairScores(
+            logits,
+            np.fromiter((pair.truncated for pair in encoded), np.bool_, len(pairs)),
+            np.fromiter((pair.query_truncated for pair in encoded), np.bool_, len(pairs)),
+        )
+
+    def activate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the model's own activation of logits."""
+        return _activate(self._activation, logits)
+
+    def close(self) -> None:
+        """Drop the weights."""
+        self._backend = None
+
+    def _open(self) -> TorchBackend:
+        if self._backend is None:
+            raise RuntimeError("This reranker is closed.")
+        return self._backend
+
+
+class CrossEncoderScorer:
+    """The general path: ``CrossEncoder.predict`` itself, for families that the token path does not cover.
+
+    Modular and causal-LM cross-encoders, prompts, and tokenizers that build pairs in their own way run here. What was
+    truncated is not known: both flags are False.
+
+    :param name: name or folder of the model.
+    :param model: the cross-encoder, not used by anyone else.
+    """
+
+    def __init__(self, name: str, model: CrossEncoder) -> None:
+        self.name = name
+        self._model: CrossEncoder | None = model
+        self._exact: CrossEncoder | None = None
+        self._activation = model.activation_fn
+        # CrossEncoder sets truncation state on a tokenizer that all threads share.
+        self._lock = threading.Lock()
+
+    def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
+        """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""
+        model = self._model
+        if model is None:
+            raise RuntimeError("This reranker is closed.")
+        logits: list[NDArray[np.float32]] = []
+        step = 256  # often enough to look at the clock, seldom enough to keep batches full
+        for start in range(0, len(pairs), step):
+            check(start)
+            with self._lock:
+                logits.append(self._predict(model, pairs[start : start + step]))
+        return _untruncated(np.concatenate(logits) if logits else np.empty(0, np.float32))
+
+    def _predict(self, model: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        inputs: Any = [list(pair) for pair in pairs]
+        logits: NDArray[np.float32] = model.predict(inputs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+        half = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32) != torch.float32
+        if np.isfinite(logits).all() or not half:
+            return logits
+        logger.warning("A logit was not finite; the passages are scored again in fp32.")
+        if self._exact is None:
+            self._exact = copy.deepcopy(model).float()
+        return self._predict(self._exact, pairs)
+
+    def activate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the model's own activation of logits."""
+        return _activate(self._activation, logits)
+
+    def close(self) -> None:
+        """Drop the weights."""
+        self._model = self._exact = None
+
+
+class PairScorerAdapter:
+    """A user's :class:`~biorerank_plugins.scoring.PairScorer` as a scorer; its scores are the sigmoid of its logits."""
+
+    def __init__(self, scorer: PairScorer) -> None:
+        self.name = type(scorer).__name__
+        self._scorer = scorer
+
+    def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
+        """Return the scores of pairs, asking the object once for each run of pairs with the same query."""
+        logits = np.empty(len(pairs), dtype=np.float32)
+        start = 0
+        while start < len(pairs):
+            check(start)
+            query = pairs[start][0]
+            stop = next((i for i in range(start, len(pairs)) if pairs[i][0] != query), len(pairs))
+            given = np.asarray(self._scorer.logits(query, [text for _, text in pairs[start:stop]]), dtype=np.float64)
+            if given.shape != (stop - start,):
+                raise ScoringError(
+                    f"{self.name}.logits gave values of shape {given.shape} for {stop - start} texts; expected one "
+                    "number a text."
+                )
+            with np.errstate(over="ignore"):  # beyond fp32 is infinite, which is refused with the passage's name
+                logits[start:stop] = given
+            start = stop
+        return _untruncated(logits)
+
+    def activate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the sigmoid."""
+        return _activate(torch.nn.Sigmoid(), logits)
+
+    def close(self) -> None:
+        """Do nothing: the object belongs to the caller."""
+
+
+def _untruncated(logits: NDArray[np.float32]) -> PairScores:
+    nothing = np.zeros(len(logits), dtype=np.bool_)
+    return PairScores(logits, nothing, nothing)
+
+
+@torch.inference_mode()
+def _activate(activation: Any, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    # A copy of shape [n, 1], as in CrossEncoder.predict: an activation may work in place or look at the last dimension.
+    values = torch.tensor(logits, dtype=torch.float32).unsqueeze(1)
+    result: NDArray[np.float32] = activation(values).reshape(-1).float().cpu().numpy()
+    return result

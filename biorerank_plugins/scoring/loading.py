@@ -1,0 +1,256 @@
+"""From what a user names as ``model`` to a scorer."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins import models
+from biorerank_plugins.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    from biorerank_plugins.scoring import PairScorer, Scorer
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["BACKENDS", "load_scorer", "position_limit", "resolve_folder"]
+
+BACKENDS = ("auto", "torch")
+_POSITIONS_AFTER_PADDING = {
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "data2vec-text",
+    "longformer",
+    "mpnet",
+}
+
+
+def resolve_folder(name: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of an embedded model or of a path; ``None`` if ``name`` can only be a name on the hub.
+
+    :raises ModelError: if it is a path to no model folder, or a bare name that is no embedded model; the message lists
+        the embedded models. The hub is not asked about such a name.
+    """
+    text = os.fspath(name)
+    if text in models.names():
+        return models.path(text)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file() and not (path / "modules.json").is_file():
+            raise ModelError(f"The folder {text!r} holds no model: config.json is missing.")
+        return path
+    looks_like_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~", os.sep)) or text.count("/") > 1
+    if looks_like_path or "/" not in text:
+        raise ModelError(
+            f"There is no model {text!r}: it is no folder and no embedded model. "
+            f"Embedded models: {', '.join(models.names())}. Names on the hub have the form 'owner/name'."
+        )
+    return None
+
+
+def load_scorer(
+    model: str | os.PathLike[str] | CrossEncoder | PairScorer | None,
+    *,
+    device: str | torch.device | None,
+    dtype: str | torch.dtype | None,
+    backend: str,
+    max_length: int,
+    query_max_length: int,
+    max_batch_tokens: int | None,
+    revision: str | None,
+    token: str | bool | None,
+    cache_folder: str | os.PathLike[str] | None,
+    local_files_only: bool | None,
+) -> Scorer:
+    """Load what ``model`` names; the parameters are those of :class:`~biorerank_plugins.BioReranker`.
+
+    :raises ModelError: if the model cannot be found or loaded, or has more than one label.
+    :raises ValueError: if an option is impossible.
+    """
+    from sentence_transformers import CrossEncoder
+
+    from biorerank_plugins.scoring import PairScorer
+    from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
+    from biorerank_plugins.scoring.devices import resolve_device, resolve_dtype
+
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r} is unknown. Choose one of: {', '.join(BACKENDS)}.")
+    if isinstance(model, CrossEncoder):
+        own = model.model
+        chosen_device = model.device if device is None else resolve_device(device)
+        automatic = dtype is None or dtype == "auto"
+        chosen_dtype = (own.dtype if own is not None else None) if automatic else resolve_dtype(dtype, chosen_device)
+        loaded = _independent_of(model)
+        name = str(
+            getattr(model.model_card_data, "base_model", None) or getattr(own, "name_or_path", "") or "CrossEncoder"
+        )
+    elif model is None or isinstance(model, (str, os.PathLike)):
+        chosen_device = resolve_device(device)
+        chosen_dtype = resolve_dtype(dtype, chosen_device)
+        folder = resolve_folder(models.DEFAULT_RERANKER if model is None else model)
+        name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
+        loaded = _load_cross_encoder(name, folder, chosen_device, revision, token, cache_folder, local_files_only)
+        _refuse_untrained_head(name, loaded)
+    elif isinstance(model, PairScorer) and not isinstance(model, type):
+        return PairScorerAdapter(model)
+    else:
+        raise TypeError(
+            f"model must be a name, a folder, a CrossEncoder or an object with logits(query, texts); "
+            f"got {type(model).__name__}."
+        )
+    if loaded.num_labels != 1:
+        raise ModelError(
+            f"{name} has {loaded.num_labels} labels; a reranker needs a model with one label, whose output is the "
+            "relevance of the passage."
+        )
+    return _scorer_for(name, loaded, chosen_device, chosen_dtype, max_length, query_max_length, max_batch_tokens)
+
+
+def _load_cross_encoder(
+    name: str,
+    folder: Path | None,
+    device: torch.device,
+    revision: str | None,
+    token: str | bool | None,
+    cache_folder: str | os.PathLike[str] | None,
+    local_files_only: bool | None,
+) -> CrossEncoder:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    if folder is not None:
+        _refuse_pickled_weights(folder)
+    try:
+        loaded: CrossEncoder = CrossEncoder(
+            str(folder or name),
+            device=str(device),
+            revision=revision,
+            token=token,
+            cache_folder=None if cache_folder is None else os.fspath(cache_folder),
+            # A folder needs no network, and must not ask for one: hospitals have none.
+            local_files_only=folder is not None or bool(local_files_only),
+            # transformers takes the precision that the weights are stored in unless it is told another.
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        )
+        return loaded
+    except Exception as error:  # the libraries below raise whatever they meet: OSError, ValueError, KeyError, …
+        where = f"the folder {str(folder)!r}" if folder is not None else f"{name!r} from the hub"
+        raise ModelError(
+            f"Cannot load a cross-encoder from {where}: {_first_line(error)} "
+            f"Embedded models: {', '.join(models.names())}."
+        ) from error
+
+
+def _refuse_pickled_weights(folder: Path) -> None:
+    if any(folder.rglob("*.bin")) and not any(folder.rglob("*.safetensors")):
+        raise ModelError(
+            f"The folder {str(folder)!r} holds pickled weights only (*.bin), which can run code when they are loaded. "
+            "Save the model again as safetensors."
+        )
+
+
+def _refuse_untrained_head(name: str, model: CrossEncoder) -> None:
+    """Refuse an encoder: sentence-transformers would put a random head on it, and rank at random."""
+    transformer: Any = model[0]
+    architectures = getattr(transformer.config, "architectures", None) or []
+    if (
+        getattr(transformer, "transformer_task", None) == "sequence-classification"
+        and architectures
+        and not any(architecture.endswith("ForSequenceClassification") for architecture in architectures)
+    ):
+        raise ModelError(
+            f"{name} is no cross-encoder but {' '.join(architectures)}, which has no trained classification head. "
+            f"Give a cross-encoder, such as the embedded {models.DEFAULT_RERANKER!r}."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+def _independent_of(model: CrossEncoder) -> CrossEncoder:
+    """Return a copy: what the caller gave stays as it is (mode, precision, device, maximal length), whatever we do."""
+    card = model.model_card_data  # of a model that was just trained, it holds the trainer, which cannot be copied
+    return copy.deepcopy(model, {id(card): card})
+
+
+def _scorer_for(
+    name: str,
+    model: CrossEncoder,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    max_length: int,
+    query_max_length: int,
+    max_batch_tokens: int | None,
+) -> Scorer:
+    from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenScorer
+    from biorerank_plugins.scoring.tokens import PairTokenizer, UnsupportedTokenizerError
+    from biorerank_plugins.scoring.torch_backend import TorchBackend
+
+    why = _not_covered(model)
+    if why is None and dtype is not None:
+        limit = min(max_length, *_limits(model))
+        try:
+            tokenizer = PairTokenizer(
+                model.tokenizer, max_length=limit, query_max_length=min(query_max_length, max(1, limit // 2))
+            )
+        except UnsupportedTokenizerError as error:
+            why = str(error)
+        else:
+            # A tokenizer may give segment ids that the model does not take, as BERT's beside a DistilBERT.
+            network: Any = model.model
+            has_types = tokenizer.has_types and "token_type_ids" in signature(network.forward).parameters
+            backend = TorchBackend(network, device=device, dtype=dtype, pad_id=tokenizer.pad_id, has_types=has_types)
+            return TokenScorer(name, tokenizer, backend, model.activation_fn, max_batch_tokens)
+    logger.info("%s runs through CrossEncoder.predict: %s", name, why)
+    _set_max_length(model, max_length)
+    return CrossEncoderScorer(name, model.to(device=device, dtype=dtype))
+
+
+def _not_covered(model: CrossEncoder) -> str | None:
+    """Return why the token path does not compute what ``CrossEncoder.predict`` does for this model, if so."""
+    if model.backend != "torch":
+        return f"it runs on {model.backend}."
+    transformer: Any = model[0]
+    if len(list(model.children())) != 1 or getattr(transformer, "transformer_task", None) != "sequence-classification":
+        return "it is not one sequence-classification model."
+    if "message" in transformer.modality_config:
+        return "it puts its input into a chat template."
+    if transformer.processing_kwargs:
+        return "it has its own settings of the tokenizer."
+    if model.default_prompt_name is not None:
+        return f"it puts the prompt {model.default_prompt_name!r} before its input."
+    if getattr(transformer, "do_lower_case", False):
+        return "it lower-cases its input by itself."
+    return None
+
+
+def _limits(model: CrossEncoder) -> list[int]:
+    """Token limits that the model states: its own maximum, and its positions."""
+    stated = [model.max_seq_length, position_limit(model)]
+    return [limit for limit in stated if isinstance(limit, int) and 0 < limit < 1_000_000] or [512]
+
+
+def position_limit(model: CrossEncoder) -> int | None:
+    """Return the number of tokens that the model has positions for; ``None`` if it does not say."""
+    config = model.model.config if model.model is not None else None
+    positions: Any = getattr(config, "max_position_embeddings", None)
+    # RoBERTa's family counts positions from behind the padding token's.
+    used = 2 if getattr(config, "model_type", "") in _POSITIONS_AFTER_PADDING else 0
+    return positions - used if isinstance(positions, int) and positions > used else None
+
+
+def _set_max_length(model: CrossEncoder, max_length: int) -> None:
+    own = model.max_seq_length
+    if own is None or own > max_length:
+        model.max_seq_length = max_length

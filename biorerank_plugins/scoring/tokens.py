@@ -1,0 +1,176 @@
+"""(query, passage) pairs as token ids, with a tokenizer that nobody else uses.
+
+Query and passage are tokenised separately, without truncation, and put together by us. So a query is tokenised once,
+only the passage is ever cut, and no truncation state is shared between threads (a shared fast tokenizer whose settings
+change between calls cuts texts of one thread at the length of another, silently).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["EncodedPair", "PairTokenizer", "UnsupportedTokenizerError"]
+
+
+class UnsupportedTokenizerError(Exception):
+    """Pairs cannot be put together from separate ids for this tokenizer; the model is run by sentence-transformers."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """Token ids of one pair with special tokens, segment ids, and what was cut."""
+
+    ids: list[int]
+    types: list[int]
+    truncated: bool
+    query_truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """What a tokenizer puts around the two halves of a pair: for BERT ``[CLS] query [SEP] passage [SEP]``."""
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+    before_types: list[int]
+    query_type: int
+    between_types: list[int]
+    passage_type: int
+    after_types: list[int]
+
+    @property
+    def special_tokens(self) -> int:
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def ids(self, query: list[int], passage: list[int]) -> list[int]:
+        return [*self.before, *query, *self.between, *passage, *self.after]
+
+    def types(self, query: list[int], passage: list[int]) -> list[int]:
+        halves = [self.query_type] * len(query), [self.passage_type] * len(passage)
+        return [*self.before_types, *halves[0], *self.between_types, *halves[1], *self.after_types]
+
+
+class PairTokenizer:
+    """Turns pairs into token ids.
+
+    :param tokenizer: a fast tokenizer of transformers; it is copied.
+    :param max_length: tokens a pair, special tokens included.
+    :param query_max_length: tokens a query; a longer query is cut there, whatever the passage.
+    :raises UnsupportedTokenizerError: if the tokenizer is no fast one, or builds pairs in another way than by putting
+        fixed special tokens around the halves.
+    :raises ValueError: if the lengths leave no room for a passage.
+    """
+
+    def __init__(self, tokenizer: Any, *, max_length: int, query_max_length: int) -> None:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise UnsupportedTokenizerError(f"{type(tokenizer).__name__} is no fast tokenizer.")
+        if "left" in (tokenizer.padding_side, tokenizer.truncation_side):
+            raise UnsupportedTokenizerError(f"{type(tokenizer).__name__} pads or cuts on the left.")
+        self._tokenizer = _private_copy(backend)
+        self._template = _learn_template(self._tokenizer)
+        self.pad_id = int(tokenizer.pad_token_id or 0)
+        self.has_types = "token_type_ids" in tokenizer.model_input_names
+        self.max_length = max_length
+        self.query_max_length = query_max_length
+        least = query_max_length + self._template.special_tokens + 1
+        if max_length < least:
+            raise ValueError(
+                f"max_length={max_length} leaves no room for a passage beside a query of query_max_length="
+                f"{query_max_length} tokens; it must be at least {least}. Lower query_max_length."
+            )
+        self._check_against(tokenizer)
+        _warn_if_cased_vocabulary_is_lowered(self._tokenizer)
+
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[EncodedPair]:
+        """Return the token ids of pairs; a query that occurs again is tokenised once.
+
+        :param pairs: (query, text) pairs.
+        """
+        queries = list(dict.fromkeys(query for query, _ in pairs))
+        texts = list(dict.fromkeys(text for _, text in pairs))
+        query_ids = dict(zip(queries, self._ids(queries), strict=True))
+        text_ids = dict(zip(texts, self._ids(texts), strict=True))
+        return [self._join(query_ids[query], text_ids[text]) for query, text in pairs]
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _join(self, query: list[int], passage: list[int]) -> EncodedPair:
+        t = self._template
+        kept_query = query[: self.query_max_length]
+        kept = passage[: self.max_length - len(kept_query) - t.special_tokens]
+        return EncodedPair(
+            ids=t.ids(kept_query, kept),
+            types=t.types(kept_query, kept),
+            truncated=len(kept) < len(passage),
+            query_truncated=len(kept_query) < len(query),
+        )
+
+    def _check_against(self, tokenizer: Any) -> None:
+        """Compare with what transformers itself builds: a pair template that we misread must not score wrongly."""
+        # Calling it changes its truncation state, which other threads may be using.
+        tokenizer = copy.deepcopy(tokenizer)
+        for query, text in (("Is p53 a tumour suppressor?", "It is, in 50% of cases."), ("a", "b c"), ("", "b")):
+            halves = self._ids([query, text])
+            theirs = tokenizer(query, text)
+            ids, types = self._template.ids(*halves), self._template.types(*halves)
+            if ids != theirs["input_ids"] or (self.has_types and types != theirs["token_type_ids"]):
+                raise UnsupportedTokenizerError(f"{type(tokenizer).__name__} builds pairs in its own way.")
+
+
+def _private_copy(backend: Tokenizer) -> Tokenizer:
+    from tokenizers import Tokenizer as FastTokenizer
+
+    private = FastTokenizer.from_str(backend.to_str())
+    private.no_truncation()
+    private.no_padding()
+    return private
+
+
+def _learn_template(tokenizer: Tokenizer) -> _Template:
+    """Read off one encoded pair what stands before, between and after the halves."""
+    query, text = tokenizer.encode("a b", add_special_tokens=False), tokenizer.encode("c d e", add_special_tokens=False)
+    pair = tokenizer.encode("a b", "c d e")
+    sequences = list(pair.sequence_ids)
+    if 0 not in sequences or 1 not in sequences:
+        raise UnsupportedTokenizerError("The tokenizer does not build pairs.")
+    q0, p0 = sequences.index(0), sequences.index(1)
+    q1, p1 = q0 + len(query.ids), p0 + len(text.ids)
+    if pair.ids[q0:q1] != query.ids or pair.ids[p0:p1] != text.ids or p0 < q1:
+        raise UnsupportedTokenizerError("The tokenizer changes the halves of a pair.")
+    return _Template(
+        before=pair.ids[:q0],
+        between=pair.ids[q1:p0],
+        after=pair.ids[p1:],
+        before_types=pair.type_ids[:q0],
+        query_type=pair.type_ids[q0],
+        between_types=pair.type_ids[q1:p0],
+        passage_type=pair.type_ids[p0],
+        after_types=pair.type_ids[p1:],
+    )
+
+
+def _warn_if_cased_vocabulary_is_lowered(tokenizer: Tokenizer) -> None:
+    """Warn when capitals of a cased vocabulary can never be reached: BioBERT's hub files miss a tokenizer config."""
+    tokens = [token for token in tokenizer.get_vocab() if not token.startswith(("[", "<"))]
+    # ASCII only: byte-level vocabularies write a space as a capital letter (Ġ).
+    capitals = sum(1 for token in tokens if any("A" <= letter <= "Z" for letter in token))
+    lowered = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
+    if lowered and capitals > 0.05 * len(tokens):
+        logger.warning(
+            "The tokenizer lower-cases text but its vocabulary is cased (%d of %d entries have capitals): scores will "
+            "suffer. Save the model with do_lower_case=False in its tokenizer configuration.",
+            capitals,
+            len(tokens),
+        )

@@ -1,0 +1,69 @@
+"""The embedded models: names, identity, and that any loader computes with them in fp32."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from biorerank_plugins import models
+from biorerank_plugins.errors import ModelError
+
+
+def test_every_name_has_a_folder_with_safe_weights_and_a_tokenizer():
+    assert models.DEFAULT_ENCODER in models.names()
+    assert models.names() == sorted(models.names())
+    for name in models.names():
+        folder = models.path(name)
+        assert (folder / "model.safetensors").is_file()
+        assert (folder / "tokenizer.json").is_file()
+        assert not list(folder.rglob("*.bin"))
+        assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("name", ["nope", "", "../models", "all-minilm-l6-v2/1_Pooling"])
+def test_an_unknown_name_lists_those_that_exist(name):
+    with pytest.raises(ModelError, match=rf"There is no embedded model .*Embedded models: .*{models.DEFAULT_ENCODER}"):
+        models.path(name)
+
+
+def test_the_hash_follows_what_the_model_computes_and_nothing_else(tiny_encoder_dir: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(tiny_encoder_dir, tmp_path / "model"))
+    first = models.content_hash(folder)
+    assert first == models.content_hash(tiny_encoder_dir) == models.content_hash(str(folder))
+    (folder / "README.md").write_text("another card")
+    (folder / "LICENSE").write_text("a licence")
+    assert models.content_hash(folder) == first
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    second = models.content_hash(folder)
+    assert second != first
+    (folder / "1_Pooling" / "config.json").write_text("{}")
+    assert models.content_hash(folder) not in {first, second}
+
+
+def test_the_hash_of_no_model_is_refused(tmp_path: Path):
+    with pytest.raises(ModelError, match="is no model folder"):
+        models.content_hash(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.names())
+def test_plain_sentence_transformers_loads_them_in_fp32(name, no_network):
+    import torch
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+
+    loader = SentenceTransformer if (models.path(name) / "1_Pooling").is_dir() else CrossEncoder
+    model = loader(str(models.path(name)), device="cpu", local_files_only=True)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    if loader is CrossEncoder:
+        good, bad = model.predict(
+            [("Is TP53 a tumour suppressor?", t) for t in ("TP53 suppresses tumours.", "Insulin lowers blood glucose.")]
+        )
+        assert good > bad
+    else:
+        q, good, bad = model.encode(["tumour suppressor", "TP53 suppresses tumours", "insulin"])
+        assert q @ good > q @ bad

@@ -1,0 +1,52 @@
+"""The package as a whole: what an import loads, and what it offers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.resources import files
+
+import pytest
+
+import biorerank_plugins
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "faiss",
+    "tokenizers",
+    "numpy",
+    "llama_index",
+    "haystack",
+    "langchain_core",
+)
+
+
+@pytest.mark.parametrize(
+    "code", ["import biorerank_plugins", "from biorerank_plugins import Passage, PairScorer, models"]
+)
+def test_an_import_loads_neither_torch_nor_a_framework(code):
+    program = f"{code}\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.strip() == "[]"
+    assert result.stderr == ""
+
+
+def test_all_is_sorted_complete_and_importable():
+    assert biorerank_plugins.__all__ == sorted(biorerank_plugins.__all__)
+    assert set(biorerank_plugins.__all__) == {*biorerank_plugins._HOMES, "__version__"}
+    assert dir(biorerank_plugins) == biorerank_plugins.__all__
+    for name in biorerank_plugins.__all__:
+        assert getattr(biorerank_plugins, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'Reranker'"):
+        _ = biorerank_plugins.Reranker
+    with pytest.raises(ImportError):
+        from biorerank_plugins import Reranker  # noqa: F401
+
+
+def test_type_hints_are_offered():
+    assert files("biorerank_plugins").joinpath("py.typed").is_file()
