@@ -1,0 +1,77 @@
+"""Run files in the form that TREC tools read: ``query Q0 passage rank score tag``, one passage a line."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.evaluation.metrics import Run
+
+__all__ = ["read_run", "write_run"]
+
+
+def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
+    """Write a run, each query's passages by falling score (equal scores in the order of the mapping).
+
+    The file is written beside its place and moved there, so that it is never half there.
+
+    :param run: scores, higher is better.
+    :param path: where to write; its folder must exist.
+    :param tag: name of the run, the last column.
+    :raises ValueError: if an id or the tag is empty or holds white space, which separates the columns.
+
+    >>> write_run({"q1": {"p7": 0.9}}, "/tmp/run.trec")  # doctest: +SKIP
+    """
+    path = Path(path)
+    _check_word(tag, "tag")
+    lines = []
+    for query_id, scores in run.items():
+        _check_word(query_id, "query id")
+        ordered = sorted(scores.items(), key=lambda item: -item[1])
+        for rank, (passage_id, score) in enumerate(ordered, start=1):
+            _check_word(passage_id, "passage id")
+            lines.append(f"{query_id} Q0 {passage_id} {rank} {float(score)!r} {tag}\n")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(lines), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def read_run(path: str | Path) -> dict[str, dict[str, float]]:
+    """Read a run file; the score decides the order, as in trec_eval, and the rank column is not used.
+
+    :param path: the file.
+    :raises ReaderError: if the file cannot be read or a line is not of the form above; names file and line.
+    """
+    run: dict[str, dict[str, float]] = {}
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReaderError(f"cannot read the run file: {error}", str(path)) from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            query_id, passage_id, score = _parse_line(line, str(path), number)
+            scores = run.setdefault(query_id, {})
+            if passage_id in scores:
+                raise ReaderError(f"passage {passage_id!r} is listed twice for query {query_id!r}", str(path), number)
+            scores[passage_id] = score
+    return run
+
+
+def _parse_line(line: str, path: str, number: int) -> tuple[str, str, float]:
+    columns = line.split()
+    if len(columns) != 6:
+        raise ReaderError(f"expected 6 columns (query Q0 passage rank score tag), got {len(columns)}", path, number)
+    try:
+        score = float(columns[4])
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise ReaderError(f"expected a finite number as score, got {columns[4]!r}", path, number)
+    return columns[0], columns[2], score
+
+
+def _check_word(word: str, name: str) -> None:
+    if not word or len(word.split()) != 1 or word.split()[0] != word:
+        raise ValueError(f"The {name} {word!r} cannot stand in a run file: it must be one word without white space.")

@@ -1,0 +1,118 @@
+"""Two stages as one call: the first stage finds candidates, the reranker orders them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from biorerank_plugins.checks import whole_number
+from biorerank_plugins.passages import Ranking
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.filters import Filter
+    from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.text import Deduplicate
+
+__all__ = ["TwoStageSearch"]
+
+
+class TwoStageSearch:
+    """Search a passage index and rerank what it finds.
+
+    A ranking's ``timings`` hold, beside the reranker's own, ``first_stage``: the seconds spent in the index. For many
+    queries at once both are those of the whole call.
+
+    :param index: where candidates come from.
+    :param reranker: what orders them.
+    :param first_stage: how candidates are found; only ``"dense"`` (the index's bi-encoder) is available yet.
+    :raises ValueError: if ``first_stage`` is something else.
+
+    >>> search = TwoStageSearch(index, reranker)                              # doctest: +SKIP
+    >>> search.search("Do statins cause muscle pain?", top_k=3)[0].passage.id  # doctest: +SKIP
+    '27870723'
+    """
+
+    def __init__(self, index: PassageIndex, reranker: BioReranker, *, first_stage: str = "dense") -> None:
+        if first_stage in ("hybrid", "lexical"):
+            raise ValueError(f"first_stage={first_stage!r} is not available yet; use 'dense'.")
+        if first_stage != "dense":
+            raise ValueError(f"first_stage must be 'dense' ('hybrid' and 'lexical' will follow), got {first_stage!r}.")
+        self.index = index
+        self.reranker = reranker
+        self.first_stage = first_stage
+
+    def search(
+        self,
+        query: str,
+        *,
+        candidates: int = 100,
+        filters: Filter | None = None,
+        top_k: int | None = None,
+        min_score: float | None = None,
+        min_probability: float | None = None,
+        deduplicate: Deduplicate = None,
+        timeout: float | None = None,
+    ) -> Ranking:
+        """Return the passages that answer ``query``, best first.
+
+        :param query: the question.
+        :param candidates: how many passages the first stage hands to the reranker.
+        :param filters: which passages may be found at all, as :meth:`PassageIndex.search` takes them.
+        :param top_k: return at most so many; ``None`` returns all candidates.
+        :param min_score: return only passages whose ``score`` is at least this.
+        :param min_probability: return only passages whose ``probability`` is at least this.
+        :param deduplicate: which duplicates to drop, as :meth:`BioReranker.rank` takes it.
+        :param timeout: seconds the reranking may take.
+        :raises TypeError: if ``query`` is no string.
+        :raises ValueError: if ``query`` is blank, or an option is impossible.
+        """
+        return self.search_many(
+            [query],
+            candidates=candidates,
+            filters=filters,
+            top_k=top_k,
+            min_score=min_score,
+            min_probability=min_probability,
+            deduplicate=deduplicate,
+            timeout=timeout,
+        )[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        *,
+        candidates: int = 100,
+        filters: Filter | None = None,
+        top_k: int | None = None,
+        min_score: float | None = None,
+        min_probability: float | None = None,
+        deduplicate: Deduplicate = None,
+        timeout: float | None = None,
+        show_progress: bool = False,
+    ) -> list[Ranking]:
+        """Answer many queries, in order; queries are embedded, and pairs scored, in shared batches.
+
+        Takes the options of :meth:`search`.
+
+        :param queries: the questions.
+        :param show_progress: show a progress bar of the reranking on stderr.
+        :raises TypeError: if ``queries`` is one string, or holds something that is no string.
+        :raises ValueError: if a query is blank, or an option is impossible.
+        """
+        candidates = whole_number("candidates", candidates)
+        start = time.perf_counter()
+        found = self.index.search_many(queries, candidates, filters=filters)
+        seconds = time.perf_counter() - start
+        rankings = self.reranker.rank_many(
+            zip(queries, found, strict=True),
+            top_k=top_k,
+            min_score=min_score,
+            min_probability=min_probability,
+            deduplicate=deduplicate,
+            timeout=timeout,
+            show_progress=show_progress,
+        )
+        return [replace(ranking, timings={"first_stage": seconds, **ranking.timings}) for ranking in rankings]
