@@ -1,0 +1,90 @@
+"""The command ``biorerank``: one thin file a command.
+
+Only the standard library, typer and rich are imported here; models, FAISS and torch load inside the commands.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from biorerank_plugins import __version__
+from biorerank_plugins.cli.demo import demo
+from biorerank_plugins.cli.evaluate import evaluate
+from biorerank_plugins.cli.index import index
+from biorerank_plugins.cli.rerank import rerank
+from biorerank_plugins.cli.search import search
+
+__all__ = ["app", "main"]
+
+
+class _Commands(TyperGroup):
+    """Commands whose usage errors are one line, as all other errors are."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command; exit with its code."""
+        if options.get("standalone_mode") is False:
+            return super().main(*args, **options)
+        try:
+            code = super().main(*args, **{**options, "standalone_mode": False})
+        except BrokenPipeError:
+            _close_stdout()
+            code = 1
+        except Exception as error:
+            # typer's usage errors, wherever its version keeps their base class
+            if not hasattr(error, "format_message"):
+                raise
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context is not None else "biorerank"
+            message = " ".join(str(error.format_message()).split()).rstrip(".")
+            typer.echo(f"Error: {message}. See '{path} --help'.", err=True)
+            code = getattr(error, "exit_code", 2)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _close_stdout() -> None:
+    """Let Python shut down quietly after the reader of our output has gone (``| head``)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+app = typer.Typer(
+    name="biorerank", cls=_Commands, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"biorerank-plugins {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def biorerank(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Rank biomedical evidence: find passages with a bi-encoder, rerank them with a cross-encoder.
+
+    Start here: biorerank demo
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
+
+
+for _command in (demo, index, search, rerank, evaluate):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line; the entry point ``biorerank``."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # an old terminal shows ? for ↑, rather than an error
+    app(prog_name="biorerank")

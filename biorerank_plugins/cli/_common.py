@@ -1,0 +1,165 @@
+"""What every command shares: options, one-line errors, and loading what is heavy only when it is used."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
+
+import typer
+
+from biorerank_plugins.errors import BioRerankError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from biorerank_plugins.first_stage import BiEncoder, PassageIndex
+    from biorerank_plugins.reranker import BioReranker
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bars.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="MODEL", help="Reranker: embedded name, folder, or hub name."),
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option("--encoder", metavar="MODEL", help="Bi-encoder: embedded name, folder, or hub name."),
+]
+Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps, …")]
+Dtype = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.")]
+Candidates = Annotated[int, typer.Option("--candidates", "-c", min=1, help="Passages handed to the reranker.")]
+MinScore = Annotated[float | None, typer.Option("--min-score", help="Leave out passages that score lower.")]
+
+_MESSAGE_LIMIT = 600  # one line stays readable; --debug shows everything
+
+P = ParamSpec("P")
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn every error of a command into one line on stderr and an exit code.
+
+    0 is success, 1 an error while running, 2 wrong usage, 130 Ctrl-C.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        with _one_line_errors(debug=bool(kwargs.get("debug"))):
+            function(*args, **kwargs)
+            sys.stdout.flush()  # a reader that went away is noticed here, not while Python shuts down
+
+    # Help is wrapped to the terminal: the line ends of the source must not stay in it.
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    guarded.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    return guarded
+
+
+def usage_error(message: str) -> NoReturn:
+    """Stop with exit code 2 and one line."""
+    fail(message, code=2)
+
+
+def fail(message: str, *, code: int = 1) -> NoReturn:
+    """Stop with one line on stderr."""
+    typer.echo(f"Error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _one_line_errors(*, debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own usage errors
+            raise
+        if debug:
+            traceback.print_exc()
+        fail(describe(error))
+
+
+def describe(error: Exception) -> str:
+    """Say in one line what went wrong.
+
+    What this package raised on purpose, and what the operating system says about a file, speaks for itself. Anything
+    else is named with its type, since its message alone may say nothing (``KeyError: 3``).
+    """
+    if isinstance(error, OSError) and not isinstance(error, BioRerankError) and error.strerror:
+        message = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    else:
+        message = " ".join(str(error).split())
+    message = message if len(message) <= _MESSAGE_LIMIT else f"{message[:_MESSAGE_LIMIT]}…"
+    if isinstance(error, (BioRerankError, OSError)) or _raised_here(error):
+        return message
+    return f"{type(error).__name__}: {message} (unexpected; --debug shows where)"
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether the error is a ``ValueError`` or ``TypeError`` that this package raised about an argument."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return isinstance(error, (ValueError, TypeError)) and module.startswith("biorerank_plugins")
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' notices about loading weights out of the terminal; bars of downloads stay."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from huggingface_hub.utils.tqdm import enable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # also switches off those of the hub
+    if not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS"):
+        enable_progress_bars()
+
+
+def load_reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:
+    """Load the reranker that the options name, now: a wrong name shows before any other work is done."""
+    _quiet_libraries()
+    from biorerank_plugins.reranker import BioReranker
+
+    reranker = BioReranker(model, device=device, dtype=dtype)
+    reranker.warm_up()
+    return reranker
+
+
+def load_encoder(model: str | None, device: str | None, dtype: str) -> BiEncoder:
+    """Load the bi-encoder that the options name."""
+    _quiet_libraries()
+    from biorerank_plugins.first_stage import BiEncoder
+
+    return BiEncoder(model, device=device, dtype=dtype)
+
+
+def open_index(folder: Path, *, encoder: str | None, device: str | None, dtype: str) -> PassageIndex:
+    """Open a saved index with the encoder it was built with, or with the one named, which must be the same model."""
+    from biorerank_plugins.first_stage import BiEncoder, PassageIndex
+    from biorerank_plugins.first_stage.verification import is_index, open_version
+
+    if not is_index(folder):  # said before anything heavy is loaded
+        fail(f"There is no passage index in {folder}. Build one: biorerank index FILES --out {folder}")
+    _quiet_libraries()
+    if encoder is not None:
+        return PassageIndex.load(folder, encoder=BiEncoder(encoder, device=device, dtype=dtype))
+    if device is not None or dtype != "auto":
+        config = open_version(folder, "fast").manifest["encoder"]["config"]
+        return PassageIndex.load(folder, encoder=BiEncoder.from_config(config, device=device, dtype=dtype))
+    return PassageIndex.load(folder)
+
+
+def check_question(text: str, name: str = "QUERY") -> str:
+    """Return the question without surrounding white space; a blank one is wrong usage."""
+    if not text.strip():
+        usage_error(f"{name} is empty; give a question in quotes.")
+    return text.strip()

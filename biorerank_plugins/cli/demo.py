@@ -1,0 +1,172 @@
+"""``biorerank demo``: both stages at work on a small collection that comes with the package."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
+from biorerank_plugins.cli.demo_view import Shown, legend, render
+from biorerank_plugins.cli.output import Output, rich_table
+from biorerank_plugins.cli.views import report_table
+
+if TYPE_CHECKING:
+    from biorerank_plugins.evaluation import EvaluationReport
+    from biorerank_plugins.passages import Passage, Ranking
+    from biorerank_plugins.readers import Query
+    from biorerank_plugins.search import TwoStageSearch
+
+_CANDIDATES = 50  # of some 270 passages: enough that nothing relevant is missed, and quick on a laptop
+
+
+@dataclass(frozen=True, slots=True)
+class _Collection:
+    passages: list[Passage]
+    queries: list[Query]
+    qrels: dict[str, dict[str, int]]
+
+
+@command
+def demo(
+    question: Annotated[str | None, typer.Argument(help="Your question, instead of the sample questions.")] = None,
+    queries_shown: Annotated[int, typer.Option("--queries-shown", "-n", min=0, help="Sample questions to show.")] = 3,
+    collection: Annotated[
+        Path | None, typer.Option("--collection", metavar="FOLDER", help="Another collection, in BEIR's layout.")
+    ] = None,
+    model: Model = None,
+    encoder: Encoder = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """See both stages at work on biomedical questions, offline.
+
+    Indexes a small collection of passages that comes with the package, shows what the first stage finds beside what
+    the reranker makes of it, and measures both on all its questions. With a question of yours, answers that instead.
+
+    Example: biorerank demo "Which gene is mutated in cystic fibrosis?"
+    """
+    if question is not None:
+        question = _common.check_question(question, "QUESTION")
+    output = Output(json, quiet)
+    output.note("Loading two small models and the demo passages …")
+    with ExitStack() as stack:
+        loaded = _load(stack.enter_context(_folder(collection)))
+        search = _two_stages(stack, loaded, model, encoder, device, dtype, output)
+        shown = []
+        for query in _questions(loaded, question, queries_shown):
+            shown.append(_look_up(search, loaded, query))
+            _show(output, shown[-1], first=len(shown) == 1)
+        report = _measure(search, loaded, output) if question is None else None
+    if json:
+        output.document(
+            {
+                "passages": len(loaded.passages),
+                "questions": [item.to_dict() for item in shown],
+                "evaluation": None if report is None else report.to_dict(per_query=False),
+            }
+        )
+    elif report is not None:
+        output.note('Ask your own: biorerank demo "…"   Index your own: biorerank index --help')
+
+
+@contextmanager
+def _folder(collection: Path | None) -> Iterator[Path]:
+    if collection is not None:
+        yield collection
+        return
+    with resources.as_file(resources.files("biorerank_plugins") / "demo") as folder:
+        yield folder
+
+
+def _load(folder: Path) -> _Collection:
+    from biorerank_plugins.readers import find_beir, read_passages, read_qrels, read_queries
+
+    parts = find_beir(folder)
+    return _Collection(list(read_passages(parts.corpus)), read_queries(parts.queries), read_qrels(parts.qrels))
+
+
+def _two_stages(
+    stack: ExitStack,
+    loaded: _Collection,
+    model: str | None,
+    encoder: str | None,
+    device: str | None,
+    dtype: str,
+    output: Output,
+) -> TwoStageSearch:
+    from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.search import TwoStageSearch
+
+    bi_encoder = _common.load_encoder(encoder, device, dtype)
+    reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
+    start = time.perf_counter()
+    index = stack.enter_context(
+        PassageIndex.build(loaded.passages, encoder=bi_encoder, show_progress=output.show_progress)
+    )
+    output.note(f"Indexed {len(index)} passages in {time.perf_counter() - start:.1f} s.")
+    return TwoStageSearch(index, reranker)
+
+
+def _questions(loaded: _Collection, question: str | None, wanted: int) -> list[Query]:
+    if question is None:
+        return loaded.queries[:wanted]
+    from biorerank_plugins.readers import Query
+
+    # One of the demo's own questions keeps its judgements.
+    same = [query for query in loaded.queries if query.text.casefold() == question.casefold()]
+    return same[:1] or [Query("yours", question)]
+
+
+def _look_up(search: TwoStageSearch, loaded: _Collection, query: Query) -> Shown:
+    ranking = search.search(query.text, candidates=_CANDIDATES)
+    grades = loaded.qrels.get(query.id)
+    return Shown(ranking, grades, None if grades is None else _ndcg(ranking, grades))
+
+
+def _ndcg(ranking: Ranking, grades: dict[str, int]) -> tuple[float, float]:
+    from biorerank_plugins.evaluation import measure_run, run_from_order
+
+    orders = (sorted(ranking, key=lambda ranked: ranked.input_index), list(ranking))
+    runs = [run_from_order({"q": [ranked.passage.id for ranked in order]}) for order in orders]
+    before, after = (measure_run(run, {"q": grades}, ["nDCG@10"]).means["nDCG@10"] for run in runs)
+    return before, after
+
+
+def _show(output: Output, shown: Shown, *, first: bool) -> None:
+    if output.json:
+        return
+    console = output.console()
+    if first:
+        console.print("", legend(width=console.width), "", sep="\n")
+    console.print(render(shown, width=console.width))
+
+
+def _measure(search: TwoStageSearch, loaded: _Collection, output: Output) -> EvaluationReport:
+    from biorerank_plugins.evaluation import evaluate_two_stage
+
+    output.note(f"Measuring both stages on all {len(loaded.queries)} questions …")
+    report = evaluate_two_stage(
+        search.index,
+        search.reranker,
+        loaded.queries,
+        loaded.qrels,
+        candidates=_CANDIDATES,
+        measures=("nDCG@10", "RR@10"),
+        show_progress=output.show_progress,
+    )
+    if not output.json:
+        console = output.console()
+        console.print(f"All {report.n_queries} questions, measured against their judgements:", style="bold")
+        console.print(rich_table(*report_table(report)))
+    return report

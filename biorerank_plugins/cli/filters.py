@@ -1,0 +1,60 @@
+"""``--filter "year>=2015"``: conditions as one types them, turned into the index's filter language."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from biorerank_plugins.cli import _common
+
+_CONDITION = re.compile(r"\s*(?P<key>[^=!<>~]+?)\s*(?P<operator>>=|<=|!=|==|=|>|<|~)\s*(?P<value>.*?)\s*", re.DOTALL)
+_NAMES = {"=": "==", "~": "contains"}
+
+
+def parse_filters(texts: Sequence[str]) -> dict[str, Any] | None:
+    """Turn conditions into one filter; all of them must hold.
+
+    A value is JSON where it can be read as JSON (a number, ``true``, ``"in quotes"``, ``["a", "b"]``), else a string.
+    ``pmid=23185200`` finds the number and the string, since it is hard to know which of them a collection holds; order
+    is compared among numbers, or, with a value in quotes, among strings. ``~`` looks into a list.
+
+    >>> parse_filters(["year>=2015", "journal=BMJ"])
+    {'$and': [{'year': {'>=': 2015}}, {'journal': {'==': 'BMJ'}}]}
+    """
+    filters = [_parse(text) for text in texts]
+    if not filters:
+        return None
+    return filters[0] if len(filters) == 1 else {"$and": filters}
+
+
+def _parse(text: str) -> dict[str, Any]:
+    match = _CONDITION.fullmatch(text)
+    if match is None or not match["value"]:
+        _common.usage_error(
+            f"--filter {text!r} is no condition: expected KEY, one of = != >= <= > < ~, and a value, as 'year>=2015'."
+        )
+    key, operator = match["key"], _NAMES.get(match["operator"], match["operator"])
+    value = _value(match["value"])
+    if operator in ("==", "!="):
+        alternatives = _alternatives(value, match["value"])
+        if len(alternatives) != 1:
+            return {key: {"in" if operator == "==" else "not in": alternatives}}
+        return {key: {operator: alternatives[0]}}
+    return {key: {operator: value}}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _alternatives(value: Any, typed: str) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return [value, typed]
+    return [value]

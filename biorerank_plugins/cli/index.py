@@ -1,0 +1,115 @@
+"""``biorerank index``: passages in files become a searchable folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
+from biorerank_plugins.cli.inputs import Format, SkipBad, read_collection
+from biorerank_plugins.cli.output import Output
+
+if TYPE_CHECKING:
+    from biorerank_plugins.passages import Passage
+
+
+class OnDuplicate(StrEnum):
+    """What to do about a passage whose id is there already."""
+
+    ERROR = "error"
+    SKIP = "skip"
+
+
+@command
+def index(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Files or folders; - reads stdin.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the index is, or shall be.")],
+    format: Format = "auto",
+    factory: Annotated[
+        str | None, typer.Option("--factory", help="FAISS index: Flat (default), HNSW32, IVF256,Flat, …")
+    ] = None,
+    encoder: Encoder = None,
+    skip_bad: SkipBad = False,
+    on_duplicate: Annotated[OnDuplicate, typer.Option("--on-duplicate", help="An id that is there already.")] = (
+        OnDuplicate.ERROR
+    ),
+    add: Annotated[bool, typer.Option("--add", help="Add to the index that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the index that is there.")] = False,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Build an index of passages, or add to one.
+
+    Reads JSONL (BEIR and BioASQ), TSV, folders of text and PubMed XML, gzipped or not. The folder is switched to the
+    new index at the very end: until then, and after Ctrl-C or an error, the index that was there stays as it was.
+
+    Example: biorerank index corpus.jsonl.gz pubmed24n0001.xml.gz --out pubmed-index
+    """
+    from biorerank_plugins.first_stage.storage import prepared_folder
+    from biorerank_plugins.first_stage.verification import is_index
+
+    output = Output(json, quiet)
+    if add and overwrite:
+        _common.usage_error("--add and --overwrite exclude each other.")
+    if add and not is_index(out):
+        _common.fail(f"There is no passage index in {out} to add to; leave --add out to build one.")
+    if not add and not overwrite and is_index(out):
+        _common.fail(f"{out} holds an index already. Use --overwrite to replace it, --add to add to it.")
+    if add and factory is not None:
+        _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
+    start = time.perf_counter()
+    passages = read_collection(inputs, format=format, skip_bad=skip_bad, output=output)
+    # What stands in the way of saving is found before the passages are embedded, not after.
+    with prepared_folder(out):
+        if add:
+            summary = _add(passages, out, encoder, on_duplicate, device, dtype, output)
+        else:
+            summary = _build(passages, out, factory or "Flat", encoder, on_duplicate, device, dtype, output)
+    summary["seconds"] = round(time.perf_counter() - start, 3)
+    if json:
+        output.document(summary)
+    output.line(f"{out}: {summary['passages']:,} passages ({summary['added']:,} new) in {summary['seconds']:.1f} s")
+
+
+def _build(
+    passages: Iterator[Passage],
+    out: Path,
+    factory: str,
+    encoder: str | None,
+    on_duplicate: OnDuplicate,
+    device: str | None,
+    dtype: str,
+    output: Output,
+) -> dict[str, Any]:
+    from biorerank_plugins.first_stage import PassageIndex
+
+    model = _common.load_encoder(encoder, device, dtype)
+    output.note(f"Embedding passages with {model.model_id} …")
+    with PassageIndex.build(
+        passages, encoder=model, factory=factory, show_progress=output.show_progress, on_duplicate=on_duplicate.value
+    ) as built:
+        built.save(out)
+        return {"folder": str(out), "passages": len(built), "added": len(built), "encoder": model.model_id}
+
+
+def _add(
+    passages: Iterator[Passage],
+    out: Path,
+    encoder: str | None,
+    on_duplicate: OnDuplicate,
+    device: str | None,
+    dtype: str,
+    output: Output,
+) -> dict[str, Any]:
+    with _common.open_index(out, encoder=encoder, device=device, dtype=dtype) as opened:
+        added = opened.add(passages, on_duplicate=on_duplicate.value, show_progress=output.show_progress)
+        return {"folder": str(out), "passages": len(opened), "added": added, "encoder": opened.encoder.model_id}

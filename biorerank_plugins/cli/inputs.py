@@ -1,0 +1,79 @@
+"""Passages and questions from the files, folders and streams that a command is given."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli.output import Output
+
+if TYPE_CHECKING:
+    from biorerank_plugins.passages import Passage
+    from biorerank_plugins.readers import Query, ReadReport
+
+STDIN = Path("-")
+LINES = "lines"
+
+Format = Annotated[
+    str, typer.Option("--format", metavar="FORMAT", help="auto, jsonl, bioasq, tsv, text, pubmed or lines.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed lines and say how many.")]
+
+_LISTED = 5  # skipped lines shown one by one; the rest is a number
+
+
+def read_collection(inputs: Sequence[Path], *, format: str, skip_bad: bool, output: Output) -> Iterator[Passage]:
+    """Give the passages of every input, in order; then tell what was skipped.
+
+    :param inputs: files, folders, or ``-`` for stdin.
+    :param format: a format of :func:`~biorerank_plugins.readers.read_passages`, or ``lines``: a passage a line.
+    """
+    from biorerank_plugins.passages import Passage
+    from biorerank_plugins.readers import ReadReport, read_passages
+
+    report = ReadReport()
+    if format == LINES:
+        lines = (line for path in inputs for line in text_lines(path))
+        yield from (Passage(str(number), line) for number, line in enumerate(lines, start=1))
+        return
+    for path in inputs:
+        source = sys.stdin.buffer if path == STDIN else path
+        yield from read_passages(source, format=format, bad_lines="skip" if skip_bad else "error", report=report)
+    _tell_skipped(report, output)
+
+
+def read_questions(path: Path) -> list[Query]:
+    """Read questions from a file, or plain lines from stdin; the id of a line is its number."""
+    from biorerank_plugins.readers import Query, read_queries
+
+    if path != STDIN:
+        return read_queries(path)
+    questions = [Query(str(number), line) for number, line in enumerate(text_lines(path), start=1)]
+    if not questions:
+        _common.fail("There are no questions on stdin; give one a line.")
+    return questions
+
+
+def text_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 text file or of stdin that are not blank, without white space around them."""
+    try:
+        text = (sys.stdin.buffer.read() if path == STDIN else path.read_bytes()).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        _common.fail(f"{path} is not valid UTF-8 text.")
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _tell_skipped(report: ReadReport, output: Output) -> None:
+    if report.n_skipped == 0:
+        return
+    output.warn(f"{report.n_skipped} malformed lines or files were left out.")
+    for skipped in report.skipped[:_LISTED]:
+        place = skipped.path if skipped.line is None else f"{skipped.path}:{skipped.line}"
+        output.note(f"  {place}: {skipped.reason}")
+    if report.n_skipped > _LISTED:
+        output.note(f"  … and {report.n_skipped - _LISTED} more")

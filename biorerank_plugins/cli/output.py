@@ -1,0 +1,130 @@
+"""Where a command writes: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Column", "Output", "rich_table"]
+
+PIPE_WIDTH = 100  # characters, for text layouts where no terminal says how wide it is
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a result table.
+
+    :param name: its heading.
+    :param numeric: set to the right, never wrapped.
+    :param wide: takes the room that is left, and may wrap.
+    """
+
+    name: str
+    numeric: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The two streams of a command.
+
+    :param json: results are JSON: tables and lines are not written.
+    :param quiet: no notes and no progress bars.
+    """
+
+    json: bool = False
+    quiet: bool = False
+
+    @property
+    def show_progress(self) -> bool:
+        """Whether progress bars make sense: somebody is watching."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def note(self, text: str) -> None:
+        """Tell on stderr what is going on."""
+        if not self.quiet:
+            Console(stderr=True, soft_wrap=True, highlight=False).print(text, markup=False, style="dim")
+
+    def warn(self, text: str) -> None:
+        """Tell on stderr what the user must know, even if quiet."""
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"Warning: {text}", markup=False, style="yellow")
+
+    def line(self, text: str = "") -> None:
+        """Write one line of result."""
+        if not self.json:
+            sys.stdout.write(f"{text}\n")
+
+    def document(self, value: Any, *, indent: int | None = 2) -> None:
+        """Write a JSON document (one line if ``indent`` is ``None``)."""
+        ascii_only = (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8"
+        sys.stdout.write(json.dumps(value, ensure_ascii=ascii_only, indent=indent, allow_nan=False) + "\n")
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
+        """Write a table: laid out on a terminal, tab-separated with a heading line in a pipe."""
+        if self.json:
+            return
+        console = Console()
+        if console.is_terminal:
+            console.print(rich_table(columns, rows))
+        else:
+            _write_tabbed([[column.name for column in columns], *rows])
+
+    def tables(self, name: str, columns: Sequence[Column], rows: Iterable[Sequence[object]], *, first: bool) -> None:
+        """Write one of several tables of the same form.
+
+        On a terminal its name stands above it; in a pipe they are all one table, whose first column is the name.
+
+        :param first: whether it is the first one.
+        """
+        if self.json:
+            return
+        console = Console(highlight=False)
+        if console.is_terminal:
+            console.print(name, style="bold", markup=False)
+            console.print(rich_table(columns, rows))
+            return
+        if first:
+            _write_tabbed([["query", *(column.name for column in columns)]])
+        _write_tabbed([[name, *row] for row in rows])
+
+    def console(self) -> Console:
+        """Return a console on stdout for free layouts; 100 characters wide in a pipe, unless COLUMNS says otherwise."""
+        import os
+
+        console = Console(highlight=False)
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = PIPE_WIDTH
+        return console
+
+
+def _write_tabbed(rows: Iterable[Sequence[object]]) -> None:
+    for row in rows:
+        sys.stdout.write("\t".join(" ".join(str(cell).split()) for cell in row) + "\n")
+
+
+def rich_table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> Table:
+    """Lay out a table for a terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(
+            column.name,
+            justify="right" if column.numeric else "left",
+            no_wrap=column.numeric,
+            ratio=1 if column.wide else None,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    return table

@@ -1,0 +1,130 @@
+"""``biorerank search``: ask a saved index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import (
+    Candidates,
+    Debug,
+    Device,
+    Dtype,
+    Encoder,
+    Json,
+    MinScore,
+    Model,
+    Quiet,
+    command,
+)
+from biorerank_plugins.cli.filters import parse_filters
+from biorerank_plugins.cli.inputs import STDIN, read_questions
+from biorerank_plugins.cli.output import Output
+from biorerank_plugins.cli.views import Table, candidates_document, candidates_table, ranking_table
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.readers import Query
+    from biorerank_plugins.reranker import BioReranker
+
+_AT_ONCE = 16  # questions answered together, so that answers appear while others are still to come
+
+Answer = tuple[dict[str, Any], Table]  # as JSON and as a table
+
+
+@command
+def search(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="A folder that biorerank index wrote.")],
+    query: Annotated[str | None, typer.Argument(help="The question; - reads questions from stdin, one a line.")] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", help="A file of questions, instead of QUERY.")] = None,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Passages to show.")] = 10,
+    candidates: Candidates = 100,
+    no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Show what the first stage finds.")] = False,
+    filter: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
+    ] = None,
+    min_score: MinScore = None,
+    model: Model = None,
+    encoder: Encoder = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find the passages of an index that answer a question.
+
+    Several questions come from --queries FILE or from stdin; with --json each is then one line.
+
+    Example: biorerank search pubmed-index "Do statins cause muscle pain?" --k 5 --filter "year>=2015"
+    """
+    output = Output(json, quiet)
+    questions, several = _questions(query, queries)
+    conditions = parse_filters(filter or [])
+    with ExitStack() as stack:
+        opened = stack.enter_context(_common.open_index(index, encoder=encoder, device=device, dtype=dtype))
+        if no_rerank:
+            answers = _first_stage(opened, questions, k, conditions)
+        else:
+            reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
+            depth = max(candidates, k)
+            answers = _two_stages(opened, reranker, questions, depth, conditions, top_k=k, min_score=min_score)
+        _write(output, questions, answers, several)
+
+
+def _questions(query: str | None, queries: Path | None) -> tuple[list[Query], bool]:
+    """Return the questions, and whether they came as a list."""
+    from biorerank_plugins.readers import Query
+
+    if (query is None) == (queries is None):
+        _common.usage_error("Give either QUERY or --queries FILE.")
+    if queries is not None or query == "-":
+        return read_questions(STDIN if queries is None else queries), True
+    return [Query("1", _common.check_question(query or ""))], False
+
+
+def _first_stage(index: PassageIndex, questions: Sequence[Query], k: int, conditions: Any) -> Iterator[Answer]:
+    for start in range(0, len(questions), _AT_ONCE):
+        texts = [question.text for question in questions[start : start + _AT_ONCE]]
+        for text, found in zip(texts, index.search_many(texts, k, filters=conditions), strict=True):
+            yield candidates_document(text, found), candidates_table(found)
+
+
+def _two_stages(
+    index: PassageIndex,
+    reranker: BioReranker,
+    questions: Sequence[Query],
+    candidates: int,
+    conditions: Any,
+    *,
+    top_k: int,
+    min_score: float | None,
+) -> Iterator[Answer]:
+    from biorerank_plugins.search import TwoStageSearch
+
+    both = TwoStageSearch(index, reranker)
+    for start in range(0, len(questions), _AT_ONCE):
+        texts = [question.text for question in questions[start : start + _AT_ONCE]]
+        for ranking in both.search_many(
+            texts, candidates=candidates, filters=conditions, top_k=top_k, min_score=min_score
+        ):
+            yield ranking.to_dict(), ranking_table(ranking)
+
+
+def _write(output: Output, questions: Sequence[Query], answers: Iterator[Answer], several: bool) -> None:
+    for number, (question, (document, table)) in enumerate(zip(questions, answers, strict=True)):
+        if several:
+            if output.json:
+                output.document({"query_id": question.id, **document}, indent=None)
+            output.tables(f"{question.id}: {question.text}", *table, first=number == 0)
+            continue
+        if output.json:
+            output.document(document)
+        output.table(*table)
+        if not table[1]:
+            output.note("Nothing found: no passage meets the conditions.")

@@ -1,0 +1,118 @@
+"""``biorerank demo``: both lists side by side, the marks, the moves and the measures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import Result
+
+from biorerank_plugins.cli.demo_view import Shown, render
+from biorerank_plugins.passages import Passage, RankedPassage, Ranking
+
+Run = Callable[..., Result]
+ErrorLine = Callable[..., str]
+
+
+def _shown() -> Shown:
+    titles = ["A near miss with a title that goes on", "The answer", "Half an answer", "Something else"]
+    order = [1, 2, 3, 0]  # the reranker moves the near miss from the first place to the last
+    ranked = tuple(
+        RankedPassage(
+            passage=Passage(f"d{index}", "Text of this passage.", titles[index], {"pmid": f"10{index}"}),
+            input_index=index,
+            rank=rank,
+            logit=1.0 - rank,
+            score=1 - rank / 10,
+            probability=0.5,
+            retrieval_score=0.9 - index / 10,
+        )
+        for rank, index in enumerate(order, start=1)
+    )
+    return Shown(Ranking("What is the answer?", ranked), {"d1": 2, "d2": 1}, (0.5, 1.0))
+
+
+def _lines(width: int) -> list[str]:
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as capture:
+        console.print(render(_shown(), width=width))
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_the_two_lists_stand_side_by_side_at_every_width(width: int) -> None:
+    lines = _lines(width)
+    assert all(len(line) <= width for line in lines)
+    head = next(number for number, line in enumerate(lines) if "First stage" in line)
+    rows = [line.split() for line in lines[head + 2 : head + 6]]
+    assert [row[0] for row in rows] == ["1", "2", "3", "4"]
+    assert "↑1" in rows[0] and "●" in rows[0]
+    assert rows[1].count("●") == 1 and rows[1].count("○") == 1 and "↑1" in rows[1]
+    assert "↓3" in rows[3]
+    assert any("0.50 → 1.00" in line for line in lines)
+    assert any("[PMID 101]" in line for line in lines)
+
+
+def test_scores_are_shown_where_there_is_room() -> None:
+    assert not any("0.90" in line for line in _lines(80))
+    assert sum("0.90" in line for line in _lines(120)) == 1
+
+
+def test_sample_questions_and_measures_over_all(biorerank: Run, collection: Path, no_network: None) -> None:
+    result = biorerank("demo", "--collection", collection, "--queries-shown", "2")
+    assert result.exit_code == 0, result.output
+    assert "does p53 suppress tumours?" in result.stdout
+    assert "what lowers glucose?" in result.stdout
+    assert "which drug inhibits" not in result.stdout
+    assert "All 3 questions" in result.stdout
+    assert result.stderr.startswith("Loading two small models")
+    assert all(len(line) <= 100 for line in result.stdout.splitlines())
+
+
+def test_a_question_of_ones_own_is_answered_instead(biorerank: Run, collection: Path) -> None:
+    result = biorerank("demo", "  who treats heart failure? ", "--collection", collection)
+    assert result.exit_code == 0, result.output
+    assert "who treats heart failure?" in result.stdout
+    assert "p53 suppress" not in result.stdout.splitlines()[2]
+    assert "nDCG" not in result.stdout
+
+
+def test_one_of_the_demos_questions_keeps_its_judgements(biorerank: Run, collection: Path) -> None:
+    result = biorerank("demo", "What lowers GLUCOSE?", "--collection", collection)
+    assert "●" in result.stdout.replace("● answers", "")
+    assert "nDCG@10 of this question" in result.stdout
+
+
+def test_json_holds_both_lists_and_the_measures(biorerank: Run, collection: Path) -> None:
+    document = json.loads(biorerank("demo", "--collection", collection, "--json").stdout)
+    assert document["passages"] == 6
+    first = document["questions"][0]
+    assert [line["rank"] for line in first["first_stage"]] == [1, 2, 3, 4, 5]
+    assert {line["grade"] for line in first["reranked"]} <= {0, 2}
+    assert first["ndcg@10"].keys() == {"first_stage", "reranked"}
+    assert document["evaluation"]["queries"] == 3
+
+
+def test_the_measures_are_those_of_evaluate(biorerank: Run, collection: Path) -> None:
+    demo = json.loads(biorerank("demo", "--collection", collection, "--json", "-n", "0").stdout)
+    evaluated = json.loads(biorerank("evaluate", "--beir", collection, "--json").stdout)
+    assert demo["questions"] == []
+    assert demo["evaluation"]["measures"]["nDCG@10"] == evaluated["measures"]["nDCG@10"]
+
+
+def test_bad_input_is_one_line(
+    biorerank: Run, run: Run, error_line: ErrorLine, collection: Path, tmp_path: Path
+) -> None:
+    assert "no corpus.jsonl" in error_line(biorerank("demo", "--collection", tmp_path))
+    assert "all-minilm-l6-v2" in error_line(run("demo", "--collection", collection, "--model", "unknown"))
+    assert "QUESTION is empty" in error_line(biorerank("demo", " "), code=2)
+    assert "--queries-shown" in error_line(biorerank("demo", "-n", "-1"), code=2)
+
+
+def test_the_demo_collection_comes_with_the_package(biorerank: Run) -> None:
+    document = json.loads(biorerank("demo", "Which drugs relieve angina?", "--json").stdout)
+    assert document["passages"] >= 250
+    assert len(document["questions"][0]["reranked"]) == 5

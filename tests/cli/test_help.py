@@ -1,0 +1,87 @@
+"""Every command explains itself, quickly, with an example."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from typer.testing import Result
+
+import biorerank_plugins
+
+COMMANDS = ("demo", "index", "search", "rerank", "evaluate")
+HEAVY = "torch transformers sentence_transformers faiss numpy scipy sklearn lxml ir_measures tokenizers".split()
+
+
+def test_all_commands_are_listed(run: Callable[..., Result]) -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(re.search(rf"\b{command} ", result.stdout) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_help_with_an_example(run: Callable[..., Result], command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.stdout).split())
+    assert f"Example: biorerank {command}" in words or "| biorerank rerank" in words
+    for option in ("--json", "--quiet", "--debug"):
+        assert option in words
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["demo", "--help"], ["evaluate", "--help"], ["search", "--nonsense"]]
+)
+def test_help_and_usage_errors_load_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom biorerank_plugins.cli import app\n"
+        f"try:\n    app({arguments!r}, prog_name='biorerank')\n"
+        f"except SystemExit:\n    print('loaded:', [m for m in {HEAVY!r} if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_the_module_runs_without_the_entry_point() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "biorerank_plugins.cli", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "Usage: biorerank" in done.stdout
+
+
+def test_the_version_is_that_of_the_package(run: Callable[..., Result]) -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"biorerank-plugins {biorerank_plugins.__version__}\n")
+
+
+def test_no_command_is_wrong_usage_and_shows_the_help(run: Callable[..., Result]) -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "Commands" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serch"], "No such command 'serch'"),
+        (["search", "folder", "q", "--nonsense"], "No such option: --nonsense"),
+        (["search", "folder", "q", "--k", "-3"], "Invalid value for '--k'"),
+        (["search", "folder", "q", "--k", "many"], "Invalid value for '--k'"),
+        (["rerank", "question"], "Missing argument 'PASSAGES'"),
+        (["index", "corpus.jsonl"], "Missing option '--out'"),
+        (["index", "corpus.jsonl", "--out", "x", "--on-duplicate", "keep"], "Invalid value for '--on-duplicate'"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_points_to_the_help(
+    run: Callable[..., Result], error_line: Callable[..., str], arguments: list[str], said: str
+) -> None:
+    line = error_line(run(*arguments), code=2)
+    assert said in line
+    assert re.search(r"See 'biorerank( \w+)? --help'\.$", line)

@@ -1,0 +1,120 @@
+"""Where results go, and how filters are typed."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import typer
+from rich.console import Console
+
+from biorerank_plugins.cli.filters import parse_filters
+from biorerank_plugins.cli.output import Column, Output, rich_table
+from biorerank_plugins.cli.views import measure_label, move, report_table
+from biorerank_plugins.evaluation import EvaluationReport, compare
+
+COLUMNS = [Column("rank", numeric=True), Column("passage", wide=True)]
+
+
+def test_a_pipe_gets_one_line_a_row_however_long(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(COLUMNS, [[1, "a\tb\nc " + "word " * 200]])
+    head, row = capsys.readouterr().out.splitlines()
+    assert head == "rank\tpassage"
+    assert row == "1\ta b c " + ("word " * 200).strip()
+
+
+def test_a_terminal_gets_a_table_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    Output().table(COLUMNS, [[1, "word " * 40], [2, "[bold]not markup[/bold]"]])
+    lines = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()).splitlines()
+    assert len(lines) > 4
+    assert all(len(line) <= 60 for line in lines)
+    assert any("[bold]not markup[/bold]" in line for line in lines)
+
+
+def test_the_measures_fit_on_80_columns() -> None:
+    comparison = compare({"a": 0.9, "b": 0.8}, {"a": 0.1, "b": 0.2})
+    report = SimpleNamespace(comparisons=dict.fromkeys(("nDCG@10", "RR@10", "R@100"), comparison))
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(rich_table(*report_table(cast(EvaluationReport, report))))
+    text = capture.get()
+    assert "measure" in text and "recall@100" in text and "0/2" in text and "-0.7000" in text
+    assert "…" not in text.replace(" … ", "")
+
+
+def test_json_is_one_document_and_tables_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(json=True)
+    output.table(COLUMNS, [[1, "x"]])
+    output.line("text")
+    output.note("note")
+    output.document({"µ": [1.5, None]})
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"µ": [1.5, None]}
+    assert shown.err == "note\n"
+
+
+def test_quiet_keeps_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(quiet=True)
+    output.note("note")
+    output.warn("[2] lines")
+    assert capsys.readouterr().err == "Warning: [2] lines\n"
+    assert not output.show_progress
+
+
+def test_json_survives_a_terminal_without_unicode(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    Output(json=True).document({"text": "β-blocker"})
+    sys.stdout.flush()
+    assert json.loads(raw.getvalue()) == {"text": "β-blocker"}
+
+
+def test_moves_and_labels() -> None:
+    assert [move(5, 1), move(1, 3), move(2, 2)] == ["↑4", "↓2", "="]
+    assert [measure_label(name) for name in ("RR@10", "R@100", "AP", "nDCG@10")] == [
+        "MRR@10", "recall@100", "MAP", "nDCG@10",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ([], None),
+        (["year>=2015"], {"year": {">=": 2015}}),
+        (["year >= 2015", "year<2020"], {"$and": [{"year": {">=": 2015}}, {"year": {"<": 2020}}]}),
+        (["pmid=007"], {"pmid": {"==": "007"}}),
+        (["pmid=23185200"], {"pmid": {"in": [23185200, "23185200"]}}),
+        (["year!=2015"], {"year": {"not in": [2015, "2015"]}}),
+        (['date>="2015-03"'], {"date": {">=": "2015-03"}}),
+        (["open=true"], {"open": {"==": True}}),
+        (["doi=null"], {"doi": {"==": None}}),
+        (['journal=["BMJ", "Lancet"]'], {"journal": {"in": ["BMJ", "Lancet"]}}),
+        (["mesh~Asthma"], {"mesh": {"contains": "Asthma"}}),
+        (["title=a=b"], {"title": {"==": "a=b"}}),
+        (["journal = New England Journal"], {"journal": {"==": "New England Journal"}}),
+    ],
+)
+def test_conditions_become_filters(typed: list[str], expected: object) -> None:
+    assert parse_filters(typed) == expected
+
+
+@pytest.mark.parametrize("typed", ["", "year", "year=", "=3", "year>", ">=", "  "])
+def test_what_is_no_condition_is_wrong_usage(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        parse_filters([typed])
+    assert ended.value.exit_code == 2
+    assert "is no condition" in capsys.readouterr().err

@@ -1,0 +1,86 @@
+"""``biorerank rerank``: passages from a file or stdin, in order of relevance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from biorerank_plugins import BioReranker
+from biorerank_plugins.readers import read_passages
+
+Run = Callable[..., Result]
+ErrorLine = Callable[..., str]
+
+QUESTION = "what lowers glucose?"
+LINES = "aspirin inhibits platelets\n\n  metformin lowers glucose \r\ninsulin binds\n"
+
+
+def test_results_are_those_of_the_library(biorerank: Run, collection: Path, tiny_cross_encoder_dir: Path) -> None:
+    corpus = collection / "corpus.jsonl"
+    document = json.loads(biorerank("rerank", QUESTION, corpus, "--json").stdout)
+    with BioReranker(str(tiny_cross_encoder_dir)) as reranker:
+        expected = reranker.rank(QUESTION, list(read_passages(corpus))).to_dict()
+    for got in (document, expected):
+        got.pop("timings")
+    assert document == expected
+
+
+def test_lines_on_stdin_are_passages(biorerank: Run) -> None:
+    result = biorerank("rerank", QUESTION, "-", "--json", input=LINES)
+    passages = json.loads(result.stdout)["passages"]
+    texts = {passage["id"]: passage["text"] for passage in passages}
+    assert texts == {"1": "aspirin inhibits platelets", "2": "metformin lowers glucose", "3": "insulin binds"}
+    assert [passage["rank"] for passage in passages] == [1, 2, 3]
+
+
+def test_lines_of_a_text_file_are_passages(biorerank: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text(LINES, encoding="utf-8")
+    from_file = biorerank("rerank", QUESTION, tmp_path / "notes.txt")
+    assert from_file.stdout == biorerank("rerank", QUESTION, "-", input=LINES).stdout
+    assert len(from_file.stdout.splitlines()) == 4
+
+
+def test_stdin_may_be_any_format(biorerank: Run, collection: Path) -> None:
+    corpus = (collection / "corpus.jsonl").read_bytes()
+    result = biorerank("rerank", QUESTION, "-", "--format", "jsonl", "--json", input=corpus)
+    assert {passage["id"] for passage in json.loads(result.stdout)["passages"]} == {f"p{n}" for n in range(1, 7)}
+
+
+def test_only_the_best_are_kept(biorerank: Run, collection: Path) -> None:
+    every = json.loads(biorerank("rerank", QUESTION, collection, "--json").stdout)["passages"]
+    best = json.loads(biorerank("rerank", QUESTION, collection, "--top-k", "2", "--json").stdout)["passages"]
+    assert best == every[:2]
+    threshold = every[2]["score"]
+    good = json.loads(biorerank("rerank", QUESTION, collection, "--min-score", threshold, "--json").stdout)
+    assert len(good["passages"]) == 3
+    assert good["below_threshold"] == 3
+
+
+def test_malformed_lines_can_be_left_out(biorerank: Run, error_line: ErrorLine, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"id": "a", "text": "insulin"}\n{"id": "b"}\n')
+    assert "corpus.jsonl:2" in error_line(biorerank("rerank", QUESTION, corpus))
+    result = biorerank("rerank", QUESTION, corpus, "--skip-bad")
+    assert result.exit_code == 0
+    assert "1 malformed lines or files were left out" in result.stderr
+
+
+def test_bad_input_is_one_line(run: Run, biorerank: Run, error_line: ErrorLine, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "model").mkdir()
+    assert "empty.txt holds no passages" in error_line(biorerank("rerank", QUESTION, tmp_path / "empty.txt"))
+    assert "stdin holds no passages" in error_line(biorerank("rerank", QUESTION, "-", input=""))
+    assert "no such file" in error_line(biorerank("rerank", QUESTION, tmp_path / "absent.jsonl"))
+    assert "Embedded models:" in error_line(run("rerank", QUESTION, "-", "--model", "unknown", input="a\n"))
+    assert "holds no model" in error_line(run("rerank", QUESTION, "-", "--model", tmp_path / "model", input="a\n"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["", "-"], "QUERY is empty"), (["q", "-", "--top-k", "-1"], "for '--top-k'")]
+)
+def test_wrong_usage_is_one_line(biorerank: Run, error_line: ErrorLine, arguments: list[str], said: str) -> None:
+    assert said in error_line(biorerank("rerank", *arguments, input=LINES), code=2)
