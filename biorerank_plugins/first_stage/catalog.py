@@ -1,0 +1,227 @@
+"""The passages of an index, in SQLite: text, title and metadata by row, found by id or by filter."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage.filters import SqlCondition
+from biorerank_plugins.passages import Candidate, Passage
+
+__all__ = ["Catalog"]
+
+_SCHEMA = """
+CREATE TABLE passages (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, title TEXT,
+                       metadata TEXT NOT NULL);
+CREATE TABLE dead_rows (row INTEGER PRIMARY KEY);
+"""
+_COLUMNS = "id, text, title, metadata"
+
+
+class Catalog:
+    """Passages by row; a row number is never given to a second passage while vectors refer to it.
+
+    One connection behind one lock: what a search asks of it takes well under a millisecond.
+
+    :param connection: connection to a database with the tables above.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.RLock()
+
+    def __del__(self) -> None:
+        self._connection.close()
+
+    @classmethod
+    def in_memory(cls) -> Catalog:
+        """Return an empty catalog that lives in memory."""
+        catalog = cls(_connect(":memory:"))
+        catalog._connection.executescript(_SCHEMA)
+        return catalog
+
+    @classmethod
+    def open(cls, path: Path, *, writable: bool = False) -> Catalog:
+        """Open a catalog file.
+
+        :param path: the file. Unless ``writable``, nobody changes it while it is open: versions are never edited.
+        :raises PassageIndexError: if it is no catalog.
+        """
+        mode = "mode=rw" if writable else "mode=ro&immutable=1"
+        try:
+            connection = _connect(f"{path.resolve().as_uri()}?{mode}")
+            try:
+                connection.execute("SELECT row, id, text, title, metadata FROM passages LIMIT 1").fetchone()
+                connection.execute("SELECT row FROM dead_rows LIMIT 1").fetchone()
+            except sqlite3.Error:
+                connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise PassageIndexError(f"{path} is no passage catalog: {error}.") from error
+        if writable:
+            # The file is new and belongs to no version yet; storage syncs it before anybody may see it.
+            connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        return cls(connection)
+
+    def __len__(self) -> int:
+        count: int = self._query("SELECT count(*) FROM passages")[0][0]
+        return count
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make several changes one: on any exception, Ctrl-C included, none of them happened."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def insert(self, rows: Iterable[tuple[int, Passage]]) -> None:
+        """Add passages; all of them or, if one cannot be stored, none.
+
+        :param rows: row number and passage.
+        :raises ValueError: if a passage's metadata is not JSON, or a string of it no Unicode text.
+        """
+        with self.transaction():
+            statement = f"INSERT INTO passages (row, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+            for row, passage in rows:
+                self._connection.execute(statement, (row, *_record(passage)))
+
+    def delete(self, rows: Iterable[int]) -> None:
+        """Remove passages by row number."""
+        with self.transaction():
+            self._connection.executemany("DELETE FROM passages WHERE row = ?", ((int(row),) for row in rows))
+
+    def set_dead_rows(self, rows: Iterable[int]) -> None:
+        """Note which rows have no passage any more while their vectors are still there."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM dead_rows")
+            self._connection.executemany("INSERT INTO dead_rows (row) VALUES (?)", ((int(row),) for row in rows))
+
+    def copy_to(self, path: Path) -> None:
+        """Write the whole catalog to a new file."""
+        path.touch(exist_ok=False)
+        target = _connect(f"{path.resolve().as_uri()}?mode=rw")
+        try:
+            target.execute("PRAGMA synchronous = OFF")
+            with self._lock:
+                self._connection.backup(target)
+        finally:
+            target.close()
+
+    def fetch(self, rows: Sequence[int]) -> dict[int, Passage]:
+        """Return the passages of these rows."""
+        found = self._query(
+            f"SELECT row, {_COLUMNS} FROM passages WHERE row IN (SELECT value FROM json_each(?))",
+            (json.dumps([int(row) for row in rows]),),
+        )
+        return {row: _passage(*record) for row, *record in found}
+
+    def find(self, ids: Iterable[str]) -> dict[str, int]:
+        """Return the row of every id that is there."""
+        listed = json.dumps(list(ids))
+        return dict(self._query("SELECT id, row FROM passages WHERE id IN (SELECT value FROM json_each(?))", (listed,)))
+
+    def rows_of(self, ids: Sequence[str], missing: Literal["error", "skip"]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the row numbers of these ids, ascending.
+
+        :param ids: different ids.
+        :param missing: what to do with an id that is not there.
+        :raises ValueError: if an id is not there and ``missing`` is ``"error"``.
+        """
+        if missing not in ("error", "skip"):
+            raise ValueError(f"missing={missing!r} is unknown. Choose 'error' or 'skip'.")
+        found = self.find(ids)
+        absent = [id_ for id_ in ids if id_ not in found]
+        if absent and missing == "error":
+            raise ValueError(f"{len(absent)} ids are not in the index: {', '.join(map(repr, absent[:5]))}.")
+        return np.sort(np.fromiter(found.values(), dtype=np.int64, count=len(found)))
+
+    def rows(self, condition: SqlCondition | None = None) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the row numbers of all passages, or of those that meet a condition, ascending."""
+        where = "" if condition is None else f" WHERE {condition.sql}"
+        found = self._query(
+            f"SELECT row FROM passages{where} ORDER BY row", () if condition is None else condition.parameters
+        )
+        return np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
+
+    def dead_rows(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the row numbers whose passages are gone while their vectors are still there, ascending."""
+        found = self._query("SELECT row FROM dead_rows ORDER BY row")
+        return np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
+
+    def passages(self, batch_size: int = 1024) -> Iterator[tuple[int, Passage]]:
+        """Yield row and passage in insertion order, reading ``batch_size`` at a time."""
+        last = -1
+        while True:
+            found = self._query(
+                f"SELECT row, {_COLUMNS} FROM passages WHERE row > ? ORDER BY row LIMIT ?", (last, batch_size)
+            )
+            for row, *record in found:
+                yield row, _passage(*record)
+            if len(found) < batch_size:
+                return
+            last = found[-1][0]
+
+    def candidates(
+        self, found: Sequence[tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, np.dtype[np.int64]]]]
+    ) -> list[list[Candidate]]:
+        """Turn scores and rows, best first, into candidates; one list for each query."""
+        passages = self.fetch(sorted({row for _, rows in found for row in rows.tolist()}))
+        return [
+            [
+                Candidate(passages[row], score=score, rank=rank)
+                for rank, (score, row) in enumerate(zip(scores.tolist(), rows.tolist(), strict=True), start=1)
+            ]
+            for scores, rows in found
+        ]
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def _query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(sql, parameters).fetchall()
+
+
+def _connect(target: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(target, uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _record(passage: Passage) -> tuple[str, str, str | None, str]:
+    fields = passage.to_dict()
+    try:
+        metadata = json.dumps(fields["metadata"], ensure_ascii=False, allow_nan=False)
+        for text in (passage.id, passage.text, passage.title or "", metadata):
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"Passage {passage.id!r} holds text that is not valid Unicode: {error}.") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The metadata of passage {passage.id!r} cannot be stored as JSON: {error}. "
+            "Use strings, finite numbers, booleans, None, lists and mappings."
+        ) from error
+    return passage.id, passage.text, passage.title, metadata
+
+
+def _passage(id_: str, text: str, title: str | None, metadata: str) -> Passage:
+    return Passage(id_, text, title, json.loads(metadata))

@@ -1,0 +1,88 @@
+"""Passages and queries become checked vectors, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage.catalog import Catalog
+from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
+from biorerank_plugins.passages import Passage
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.protocol import Encoder
+
+__all__ = ["drain", "embed", "embed_all", "embed_queries"]
+
+
+def embed_all(
+    catalog: Catalog, rows: RowArray, encoder: Encoder, *, batch_size: int, show_progress: bool
+) -> Iterator[tuple[RowArray, FloatArray]]:
+    """Embed the passages of these rows, ``batch_size`` at a time.
+
+    :param catalog: where they are.
+    :param rows: which ones, in the order asked for.
+    :param encoder: what embeds them.
+    :param batch_size: passages in one call of the encoder, which sorts them by length.
+    :param show_progress: whether to show a progress bar.
+    :raises PassageIndexError: if the encoder gives something else than finite vectors of its dimension.
+    """
+    from tqdm.auto import tqdm
+
+    with tqdm(total=len(rows), desc="Embedding", unit=" passages", disable=not show_progress) as progress:
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            found = catalog.fetch(part.tolist())
+            yield part, embed([found[row] for row in part.tolist()], encoder)
+            progress.update(len(part))
+
+
+def embed(passages: list[Passage], encoder: Encoder) -> FloatArray:
+    """Return checked vectors of passages.
+
+    :raises PassageIndexError: as :func:`embed_all`.
+    """
+    vectors = _checked(encoder.encode_passages(passages), len(passages), encoder)
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(broken):
+        ids = ", ".join(repr(passages[i].id) for i in broken[:5])
+        raise PassageIndexError(
+            f"The encoder {encoder.model_id} gives vectors that are not finite for {len(broken)} passages: {ids}. "
+            "Try dtype='float32'."
+        )
+    return vectors
+
+
+def embed_queries(queries: list[str], encoder: Encoder) -> FloatArray:
+    """Return checked vectors of queries.
+
+    :raises PassageIndexError: as :func:`embed_all`.
+    """
+    vectors = _checked(encoder.encode_queries(queries), len(queries), encoder)
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(broken):
+        raise PassageIndexError(
+            f"The encoder {encoder.model_id} gives a vector that is not finite for the query "
+            f"{queries[broken[0]]!r:.80}. Try dtype='float32'."
+        )
+    return vectors
+
+
+def _checked(vectors: Any, count: int, encoder: Encoder) -> FloatArray:
+    array = np.ascontiguousarray(vectors, dtype=np.float32)
+    if array.shape != (count, encoder.dimension):
+        raise PassageIndexError(
+            f"The encoder {encoder.model_id} gives an array of shape {array.shape} for {count} texts, "
+            f"expected ({count}, {encoder.dimension})."
+        )
+    return array
+
+
+def drain(batches: list[tuple[RowArray, FloatArray]]) -> Iterator[tuple[RowArray, FloatArray]]:
+    """Yield each batch and let go of it, so that its vectors are not kept beside FAISS's copy."""
+    batches.reverse()
+    while batches:
+        yield batches.pop()

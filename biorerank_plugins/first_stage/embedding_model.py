@@ -1,0 +1,198 @@
+"""One transformer that turns texts into vectors: tokens, token-budget batches, pooling, normalisation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.model_folder import EncoderSettings, quiet_loading
+
+__all__ = ["EmbeddingModel", "Role", "TextInput"]
+
+TextInput: TypeAlias = str | tuple[str, str]
+"""A text, or a pair of title and text that the tokenizer joins with its separator."""
+
+Role: TypeAlias = Literal["query", "passage"]
+
+_BATCH_TOKENS_CPU = 4096  # what two layers' activations fit into a CPU's cache with; larger batches are slower
+_BATCH_TOKENS_GPU = 32_768
+_TOKENIZED_AT_ONCE = 1024
+
+
+def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
+
+
+def _cls(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return states[:, 0]
+
+
+def _max(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return states.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(dim=1)
+
+
+def _lasttoken(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return states[torch.arange(len(states), device=states.device), mask.sum(dim=1) - 1]
+
+
+# Each makes one vector of [batch, tokens, dimension] token vectors and their [batch, tokens] mask.
+_POOLING_FUNCTIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "mean": _mean,
+    "cls": _cls,
+    "max": _max,
+    "lasttoken": _lasttoken,
+}
+
+
+class EmbeddingModel:
+    """Vectors from one model folder, the same as ``SentenceTransformer.encode`` gives in fp32.
+
+    Safe to use from many threads.
+
+    :param folder: model folder.
+    :param settings: what the folder says about itself.
+    :param device: where to compute.
+    :param dtype: precision of the transformer; pooling and normalisation are done in fp32.
+    :param pooling: one of ``model_folder.POOLINGS``, instead of what the folder says (``"mean"`` if it says nothing).
+    :param normalize: whether to bring vectors to length 1, instead of what the folder says (no if it says nothing).
+    :raises ModelError: if the folder cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: EncoderSettings,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+    ) -> None:
+        self.pooling = next(choice for choice in (pooling, settings.pooling, "mean") if choice is not None)
+        self.normalize = next(choice for choice in (normalize, settings.normalize, False) if choice is not None)
+        self._pool = _POOLING_FUNCTIONS[self.pooling]
+        self._device = device
+        self._tokenizer, self._model = _load(folder, dtype)
+        self._model.to(device).eval()
+        # A fast tokenizer keeps truncation settings as state, so that two threads must not use it at once.
+        self._tokenizing = threading.Lock()
+        self._longest = _longest_input(self._tokenizer, self._model)
+        self.max_length = self.check_length(settings.max_length) if settings.max_length else self._longest
+        self._batch_tokens = _BATCH_TOKENS_CPU if device.type == "cpu" else _BATCH_TOKENS_GPU
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return int(self._model.config.hidden_size)
+
+    def check_length(self, max_length: int) -> int:
+        """Return a number of tokens that the model can read.
+
+        :raises ValueError: if it cannot; the message says what is possible.
+        """
+        least = self._tokenizer.num_special_tokens_to_add(pair=True) + 1
+        if isinstance(max_length, bool) or not isinstance(max_length, int) or not least <= max_length <= self._longest:
+            raise ValueError(
+                f"max_length={max_length!r} is not possible: this model reads {least} to {self._longest} tokens."
+            )
+        return max_length
+
+    def encode(
+        self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return one vector for each input.
+
+        :param inputs: texts or pairs; not mixed.
+        :param max_length: number of tokens after which an input is cut, special tokens included.
+        :param prefix: text put before every input, before the first half of a pair.
+        :param role: what the inputs are; this class treats both alike.
+        :returns: ``[len(inputs), dimension]``.
+        """
+        vectors = np.empty((len(inputs), self.dimension), dtype=np.float32)
+        encoded = self._tokenize([_prefixed(item, prefix) for item in inputs], max_length)
+        for positions in self._batches([len(item["input_ids"]) for item in encoded]):
+            vectors[positions] = self._forward([encoded[position] for position in positions])
+        return vectors
+
+    def _tokenize(self, inputs: Sequence[TextInput], max_length: int) -> list[dict[str, list[int]]]:
+        encoded: list[dict[str, list[int]]] = []
+        for start in range(0, len(inputs), _TOKENIZED_AT_ONCE):
+            part = inputs[start : start + _TOKENIZED_AT_ONCE]
+            firsts = [item if isinstance(item, str) else item[0] for item in part]
+            seconds = None if isinstance(part[0], str) else [item[1] for item in part]
+            with self._tokenizing:
+                fields = self._tokenizer(
+                    firsts, seconds, truncation="longest_first", max_length=max_length, return_attention_mask=False
+                )
+            encoded += [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
+        return encoded
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Yield positions of inputs of about the same length, longest first, no more than a budget of tokens each."""
+        order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+        start = 0
+        while start < len(order):
+            size = max(1, self._batch_tokens // lengths[order[start]])
+            yield order[start : start + size]
+            start += size
+
+    def _forward(self, batch: list[dict[str, list[int]]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        features = self._pad(batch)
+        with torch.inference_mode():
+            states = self._model(**features).last_hidden_state.float()
+            vectors = self._pool(states, features["attention_mask"])
+            if self.normalize:
+                vectors = torch.nn.functional.normalize(vectors, dim=-1)
+            array: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
+        return array
+
+    def _pad(self, batch: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        lengths = np.array([len(item["input_ids"]) for item in batch])
+        real = np.arange(lengths.max()) < lengths[:, None]
+        features = {"attention_mask": real.astype(np.int64)}
+        for name in batch[0]:
+            fill = self._tokenizer.pad_token_id if name == "input_ids" else self._tokenizer.pad_token_type_id
+            padded = np.full(real.shape, fill or 0, dtype=np.int64)
+            padded[real] = np.concatenate([item[name] for item in batch])
+            features[name] = padded
+        return {name: torch.from_numpy(values).to(self._device) for name, values in features.items()}
+
+
+def _prefixed(item: TextInput, prefix: str) -> TextInput:
+    return prefix + item if isinstance(item, str) else (prefix + item[0], item[1])
+
+
+def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        with quiet_loading():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            # Without a dtype transformers 5 takes the one the weights are stored in, slow on a CPU if that is fp16.
+            model = AutoModel.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"The bi-encoder in {folder} cannot be loaded: {error}") from error
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ModelError(f"{folder} holds an encoder-decoder, which gives no vectors by itself.")
+    return tokenizer, model
+
+
+def _longest_input(tokenizer: Any, model: Any) -> int:
+    """Return the number of tokens that fit into the model's position table."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    limit = int(tokenizer.model_max_length)
+    if positions is None or positions < 1:
+        return limit
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    # RoBERTa counts positions from one past the padding index.
+    return min(limit, int(positions) - (0 if padding is None else int(padding) + 1))

@@ -1,0 +1,241 @@
+"""BiEncoder: queries and passages as vectors of one space."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from biorerank_plugins import models
+from biorerank_plugins.checks import string
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.model_folder import POOLINGS, EncoderSettings, find_model_folder, read_settings
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.text import passage_text, wellformed
+
+if TYPE_CHECKING:
+    import torch
+
+    from biorerank_plugins.first_stage.embedding_model import EmbeddingModel, TextInput
+    from biorerank_plugins.first_stage.sentence_transformer_model import SentenceTransformerModel
+
+    _Model: TypeAlias = EmbeddingModel | SentenceTransformerModel
+
+__all__ = ["BiEncoder", "TitleUse"]
+
+logger = logging.getLogger(__name__)
+
+TitleUse = Literal["join", "pair", "omit"]
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class BiEncoder:
+    """Embeds queries and passages; the inner product of two vectors says how well they fit.
+
+    A folder made by sentence-transformers says by itself how it pools, normalises, cuts and prompts. A plain
+    transformers folder does not: mean pooling without normalisation, unless told otherwise. MedCPT is used as::
+
+        BiEncoder("ncbi/MedCPT-Article-Encoder", query_model="ncbi/MedCPT-Query-Encoder",
+                  pooling="cls", title="pair", query_max_length=64)
+
+    Safe to share between threads.
+
+    :param model: passage encoder: name of an embedded model, folder, or hub name; ``None`` for the embedded default.
+    :param query_model: query encoder, if it is another one.
+    :param device: see :func:`~biorerank_plugins.scoring.devices.resolve_device`.
+    :param dtype: precision; ``"auto"`` is bf16 on a CPU that has it, fp16 on CUDA, else fp32. Vectors are fp32 always.
+    :param pooling: ``"mean"``, ``"cls"``, ``"max"`` or ``"lasttoken"``; ``None`` for what the folder says.
+    :param normalize: whether vectors are brought to length 1, so that scores are cosines; ``None`` for what the
+        folder says.
+    :param query_prefix: text put before every query; ``None`` for the prompt that the folder stores, if any.
+    :param passage_prefix: text put before every passage, in the same way.
+    :param max_length: tokens read of a passage; ``None`` for what the folder says.
+    :param query_max_length: tokens read of a query; ``None`` for what the folder says.
+    :param title: ``"join"`` reads title and text as one text, ``"pair"`` as two, ``"omit"`` only the text.
+    :param revision: branch, tag or commit of a hub model.
+    :param token: access token for the hub.
+    :param cache_folder: where hub models are kept.
+    :param local_files_only: whether hub models are taken from the cache only. Embedded models and folders never use
+        the network.
+    :raises ModelError: if a model is unknown or cannot be loaded.
+    :raises ValueError: if an argument is out of its range.
+
+    >>> encoder = BiEncoder()                                            # doctest: +SKIP
+    >>> encoder.encode_queries(["Is p53 a tumour suppressor?"]).shape    # doctest: +SKIP
+    (1, 384)
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        query_model: str | os.PathLike[str] | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        query_prefix: str | None = None,
+        passage_prefix: str | None = None,
+        max_length: int | None = None,
+        query_max_length: int | None = None,
+        title: TitleUse = "join",
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        local_files_only: bool | None = None,
+    ) -> None:
+        if title not in get_args(TitleUse):
+            raise ValueError(f"title={title!r} is unknown. Choose one of: {', '.join(get_args(TitleUse))}.")
+        from biorerank_plugins.scoring.devices import resolve_device, resolve_dtype
+
+        if pooling is not None and pooling not in POOLINGS:
+            raise ValueError(f"pooling={pooling!r} is unknown. Choose one of: {', '.join(POOLINGS)}.")
+        self._device = resolve_device(device)
+        self._dtype = resolve_dtype(dtype, self._device)
+        self._choices = {"pooling": pooling, "normalize": normalize}
+        hub = {"revision": revision, "token": token, "cache_folder": cache_folder, "local_files_only": local_files_only}
+        name = models.DEFAULT_ENCODER if model is None else model
+        self._folder = find_model_folder(name, **hub)  # type: ignore[arg-type]
+        self._passages, settings = self._load(self._folder)
+        self._query_folder, self._queries, query_settings = self._folder, self._passages, settings
+        if query_model is not None:
+            self._query_folder = find_model_folder(query_model, **hub)  # type: ignore[arg-type]
+            self._queries, query_settings = self._load(self._query_folder)
+        self._check_dimensions()
+        self._config: dict[str, Any] = {
+            "model": _portable_name(name),
+            "query_model": None if query_model is None else _portable_name(query_model),
+            "pooling": pooling,
+            "normalize": normalize,
+            "query_prefix": _prefix(query_prefix, query_settings, "query"),
+            "passage_prefix": _prefix(passage_prefix, settings, "document", "passage", "corpus"),
+            "max_length": _length(max_length, self._passages),
+            "query_max_length": _length(query_max_length, self._queries),
+            "title": title,
+            "revision": revision,
+        }
+        self._content_hash: str | None = None
+
+    def _load(self, folder: Path) -> tuple[_Model, EncoderSettings]:
+        from biorerank_plugins.first_stage.embedding_model import EmbeddingModel
+        from biorerank_plugins.first_stage.sentence_transformer_model import SentenceTransformerModel
+
+        settings = read_settings(folder)
+        kind = SentenceTransformerModel if settings.unusual else EmbeddingModel
+        if settings.unusual:
+            logger.info("%s runs through sentence-transformers because of: %s", folder, ", ".join(settings.unusual))
+        model = kind(folder, settings, device=self._device, dtype=self._dtype, **self._choices)  # type: ignore[arg-type]
+        return model, settings
+
+    def _check_dimensions(self) -> None:
+        if self._passages.dimension != self._queries.dimension:
+            raise ModelError(
+                f"The passage encoder gives {self._passages.dimension} dimensions and the query encoder "
+                f"{self._queries.dimension}. Both must come from one training."
+            )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **arguments: Any) -> BiEncoder:
+        """Make the encoder that :meth:`config` describes.
+
+        :param config: what :meth:`config` returned.
+        :param arguments: anything else the class takes: device, dtype, token, …
+        :raises ModelError: if the model is not there, or ``config`` describes no such encoder.
+        """
+        known = {name: value for name, value in config.items() if name != "type"}
+        if config.get("type") != cls.__name__:
+            raise ModelError(f"{config.get('type')!r} is no encoder that can be made from its configuration.")
+        try:
+            return cls(**{**known, **arguments})
+        except TypeError as error:
+            raise ModelError(f"The encoder's configuration is of no use here: {error}.") from error
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self._passages.dimension
+
+    @property
+    def model_id(self) -> str:
+        """Name of the model, or of both."""
+        names = [str(self._config["model"]), *([self._config["query_model"]] if self._config["query_model"] else [])]
+        return " + ".join(names)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over the files of the model, or of both."""
+        if self._content_hash is None:
+            hashes = [models.content_hash(self._folder)]
+            if self._query_folder != self._folder:
+                hashes.append(models.content_hash(self._query_folder))
+            self._content_hash = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return self._content_hash
+
+    def config(self) -> dict[str, Any]:
+        """Return the model and every setting that changes a vector; :meth:`from_config` takes it back."""
+        return {"type": type(self).__name__, **self._config}
+
+    def encode_queries(self, queries: Sequence[str]) -> FloatArray:
+        """Return one vector for each query.
+
+        :param queries: texts.
+        :returns: ``[len(queries), dimension]``.
+        :raises TypeError: if ``queries`` is one string, or holds something else than strings.
+        """
+        _refuse_string(queries, "queries")
+        return self._queries.encode(
+            [wellformed(string("A query", query)) for query in queries],
+            self._config["query_max_length"],
+            prefix=self._config["query_prefix"],
+            role="query",
+        )
+
+    def encode_passages(self, passages: Sequence[Passage]) -> FloatArray:
+        """Return one vector for each passage.
+
+        :param passages: passages; their title is used as ``title`` says.
+        :returns: ``[len(passages), dimension]``.
+        :raises TypeError: if ``passages`` holds something else.
+        """
+        _refuse_string(passages, "passages")
+        for passage in passages:
+            if not isinstance(passage, Passage):
+                raise TypeError(f"Expected a Passage, got {type(passage).__name__}: {passage!r:.80}")
+        return self._passages.encode(
+            [self._input(passage) for passage in passages],
+            self._config["max_length"],
+            prefix=self._config["passage_prefix"],
+            role="passage",
+        )
+
+    def _input(self, passage: Passage) -> TextInput:
+        title = self._config["title"]
+        if title == "pair":
+            return wellformed(passage.title or ""), wellformed(passage.text)
+        return passage_text(passage) if title == "join" else wellformed(passage.text)
+
+
+def _portable_name(model: str | os.PathLike[str]) -> str:
+    """Return the name by which the model is found again, whatever the working directory."""
+    name = os.fspath(model)
+    return str(Path(name).resolve()) if name not in models.names() and Path(name).is_dir() else name
+
+
+def _prefix(given: str | None, settings: EncoderSettings, *names: str) -> str:
+    if given is not None:
+        return given
+    return next((settings.prompts[name] for name in names if settings.prompts.get(name)), "")
+
+
+def _length(given: int | None, model: _Model) -> int:
+    return model.max_length if given is None else model.check_length(given)
+
+
+def _refuse_string(value: object, what: str) -> None:
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"Expected a list of {what}, got one {type(value).__name__}: {value!r:.80}. Put it in a list.")

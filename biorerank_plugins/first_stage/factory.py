@@ -1,0 +1,90 @@
+"""The FAISS index types that are offered, and how each one is made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from biorerank_plugins.errors import PassageIndexError
+
+__all__ = ["Factory", "parse_factory"]
+
+OFFERED = "Flat, HNSW<links> (HNSW32), IVF<lists>,Flat (IVF256,Flat), IVF<lists>,PQ<bytes> (IVF256,PQ48)"
+
+_PATTERN = re.compile(r"Flat|HNSW([1-9]\d{0,2})|IVF([1-9]\d{0,6}),(?:Flat|PQ([1-9]\d{0,3}))")
+_PQ_CENTROIDS = 256  # one byte for each part of a vector
+_TRAINING_PER_LIST = 64  # FAISS itself asks for at least 39 and uses at most 256
+_HNSW_EF_CONSTRUCTION = 100  # FAISS's 40 costs recall that a second stage cannot bring back
+
+
+@dataclass(frozen=True)
+class Factory:
+    """One of the index types.
+
+    :param text: FAISS factory string.
+    :param links: links of a node (HNSW), else 0.
+    :param lists: number of inverted lists (IVF), else 0.
+    :param code_bytes: bytes of a vector (PQ), else 0.
+    """
+
+    text: str
+    links: int = 0
+    lists: int = 0
+    code_bytes: int = 0
+
+    @property
+    def needed(self) -> int:
+        """Fewest vectors it can be trained on."""
+        return max(self.lists, _PQ_CENTROIDS if self.code_bytes else 0, 1)
+
+    @property
+    def training_size(self) -> int:
+        """Number of vectors it is trained on where there are as many; 0 if it needs no training."""
+        return max(self.lists * _TRAINING_PER_LIST, _TRAINING_PER_LIST * _PQ_CENTROIDS) if self.lists else 0
+
+    def check(self, count: int, dimension: int) -> None:
+        """Refuse a collection that is too small to train on, or a dimension that cannot be cut as asked.
+
+        :raises PassageIndexError: if so; the message says what is possible.
+        """
+        if self.code_bytes and dimension % self.code_bytes:
+            raise PassageIndexError(
+                f"factory={self.text!r} cuts a vector into {self.code_bytes} parts, but the encoder's {dimension} "
+                f"dimensions are no multiple of {self.code_bytes}. Choose a divisor of {dimension}."
+            )
+        if count < self.needed:
+            raise PassageIndexError(
+                f"factory={self.text!r} needs at least {self.needed} passages to be trained on, got {count}. "
+                "Use fewer lists, or factory='Flat'."
+            )
+
+    def make(self, dimension: int) -> Any:
+        """Return an empty FAISS index for inner products."""
+        from biorerank_plugins.first_stage.faiss_module import faiss
+
+        index = faiss.index_factory(dimension, self.text, faiss.METRIC_INNER_PRODUCT)
+        if self.links:
+            index.hnsw.efConstruction = max(_HNSW_EF_CONSTRUCTION, 2 * self.links)
+        if self.lists:
+            index.cp.min_points_per_centroid = 1  # check() decides; FAISS writes its warning to stderr
+        if self.code_bytes:
+            index.pq.cp.min_points_per_centroid = 1
+            index.do_polysemous_training = False  # seconds of work for a kind of search that is not used here
+        return index
+
+
+def parse_factory(text: str) -> Factory:
+    """Read a factory string.
+
+    :param text: one of those that are offered.
+    :raises ValueError: if it is not; the message lists them.
+
+    >>> parse_factory("IVF256,PQ48")
+    Factory(text='IVF256,PQ48', links=0, lists=256, code_bytes=48)
+    """
+    match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
+    if match is None or match[1] == "1":
+        raise ValueError(f"factory={text!r} is not offered. Choose one of: {OFFERED}.")
+    links, lists, code_bytes = (int(group) if group else 0 for group in match.groups())
+    return Factory(text, links, lists, code_bytes)

@@ -1,0 +1,270 @@
+"""PassageIndex: passages found by the inner product of their vectors with a query's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from biorerank_plugins.checks import whole_number
+from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage import arguments, building, embedding, persistence, staging
+from biorerank_plugins.first_stage.factory import parse_factory
+from biorerank_plugins.first_stage.filters import Filter, compile_filter
+from biorerank_plugins.first_stage.locks import ReadWriteLock
+from biorerank_plugins.first_stage.persistence import Contents
+from biorerank_plugins.first_stage.staging import OnDuplicate
+from biorerank_plugins.passages import Candidate, Passage, PassageLike
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.catalog import Catalog
+    from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.first_stage.vectors import VectorStore
+
+__all__ = ["PassageIndex"]
+
+_BATCH_SIZE = 1024  # long enough to sort by length within it, short enough for a lively progress bar
+
+
+class PassageIndex:
+    """Passages in SQLite, their vectors in FAISS; scores are inner products, higher is better.
+
+    Made by :meth:`build` or :meth:`load`. It lives in memory until :meth:`save`; from then on, and after :meth:`load`,
+    :meth:`add` and :meth:`remove` are durable: when they return, the folder holds the new state, and if they fail it
+    holds the old one. Any number of threads may search; a change waits for them and lets them wait.
+
+    >>> index = PassageIndex.build(["p53 suppresses tumours.", "Aspirin inhibits COX."])    # doctest: +SKIP
+    >>> index.search("What does aspirin inhibit?", k=1)[0].passage.id                       # doctest: +SKIP
+    '1'
+    >>> index.save("my-index")                                                              # doctest: +SKIP
+    """
+
+    def __init__(self, contents: Contents, encoder: Encoder, folder: Path | None = None) -> None:
+        self._contents = contents
+        self._encoder = encoder
+        self._folder = folder
+        self._searching = ReadWriteLock()
+        self._changing = Lock()
+        self._closed = False
+
+    @classmethod
+    def build(
+        cls,
+        passages: Iterable[PassageLike],
+        *,
+        encoder: Encoder | None = None,
+        factory: str = "Flat",
+        batch_size: int = _BATCH_SIZE,
+        show_progress: bool = False,
+        on_duplicate: OnDuplicate = "error",
+    ) -> Self:
+        """Embed passages and index them in memory.
+
+        :param passages: strings (whose id is their position), passages or candidates; read once.
+        :param encoder: what embeds passages and queries; ``None`` for the embedded bi-encoder.
+        :param factory: ``"Flat"`` (exact), ``"HNSW<M>"``, ``"IVF<lists>,Flat"`` or ``"IVF<lists>,PQ<bytes>"``.
+        :param batch_size: passages that are embedded and added at a time.
+        :param show_progress: whether to show a progress bar.
+        :param on_duplicate: ``"error"``, or ``"skip"`` to keep the first passage of an id.
+        :raises PassageIndexError: if there are no passages, or fewer than the factory needs.
+        :raises ValueError: if an id comes twice, a passage has no text, or an argument is out of range.
+        """
+        contents, encoder = building.build(
+            passages,
+            encoder,
+            parse_factory(factory),
+            batch_size=whole_number("batch_size", batch_size),
+            show_progress=show_progress,
+            on_duplicate=on_duplicate,
+        )
+        return cls(contents, encoder)
+
+    @classmethod
+    def load(
+        cls, folder: str | os.PathLike[str], *, encoder: Encoder | None = None, verify: Literal["full", "fast"] = "full"
+    ) -> Self:
+        """Open a saved index; later changes go to its folder.
+
+        :param folder: folder it was saved in.
+        :param encoder: the encoder it was built with; ``None`` makes that from the folder's manifest.
+        :param verify: ``"full"`` compares the SHA-256 of every file before anything is parsed, ``"fast"`` their sizes.
+        :raises PassageIndexError: if there is no index, it is damaged, or was built with another encoder.
+        """
+        path = Path(folder).expanduser().absolute()
+        contents, encoder = persistence.read(path, encoder, verify)
+        return cls(contents, encoder, path)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the index to a folder, all of it or nothing, and bind it to this folder.
+
+        :param folder: a new or empty folder, or one that holds an index, which is replaced.
+        :raises PassageIndexError: if the folder holds something else, or cannot be written.
+        """
+        path = Path(folder).expanduser().absolute()
+        with self._changing:
+            self._check_open()
+            contents = persistence.write(path, self._contents, self._encoder)
+            with self._searching.writing():
+                self._contents.catalog.close()
+                self._contents, self._folder = contents, path
+
+    def add(
+        self,
+        passages: Iterable[PassageLike],
+        *,
+        batch_size: int = _BATCH_SIZE,
+        show_progress: bool = False,
+        on_duplicate: OnDuplicate = "error",
+    ) -> int:
+        """Add passages, all of them or none.
+
+        :param passages: as in :meth:`build`.
+        :param batch_size: as in :meth:`build`.
+        :param show_progress: whether to show a progress bar.
+        :param on_duplicate: ``"error"``, or ``"skip"`` to leave out ids that are there.
+        :returns: number of passages that were added.
+        :raises ValueError: as :meth:`build`.
+        :raises PassageIndexError: if the new state cannot be written; the index is as before.
+        """
+        batch_size = whole_number("batch_size", batch_size)
+        with self._changing:
+            self._check_open()
+            return self._insert(
+                staging.stage(
+                    passages,
+                    first_row=self._contents.vectors.next_row,
+                    on_duplicate=on_duplicate,
+                    existing=self._contents.catalog,
+                ),
+                batch_size,
+                show_progress,
+            )
+
+    def _insert(self, staged: Catalog, batch_size: int, show_progress: bool) -> int:
+        rows = staged.rows()
+        batches = list(
+            embedding.embed_all(staged, rows, self._encoder, batch_size=batch_size, show_progress=show_progress)
+        )
+        self._change(
+            len(rows),
+            edit_catalog=lambda catalog: catalog.insert(staged.passages()),
+            edit_vectors=lambda vectors: vectors.add(rows, embedding.drain(batches)),
+        )
+        return len(rows)
+
+    def remove(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
+        """Remove passages, all of them or none.
+
+        :param ids: ids of the passages.
+        :param missing: what to do with an id that is not there: ``"error"`` or ``"skip"``.
+        :returns: number of passages that were removed.
+        :raises ValueError: if an id is not there.
+        :raises PassageIndexError: if the new state cannot be written; the index is as before.
+        """
+        wanted = arguments.check_ids(ids)
+        with self._changing:
+            self._check_open()
+            rows = self._contents.catalog.rows_of(wanted, missing)
+            self._change(
+                len(rows),
+                edit_catalog=lambda catalog: catalog.delete(rows.tolist()),
+                edit_vectors=lambda vectors: vectors.remove(rows),
+            )
+            return len(rows)
+
+    def _change(
+        self, n_rows: int, edit_catalog: Callable[[Catalog], None], edit_vectors: Callable[[VectorStore], None]
+    ) -> None:
+        if n_rows:
+            with self._searching.writing():
+                persistence.change(
+                    self._contents, self._encoder, self._folder, edit_catalog=edit_catalog, edit_vectors=edit_vectors
+                )
+
+    def search(self, query: str, k: int = 10, filters: Filter | None = None) -> list[Candidate]:
+        """Return the best passages for a query.
+
+        :param query: the question.
+        :param k: number of passages; all there are if ``k`` is larger.
+        :param filters: which passages may be found; see :mod:`biorerank_plugins.first_stage.filters`.
+        :returns: ``min(k, number of allowed passages)`` candidates, best first, equal scores in insertion order.
+        :raises ValueError: if the query is blank, ``k`` is no positive integer, or the filter is malformed.
+        """
+        return self.search_many([query], k, filters)[0]
+
+    def search_many(self, queries: Sequence[str], k: int = 10, filters: Filter | None = None) -> list[list[Candidate]]:
+        """Return the best passages for each of several queries, as :meth:`search` does.
+
+        :param queries: the questions; embedded together.
+        :param k: number of passages for each.
+        :param filters: the same for all.
+        """
+        k = whole_number("k", k)
+        asked = arguments.check_queries(queries)
+        condition = compile_filter(filters)
+        self._check_open()
+        if not asked:
+            return []
+        vectors = embedding.embed_queries(asked, self._encoder)
+        with self._searching.reading():
+            self._check_open()
+            contents = self._contents
+            allowed = None if condition is None else contents.catalog.rows(condition)
+            return contents.catalog.candidates(contents.vectors.search(vectors, k, allowed))
+
+    def get(self, id: str) -> Passage | None:
+        """Return the passage with this id, or ``None``."""
+        with self._searching.reading():
+            self._check_open()
+            catalog = self._contents.catalog
+            rows = list(catalog.find([id]).values())
+            return catalog.fetch(rows)[rows[0]] if rows else None
+
+    def passages(self) -> Iterator[Passage]:
+        """Yield all passages in insertion order; not to be mixed with changes."""
+        self._check_open()
+        for _, passage in self._contents.catalog.passages():
+            yield passage
+
+    def __len__(self) -> int:
+        with self._searching.reading():
+            self._check_open()
+            return len(self._contents.vectors)
+
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, str) and self.get(id_) is not None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of passages and queries."""
+        return self._encoder
+
+    @property
+    def factory(self) -> str:
+        """FAISS factory string."""
+        return self._contents.factory.text
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder that changes are written to; ``None`` while the index lives in memory only."""
+        return self._folder
+
+    def close(self) -> None:
+        """Release the index; what was not saved is gone. Closing twice is fine."""
+        with self._changing, self._searching.writing():
+            if not self._closed:
+                self._closed = True
+                self._contents.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PassageIndexError("This index was closed. Load or build it again.")

@@ -1,0 +1,211 @@
+"""An index's contents between memory and folder: read, write, change as one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from biorerank_plugins.errors import ModelError, PassageIndexError
+from biorerank_plugins.first_stage import storage, verification
+from biorerank_plugins.first_stage.catalog import Catalog
+from biorerank_plugins.first_stage.factory import Factory, parse_factory
+from biorerank_plugins.first_stage.vectors import VectorStore, read_vectors
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.protocol import Encoder
+
+__all__ = ["Contents", "change", "read", "write"]
+
+_CATALOG, _VECTORS = verification.FILES
+_QUERY_SETTINGS = ("query_model", "query_prefix", "query_max_length", "model", "revision")
+
+
+@dataclass
+class Contents:
+    """What an index holds.
+
+    :param vectors: vectors by row.
+    :param catalog: passages by row.
+    :param factory: FAISS index type.
+    :param version: name of the saved version it is, ``None`` if it lives in memory.
+    """
+
+    vectors: VectorStore
+    catalog: Catalog
+    factory: Factory
+    version: str | None = None
+
+
+def read(folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"]) -> tuple[Contents, Encoder]:
+    """Read the current version of a saved index.
+
+    :param folder: its folder.
+    :param encoder: the encoder to use; ``None`` makes the one it was built with.
+    :param verify: see :func:`verification.open_version`.
+    :raises PassageIndexError: if it cannot be used; the message has the reason.
+    """
+    if verify not in ("full", "fast"):
+        raise ValueError(f"verify={verify!r} is unknown. Choose 'full' or 'fast'.")
+    while True:
+        version = verification.open_version(folder, verify)
+        try:
+            chosen = _matching_encoder(version.manifest, encoder)
+            return _read_version(version), chosen
+        except (KeyError, TypeError, ValueError) as error:
+            raise PassageIndexError(f"The manifest in {version.folder} is damaged: {error!r}.") from error
+        except PassageIndexError:
+            # A writer may have switched to a newer version and removed this one just now.
+            if verification.current_name(folder) == version.folder.name:
+                raise
+
+
+def _read_version(version: verification.Version) -> Contents:
+    manifest = version.manifest
+    if manifest["metric"] != "inner_product":
+        raise PassageIndexError(f"The index has metric {manifest['metric']!r}; only 'inner_product' is known.")
+    factory = parse_factory(manifest["factory"])
+    catalog = Catalog.open(version.folder / _CATALOG)
+    try:
+        rows, dead = catalog.rows(), catalog.dead_rows()
+        if len(rows) != manifest["count"]:
+            raise PassageIndexError(f"The index holds {len(rows)} passages, its manifest says {manifest['count']}.")
+        every = np.sort(np.concatenate([rows, dead]))
+        vectors = read_vectors(version.folder / _VECTORS, factory, manifest["dimension"], every, dead)
+    except BaseException:
+        catalog.close()
+        raise
+    return Contents(vectors, catalog, factory, version.folder.name)
+
+
+def _matching_encoder(manifest: dict[str, Any], encoder: Encoder | None) -> Encoder:
+    about = manifest["encoder"]
+    if encoder is None:
+        from biorerank_plugins.first_stage.encoder import BiEncoder
+
+        try:
+            encoder = BiEncoder.from_config(about["config"])
+        except ModelError as error:
+            raise PassageIndexError(
+                f"The index was built with the encoder {about['model_id']}, which cannot be loaded: {error} "
+                "Pass it as encoder=…"
+            ) from error
+    if encoder.content_hash != about["content_hash"]:
+        raise PassageIndexError(
+            f"The index was built with another encoder: {about['model_id']} (SHA-256 {about['content_hash']:.12}…), "
+            f"not {encoder.model_id} (SHA-256 {encoder.content_hash:.12}…). "
+            "Pass the one it was built with, or build the index again."
+        )
+    if encoder.dimension != manifest["dimension"]:
+        raise PassageIndexError(
+            f"The index has vectors of {manifest['dimension']} dimensions, "
+            f"{encoder.model_id} gives {encoder.dimension}."
+        )
+    for name, built_with in about["config"].items():
+        here = encoder.config().get(name)
+        if name not in _QUERY_SETTINGS and here != built_with:
+            raise PassageIndexError(
+                f"The index was built with an encoder with {name}={built_with!r}, this one has {name}={here!r}. "
+                "Pass the same setting, or build the index again."
+            )
+    return encoder
+
+
+def write(folder: Path, contents: Contents, encoder: Encoder) -> Contents:
+    """Save contents as the new version of a folder.
+
+    :returns: the same contents, bound to the saved files.
+    :raises PassageIndexError: if they cannot be saved; what was saved before is as it was.
+    """
+    with _explained(folder), storage.prepared_folder(folder), storage.writer_lock(folder):
+        version = _commit(folder, contents, encoder)
+        return _bound(contents, folder, version)
+
+
+def change(
+    contents: Contents,
+    encoder: Encoder,
+    folder: Path | None,
+    *,
+    edit_catalog: Callable[[Catalog], None],
+    edit_vectors: Callable[[VectorStore], None],
+) -> None:
+    """Change contents, in memory and on disk, or leave both as they are; nobody searches meanwhile.
+
+    :param contents: what to change, in place.
+    :param encoder: encoder named in the manifest.
+    :param folder: where they are saved; ``None`` if they live in memory only.
+    :param edit_catalog: makes the change to the passages.
+    :param edit_vectors: makes the change to the vectors.
+    :raises PassageIndexError: if the new version cannot be written, or the folder holds another one than ``contents``.
+    """
+    if folder is None:
+        with contents.catalog.transaction():
+            edit_catalog(contents.catalog)
+            edit_vectors(contents.vectors)
+        return
+    with _explained(folder), storage.writer_lock(folder):
+        if verification.current_name(folder) != contents.version:
+            raise PassageIndexError(
+                f"The index in {folder} was changed by somebody else since it was loaded. Load it again."
+            )
+        try:
+            edit_vectors(contents.vectors)
+            version = _commit(folder, contents, encoder, edit_catalog)
+        except BaseException:
+            _replace(contents, _read_version(verification.open_version(folder, "fast")))
+            raise
+        _replace(contents, _bound(contents, folder, version))
+
+
+def _replace(contents: Contents, fresh: Contents) -> None:
+    contents.catalog.close()
+    contents.vectors, contents.catalog, contents.version = fresh.vectors, fresh.catalog, fresh.version
+
+
+def _bound(contents: Contents, folder: Path, version: str) -> Contents:
+    return Contents(contents.vectors, Catalog.open(folder / version / _CATALOG), contents.factory, version)
+
+
+def _commit(
+    folder: Path, contents: Contents, encoder: Encoder, edit_catalog: Callable[[Catalog], None] | None = None
+) -> str:
+    def write_files(target: Path) -> None:
+        contents.catalog.copy_to(target / _CATALOG)
+        catalog = Catalog.open(target / _CATALOG, writable=True)
+        try:
+            if edit_catalog is not None:
+                edit_catalog(catalog)
+            catalog.set_dead_rows(contents.vectors.dead_rows.tolist())
+        finally:
+            catalog.close()
+        with (target / _VECTORS).open("wb") as file:
+            contents.vectors.write(file)
+
+    about = {
+        "encoder": {
+            "model_id": encoder.model_id,
+            "content_hash": encoder.content_hash,
+            "config": encoder.config(),
+        },
+        "dimension": contents.vectors.dimension,
+        "metric": "inner_product",
+        "factory": contents.factory.text,
+        "count": len(contents.vectors),
+    }
+    return storage.commit_version(folder, write_files, about)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error, RuntimeError) as error:  # FAISS raises RuntimeError
+        raise PassageIndexError(
+            f"The index could not be written to {folder}: {error}. What was saved there before is unchanged."
+        ) from error

@@ -1,0 +1,107 @@
+"""Models that ask for more than our token path computes run through sentence-transformers itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.model_folder import EncoderSettings, quiet_loading
+
+if TYPE_CHECKING:
+    import torch
+
+    from biorerank_plugins.first_stage.embedding_model import Role, TextInput
+
+__all__ = ["SentenceTransformerModel"]
+
+
+class SentenceTransformerModel:
+    """The same calls as :class:`~biorerank_plugins.first_stage.embedding_model.EmbeddingModel`.
+
+    Safe to use from many threads, one of which computes at a time.
+
+    :param folder: model folder made by sentence-transformers.
+    :param settings: what the folder says about itself.
+    :param device: where to compute.
+    :param dtype: precision.
+    :param pooling: must be ``None``: the folder's modules say how.
+    :param normalize: whether to bring vectors to length 1 after the folder's modules have run.
+    :raises ModelError: if the folder cannot be loaded, or is asked for what its modules do not do.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: EncoderSettings,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+    ) -> None:
+        if pooling is not None or normalize is False:
+            raise ModelError(
+                f"{folder} makes its vectors by {', '.join(settings.unusual)}: "
+                "pooling=… and normalize=False are not possible."
+            )
+        if any(not list(weights.parent.glob("*.safetensors")) for weights in folder.rglob("*.bin")):
+            raise ModelError(f"{folder} holds pickled weights (*.bin), which can run code. Save it as safetensors.")
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            with quiet_loading():
+                self._model = SentenceTransformer(
+                    str(folder),
+                    device=str(device),
+                    local_files_only=True,
+                    model_kwargs={"dtype": dtype, "use_safetensors": True},
+                )
+        except Exception as error:  # the library raises whatever it meets: OSError, ValueError, KeyError, …
+            raise ModelError(f"The bi-encoder in {folder} cannot be loaded: {error}") from error
+        self._normalize = bool(normalize)
+        self._encoding = threading.Lock()
+        self.max_length = int(self._model.max_seq_length or 512)
+        self.dimension = int(self._model.get_embedding_dimension() or 0)
+
+    def check_length(self, max_length: int) -> int:
+        """Return a number of tokens that the model can read.
+
+        :raises ValueError: if it cannot; the message says what is possible.
+        """
+        if isinstance(max_length, bool) or not isinstance(max_length, int) or not 3 <= max_length <= self.max_length:
+            raise ValueError(
+                f"max_length={max_length!r} is not possible: this model reads 3 to {self.max_length} tokens."
+            )
+        return max_length
+
+    def encode(
+        self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return one vector for each input; see the other class.
+
+        :raises ModelError: if the inputs are pairs.
+        """
+        if not inputs:
+            return np.empty((0, self.dimension), dtype=np.float32)
+        texts = [item for item in inputs if isinstance(item, str)]
+        if len(texts) != len(inputs):
+            raise ModelError("This model reads no [title, text] pairs. Use title='join'.")
+        encode = self._model.encode_query if role == "query" else self._model.encode_document
+        with self._encoding:
+            self._model.max_seq_length = max_length
+            vectors = encode(
+                texts,
+                prompt=prefix,
+                show_progress_bar=False,
+                convert_to_tensor=True,
+            )
+        vectors = vectors.float()
+        if self._normalize:
+            vectors = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        array: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
+        return array

@@ -1,0 +1,165 @@
+"""Safe files for an index: versions that are never edited, checksums, one atomic switch.
+
+::
+
+    folder/
+      CURRENT            JSON: name of the version in use, SHA-256 of its manifest
+      .lock              held by the one process that writes
+      v00000003/
+        manifest.json    what the index is, size and SHA-256 of the files beside it
+        passages.sqlite  vectors.faiss
+
+A change writes a whole new version beside the old one, syncs every file of it, and then replaces ``CURRENT``. Until
+that moment readers, and whoever comes after a crash, see the old version; from it on they see the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage.verification import (
+    CURRENT,
+    FILES,
+    FORMAT_VERSION,
+    MANIFEST,
+    VERSION_NAME,
+    current_name,
+    is_index,
+)
+
+__all__ = ["commit_version", "prepared_folder", "writer_lock"]
+
+logger = logging.getLogger(__name__)
+
+_LOCK = ".lock"
+_UNFINISHED = ".unfinished-"
+_LOCK_SECONDS = 10
+
+
+@contextmanager
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Be the only one who writes to this index, in this process and in others.
+
+    :raises PassageIndexError: if another writer does not finish within seconds.
+    """
+    try:
+        lock = FileLock(folder / _LOCK).acquire(timeout=_LOCK_SECONDS)
+    except Timeout as error:
+        raise PassageIndexError(f"Another process is writing to the index in {folder}. Try again later.") from error
+    with lock:
+        yield
+
+
+@contextmanager
+def prepared_folder(folder: Path) -> Iterator[None]:
+    """Make sure that an index may be saved in this folder; remove it again if it is new and nothing was saved.
+
+    :raises PassageIndexError: if something else is in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise PassageIndexError(f"{folder} is a file. An index is saved in a folder.")
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _refuse_foreign(folder)
+        if is_new:
+            _sync_folder(folder.parent)
+        yield
+    finally:
+        if is_new and not is_index(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    strange = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
+    if strange and not is_index(folder):
+        raise PassageIndexError(
+            f"{folder} exists and is no passage index (it holds {', '.join(strange[:3])}). "
+            "Save to a new folder, or remove this one first."
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return name in (CURRENT, _LOCK) or name.startswith(_UNFINISHED) or VERSION_NAME.fullmatch(name) is not None
+
+
+def commit_version(folder: Path, write_files: Callable[[Path], None], about: dict[str, Any]) -> str:
+    """Write a new version and make it the current one; the caller holds :func:`writer_lock`.
+
+    Whatever happens before the switch (a full disk, Ctrl-C, a crash) leaves the current version as it is.
+
+    :param folder: folder of the index.
+    :param write_files: writes :data:`FILES` into the folder it is given.
+    :param about: what the manifest says besides the format version and the files.
+    :returns: name of the new version.
+    :raises OSError: if something cannot be written.
+    """
+    _remove_leftovers(folder)
+    previous = current_name(folder)
+    name = f"v{int(previous[1:]) + 1 if previous else 1:08d}"
+    unfinished = folder / f"{_UNFINISHED}version"
+    try:
+        unfinished.mkdir()
+        write_files(unfinished)
+        files = {file: _sync_and_hash(unfinished / file) for file in FILES}
+        manifest = json.dumps({"format_version": FORMAT_VERSION, **about, "files": files}, indent=2).encode()
+        _write_synced(unfinished / MANIFEST, manifest)
+        _sync_folder(unfinished)
+        os.replace(unfinished, folder / name)
+        _sync_folder(folder)
+        switch = {"version": name, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+        _write_synced(folder / f"{_UNFINISHED}current", json.dumps(switch).encode())
+        os.replace(folder / f"{_UNFINISHED}current", folder / CURRENT)
+    finally:
+        # After the switch this removes the version before; after a failure, the new one.
+        _remove_leftovers(folder)
+    try:
+        _sync_folder(folder)
+    except OSError as error:  # too late to fail: readers see the new version already
+        logger.warning("Version %s of the index is in use, but %s could not be synced: %s", name, folder, error)
+    return name
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove whatever is of ours and not in use: old versions and what an interrupted change left."""
+    keep = current_name(folder)
+    for entry in folder.iterdir():
+        if entry.name != keep and (entry.name.startswith(_UNFINISHED) or VERSION_NAME.fullmatch(entry.name)):
+            try:
+                entry.unlink() if entry.is_symlink() or not entry.is_dir() else shutil.rmtree(entry)
+            except OSError as error:
+                logger.warning("Could not remove %s, which is no longer needed: %s", entry, error)
+
+
+def _sync_and_hash(path: Path) -> dict[str, Any]:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
