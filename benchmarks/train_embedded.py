@@ -1,6 +1,7 @@
 """Make the embedded cross-encoder again: mine pairs from the BioASQ training questions, fine-tune, save as fp16.
 
-    python benchmarks/train_embedded.py --data DATA/bioasq --base biorerank_plugins/models/all-minilm-l6-v2 --out build/minilm
+    python benchmarks/train_embedded.py --data "$BIORERANK_DATA/bioasq" --out build/minilm \\
+        --base biorerank_plugins/models/all-minilm-l6-v2
 
 Takes about an hour on two cores. Every step is kept in ``--out`` and reused when the script is started again.
 """
@@ -14,8 +15,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from biorerank_plugins.training.export import export_fp16
 from biorerank_plugins.training.pairs import Abstract, PairConfig, Question, abstract_pairs, describe, mined_pairs
 from biorerank_plugins.training.trainer import TrainConfig, train_cross_encoder
 
@@ -68,7 +68,7 @@ def mine(questions: list[Question], texts: list[str], base: Path, cache: Path) -
 
 
 def similar_questions(questions: list[Question], mined: dict[str, dict[str, list[Any]]]) -> dict[str, list[str]]:
-    """For each question, the other questions whose gold passages it retrieves, most first; none that shares a document."""
+    """For each question, others whose gold passages it retrieves, most first; none that shares a document."""
     owner: dict[int, list[Question]] = {}
     for question in questions:
         for gold in question.gold:
@@ -124,6 +124,7 @@ def main() -> None:
     (args.out / "pairs.json").write_text(json.dumps(statistics, indent=1))
     logging.info("Rows: %s", statistics)
     train_cross_encoder(args.base, rows, args.out, TrainConfig())
+    export_fp16(args.out / "model", args.out / "embedded")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 WORDS = (
-    "a b c d e the of is in and to for with not does do which what how who cell cells gene genes protein proteins cancer "
-    "tumour tumours suppress suppresses suppressor treatment drug drugs aspirin platelet platelets heart failure patient "
-    "patients disease mutation mutations brain liver kidney insulin glucose diabetes metformin lowers raises risk trial "
-    "dose p53 tp53 brca1 inhibitor inhibits binds receptor therapy evidence study abstract title text first second third"
+    "a b c d e the of is in and to for with not does do which what how who cell cells gene genes protein "
+    "proteins cancer tumour tumours suppress suppresses suppressor treatment drug drugs aspirin platelet "
+    "platelets heart failure patient patients disease mutation mutations brain liver kidney insulin "
+    "glucose diabetes metformin lowers raises risk trial dose p53 tp53 brca1 inhibitor inhibits binds "
+    "receptor therapy evidence study abstract title text first second third"
 ).split()
 
 

@@ -12,6 +12,7 @@ import torch
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.model_folder import EncoderSettings, quiet_loading
+from biorerank_plugins.scoring.tokens import warn_if_cased_vocabulary_is_lowered
 
 __all__ = ["EmbeddingModel", "Role", "TextInput"]
 
@@ -81,6 +82,8 @@ class EmbeddingModel:
         self._device = device
         self._tokenizer, self._model = _load(folder, dtype)
         self._model.to(device).eval()
+        if self._tokenizer.is_fast:
+            warn_if_cased_vocabulary_is_lowered(self._tokenizer.backend_tokenizer)
         # A fast tokenizer keeps truncation settings as state, so that two threads must not use it at once.
         self._tokenizing = threading.Lock()
         self._longest = _longest_input(self._tokenizer, self._model)

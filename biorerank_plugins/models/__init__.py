@@ -8,6 +8,7 @@ True
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,8 +23,10 @@ DEFAULT_ENCODER = "all-minilm-l6-v2"
 """Name of the embedded bi-encoder that the first stage uses unless told otherwise."""
 
 _HERE = Path(__file__).parent
-# What changes the numbers a model computes; the card and the licence do not.
+# What changes the numbers a model computes; the card and the licence do not, nor do copies in other formats (onnx/, …),
+# which tools add to a folder later.
 _HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
+_MODULE_FOLDER = re.compile(r"\d+_\w+")
 
 
 def names() -> list[str]:
@@ -51,7 +54,10 @@ def content_hash(folder: str | Path) -> str:
     :raises ModelError: if the folder holds no such file.
     """
     root = Path(folder)
-    files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix in _HASHED_SUFFIXES)
+    if not root.is_dir():
+        raise ModelError(f"{root} is no model folder: there is no such folder.")
+    folders = [root, *(p for p in root.iterdir() if p.is_dir() and _MODULE_FOLDER.fullmatch(p.name))]
+    files = sorted(p for f in folders for p in f.iterdir() if p.is_file() and p.suffix in _HASHED_SUFFIXES)
     if not files:
         raise ModelError(f"{root} is no model folder: it holds no weights, configuration or tokenizer files.")
     stats = tuple((p.relative_to(root).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in files)

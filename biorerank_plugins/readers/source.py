@@ -87,7 +87,7 @@ class Source:
     def _buffered(self, stack: ExitStack) -> io.BufferedReader:
         inner: io.BufferedReader
         if isinstance(self.target, Path):
-            inner = io.BufferedReader(stack.enter_context(self.target.open("rb", buffering=0)), HEAD)
+            inner = stack.enter_context(io.BufferedReader(self.target.open("rb", buffering=0), HEAD))
             if inner.seekable():
                 return inner
         else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import sys
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
@@ -76,15 +77,13 @@ def load_scorer(
     :raises ModelError: if the model cannot be found or loaded, or has more than one label.
     :raises ValueError: if an option is impossible.
     """
-    from sentence_transformers import CrossEncoder
-
     from biorerank_plugins.scoring import PairScorer
     from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
     from biorerank_plugins.scoring.devices import resolve_device, resolve_dtype
 
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is unknown. Choose one of: {', '.join(BACKENDS)}.")
-    if isinstance(model, CrossEncoder):
+    if _is_cross_encoder(model):
         own = model.model
         chosen_device = model.device if device is None else resolve_device(device)
         automatic = dtype is None or dtype == "auto"
@@ -113,6 +112,12 @@ def load_scorer(
             "relevance of the passage."
         )
     return _scorer_for(name, loaded, chosen_device, chosen_dtype, max_length, query_max_length, max_batch_tokens)
+
+
+def _is_cross_encoder(model: object) -> TypeGuard[CrossEncoder]:
+    # Whoever has such an object has imported its library, which takes seconds: not for a scorer of the user's own.
+    library = sys.modules.get("sentence_transformers")
+    return library is not None and isinstance(model, library.CrossEncoder)
 
 
 def _load_cross_encoder(

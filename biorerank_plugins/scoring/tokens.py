@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["EncodedPair", "PairTokenizer", "UnsupportedTokenizerError"]
+__all__ = ["EncodedPair", "PairTokenizer", "UnsupportedTokenizerError", "warn_if_cased_vocabulary_is_lowered"]
 
 
 class UnsupportedTokenizerError(Exception):
@@ -90,7 +90,7 @@ class PairTokenizer:
                 f"{query_max_length} tokens; it must be at least {least}. Lower query_max_length."
             )
         self._check_against(tokenizer)
-        _warn_if_cased_vocabulary_is_lowered(self._tokenizer)
+        warn_if_cased_vocabulary_is_lowered(self._tokenizer)
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> list[EncodedPair]:
         """Return the token ids of pairs; a query that occurs again is tokenised once.
@@ -161,7 +161,7 @@ def _learn_template(tokenizer: Tokenizer) -> _Template:
     )
 
 
-def _warn_if_cased_vocabulary_is_lowered(tokenizer: Tokenizer) -> None:
+def warn_if_cased_vocabulary_is_lowered(tokenizer: Tokenizer) -> None:
     """Warn when capitals of a cased vocabulary can never be reached: BioBERT's hub files miss a tokenizer config."""
     tokens = [token for token in tokenizer.get_vocab() if not token.startswith(("[", "<"))]
     # ASCII only: byte-level vocabularies write a space as a capital letter (Ġ).
