@@ -396,3 +396,18 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_cased_vocabulary_that_is_lowered_is_warned_about(
+    tiny_encoder_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "cased"
+    shutil.copytree(tiny_encoder_dir, folder)
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    pieces = list(tokenizer["model"]["vocab"])
+    for piece in pieces[-20:]:  # the same number of entries, so that the weights fit
+        tokenizer["model"]["vocab"][piece.upper()] = tokenizer["model"]["vocab"].pop(piece)
+    path.write_text(json.dumps(tokenizer), encoding="utf-8")
+    BiEncoder(folder, device="cpu", dtype="float32")
+    assert "lower-cases text but its vocabulary is cased" in caplog.text
