@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.scoring import PairScores
 
-__all__ = ["Cut", "Request", "order_by_logit", "refuse_non_finite"]
+__all__ = ["Cut", "Request", "order_candidates", "refuse_non_finite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,13 @@ class Request:
         return [self.candidates[position] for position in self.kept]
 
 
-def order_by_logit(
-    request: Request, scores: PairScores, activated: NDArray[np.float32], cut: Cut, timings: dict[str, float]
+def order_candidates(
+    request: Request,
+    scores: PairScores,
+    activated: NDArray[np.float32],
+    cut: Cut,
+    fusion: float | None,
+    timings: dict[str, float],
 ) -> Ranking:
     """Put the scored candidates of a request in order.
 
@@ -83,15 +88,18 @@ def order_by_logit(
     :param scores: of ``request.scored()``, in that order.
     :param activated: the model's activation of the logits, float32 [n].
     :param cut: what is returned.
+    :param fusion: weight of the first stage's scores in the order; ``None`` orders by logit.
     :param timings: seconds by stage.
     :raises ScoringError: if a logit is not finite; it names the passages. A sort would put them anywhere.
     """
     logits = [float(logit) for logit in scores.logits]
     candidates = request.scored()
     refuse_non_finite([candidate.passage.id for candidate in candidates], logits)
+    found = [_finite_or_none(candidate.score) for candidate in candidates]
+    values = _fused(logits, found, fusion)
     ranked: list[RankedPassage] = []
     # The sort is stable: passages that the model cannot tell apart keep their first-stage order.
-    for position in sorted(range(len(logits)), key=lambda p: -logits[p]):
+    for position in sorted(range(len(values)), key=lambda p: -values[p]):
         score, probability = float(activated[position]), _sigmoid(logits[position])
         if not cut.admits(score, probability):
             continue
@@ -103,8 +111,9 @@ def order_by_logit(
                 logit=logits[position],
                 score=score,
                 probability=probability,
-                retrieval_score=_finite_or_none(candidates[position].score),
+                retrieval_score=found[position],
                 truncated=bool(scores.truncated[position]),
+                fused=None if values is logits else values[position],
             )
         )
     return Ranking(
@@ -128,6 +137,15 @@ def refuse_non_finite(ids: Sequence[str], logits: Iterable[float]) -> None:
     if bad:
         named = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
         raise ScoringError(f"The model gives no finite logit for {len(bad)} of {len(ids)} passages: {named}.", bad)
+
+
+def _fused(logits: Sequence[float], found: Sequence[float | None], fusion: float | None) -> Sequence[float]:
+    """Return logit plus weighted first-stage score; a candidate without a score counts as the first stage's last."""
+    known = [score for score in found if score is not None]
+    if fusion is None or not known:
+        return logits
+    lowest = min(known)
+    return [logit + fusion * (lowest if score is None else score) for logit, score in zip(logits, found, strict=True)]
 
 
 def _finite_or_none(score: float | None) -> float | None:

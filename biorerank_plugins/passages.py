@@ -133,13 +133,14 @@ class RankedPassage:
     :param passage: the passage as it was given.
     :param input_index: its position in the caller's list, counted from 0.
     :param rank: place in the ranking, counted from 1.
-    :param logit: the model's raw output, higher is better; the order is by it.
+    :param logit: the model's raw output, higher is better; the order is by it, or by the fused value with fusion.
     :param score: the model's own activation of the logit (what ``CrossEncoder.predict`` gives).
     :param probability: calibrated probability of relevance if the model carries a calibration, else ``sigmoid(logit)``.
     :param retrieval_score: the first stage's score, if the caller gave one.
     :param evidence: best sentences, if asked for.
     :param n_windows: number of windows that were scored for this passage.
     :param truncated: whether a part of the passage was not read by the model.
+    :param fused: what the order is by where fusion is on: the logit plus the weighted first-stage score.
     """
 
     passage: Passage
@@ -152,6 +153,7 @@ class RankedPassage:
     evidence: tuple[Evidence, ...] = ()
     n_windows: int = 1
     truncated: bool = False
+    fused: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line as plain JSON types."""
@@ -169,6 +171,7 @@ class RankedPassage:
             ],
             "n_windows": self.n_windows,
             "truncated": self.truncated,
+            "fused": self.fused,
         }
 
 

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from biorerank_plugins.checks import check_query, positive_number, string, whole_number
+from biorerank_plugins.checks import check_query, finite_number, positive_number, string, whole_number
 from biorerank_plugins.errors import ScoringTimeoutError
-from biorerank_plugins.ordering import Cut, Request, order_by_logit, refuse_non_finite
+from biorerank_plugins.ordering import Cut, Request, order_candidates, refuse_non_finite
 from biorerank_plugins.passages import Candidate, PassageLike, Ranking
+from biorerank_plugins.settings import stored_fusion
 from biorerank_plugins.text import Deduplicate, Template, check_keys, check_template, passage_text, wellformed
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class BioReranker:
             cache_folder=cache_folder,
             local_files_only=local_files_only,
         )
+        self._model = model
         self._scorer: Scorer | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._closed = False
@@ -124,6 +126,15 @@ class BioReranker:
         """Name or folder of the model; loads it."""
         return self._open_scorer().name
 
+    def stored_fusion(self, encoder: str) -> float | None:
+        """Return the fusion weight stored with the model for the scores of a bi-encoder.
+
+        :param encoder: name of the bi-encoder; scores of another one have another scale.
+        :returns: the weight, or ``None`` if the model stores none for it.
+        :raises ModelError: if what is stored is damaged.
+        """
+        return stored_fusion(self._model, encoder)
+
     def rank(
         self,
         query: str,
@@ -132,13 +143,15 @@ class BioReranker:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
+        fusion: float | None = None,
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
         show_progress: bool = False,
     ) -> Ranking:
         """Put passages in order of relevance to a query.
 
-        The order is by the model's logit; equal logits keep the order they were given in.
+        The order is by the model's logit, or with ``fusion`` by the logit plus the weighted score of the first stage;
+        equal values keep the order they were given in.
 
         :param query: the question; not empty.
         :param passages: strings, :class:`~biorerank_plugins.Passage` or :class:`~biorerank_plugins.Candidate` objects,
@@ -146,6 +159,9 @@ class BioReranker:
         :param top_k: return at most so many; ``None`` returns all.
         :param min_score: return only passages whose ``score`` is at least this.
         :param min_probability: return only passages whose ``probability`` is at least this.
+        :param fusion: weight of the first stage's scores, at least 0: candidates are ordered by
+            ``logit + fusion * retrieval_score``; ``score``, ``logit`` and thresholds stay those of the model alone.
+            A candidate without a retrieval score counts as the first stage's last. ``None``: by logit.
         :param deduplicate: keep only the first of passages that agree in one of these keys: ``"id"``, ``"pmid"``,
             ``"doi"``, ``"text"``, or a list of them. What was left out is in ``Ranking.dropped``.
         :param timeout: seconds after which :class:`~biorerank_plugins.errors.ScoringTimeoutError` is raised; looked at
@@ -164,6 +180,7 @@ class BioReranker:
             top_k=top_k,
             min_score=min_score,
             min_probability=min_probability,
+            fusion=fusion,
             deduplicate=deduplicate,
             timeout=timeout,
             show_progress=show_progress,
@@ -176,6 +193,7 @@ class BioReranker:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
+        fusion: float | None = None,
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
         show_progress: bool = False,
@@ -190,6 +208,7 @@ class BioReranker:
         """
         cut = Cut.checked(top_k, min_score, min_probability)
         keys = check_keys(deduplicate)
+        fusion = None if fusion is None else finite_number("fusion", fusion, low=0, high=1e6)
         deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)
         prepared = [Request.checked(query, passages, keys) for query, passages in requests]
         pairs = [
@@ -205,7 +224,7 @@ class BioReranker:
         first = 0
         for request in prepared:
             part = slice(first, first + len(request.kept))
-            rankings.append(order_by_logit(request, scores[part], activated[part], cut, timings))
+            rankings.append(order_candidates(request, scores[part], activated[part], cut, fusion, timings))
             first = part.stop
         return rankings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from biorerank_plugins.checks import whole_number
 from biorerank_plugins.passages import Ranking
@@ -53,6 +53,7 @@ class TwoStageSearch:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
+        fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
     ) -> Ranking:
@@ -64,6 +65,8 @@ class TwoStageSearch:
         :param top_k: return at most so many; ``None`` returns all candidates.
         :param min_score: return only passages whose ``score`` is at least this.
         :param min_probability: return only passages whose ``probability`` is at least this.
+        :param fusion: weight of the first stage's scores in the order, as :meth:`BioReranker.rank` takes it;
+            ``"stored"`` takes what is stored with the model for the index's encoder, if anything.
         :param deduplicate: which duplicates to drop, as :meth:`BioReranker.rank` takes it.
         :param timeout: seconds the reranking may take.
         :raises TypeError: if ``query`` is no string.
@@ -76,6 +79,7 @@ class TwoStageSearch:
             top_k=top_k,
             min_score=min_score,
             min_probability=min_probability,
+            fusion=fusion,
             deduplicate=deduplicate,
             timeout=timeout,
         )[0]
@@ -89,6 +93,7 @@ class TwoStageSearch:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
+        fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
         show_progress: bool = False,
@@ -111,8 +116,16 @@ class TwoStageSearch:
             top_k=top_k,
             min_score=min_score,
             min_probability=min_probability,
+            fusion=self._weight(fusion),
             deduplicate=deduplicate,
             timeout=timeout,
             show_progress=show_progress,
         )
         return [replace(ranking, timings={"first_stage": seconds, **ranking.timings}) for ranking in rankings]
+
+    def _weight(self, fusion: float | str | None) -> float | None:
+        if not isinstance(fusion, str):
+            return fusion
+        if fusion != "stored":
+            raise ValueError(f"fusion must be a number, None or 'stored', got {fusion!r}.")
+        return self.reranker.stored_fusion(self.index.encoder.model_id)

@@ -80,6 +80,7 @@ def test_a_ranking_is_a_sequence_and_plain_json():
                 "evidence": [{"text": "te", "start": 0, "end": 2, "score": 0.1, "probability": 0.2}],
                 "n_windows": 1,
                 "truncated": False,
+                "fused": None,
             }
         ],
         "dropped": ["2"],

@@ -16,6 +16,7 @@ from biorerank_plugins import __version__
 from biorerank_plugins.cli.demo import demo
 from biorerank_plugins.cli.evaluate import evaluate
 from biorerank_plugins.cli.index import index
+from biorerank_plugins.cli.output import one_line
 from biorerank_plugins.cli.rerank import rerank
 from biorerank_plugins.cli.search import search
 
@@ -40,7 +41,7 @@ class _Commands(TyperGroup):
                 raise
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "biorerank"
-            message = " ".join(str(error.format_message()).split()).rstrip(".")
+            message = one_line(error.format_message()).rstrip(".")
             typer.echo(f"Error: {message}. See '{path} --help'.", err=True)
             code = getattr(error, "exit_code", 2)
         sys.exit(code if isinstance(code, int) else 0)

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
+import math
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 
 import typer
 
+from biorerank_plugins.cli.output import one_line
 from biorerank_plugins.errors import BioRerankError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
     from biorerank_plugins.reranker import BioReranker
+
+
+def path(text: str) -> Path:
+    """Read a path; an empty one, as of a shell variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise typer.BadParameter("the path is empty; give a file or a folder.")
+    return Path(text)
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number.")
+    return value
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bars.")]
@@ -35,9 +52,27 @@ Encoder = Annotated[
 Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps, …")]
 Dtype = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.")]
 Candidates = Annotated[int, typer.Option("--candidates", "-c", min=1, help="Passages handed to the reranker.")]
-MinScore = Annotated[float | None, typer.Option("--min-score", help="Leave out passages that score lower.")]
+Fusion = Annotated[
+    float | None,
+    typer.Option(
+        "--fusion",
+        min=0,
+        callback=_finite,
+        help="Weight of the first stage's score in the order; as stored with the model.",
+    ),
+]
+MinScore = Annotated[
+    float | None, typer.Option("--min-score", callback=_finite, help="Leave out passages that score lower.")
+]
 
 _MESSAGE_LIMIT = 600  # one line stays readable; --debug shows everything
+# How the library's messages name arguments that are options here: on_duplicate='skip'.
+_ARGUMENT = re.compile(r"(?<![\w/.])(on_duplicate|factory|device|dtype)='([^'\s]*)'")
+_LOGGERS = {
+    "huggingface_hub": "HF_HUB_VERBOSITY",
+    "transformers": "TRANSFORMERS_VERBOSITY",
+    "sentence_transformers": "TRANSFORMERS_VERBOSITY",
+}
 
 P = ParamSpec("P")
 
@@ -47,10 +82,11 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     0 is success, 1 an error while running, 2 wrong usage, 130 Ctrl-C.
     """
+    options = frozenset(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        with _one_line_errors(debug=bool(kwargs.get("debug"))):
+        with _one_line_errors(options, debug=bool(kwargs.get("debug"))):
             function(*args, **kwargs)
             sys.stdout.flush()  # a reader that went away is noticed here, not while Python shuts down
 
@@ -67,12 +103,12 @@ def usage_error(message: str) -> NoReturn:
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
     """Stop with one line on stderr."""
-    typer.echo(f"Error: {message}", err=True)
+    typer.echo(f"Error: {one_line(message)}", err=True)
     raise typer.Exit(code)
 
 
 @contextmanager
-def _one_line_errors(*, debug: bool) -> Iterator[None]:
+def _one_line_errors(options: Collection[str], *, debug: bool) -> Iterator[None]:
     try:
         yield
     except (typer.Exit, BrokenPipeError):
@@ -85,23 +121,42 @@ def _one_line_errors(*, debug: bool) -> Iterator[None]:
             raise
         if debug:
             traceback.print_exc()
-        fail(describe(error))
+        fail(describe(error, options))
 
 
-def describe(error: Exception) -> str:
-    """Say in one line what went wrong.
+def describe(error: Exception, options: Collection[str] = ()) -> str:
+    """Say in one line what went wrong, and what to do in terms of options.
 
     What this package raised on purpose, and what the operating system says about a file, speaks for itself. Anything
     else is named with its type, since its message alone may say nothing (``KeyError: 3``).
+
+    :param options: names of the parameters of the command.
     """
     if isinstance(error, OSError) and not isinstance(error, BioRerankError) and error.strerror:
         message = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     else:
-        message = " ".join(str(error).split())
+        message = _in_options(" ".join(str(error).split()), options)
+    if "format" in options and _is_unknown_format(error):
+        message = f"{message} Use --format."
     message = message if len(message) <= _MESSAGE_LIMIT else f"{message[:_MESSAGE_LIMIT]}…"
     if isinstance(error, (BioRerankError, OSError)) or _raised_here(error):
         return message
     return f"{type(error).__name__}: {message} (unexpected; --debug shows where)"
+
+
+def _in_options(message: str, options: Collection[str]) -> str:
+    def option(match: re.Match[str]) -> str:
+        typed = f"--{match[1].replace('_', '-')} {match[2]}"
+        # What a command cannot be told, such as evaluate --corpus, can be told when an index is built.
+        return typed if match[1] in options else f"biorerank index {typed}"
+
+    return _ARGUMENT.sub(option, message)
+
+
+def _is_unknown_format(error: Exception) -> bool:
+    from biorerank_plugins.readers.detect import UnknownFormatError
+
+    return isinstance(error, UnknownFormatError)
 
 
 def _raised_here(error: Exception) -> bool:
@@ -115,6 +170,7 @@ def _raised_here(error: Exception) -> bool:
 
 def _quiet_libraries() -> None:
     """Keep the libraries' notices about loading weights out of the terminal; bars of downloads stay."""
+    chosen = {name for name, variable in _LOGGERS.items() if os.environ.get(variable)}
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from huggingface_hub.utils.tqdm import enable_progress_bars
     from transformers.utils.logging import disable_progress_bar
@@ -122,6 +178,9 @@ def _quiet_libraries() -> None:
     disable_progress_bar()  # type: ignore[no-untyped-call]  # also switches off those of the hub
     if not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS"):
         enable_progress_bars()
+    # After the imports, which set levels of their own; a level that the user has chosen stays.
+    for name in _LOGGERS.keys() - chosen:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def load_reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:

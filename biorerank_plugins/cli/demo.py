@@ -39,7 +39,10 @@ def demo(
     question: Annotated[str | None, typer.Argument(help="Your question, instead of the sample questions.")] = None,
     queries_shown: Annotated[int, typer.Option("--queries-shown", "-n", min=0, help="Sample questions to show.")] = 3,
     collection: Annotated[
-        Path | None, typer.Option("--collection", metavar="FOLDER", help="Another collection, in BEIR's layout.")
+        Path | None,
+        typer.Option(
+            "--collection", metavar="FOLDER", parser=_common.path, help="Another collection, in BEIR's layout."
+        ),
     ] = None,
     model: Model = None,
     encoder: Encoder = None,
@@ -63,6 +66,10 @@ def demo(
     with ExitStack() as stack:
         loaded = _load(stack.enter_context(_folder(collection)))
         search = _two_stages(stack, loaded, model, encoder, device, dtype, output)
+        if question is None and collection is None and queries_shown:
+            # Not a random sample: a newcomer should see what reranking can do, and that it can do harm.
+            n_all = len(loaded.queries)
+            output.note(f"Of {n_all} questions, first two that gain and one that loses; all {n_all} are measured below.")
         shown = []
         for query in _questions(loaded, question, queries_shown):
             shown.append(_look_up(search, loaded, query))

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from biorerank_plugins.cli.output import one_line
 from biorerank_plugins.cli.views import move
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def render(shown: Shown, *, width: int) -> RenderableType:
 
     :param width: characters of a line.
     """
-    parts: list[RenderableType] = [Text(shown.ranking.query, style="bold cyan"), _side_by_side(shown, width)]
+    parts: list[RenderableType] = [Text(one_line(shown.ranking.query), style="bold cyan"), _side_by_side(shown, width)]
     if shown.ndcg is not None:
         before, after = shown.ndcg
         parts.append(Text(f"nDCG@10 of this question: {before:.2f} → {after:.2f}", style="dim"))
@@ -107,18 +108,18 @@ def _score(score: float | None, wide: bool) -> Iterator[Text]:
 
 def _headline(ranked: RankedPassage) -> Text:
     passage = ranked.passage
-    return Text(" ".join((passage.title or passage.text).split()))
+    return Text(one_line(passage.title or passage.text))
 
 
 def _best(ranked: RankedPassage) -> RenderableType:
     passage = ranked.passage
     pmid = passage.metadata.get("pmid")
-    source = f" [PMID {pmid}]" if pmid is not None else f" [{passage.id}]"
-    text = Text.assemble(("Top passage: ", "bold"), " ".join(passage.text.split()), (source, "dim"))
+    source = f"PMID {pmid}" if pmid is not None else passage.id
+    text = Text.assemble(("Top passage: ", "bold"), one_line(passage.text), (f" [{one_line(source)}]", "dim"))
     return Padding(text, (0, 0, 0, 2))
 
 
 def legend(*, width: int) -> Text:
     """Say what the signs mean; scores only where they are shown."""
     signs = "● answers the question   ○ answers it in part   ↑n moved up by n places"
-    return Text(signs + ("   scores: cosine │ relevance" if width >= _NARROW else ""), style="dim")
+    return Text(signs + ("   scores: cosine │ relevance, the right list is by both" if width >= _NARROW else ""), style="dim")

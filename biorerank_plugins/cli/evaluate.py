@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
+from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Fusion, Json, Model, Quiet, command
 from biorerank_plugins.cli.inputs import read_collection
 from biorerank_plugins.cli.output import Output
 from biorerank_plugins.cli.views import show_report
@@ -23,19 +23,28 @@ if TYPE_CHECKING:
 @command
 def evaluate(
     index: Annotated[
-        Path | None, typer.Option("--index", help="Passages: a folder that biorerank index wrote.")
+        Path | None, typer.Option("--index", parser=_common.path, help="Passages: a folder that biorerank index wrote.")
     ] = None,
-    corpus: Annotated[Path | None, typer.Option("--corpus", help="Passages: a file, indexed in memory.")] = None,
-    queries: Annotated[Path | None, typer.Option("--queries", help="A file of questions.")] = None,
-    qrels: Annotated[Path | None, typer.Option("--qrels", help="A file of judgements.")] = None,
-    beir: Annotated[Path | None, typer.Option("--beir", help="A folder with all three, in BEIR's layout.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", parser=_common.path, help="Passages: a file, indexed in memory.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", parser=_common.path, help="A file of questions.")] = None,
+    qrels: Annotated[Path | None, typer.Option("--qrels", parser=_common.path, help="A file of judgements.")] = None,
+    beir: Annotated[
+        Path | None, typer.Option("--beir", parser=_common.path, help="A folder with all three, in BEIR's layout.")
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="Which judgements of --beir.")] = "test",
     candidates: Candidates = 100,
+    fusion: Fusion = None,
     limit_queries: Annotated[
         int | None, typer.Option("--limit-queries", min=1, help="Use the first N judged questions only.")
     ] = None,
-    run_out: Annotated[Path | None, typer.Option("--run-out", help="Folder for both runs, as TREC files.")] = None,
-    json_out: Annotated[Path | None, typer.Option("--json-out", help="File for the report, with every value.")] = None,
+    run_out: Annotated[
+        Path | None, typer.Option("--run-out", parser=_common.path, help="Folder for both runs, as TREC files.")
+    ] = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json-out", parser=_common.path, help="File for the report, with every value.")
+    ] = None,
     model: Model = None,
     encoder: Encoder = None,
     device: Device = None,
@@ -72,7 +81,13 @@ def evaluate(
         from biorerank_plugins.evaluation import evaluate_two_stage
 
         report = evaluate_two_stage(
-            passages, reranker, asked, judged, candidates=candidates, show_progress=output.show_progress
+            passages,
+            reranker,
+            asked,
+            judged,
+            candidates=candidates,
+            fusion="stored" if fusion is None else fusion,
+            show_progress=output.show_progress,
         )
     _save(report, run_out, json_out)
     if json:

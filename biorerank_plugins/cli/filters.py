@@ -23,10 +23,22 @@ def parse_filters(texts: Sequence[str]) -> dict[str, Any] | None:
     >>> parse_filters(["year>=2015", "journal=BMJ"])
     {'$and': [{'year': {'>=': 2015}}, {'journal': {'==': 'BMJ'}}]}
     """
-    filters = [_parse(text) for text in texts]
+    filters = [_checked(text) for text in texts]
     if not filters:
         return None
     return filters[0] if len(filters) == 1 else {"$and": filters}
+
+
+def _checked(text: str) -> dict[str, Any]:
+    """Parse a condition and let the index's language judge it, so that nothing is loaded for one that cannot be."""
+    from biorerank_plugins.first_stage.filters import compile_filter
+
+    condition = _parse(text)
+    try:
+        compile_filter(condition)
+    except (TypeError, ValueError) as error:
+        _common.usage_error(f"--filter {text!r:.80}: {error}")
+    return condition
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -48,7 +60,7 @@ def _parse(text: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or none that Python takes: an integer of thousands of digits
         return text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +13,19 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
-from biorerank_plugins.cli.inputs import Format, SkipBad, read_collection
+from biorerank_plugins.cli.inputs import Format, read_collection
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.passages import Passage
+
+
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad", help="Leave out malformed lines and say how many; duplicates are a matter of --on-duplicate."
+    ),
+]
 
 
 class OnDuplicate(StrEnum):
@@ -28,8 +37,13 @@ class OnDuplicate(StrEnum):
 
 @command
 def index(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Files or folders; - reads stdin.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the index is, or shall be.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT", parser=_common.path, help="Files or folders; - reads stdin.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FOLDER", parser=_common.path, help="Where the index is, or shall be."),
+    ],
     format: Format = "auto",
     factory: Annotated[
         str | None, typer.Option("--factory", help="FAISS index: Flat (default), HNSW32, IVF256,Flat, …")
@@ -66,18 +80,40 @@ def index(
         _common.fail(f"{out} holds an index already. Use --overwrite to replace it, --add to add to it.")
     if add and factory is not None:
         _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
+    _check_factory(factory)
     start = time.perf_counter()
     passages = read_collection(inputs, format=format, skip_bad=skip_bad, output=output)
     # What stands in the way of saving is found before the passages are embedded, not after.
     with prepared_folder(out):
+        passages = _begun(passages, required=not add)
         if add:
             summary = _add(passages, out, encoder, on_duplicate, device, dtype, output)
         else:
-            summary = _build(passages, out, factory or "Flat", encoder, on_duplicate, device, dtype, output)
+            summary = _build(
+                passages, out, "Flat" if factory is None else factory, encoder, on_duplicate, device, dtype, output
+            )
     summary["seconds"] = round(time.perf_counter() - start, 3)
     if json:
         output.document(summary)
-    output.line(f"{out}: {summary['passages']:,} passages ({summary['added']:,} new) in {summary['seconds']:.1f} s")
+    noun = "passage" if summary["passages"] == 1 else "passages"
+    output.line(f"{out}: {summary['passages']:,} {noun} ({summary['added']:,} new) in {summary['seconds']:.1f} s")
+
+
+def _check_factory(factory: str | None) -> None:
+    from biorerank_plugins.first_stage.factory import OFFERED, parse_factory
+
+    try:
+        parse_factory("Flat" if factory is None else factory)
+    except ValueError:
+        _common.usage_error(f"--factory {factory!r} is not offered. Choose one of: {OFFERED}.")
+
+
+def _begun(passages: Iterator[Passage], *, required: bool) -> Iterator[Passage]:
+    """Read the first passage now: input that cannot be read shows before a model is loaded."""
+    first = next(passages, None)
+    if first is None and required:
+        _common.fail("There are no passages to index in the input.")
+    return passages if first is None else chain([first], passages)
 
 
 def _build(

@@ -13,9 +13,29 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Column", "Output", "rich_table"]
+__all__ = ["Column", "Output", "one_line", "printable", "rich_table"]
 
 PIPE_WIDTH = 100  # characters, for text layouts where no terminal says how wide it is
+
+# C0, DEL and C1, which drive a terminal, and the signs that turn the direction of what follows.
+_CONTROLS = (
+    (0x00, 0x1F), (0x7F, 0x9F), (0x061C, 0x061C), (0x200E, 0x200F), (0x202A, 0x202E), (0x2066, 0x2069),
+)  # fmt: skip
+_REPLACED = {code: "\ufffd" for first, last in _CONTROLS for code in range(first, last + 1)}
+
+
+def printable(text: str) -> str:
+    """Replace control characters by U+FFFD: what comes from a collection must not drive the terminal.
+
+    >>> printable("a\\x1b[2Jb")
+    'a�[2Jb'
+    """
+    return text.translate(_REPLACED)
+
+
+def one_line(value: object) -> str:
+    """Return a value as the text of one cell: one line without control characters."""
+    return printable(" ".join(str(value).split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +71,17 @@ class Output:
     def note(self, text: str) -> None:
         """Tell on stderr what is going on."""
         if not self.quiet:
-            Console(stderr=True, soft_wrap=True, highlight=False).print(text, markup=False, style="dim")
+            Console(stderr=True, soft_wrap=True, highlight=False).print(printable(text), markup=False, style="dim")
 
     def warn(self, text: str) -> None:
         """Tell on stderr what the user must know, even if quiet."""
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"Warning: {text}", markup=False, style="yellow")
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console.print(f"Warning: {printable(text)}", markup=False, style="yellow")
 
     def line(self, text: str = "") -> None:
         """Write one line of result."""
         if not self.json:
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{printable(text)}\n")
 
     def document(self, value: Any, *, indent: int | None = 2) -> None:
         """Write a JSON document (one line if ``indent`` is ``None``)."""
@@ -88,7 +109,7 @@ class Output:
             return
         console = Console(highlight=False)
         if console.is_terminal:
-            console.print(name, style="bold", markup=False)
+            console.print(one_line(name), style="bold", markup=False)
             console.print(rich_table(columns, rows))
             return
         if first:
@@ -107,7 +128,7 @@ class Output:
 
 def _write_tabbed(rows: Iterable[Sequence[object]]) -> None:
     for row in rows:
-        sys.stdout.write("\t".join(" ".join(str(cell).split()) for cell in row) + "\n")
+        sys.stdout.write("\t".join(one_line(cell) for cell in row) + "\n")
 
 
 def rich_table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> Table:
@@ -126,5 +147,5 @@ def rich_table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> T
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))
     return table

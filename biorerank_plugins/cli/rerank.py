@@ -17,7 +17,10 @@ from biorerank_plugins.cli.views import ranking_table
 @command
 def rerank(
     query: Annotated[str, typer.Argument(help="The question.")],
-    passages: Annotated[Path, typer.Argument(metavar="PASSAGES", help="A file or folder; - is one a line on stdin.")],
+    passages: Annotated[
+        Path,
+        typer.Argument(metavar="PASSAGES", parser=_common.path, help="A file or folder; - is one a line on stdin."),
+    ],
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, help="Keep the best; all if not given.")] = None,
     min_score: MinScore = None,
     format: Format = "auto",

@@ -16,6 +16,7 @@ from biorerank_plugins.cli._common import (
     Device,
     Dtype,
     Encoder,
+    Fusion,
     Json,
     MinScore,
     Model,
@@ -39,9 +40,13 @@ Answer = tuple[dict[str, Any], Table]  # as JSON and as a table
 
 @command
 def search(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="A folder that biorerank index wrote.")],
+    index: Annotated[
+        Path, typer.Argument(metavar="INDEX", parser=_common.path, help="A folder that biorerank index wrote.")
+    ],
     query: Annotated[str | None, typer.Argument(help="The question; - reads questions from stdin, one a line.")] = None,
-    queries: Annotated[Path | None, typer.Option("--queries", help="A file of questions, instead of QUERY.")] = None,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", parser=_common.path, help="A file of questions, instead of QUERY.")
+    ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Passages to show.")] = 10,
     candidates: Candidates = 100,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Show what the first stage finds.")] = False,
@@ -49,6 +54,7 @@ def search(
         list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
     ] = None,
     min_score: MinScore = None,
+    fusion: Fusion = None,
     model: Model = None,
     encoder: Encoder = None,
     device: Device = None,
@@ -64,8 +70,8 @@ def search(
     Example: biorerank search pubmed-index "Do statins cause muscle pain?" --k 5 --filter "year>=2015"
     """
     output = Output(json, quiet)
-    questions, several = _questions(query, queries)
     conditions = parse_filters(filter or [])
+    questions, several = _questions(query, queries)
     with ExitStack() as stack:
         opened = stack.enter_context(_common.open_index(index, encoder=encoder, device=device, dtype=dtype))
         if no_rerank:
@@ -73,7 +79,9 @@ def search(
         else:
             reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
             depth = max(candidates, k)
-            answers = _two_stages(opened, reranker, questions, depth, conditions, top_k=k, min_score=min_score)
+            answers = _two_stages(
+                opened, reranker, questions, depth, conditions, top_k=k, min_score=min_score, fusion=fusion
+            )
         _write(output, questions, answers, several)
 
 
@@ -104,6 +112,7 @@ def _two_stages(
     *,
     top_k: int,
     min_score: float | None,
+    fusion: float | None,
 ) -> Iterator[Answer]:
     from biorerank_plugins.search import TwoStageSearch
 
@@ -111,7 +120,12 @@ def _two_stages(
     for start in range(0, len(questions), _AT_ONCE):
         texts = [question.text for question in questions[start : start + _AT_ONCE]]
         for ranking in both.search_many(
-            texts, candidates=candidates, filters=conditions, top_k=top_k, min_score=min_score
+            texts,
+            candidates=candidates,
+            filters=conditions,
+            top_k=top_k,
+            min_score=min_score,
+            fusion="stored" if fusion is None else fusion,
         ):
             yield ranking.to_dict(), ranking_table(ranking)
 

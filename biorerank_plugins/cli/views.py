@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.cli.output import Column, Output
+from biorerank_plugins.cli.output import Column, Output, one_line
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import EvaluationReport
@@ -32,18 +32,26 @@ def move(before: int, after: int) -> str:
 
 def passage_text(passage: Passage) -> str:
     """Title and text of a passage on one line, cut on a terminal only."""
-    text = " ".join(f"{passage.title}: {passage.text}".split() if passage.title else passage.text.split())
+    text = one_line(f"{passage.title}: {passage.text}" if passage.title else passage.text)
     if sys.stdout.isatty() and len(text) > _SNIPPET:
         return f"{text[:_SNIPPET].rstrip()}…"
     return text
 
 
 def ranking_table(ranking: Ranking) -> Table:
-    """Lay out a ranking; ``moved`` compares it with the order that the passages came in."""
-    columns = [Column("rank", numeric=True), Column("score", numeric=True), Column("moved", numeric=True)]
-    columns += [Column("id"), Column("passage", wide=True)]
+    """Lay out a ranking; ``fused`` is what the order is by, ``moved`` compares it with the order of the input."""
+    is_fused = any(r.fused is not None for r in ranking)
+    numbers = ["rank", *(["fused"] if is_fused else []), "score", "moved"]
+    columns = [*(Column(name, numeric=True) for name in numbers), Column("id"), Column("passage", wide=True)]
     rows: list[list[object]] = [
-        [r.rank, f"{r.score:.4f}", move(r.input_index + 1, r.rank), r.passage.id, passage_text(r.passage)]
+        [
+            r.rank,
+            *([f"{r.fused:.2f}"] if r.fused is not None else []),
+            f"{r.score:.4f}",
+            move(r.input_index + 1, r.rank),
+            r.passage.id,
+            passage_text(r.passage),
+        ]
         for r in ranking
     ]
     return columns, rows

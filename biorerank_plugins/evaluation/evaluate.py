@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm.auto import tqdm
 
@@ -120,6 +120,7 @@ def evaluate_two_stage(
     qrels: Qrels,
     *,
     candidates: int = 100,
+    fusion: float | Literal["stored"] | None = "stored",
     measures: Iterable[str] = DEFAULT_MEASURES,
     show_progress: bool = False,
 ) -> EvaluationReport:
@@ -133,6 +134,7 @@ def evaluate_two_stage(
     :param queries: the questions; those without judgements are not run.
     :param qrels: judgements, ``{query id: {passage id: grade}}``.
     :param candidates: how many passages the first stage hands over.
+    :param fusion: weight of the first stage's scores, as :meth:`TwoStageSearch.search` takes it.
     :param measures: names that ``ir_measures`` knows.
     :param show_progress: show a progress bar on stderr.
     :raises ValueError: if no query has judgements, an id occurs twice, or a measure is unknown.
@@ -145,7 +147,7 @@ def evaluate_two_stage(
     measure_run({}, qrels, names)  # a wrong name or empty judgements show before an hour of scoring, not after
     judged = {query_id for query_id, grades in qrels.items() if grades}
     asked = _judged_queries(queries, judged)
-    lists = _run(TwoStageSearch(index, reranker), asked, candidates, show_progress)
+    lists = _run(TwoStageSearch(index, reranker), asked, candidates, fusion, show_progress)
     first_stage_run, reranked_run = run_from_order(lists.found), run_from_order(lists.reranked)
     before, after = measure_run(first_stage_run, qrels, names), measure_run(reranked_run, qrels, names)
     return EvaluationReport(
@@ -178,13 +180,19 @@ def _judged_queries(queries: Iterable[Query], judged: set[str]) -> list[Query]:
     return asked
 
 
-def _run(search: TwoStageSearch, queries: Sequence[Query], candidates: int, show_progress: bool) -> _Lists:
+def _run(
+    search: TwoStageSearch,
+    queries: Sequence[Query],
+    candidates: int,
+    fusion: float | Literal["stored"] | None,
+    show_progress: bool,
+) -> _Lists:
     lists = _Lists()
     search.reranker.warm_up()  # loading the model is no part of what reranking costs
     with tqdm(total=len(queries), desc="Searching and reranking", unit="query", disable=not show_progress) as bar:
         for chunk in _chunks(queries, _QUERIES_AT_ONCE):
             start = time.perf_counter()
-            rankings = search.search_many([query.text for query in chunk], candidates=candidates)
+            rankings = search.search_many([query.text for query in chunk], candidates=candidates, fusion=fusion)
             seconds = time.perf_counter() - start
             first_stage = rankings[0].timings["first_stage"]  # of the whole call, as in every other ranking of it
             lists.first_stage_seconds += first_stage

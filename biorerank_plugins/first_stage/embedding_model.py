@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.first_stage.model_folder import EncoderSettings, quiet_loading
+from biorerank_plugins.first_stage.model_folder import EncoderSettings
+from biorerank_plugins.scoring.plain_folder import quiet_loading
 from biorerank_plugins.scoring.tokens import warn_if_cased_vocabulary_is_lowered
 
 __all__ = ["EmbeddingModel", "Role", "TextInput"]

@@ -25,6 +25,8 @@ operator       holds when
 ``contains``   the field is a list and one of its items equals the value
 =============  ==========================================================================================
 
+Values are strings, numbers, booleans and ``None``; scalars of NumPy count as what they hold.
+
 Every condition is either true or false, as in Python (SQL's third value, unknown, does not exist here), so ``$not``
 is always the exact opposite.
 """
@@ -33,6 +35,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -145,12 +148,17 @@ def _field(name: str) -> _Field:
     if name in _COLUMNS:
         return _Field(name, None)
     keys = name.removeprefix("metadata.").split(".")
-    if any(not key or '"' in key or "\\" in key for key in keys):
+    if not all(map(_is_key, keys)):
         raise ValueError(
-            f"{name!r} is no field that can be filtered by: expected metadata keys joined by dots, "
-            "none of them empty and without quotes or backslashes."
+            f"{name!r:.80} is no field that can be filtered by: expected metadata keys joined by dots, none of them "
+            "empty and without quotes, backslashes, control characters or halves of surrogate pairs."
         )
     return _Field(name, "$" + "".join(f'."{key}"' for key in keys))
+
+
+def _is_key(key: str) -> bool:
+    """Whether SQLite's JSON paths can name this key."""
+    return bool(key) and not any(c in '"\\' or unicodedata.category(c) in ("Cc", "Cs") for c in key)
 
 
 def _field_conditions(field: _Field, value: Any) -> SqlCondition:
@@ -171,7 +179,8 @@ def _apply(field: _Field, operator: object, operand: Any) -> SqlCondition:
     return build(field, operand)
 
 
-def _check_scalar(field: _Field, value: Any) -> Any:
+def _check_scalar(field: _Field, operand: Any) -> Any:
+    value = _plain(operand)
     if value is not None and not isinstance(value, (str, int, float, bool)):
         raise TypeError(
             f"The condition on {field.name!r} compares with a {type(value).__name__}: {value!r:.80}. "
@@ -181,7 +190,18 @@ def _check_scalar(field: _Field, value: Any) -> Any:
         raise ValueError(f"The condition on {field.name!r} compares with {value!r}, which is not a finite number.")
     if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
         raise ValueError(f"The condition on {field.name!r} compares with {value!r}, which does not fit into 64 bits.")
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(
+            f"The condition on {field.name!r} compares with {value!r:.80}, which holds half a surrogate pair and is no "
+            "Unicode text."
+        )
     return value
+
+
+def _plain(value: Any) -> Any:
+    """Return what a scalar of NumPy, or an array of no dimensions, holds; anything else as it is."""
+    is_scalar = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
+    return value.item() if is_scalar else value
 
 
 def _equals(field: _Field, operand: Any) -> SqlCondition:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.scoring.loading import resolve_folder
 
-__all__ = ["POOLINGS", "EncoderSettings", "find_model_folder", "quiet_loading", "read_settings"]
+__all__ = ["POOLINGS", "EncoderSettings", "find_model_folder", "read_settings"]
 
 # Weights in safetensors only: nothing that is fetched can hold code.
 _WANTED_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -147,21 +146,6 @@ def _inside(folder: Path, module: Mapping[str, Any]) -> Path:
     if path.is_absolute() or ".." in path.parts:
         raise ModelError(f"{folder / 'modules.json'} names a module outside of the folder: {path}.")
     return folder / path
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep the progress bar of transformers, which loads within a second, out of the user's output."""
-    from transformers.utils import logging
-
-    library: Any = logging
-    shown = library.is_progress_bar_enabled()
-    library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            library.enable_progress_bar()
 
 
 def _module_kind(module: Mapping[str, Any]) -> str:

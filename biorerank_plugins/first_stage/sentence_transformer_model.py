@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.first_stage.model_folder import EncoderSettings, quiet_loading
+from biorerank_plugins.first_stage.model_folder import EncoderSettings
+from biorerank_plugins.scoring.plain_folder import quiet_loading
 
 if TYPE_CHECKING:
     import torch

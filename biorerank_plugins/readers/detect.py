@@ -12,7 +12,7 @@ from biorerank_plugins.readers.records import DECODER
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import HEAD, OpenFile
 
-__all__ = ["FORMATS", "SUFFIXES", "check_readable", "detect", "is_bioasq_document", "suffix_of"]
+__all__ = ["FORMATS", "SUFFIXES", "UnknownFormatError", "check_readable", "detect", "is_bioasq_document", "suffix_of"]
 
 SUFFIXES = {
     "jsonl": (".jsonl", ".ndjson", ".json"),
@@ -45,6 +45,10 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # An unescaped key with a list: inside a JSON string its quotes would be escaped.
 _BIOASQ_KEY = re.compile(rb'(?<!\\)"(questions|snippets)"\s*:\s*\[')
 _QUESTIONS_KEY = re.compile(rb'(?<!\\)"questions"\s*:\s*\[')
+
+
+class UnknownFormatError(ReaderError):
+    """Neither name nor content tell the format of an input."""
 
 
 def suffix_of(name: str) -> str:
@@ -80,7 +84,7 @@ def check_readable(head: bytes, format_: str) -> None:
 def detect(file: OpenFile) -> str:
     """Return the format of an open file.
 
-    :raises ReaderError: if neither the suffix nor the beginning tells.
+    :raises UnknownFormatError: if neither the suffix nor the beginning tells.
     """
     suffix = suffix_of(file.name)
     if suffix in (".tsv", ".txt", ".xml"):
@@ -92,7 +96,8 @@ def detect(file: OpenFile) -> str:
         return "pubmed"
     if b"\t" in begin.partition(b"\n")[0]:
         return "tsv"
-    raise ReaderError(f"Cannot tell the format from the name or content. Say which: {', '.join(FORMATS)}.", file.name)
+    problem = f"Cannot tell the format from the name or content. Say which: {', '.join(FORMATS)}."
+    raise UnknownFormatError(problem, file.name)
 
 
 def is_bioasq_document(head: bytes) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
 import sys
-from inspect import signature
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.scoring.plain_folder import is_plain, load_plain, quiet_loading
 
 if TYPE_CHECKING:
     import torch
@@ -19,20 +20,11 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.scoring import PairScorer, Scorer
 
-logger = logging.getLogger(__name__)
-
-__all__ = ["BACKENDS", "load_scorer", "position_limit", "resolve_folder"]
+__all__ = ["BACKENDS", "load_scorer", "resolve_folder"]
 
 BACKENDS = ("auto", "torch")
-_POSITIONS_AFTER_PADDING = {
-    "roberta",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "camembert",
-    "data2vec-text",
-    "longformer",
-    "mpnet",
-}
+
+T = TypeVar("T")
 
 
 def resolve_folder(name: str | os.PathLike[str]) -> Path | None:
@@ -80,7 +72,10 @@ def load_scorer(
     from biorerank_plugins.scoring import PairScorer
     from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
     from biorerank_plugins.scoring.devices import resolve_device, resolve_dtype
+    from biorerank_plugins.scoring.routes import Lengths, scorer_for, token_scorer
+    from biorerank_plugins.scoring.tokens import UnsupportedTokenizerError
 
+    lengths = Lengths(max_length, query_max_length, max_batch_tokens)
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is unknown. Choose one of: {', '.join(BACKENDS)}.")
     if _is_cross_encoder(model):
@@ -97,6 +92,10 @@ def load_scorer(
         chosen_dtype = resolve_dtype(dtype, chosen_device)
         folder = resolve_folder(models.DEFAULT_RERANKER if model is None else model)
         name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
+        if folder is not None and is_plain(folder):
+            plain = _explained(name, folder, lambda: load_plain(folder))
+            with suppress(UnsupportedTokenizerError):
+                return token_scorer(name, plain, chosen_device, chosen_dtype, lengths)
         loaded = _load_cross_encoder(name, folder, chosen_device, revision, token, cache_folder, local_files_only)
         _refuse_untrained_head(name, loaded)
     elif isinstance(model, PairScorer) and not isinstance(model, type):
@@ -111,7 +110,7 @@ def load_scorer(
             f"{name} has {loaded.num_labels} labels; a reranker needs a model with one label, whose output is the "
             "relevance of the passage."
         )
-    return _scorer_for(name, loaded, chosen_device, chosen_dtype, max_length, query_max_length, max_batch_tokens)
+    return scorer_for(name, loaded, chosen_device, chosen_dtype, lengths)
 
 
 def _is_cross_encoder(model: object) -> TypeGuard[CrossEncoder]:
@@ -134,23 +133,33 @@ def _load_cross_encoder(
 
     if folder is not None:
         _refuse_pickled_weights(folder)
+
+    def load() -> CrossEncoder:
+        with quiet_loading():
+            loaded: CrossEncoder = CrossEncoder(
+                str(folder or name),
+                device=str(device),
+                revision=revision,
+                token=token,
+                cache_folder=None if cache_folder is None else os.fspath(cache_folder),
+                # A folder needs no network, and must not ask for one: hospitals have none.
+                local_files_only=folder is not None or bool(local_files_only),
+                # transformers takes the precision that the weights are stored in unless it is told another.
+                model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            )
+            return loaded
+
+    return _explained(name, folder, load)
+
+
+def _explained(name: str, folder: Path | None, load: Callable[[], T]) -> T:
     try:
-        loaded: CrossEncoder = CrossEncoder(
-            str(folder or name),
-            device=str(device),
-            revision=revision,
-            token=token,
-            cache_folder=None if cache_folder is None else os.fspath(cache_folder),
-            # A folder needs no network, and must not ask for one: hospitals have none.
-            local_files_only=folder is not None or bool(local_files_only),
-            # transformers takes the precision that the weights are stored in unless it is told another.
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
-        return loaded
+        return load()
     except Exception as error:  # the libraries below raise whatever they meet: OSError, ValueError, KeyError, …
         where = f"the folder {str(folder)!r}" if folder is not None else f"{name!r} from the hub"
+        way_out = "" if folder is not None else " Without internet, give a folder or an embedded model."
         raise ModelError(
-            f"Cannot load a cross-encoder from {where}: {_first_line(error)} "
+            f"Cannot load a cross-encoder from {where}: {_first_line(error)}{way_out} "
             f"Embedded models: {', '.join(models.names())}."
         ) from error
 
@@ -187,75 +196,3 @@ def _independent_of(model: CrossEncoder) -> CrossEncoder:
     """Return a copy: what the caller gave stays as it is (mode, precision, device, maximal length), whatever we do."""
     card = model.model_card_data  # of a model that was just trained, it holds the trainer, which cannot be copied
     return copy.deepcopy(model, {id(card): card})
-
-
-def _scorer_for(
-    name: str,
-    model: CrossEncoder,
-    device: torch.device,
-    dtype: torch.dtype | None,
-    max_length: int,
-    query_max_length: int,
-    max_batch_tokens: int | None,
-) -> Scorer:
-    from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenScorer
-    from biorerank_plugins.scoring.tokens import PairTokenizer, UnsupportedTokenizerError
-    from biorerank_plugins.scoring.torch_backend import TorchBackend
-
-    why = _not_covered(model)
-    if why is None and dtype is not None:
-        limit = min(max_length, *_limits(model))
-        try:
-            tokenizer = PairTokenizer(
-                model.tokenizer, max_length=limit, query_max_length=min(query_max_length, max(1, limit // 2))
-            )
-        except UnsupportedTokenizerError as error:
-            why = str(error)
-        else:
-            # A tokenizer may give segment ids that the model does not take, as BERT's beside a DistilBERT.
-            network: Any = model.model
-            has_types = tokenizer.has_types and "token_type_ids" in signature(network.forward).parameters
-            backend = TorchBackend(network, device=device, dtype=dtype, pad_id=tokenizer.pad_id, has_types=has_types)
-            return TokenScorer(name, tokenizer, backend, model.activation_fn, max_batch_tokens)
-    logger.info("%s runs through CrossEncoder.predict: %s", name, why)
-    _set_max_length(model, max_length)
-    return CrossEncoderScorer(name, model.to(device=device, dtype=dtype))
-
-
-def _not_covered(model: CrossEncoder) -> str | None:
-    """Return why the token path does not compute what ``CrossEncoder.predict`` does for this model, if so."""
-    if model.backend != "torch":
-        return f"it runs on {model.backend}."
-    transformer: Any = model[0]
-    if len(list(model.children())) != 1 or getattr(transformer, "transformer_task", None) != "sequence-classification":
-        return "it is not one sequence-classification model."
-    if "message" in transformer.modality_config:
-        return "it puts its input into a chat template."
-    if transformer.processing_kwargs:
-        return "it has its own settings of the tokenizer."
-    if model.default_prompt_name is not None:
-        return f"it puts the prompt {model.default_prompt_name!r} before its input."
-    if getattr(transformer, "do_lower_case", False):
-        return "it lower-cases its input by itself."
-    return None
-
-
-def _limits(model: CrossEncoder) -> list[int]:
-    """Token limits that the model states: its own maximum, and its positions."""
-    stated = [model.max_seq_length, position_limit(model)]
-    return [limit for limit in stated if isinstance(limit, int) and 0 < limit < 1_000_000] or [512]
-
-
-def position_limit(model: CrossEncoder) -> int | None:
-    """Return the number of tokens that the model has positions for; ``None`` if it does not say."""
-    config = model.model.config if model.model is not None else None
-    positions: Any = getattr(config, "max_position_embeddings", None)
-    # RoBERTa's family counts positions from behind the padding token's.
-    used = 2 if getattr(config, "model_type", "") in _POSITIONS_AFTER_PADDING else 0
-    return positions - used if isinstance(positions, int) and positions > used else None
-
-
-def _set_max_length(model: CrossEncoder, max_length: int) -> None:
-    own = model.max_seq_length
-    if own is None or own > max_length:
-        model.max_seq_length = max_length

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.errors import MissingExtraError, ModelError
-from biorerank_plugins.scoring.loading import position_limit
+from biorerank_plugins.scoring.routes import position_limit
 from biorerank_plugins.training.pairs import TrainingPair
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def train_cross_encoder(
         # On a CPU the backward pass of eager attention is faster than that of torch's fused one.
         model_kwargs={"dtype": torch.float32, "attn_implementation": "sdpa" if on_gpu else "eager"},
     )
-    positions = position_limit(model) or config.max_length
+    positions = position_limit(model.config) or config.max_length
     model.max_seq_length = min(config.train_length, positions)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -94,3 +95,27 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(arguments: list[str]) 
         )
     assert done.returncode in (0, 1)
     assert done.stderr == ""
+
+
+def test_the_head_of_a_help_text_leaves_no_message() -> None:
+    """The reader goes away while the command is still writing or shutting down."""
+    command = f"{shlex.quote(sys.executable)} -m biorerank_plugins.cli index --help | head -n 1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+
+
+def test_libraries_only_speak_of_errors() -> None:
+    """Unless the user has chosen a level by the libraries' own variables."""
+    names = ("huggingface_hub", "transformers", "sentence_transformers")
+    script = (
+        "import logging\n"
+        "from biorerank_plugins.cli import _common\n"
+        "_common._quiet_libraries()\n"
+        f"print([logging.getLevelName(logging.getLogger(name).level) for name in {names}])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_VERBOSITY")}
+    for more, levels in (({}, ["ERROR"] * 3), ({"TRANSFORMERS_VERBOSITY": "info"}, ["ERROR", "INFO", "NOTSET"])):
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, env={**environment, **more}, timeout=60
+        )
+        assert done.stdout == f"{levels}\n", done.stderr

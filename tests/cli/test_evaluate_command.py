@@ -102,3 +102,13 @@ def test_bad_input_is_one_line(
 )
 def test_wrong_usage_is_one_line(biorerank: Run, error_line: ErrorLine, arguments: list[str], said: str) -> None:
     assert said in error_line(biorerank("evaluate", *arguments), code=2)
+
+
+def test_a_duplicate_is_answered_with_a_command_that_can_leave_it_out(
+    biorerank: Run, error_line: ErrorLine, collection: Path, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text(2 * '{"id": "a", "text": "aspirin"}\n')
+    options = ("--queries", collection / "queries.jsonl", "--qrels", collection / "qrels" / "test.tsv")
+    said = error_line(biorerank("evaluate", "--corpus", corpus, *options))
+    assert said.endswith("Ids must be unique; biorerank index --on-duplicate skip keeps the first.")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +109,9 @@ def test_a_duplicate_id_is_an_error_unless_skipped(
 ) -> None:
     corpus = tmp_path / "a.jsonl"
     corpus.write_text(2 * (json.dumps({"id": id_, "text": "aspirin"}) + "\n"))
-    assert f"{id_}" in error_line(biorerank("index", corpus, "--out", tmp_path / "index"))
+    said = error_line(biorerank("index", corpus, "--out", tmp_path / "index"))
+    assert f"Passage id '{id_}'" in said
+    assert said.endswith("Ids must be unique; --on-duplicate skip keeps the first.")
     assert not (tmp_path / "index").exists()
     assert biorerank("index", corpus, "--out", tmp_path / "index", "--on-duplicate", "skip").exit_code == 0
 
@@ -124,11 +129,97 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert "a PNG image" in error_line(biorerank("index", tmp_path / "image.jsonl", "--out", out))
     assert "no file to read" in error_line(biorerank("index", tmp_path / "nothing", "--out", out))
     assert "no such file" in error_line(biorerank("index", tmp_path / "absent.jsonl", "--out", out))
-    assert "Choose one of" in error_line(biorerank("index", collection, "--out", out, "--factory", "Tree"))
-    assert "format must be" in error_line(biorerank("index", collection, "--out", out, "--format", "docx"))
     assert "all-minilm-l6-v2" in error_line(run("index", collection, "--out", out, "--encoder", "unknown"))
     assert "nothing" in error_line(run("index", collection, "--out", out, "--encoder", tmp_path / "nothing"))
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--factory", "Tree"], 2, "--factory 'Tree' is not offered. Choose one of: Flat, HNSW"),
+        (["--factory", ""], 2, "--factory '' is not offered"),
+        (["--format", "docx"], 2, "--format 'docx' is unknown. Choose one of: auto, jsonl"),
+        (["absent.jsonl"], 1, "absent.jsonl: There is no such file"),
+        (["absent.jsonl", "--format", "lines"], 1, "absent.jsonl: There is no such file"),
+        ([""], 2, "the path is empty"),
+    ],
+)
+def test_what_is_cheap_is_checked_before_the_model_is_loaded(
+    run: Run, error_line: ErrorLine, collection: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    """The model is none, and that is not what the error is about."""
+    result = run("index", collection, *arguments, "--out", tmp_path / "out", "--encoder", "unknown")
+    assert said in error_line(result, code=code)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        ("", [], "The file is empty."),
+        ("not json\n", [], "a.jsonl:1: Not valid JSON"),
+        ("not json\n", ["--skip-bad"], "There are no passages to index in the input."),
+        ("", ["--format", "lines"], "There are no passages to index in the input."),
+    ],
+)
+def test_the_first_passage_is_read_before_the_model_is_loaded(
+    run: Run, error_line: ErrorLine, tmp_path: Path, content: str, options: list[str], said: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text(content)
+    result = run("index", tmp_path / "a.jsonl", "--out", tmp_path / "out", "--encoder", "unknown", *options)
+    assert said in error_line(result)
+    assert "Embedding" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_out_is_not_the_current_folder(biorerank: Run, error_line: ErrorLine, collection: Path) -> None:
+    assert "'--out' / '-o': the path is empty" in error_line(biorerank("index", collection, "--out", ""), code=2)
+
+
+@pytest.mark.parametrize("given", ["", " \n\n"])
+def test_an_empty_stdin_is_called_so(run: Run, error_line: ErrorLine, tmp_path: Path, given: str) -> None:
+    result = run("index", "-", "--out", tmp_path / "out", "--encoder", "unknown", input=given)
+    assert error_line(result).startswith("Error: stdin is empty")
+
+
+def test_a_closed_stdin_is_called_so(index_folder: Path, tmp_path: Path) -> None:
+    """As after ``<&-``, where Python has no ``sys.stdin``."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    for arguments in (["index", "-", "--out", str(tmp_path / "out")], ["search", str(index_folder), "-"]):
+        line = shlex.join([sys.executable, "-m", "biorerank_plugins.cli", *arguments])
+        done = subprocess.run(["sh", "-c", f"{line} <&-"], capture_output=True, text=True, env=environment, timeout=60)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "Error: stdin is closed, so nothing can be read from it.\n"
+
+
+def test_errors_on_stdin_name_it_and_the_line(biorerank: Run, error_line: ErrorLine, tmp_path: Path) -> None:
+    given = '\n{"id": "a", "text": "b"}\nnot json\n'
+    result = biorerank("index", "-", "--out", tmp_path / "out", input=given)
+    assert "stdin:3: Not valid JSON" in error_line(result)
+
+
+def test_a_long_or_zipped_stdin_is_read_whole(biorerank: Run, tmp_path: Path) -> None:
+    lines = "".join(f'{{"id": {n}, "text": "{"aspirin " * 10}"}}\n' for n in range(1000)).encode()
+    for name, given in (("plain", b"\n" + lines), ("zipped", gzip.compress(lines))):
+        result = biorerank("index", "-", "--out", tmp_path / name, "--json", input=given)
+        assert json.loads(result.stdout)["passages"] == 1000
+
+
+def test_an_unknown_format_names_the_option(run: Run, error_line: ErrorLine, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("aspirin\n")
+    said = error_line(run("index", tmp_path / "notes", "--out", tmp_path / "out"))
+    assert said.endswith("Cannot tell the format from the name or content. Say which: "
+                         "jsonl, bioasq, tsv, text, pubmed. Use --format.")  # fmt: skip
+
+
+def test_help_says_what_duplicates_are_a_matter_of(run: Run) -> None:
+    shown = " ".join(run("index", "--help").stdout.replace("│", " ").split())
+    assert "duplicates are a matter of --on-duplicate" in shown
+
+
+def test_one_passage_is_no_plural(biorerank: Run, tmp_path: Path) -> None:
+    assert "1 passage (1 new)" in biorerank("index", _jsonl(tmp_path / "a.jsonl", "a"), "--out", tmp_path / "o").stdout
 
 
 def test_the_folder_must_be_free_or_an_index(

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+import unicodedata
 from types import SimpleNamespace
 from typing import cast
 
@@ -13,10 +14,12 @@ import pytest
 import typer
 from rich.console import Console
 
+from biorerank_plugins.cli.demo_view import Shown, render
 from biorerank_plugins.cli.filters import parse_filters
-from biorerank_plugins.cli.output import Column, Output, rich_table
+from biorerank_plugins.cli.output import Column, Output, one_line, printable, rich_table
 from biorerank_plugins.cli.views import measure_label, move, report_table
 from biorerank_plugins.evaluation import EvaluationReport, compare
+from biorerank_plugins.passages import Passage, RankedPassage, Ranking
 
 COLUMNS = [Column("rank", numeric=True), Column("passage", wide=True)]
 
@@ -43,6 +46,44 @@ def test_a_terminal_gets_a_table_that_fits(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(lines) > 4
     assert all(len(line) <= 60 for line in lines)
     assert any("[bold]not markup[/bold]" in line for line in lines)
+
+
+EVIL = "a\x1b[2J\x00\x7f\x9b\u202e\u2066\u200f\u061cb"
+SHOWN = "a�[2J" + "�" * 7 + "b"
+
+
+def test_control_characters_are_replaced_and_nothing_else() -> None:
+    assert printable(EVIL) == SHOWN
+    assert one_line(f" {EVIL}\n\tβ-blocker ½\u200dé ") == f"{SHOWN} β-blocker ½\u200dé"
+    turning = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    every = set(map(chr, range(sys.maxunicode + 1)))
+    expected = {c for c in every if unicodedata.category(c) == "Cc" or unicodedata.bidirectional(c) in turning}
+    assert {c for c in every if printable(c) != c} == expected | set("\u200e\u200f\u061c")
+
+
+def test_no_cell_and_no_note_drives_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    output.table(COLUMNS, [[1, EVIL]])
+    output.tables(EVIL, COLUMNS, [[1, EVIL]], first=True)
+    output.note(EVIL)
+    output.warn(EVIL)
+    output.line(EVIL)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(rich_table(COLUMNS, [[1, EVIL]]))
+    shown = "".join(capsys.readouterr()) + capture.get()
+    assert shown.count(SHOWN) == 7
+    assert not set(EVIL) - set("a[2Jb") & set(shown)
+
+
+def test_the_demo_shows_no_control_characters() -> None:
+    passage = Passage(EVIL, EVIL, EVIL)
+    ranking = Ranking(EVIL, (RankedPassage(passage, input_index=0, rank=1, logit=1.0, score=0.7, probability=0.7),))
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(render(Shown(ranking), width=200))
+    assert capture.get().count(SHOWN) == 5
+    assert not set(EVIL) - set("a[2Jb") & set(capture.get())
 
 
 def test_the_measures_fit_on_80_columns() -> None:

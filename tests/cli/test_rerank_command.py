@@ -66,7 +66,7 @@ def test_malformed_lines_can_be_left_out(biorerank: Run, error_line: ErrorLine, 
     assert "corpus.jsonl:2" in error_line(biorerank("rerank", QUESTION, corpus))
     result = biorerank("rerank", QUESTION, corpus, "--skip-bad")
     assert result.exit_code == 0
-    assert "1 malformed lines or files were left out" in result.stderr
+    assert "1 malformed line or file was left out." in result.stderr
 
 
 def test_bad_input_is_one_line(run: Run, biorerank: Run, error_line: ErrorLine, tmp_path: Path) -> None:
@@ -80,7 +80,23 @@ def test_bad_input_is_one_line(run: Run, biorerank: Run, error_line: ErrorLine, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(["", "-"], "QUERY is empty"), (["q", "-", "--top-k", "-1"], "for '--top-k'")]
+    ("arguments", "said"),
+    [
+        (["", "-"], "QUERY is empty"),
+        (["q", "-", "--top-k", "-1"], "for '--top-k'"),
+        (["q", "-", "--min-score", "nan"], "nan is no finite number"),
+        (["q", ""], "the path is empty"),
+        (["q", "-", "--format", "docx"], "--format 'docx' is unknown. Choose one of: auto, jsonl"),
+    ],
 )
 def test_wrong_usage_is_one_line(biorerank: Run, error_line: ErrorLine, arguments: list[str], said: str) -> None:
     assert said in error_line(biorerank("rerank", *arguments, input=LINES), code=2)
+
+
+def test_a_passage_cannot_drive_the_terminal(biorerank: Run, tmp_path: Path) -> None:
+    evil = {"id": "i\x1bd", "title": "t\x1b]0;x\x07", "text": "a\x1b[2J\u202eb\x9b1m\nc"}
+    (tmp_path / "evil.jsonl").write_text(json.dumps(evil) + "\n")
+    shown = biorerank("rerank", QUESTION, tmp_path / "evil.jsonl").stdout
+    assert shown.splitlines()[1].split("\t")[3:] == ["i�d", "t�]0;x�: a�[2J�b�1m c"]
+    document = json.loads(biorerank("rerank", QUESTION, tmp_path / "evil.jsonl", "--json").stdout)
+    assert {name: document["passages"][0][name] for name in evil} == evil

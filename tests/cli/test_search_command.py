@@ -125,6 +125,17 @@ def test_bad_input_is_one_line(
         ([QUESTION, "--queries", "file"], "either QUERY or --queries"),
         ([QUESTION, "--filter", "year"], "'year' is no condition"),
         ([QUESTION, "--filter", ">=3"], "'>=3' is no condition"),
+        ([QUESTION, "--filter", "a..b=3"], "--filter 'a..b=3': 'a..b' is no field"),
+        ([QUESTION, "--filter", "year>=NaN"], "not a finite number"),
+        ([QUESTION, "--filter", "year>=[1]"], "compares with a list"),
+        ([QUESTION, "--filter", "$near=1"], "Unknown filter combination"),
+        ([QUESTION, "--filter", 'year={"a": 1}'], "compares with a dict"),
+        ([QUESTION, "--filter", "year>" + "9" * 30], "64 bits"),
+        ([QUESTION, "--min-score", "nan"], "Invalid value for '--min-score': nan is no finite number"),
+        ([QUESTION, "--min-score", "inf"], "inf is no finite number"),
+        ([QUESTION, "--fusion", "nan"], "for '--fusion'"),
+        ([QUESTION, "--fusion", "inf"], "inf is no finite number"),
+        (["--queries", ""], "the path is empty"),
         ([QUESTION, "--k", "0"], "Invalid value for '--k'"),
         ([QUESTION, "--candidates", "-5"], "Invalid value for '--candidates'"),
     ],
@@ -140,3 +151,12 @@ def test_a_damaged_index_is_refused(biorerank: Run, error_line: ErrorLine, colle
     (damaged,) = (tmp_path / "index").rglob("vectors.faiss")
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     assert "vectors.faiss was changed" in error_line(biorerank("search", tmp_path / "index", QUESTION))
+
+
+@pytest.mark.parametrize("wrong", [("--min-score", "nan"), ("--filter", "year>="), ("--filter", "a..b=1")])
+def test_options_are_judged_before_anything_is_opened(
+    run: Run, error_line: ErrorLine, tmp_path: Path, wrong: tuple[str, str]
+) -> None:
+    """Neither the index nor the model is there, and neither is what the error is about."""
+    result = run("search", tmp_path / "absent", QUESTION, "--model", "unknown", *wrong)
+    assert wrong[0] in error_line(result, code=2)

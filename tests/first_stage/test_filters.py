@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,12 +114,49 @@ def test_no_filter_allows_everything(filters: dict[str, Any] | None) -> None:
         ({"a..b": 1}, ValueError, "no field"),
         ({'a"b': 1}, ValueError, "no field"),
         ({"": 1}, ValueError, "no field"),
+        ({"a\0b": 1}, ValueError, "control characters"),
+        ({"a\nb": 1}, ValueError, "no field"),
+        ({"a\x7f": 1}, ValueError, "no field"),
+        ({"a.\ud800": 1}, ValueError, "no field"),
+        ({"year": "\ud800"}, ValueError, "half a surrogate pair"),
+        ({"id": "a\udfff"}, ValueError, "half a surrogate pair"),
+        ({"id": ["a", "\udfff"]}, ValueError, "half a surrogate pair"),
+        ({"tags": {"contains": "\ud800"}}, ValueError, "half a surrogate pair"),
+        ({"title": {">": "\ud800"}}, ValueError, "half a surrogate pair"),
+        ({"year": np.float32("nan")}, ValueError, "not a finite number"),
+        ({"year": np.uint64(2**63)}, ValueError, "64 bits"),
+        ({"year": np.array([2020])}, TypeError, "compares with a ndarray"),
+        ({"year": np.datetime64("2020-01-01")}, TypeError, "compares with a date"),
+        ({"open": {">": np.bool_(True)}}, TypeError, "needs a number or a string"),
         ({"title": {"contains": "x"}}, ValueError, "holds a list"),
     ],
 )
 def test_malformed_filter_is_refused_with_the_reason(filters: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         compile_filter(filters)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"year": np.int64(2020)}, "a"),
+        ({"year": {">=": np.int32(2015), "<": np.uint16(2020)}}, "b"),
+        ({"score": np.float32(0.5)}, "a"),
+        ({"score": {"<=": np.float64(0.5)}}, "a"),
+        ({"open": np.bool_(False)}, "b"),
+        ({"journal": np.str_("BMJ")}, "a"),
+        ({"year": [np.int64(2015), np.str_("2020")]}, "bc"),
+        ({"tags": {"contains": np.int64(2)}}, "c"),
+        ({"year": np.array(2015)}, "b"),
+    ],
+)
+def test_scalars_of_numpy_count_as_what_they_hold(filters: dict[str, Any], expected: str) -> None:
+    assert found(filters) == expected
+
+
+def test_control_characters_in_values_are_text_like_any_other() -> None:
+    passages = [Passage("a", "text", None, {"x": "one\ntwo\x1b"}), Passage("b", "text", None, {"x": "one"})]
+    assert found({"x": "one\ntwo\x1b"}, passages) == "a"
 
 
 def test_deep_nesting_is_refused_and_long_lists_are_not() -> None:

@@ -15,6 +15,7 @@ import pytest
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers import ReadReport, read_passages
+from biorerank_plugins.readers.detect import UnknownFormatError
 
 GOOD = b'{"id": "1", "text": "Statins cause muscle pain."}\n'
 MIB = 1 << 20
@@ -160,8 +161,9 @@ def test_wrong_arguments(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_asked_for() -> None:
-    with pytest.raises(ReaderError, match="Say which: jsonl, bioasq, tsv, text, pubmed"):
+    with pytest.raises(UnknownFormatError, match="Say which: jsonl, bioasq, tsv, text, pubmed"):
         read(b"Gout is caused by urate crystals.\n")
+    assert issubclass(UnknownFormatError, ReaderError)
     [passage] = read(b"Gout is caused by urate crystals.\n", format="text")
     assert passage.text == "Gout is caused by urate crystals."
 

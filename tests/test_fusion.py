@@ -1,0 +1,131 @@
+"""Fusion of the first stage's scores into the order, against plain arithmetic."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biorerank_plugins import BiEncoder, BioReranker, Candidate, Passage, PassageIndex, TwoStageSearch, models
+from biorerank_plugins.errors import ModelError
+
+LOGITS = {"low": -2.0, "middle": 0.5, "high": 3.0}
+
+
+class Fixed:
+    """A scorer that knows the logits of three texts; any other text is its own logit."""
+
+    def logits(self, query, texts):
+        return [LOGITS[text] if text in LOGITS else float(text) for text in texts]
+
+
+def candidates(*scores: float | None) -> list[Candidate]:
+    return [Candidate(Passage(text, text), score) for text, score in zip(LOGITS, scores, strict=True)]
+
+
+def order(passages: list[Candidate], fusion: float | None) -> list[str]:
+    return [ranked.passage.id for ranked in BioReranker(Fixed()).rank("q", passages, fusion=fusion)]
+
+
+def test_the_order_is_by_logit_plus_weighted_score() -> None:
+    # fused: -2 + 10 * 0.9 = 7.0, 0.5 + 10 * 0.7 = 7.5, 3 + 10 * 0.1 = 4.0
+    assert order(candidates(0.9, 0.7, 0.1), 10) == ["middle", "low", "high"]
+
+
+@pytest.mark.parametrize("fusion", [None, 0, 0.0])
+def test_without_a_weight_the_order_is_by_logit(fusion: float | None) -> None:
+    assert order(candidates(0.9, 0.7, 0.1), fusion) == ["high", "middle", "low"]
+
+
+def test_scores_and_thresholds_stay_those_of_the_model() -> None:
+    plain = BioReranker(Fixed()).rank("q", candidates(0.9, 0.7, 0.1))
+    fused = BioReranker(Fixed()).rank("q", candidates(0.9, 0.7, 0.1), fusion=10, min_score=0.5)
+    assert {r.passage.id: (r.logit, r.score, r.probability) for r in fused}.items() <= {
+        r.passage.id: (r.logit, r.score, r.probability) for r in plain
+    }.items()
+    assert [r.passage.id for r in fused] == ["middle", "high"] and fused.below_threshold == 1
+    assert [r.rank for r in fused] == [1, 2]
+    assert [r.fused for r in fused] == [pytest.approx(7.5), pytest.approx(4.0)] and plain[0].fused is None
+
+
+@pytest.mark.parametrize("unknown", [None, math.nan, math.inf])
+def test_a_candidate_without_a_score_counts_as_the_last_of_the_first_stage(unknown: float | None) -> None:
+    # fused: -2 + 10 * 0.9 = 7.0, 0.5 + 10 * 0.4 = 4.5, 3 + 10 * 0.4 (the lowest) = 7.0: a tie, which keeps input order
+    assert order(candidates(0.9, 0.4, unknown), 10) == ["low", "high", "middle"]
+
+
+def test_passages_that_carry_no_score_are_ordered_by_logit() -> None:
+    assert order(candidates(None, None, None), 10) == ["high", "middle", "low"]
+
+
+@pytest.mark.parametrize("fusion", [-1, math.nan, math.inf, "5", True])
+def test_an_impossible_weight_is_refused_even_without_passages(fusion: object) -> None:
+    with pytest.raises(ValueError, match="fusion must be a finite number"):
+        BioReranker(Fixed()).rank("q", [], fusion=fusion)  # type: ignore[arg-type]
+
+
+@given(
+    st.lists(st.tuples(st.floats(-20, 20, width=32), st.floats(-1, 1)), max_size=20),
+    st.floats(0, 100),
+)
+def test_the_order_is_that_of_a_plain_sort(values: list[tuple[float, float]], weight: float) -> None:
+    passages = [Candidate(Passage(str(i), repr(logit)), score) for i, (logit, score) in enumerate(values)]
+    expected = sorted(range(len(values)), key=lambda i: -(values[i][0] + weight * values[i][1]))
+    ranking = BioReranker(Fixed()).rank("q", passages, fusion=weight)
+    assert [ranked.input_index for ranked in ranking] == expected
+
+
+@pytest.fixture
+def two_stages(tiny_encoder_dir: Path, tiny_cross_encoder_dir: Path, tmp_path: Path) -> TwoStageSearch:
+    """Two stages with a reranker folder of its own, whose ``biorerank.json`` a test may write."""
+    folder = tmp_path / "reranker"
+    shutil.copytree(tiny_cross_encoder_dir, folder)
+    texts = ["p53 suppresses tumours", "aspirin inhibits platelets", "insulin lowers glucose", "the heart", "a drug"]
+    index = PassageIndex.build(texts, encoder=BiEncoder(tiny_encoder_dir, device="cpu", dtype="float32"))
+    return TwoStageSearch(index, BioReranker(folder, device="cpu", dtype="float32"))
+
+
+def _store(search: TwoStageSearch, tmp_path: Path, content: object) -> None:
+    (tmp_path / "reranker" / "biorerank.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _ids(search: TwoStageSearch, **options: object) -> list[str]:
+    return [r.passage.id for r in search.search("which drug inhibits platelets", **options)]  # type: ignore[arg-type]
+
+
+def test_two_stages_take_the_weight_stored_for_their_encoder(two_stages: TwoStageSearch, tmp_path: Path) -> None:
+    by_logit, by_first_stage = _ids(two_stages), _ids(two_stages, fusion=1e6)
+    assert by_logit != by_first_stage
+    _store(two_stages, tmp_path, {"fusion": {two_stages.index.encoder.model_id: 1e6}})
+    assert _ids(two_stages) == by_first_stage
+    assert _ids(two_stages, fusion=None) == _ids(two_stages, fusion=0) == by_logit
+
+
+def test_a_weight_stored_for_another_encoder_is_not_taken(two_stages: TwoStageSearch, tmp_path: Path) -> None:
+    by_logit = _ids(two_stages)
+    _store(two_stages, tmp_path, {"fusion": {"another": 1e6}})
+    assert _ids(two_stages) == by_logit
+
+
+@pytest.mark.parametrize("content", [[], {"fusion": 3}, {"fusion": {"NAME": "much"}}, {"fusion": {"NAME": -1}}])
+def test_damaged_settings_are_refused(two_stages: TwoStageSearch, tmp_path: Path, content: object) -> None:
+    text = json.dumps(content).replace("NAME", two_stages.index.encoder.model_id)
+    (tmp_path / "reranker" / "biorerank.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"biorerank\.json"):
+        _ids(two_stages)
+
+
+def test_an_unknown_word_for_the_weight_is_refused(two_stages: TwoStageSearch) -> None:
+    with pytest.raises(ValueError, match="fusion must be a number, None or 'stored'"):
+        _ids(two_stages, fusion="much")
+
+
+def test_the_embedded_models_store_a_weight_for_each_other() -> None:
+    assert (BioReranker().stored_fusion(models.DEFAULT_ENCODER) or 0) > 0
+    assert BioReranker().stored_fusion("another") is None
+    assert BioReranker(Fixed()).stored_fusion(models.DEFAULT_ENCODER) is None
