@@ -69,7 +69,10 @@ def demo(
         if question is None and collection is None and queries_shown:
             # Not a random sample: a newcomer should see what reranking can do, and that it can do harm.
             n_all = len(loaded.queries)
-            output.note(f"Of {n_all} questions, first two that gain and one that loses; all {n_all} are measured below.")
+            output.note(
+                f"Of {n_all} questions, first two that gain, then one that loses; below, all {n_all} are measured."
+            )
+            output.note("The right list is ordered by the cross-encoder's logit and the first stage's score together.")
         shown = []
         for query in _questions(loaded, question, queries_shown):
             shown.append(_look_up(search, loaded, query))

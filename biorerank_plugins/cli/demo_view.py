@@ -122,4 +122,4 @@ def _best(ranked: RankedPassage) -> RenderableType:
 def legend(*, width: int) -> Text:
     """Say what the signs mean; scores only where they are shown."""
     signs = "● answers the question   ○ answers it in part   ↑n moved up by n places"
-    return Text(signs + ("   scores: cosine │ relevance, the right list is by both" if width >= _NARROW else ""), style="dim")
+    return Text(signs + ("   scores: cosine │ relevance" if width >= _NARROW else ""), style="dim")
