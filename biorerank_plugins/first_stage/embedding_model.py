@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +12,7 @@ import torch
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
+from biorerank_plugins.scoring.batches import token_budget_batches
 from biorerank_plugins.scoring.plain_folder import quiet_loading
 from biorerank_plugins.scoring.tokens import warn_if_cased_vocabulary_is_lowered
 
@@ -121,7 +122,7 @@ class EmbeddingModel:
         """
         vectors = np.empty((len(inputs), self.dimension), dtype=np.float32)
         encoded = self._tokenize([_prefixed(item, prefix) for item in inputs], max_length)
-        for positions in self._batches([len(item["input_ids"]) for item in encoded]):
+        for positions in token_budget_batches([len(item["input_ids"]) for item in encoded], self._batch_tokens):
             vectors[positions] = self._forward([encoded[position] for position in positions])
         return vectors
 
@@ -137,15 +138,6 @@ class EmbeddingModel:
                 )
             encoded += [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
         return encoded
-
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Yield positions of inputs of about the same length, longest first, no more than a budget of tokens each."""
-        order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
-        start = 0
-        while start < len(order):
-            size = max(1, self._batch_tokens // lengths[order[start]])
-            yield order[start : start + size]
-            start += size
 
     def _forward(self, batch: list[dict[str, list[int]]]) -> np.ndarray[Any, np.dtype[np.float32]]:
         features = self._pad(batch)
