@@ -11,6 +11,7 @@ from typing import Any
 
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.scoring.hub import cache_only
 from biorerank_plugins.scoring.loading import resolve_folder
 
 __all__ = ["POOLINGS", "EncoderSettings", "find_model_folder", "read_settings"]
@@ -92,7 +93,7 @@ def _fetch(
                 revision=revision,
                 token=token,
                 cache_dir=None if cache is None else os.fspath(cache),
-                local_files_only=local_files_only,
+                local_files_only=cache_only(name, revision=revision, token=token, local_files_only=local_files_only),
                 allow_patterns=_WANTED_FILES,
                 ignore_patterns=_UNWANTED_FILES,
             )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.scoring.hub import cache_only
 from biorerank_plugins.scoring.plain_folder import is_plain, load_plain, quiet_loading
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def _load_cross_encoder(
                 token=token,
                 cache_folder=None if cache_folder is None else os.fspath(cache_folder),
                 # A folder needs no network, and must not ask for one: hospitals have none.
-                local_files_only=folder is not None or bool(local_files_only),
+                local_files_only=folder is not None
+                or cache_only(name, revision=revision, token=token, local_files_only=local_files_only),
                 # transformers takes the precision that the weights are stored in unless it is told another.
                 model_kwargs={"dtype": torch.float32, "use_safetensors": True},
             )
