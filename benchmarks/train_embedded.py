@@ -15,6 +15,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from biorerank_plugins.readers import read_qrels
 from biorerank_plugins.training.export import export_fp16
 from biorerank_plugins.training.pairs import Abstract, PairConfig, Question, abstract_pairs, describe, mined_pairs
 from biorerank_plugins.training.trainer import TrainConfig, train_cross_encoder
@@ -28,10 +29,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def read_questions(data: Path, split: str, position: dict[str, int]) -> list[Question]:
-    gold: dict[str, set[int]] = {}
-    for line in (data / f"qrels.{split}.tsv").read_text(encoding="utf-8").splitlines():
-        question_id, passage_id, _ = line.split("\t")
-        gold.setdefault(question_id, set()).add(position[passage_id])
+    gold = {
+        question_id: {position[passage_id] for passage_id in grades}
+        for question_id, grades in read_qrels(data / f"qrels.{split}.tsv").items()
+    }
     return [
         Question(row["id"], row["question"], frozenset(gold.get(row["id"], ())), frozenset(row["documents"] or ()))
         for row in read(data / f"{split}.jsonl.gz")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -108,6 +108,7 @@ class BioReranker:
             local_files_only=local_files_only,
         )
         self._model = model
+        self._fusion: Mapping[str, float] | None = None
         self._scorer: Scorer | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._closed = False
@@ -133,7 +134,9 @@ class BioReranker:
         :returns: the weight, or ``None`` if the model stores none for it.
         :raises ModelError: if what is stored is damaged.
         """
-        return stored_fusion(self._model, encoder)
+        if self._fusion is None:  # read once: a search must not wait for the disk
+            self._fusion = stored_fusion(self._model)
+        return self._fusion.get(encoder)
 
     def rank(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from biorerank_plugins import models
@@ -16,21 +17,18 @@ __all__ = ["SETTINGS_FILE", "stored_fusion"]
 SETTINGS_FILE = "biorerank.json"
 
 
-def stored_fusion(model: object, encoder: str) -> float | None:
-    """Return the fusion weight that a reranker's folder stores for the scores of a bi-encoder.
+def stored_fusion(model: object) -> Mapping[str, float]:
+    """Return the fusion weights that a reranker's folder stores.
 
     :param model: what the reranker was given as ``model``; only an embedded model or a folder can store anything.
-    :param encoder: name of the bi-encoder.
-    :returns: the weight, ``None`` if there is none.
+    :returns: weight by name of the bi-encoder whose scores it is for; empty if nothing is stored.
     :raises ModelError: if the file is damaged.
     """
     weights = _read(model).get("fusion", {})
     if not isinstance(weights, dict):
         raise ModelError(f"{SETTINGS_FILE}: 'fusion' must map names of bi-encoders to weights, got {weights!r:.80}.")
-    if encoder not in weights:
-        return None
     try:
-        return finite_number("fusion", weights[encoder], low=0, high=1e6)
+        return {encoder: finite_number("fusion", weight, low=0, high=1e6) for encoder, weight in weights.items()}
     except ValueError as error:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
 

@@ -90,8 +90,11 @@ def two_stages(tiny_encoder_dir: Path, tiny_cross_encoder_dir: Path, tmp_path: P
     return TwoStageSearch(index, BioReranker(folder, device="cpu", dtype="float32"))
 
 
-def _store(search: TwoStageSearch, tmp_path: Path, content: object) -> None:
-    (tmp_path / "reranker" / "biorerank.json").write_text(json.dumps(content), encoding="utf-8")
+def _store(search: TwoStageSearch, tmp_path: Path, text: str) -> TwoStageSearch:
+    """Write the settings and return two stages that have not read them yet."""
+    folder = tmp_path / "reranker"
+    (folder / "biorerank.json").write_text(text, encoding="utf-8")
+    return TwoStageSearch(search.index, BioReranker(folder, device="cpu", dtype="float32"))
 
 
 def _ids(search: TwoStageSearch, **options: object) -> list[str]:
@@ -101,23 +104,21 @@ def _ids(search: TwoStageSearch, **options: object) -> list[str]:
 def test_two_stages_take_the_weight_stored_for_their_encoder(two_stages: TwoStageSearch, tmp_path: Path) -> None:
     by_logit, by_first_stage = _ids(two_stages), _ids(two_stages, fusion=1e6)
     assert by_logit != by_first_stage
-    _store(two_stages, tmp_path, {"fusion": {two_stages.index.encoder.model_id: 1e6}})
-    assert _ids(two_stages) == by_first_stage
-    assert _ids(two_stages, fusion=None) == _ids(two_stages, fusion=0) == by_logit
+    stored = _store(two_stages, tmp_path, json.dumps({"fusion": {two_stages.index.encoder.model_id: 1e6}}))
+    assert _ids(stored) == by_first_stage
+    assert _ids(stored, fusion=None) == _ids(stored, fusion=0) == by_logit
 
 
 def test_a_weight_stored_for_another_encoder_is_not_taken(two_stages: TwoStageSearch, tmp_path: Path) -> None:
     by_logit = _ids(two_stages)
-    _store(two_stages, tmp_path, {"fusion": {"another": 1e6}})
-    assert _ids(two_stages) == by_logit
+    assert _ids(_store(two_stages, tmp_path, json.dumps({"fusion": {"another": 1e6}}))) == by_logit
 
 
 @pytest.mark.parametrize("content", [[], {"fusion": 3}, {"fusion": {"NAME": "much"}}, {"fusion": {"NAME": -1}}])
 def test_damaged_settings_are_refused(two_stages: TwoStageSearch, tmp_path: Path, content: object) -> None:
     text = json.dumps(content).replace("NAME", two_stages.index.encoder.model_id)
-    (tmp_path / "reranker" / "biorerank.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=r"biorerank\.json"):
-        _ids(two_stages)
+        _ids(_store(two_stages, tmp_path, text))
 
 
 def test_an_unknown_word_for_the_weight_is_refused(two_stages: TwoStageSearch) -> None:

@@ -1,4 +1,4 @@
-"""Checks of lists that callers of a passage index pass in."""
+"""Checks of what callers of the first stage pass in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from biorerank_plugins.checks import check_query, string
 
-__all__ = ["check_ids", "check_queries"]
+__all__ = ["check_ids", "check_length", "check_queries"]
 
 
 def check_queries(queries: Iterable[str]) -> list[str]:
@@ -28,3 +28,13 @@ def check_ids(ids: Iterable[str]) -> list[str]:
     if isinstance(ids, (str, bytes)):
         raise TypeError(f"Expected a list of ids, got one {type(ids).__name__}: {ids!r:.80}. Put it in a list.")
     return list(dict.fromkeys(string("An id", id_) for id_ in ids))
+
+
+def check_length(max_length: int, least: int, longest: int) -> int:
+    """Return a number of tokens that a model can read.
+
+    :raises ValueError: if it cannot; the message says what is possible.
+    """
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or not least <= max_length <= longest:
+        raise ValueError(f"max_length={max_length!r} is not possible: this model reads {least} to {longest} tokens.")
+    return max_length

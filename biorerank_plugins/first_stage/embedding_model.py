@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
 from biorerank_plugins.scoring.batches import token_budget_batches
 from biorerank_plugins.scoring.plain_folder import quiet_loading
@@ -103,11 +104,7 @@ class EmbeddingModel:
         :raises ValueError: if it cannot; the message says what is possible.
         """
         least = self._tokenizer.num_special_tokens_to_add(pair=True) + 1
-        if isinstance(max_length, bool) or not isinstance(max_length, int) or not least <= max_length <= self._longest:
-            raise ValueError(
-                f"max_length={max_length!r} is not possible: this model reads {least} to {self._longest} tokens."
-            )
-        return max_length
+        return check_length(max_length, least, self._longest)
 
     def encode(
         self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role

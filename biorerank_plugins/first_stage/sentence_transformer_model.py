@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
 from biorerank_plugins.scoring.plain_folder import quiet_loading
 
@@ -74,11 +75,7 @@ class SentenceTransformerModel:
 
         :raises ValueError: if it cannot; the message says what is possible.
         """
-        if isinstance(max_length, bool) or not isinstance(max_length, int) or not 3 <= max_length <= self.max_length:
-            raise ValueError(
-                f"max_length={max_length!r} is not possible: this model reads 3 to {self.max_length} tokens."
-            )
-        return max_length
+        return check_length(max_length, 3, self.max_length)
 
     def encode(
         self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role
