@@ -127,16 +127,17 @@ class BioReranker:
         """Name or folder of the model; loads it."""
         return self._open_scorer().name
 
-    def stored_fusion(self, encoder: str) -> float | None:
-        """Return the fusion weight stored with the model for the scores of a bi-encoder.
+    def stored_fusion(self, scores: str) -> float | None:
+        """Return the fusion weight stored with the model for the scores of a first stage.
 
-        :param encoder: name of the bi-encoder; scores of another one have another scale.
+        :param scores: the name of a bi-encoder for its cosines, ``"hybrid/<bi-encoder>"`` for the fused scores that its
+            folder settles, ``"lexical"`` for BM25; scores of another first stage have another scale.
         :returns: the weight, or ``None`` if the model stores none for it.
         :raises ModelError: if what is stored is damaged.
         """
         if self._fusion is None:  # read once: a search must not wait for the disk
             self._fusion = stored_fusion(self._model)
-        return self._fusion.get(encoder)
+        return self._fusion.get(scores)
 
     def rank(
         self,

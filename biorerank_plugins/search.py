@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from biorerank_plugins.checks import whole_number
+from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.passages import Ranking
 
 if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.filters import Filter
     from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.reranker import BioReranker
@@ -22,27 +24,29 @@ __all__ = ["TwoStageSearch"]
 class TwoStageSearch:
     """Search a passage index and rerank what it finds.
 
+    Where the index has no lexical part (``PassageIndex.build(…, lexical=False)``), the default falls back from
+    ``"hybrid"`` to ``"dense"``; :attr:`first_stage` says which one is in use.
+
     A ranking's ``timings`` hold, beside the reranker's own, ``first_stage``: the seconds spent in the index. For many
     queries at once both are those of the whole call.
 
     :param index: where candidates come from.
     :param reranker: what orders them.
-    :param first_stage: how candidates are found; only ``"dense"`` (the index's bi-encoder) is available yet.
+    :param first_stage: how candidates are found: ``"hybrid"`` (bi-encoder and BM25, fused), ``"dense"`` (bi-encoder) or
+        ``"lexical"`` (BM25).
     :raises ValueError: if ``first_stage`` is something else.
+    :raises PassageIndexError: if it is ``"lexical"`` and the index has no lexical part.
 
     >>> search = TwoStageSearch(index, reranker)                              # doctest: +SKIP
     >>> search.search("Do statins cause muscle pain?", top_k=3)[0].passage.id  # doctest: +SKIP
     '27870723'
     """
 
-    def __init__(self, index: PassageIndex, reranker: BioReranker, *, first_stage: str = "dense") -> None:
-        if first_stage in ("hybrid", "lexical"):
-            raise ValueError(f"first_stage={first_stage!r} is not available yet; use 'dense'.")
-        if first_stage != "dense":
-            raise ValueError(f"first_stage must be 'dense' ('hybrid' and 'lexical' will follow), got {first_stage!r}.")
+    def __init__(self, index: PassageIndex, reranker: BioReranker, *, first_stage: FirstStage = "hybrid") -> None:
         self.index = index
         self.reranker = reranker
-        self.first_stage = first_stage
+        wanted = None if first_stage == "hybrid" else first_stage
+        self.first_stage = check_first_stage(wanted, has_lexical=index.lexical)
 
     def search(
         self,
@@ -66,7 +70,7 @@ class TwoStageSearch:
         :param min_score: return only passages whose ``score`` is at least this.
         :param min_probability: return only passages whose ``probability`` is at least this.
         :param fusion: weight of the first stage's scores in the order, as :meth:`BioReranker.rank` takes it;
-            ``"stored"`` takes what is stored with the model for the index's encoder, if anything.
+            ``"stored"`` takes what is stored with the model for the scores of this first stage, if anything.
         :param deduplicate: which duplicates to drop, as :meth:`BioReranker.rank` takes it.
         :param timeout: seconds the reranking may take.
         :raises TypeError: if ``query`` is no string.
@@ -109,23 +113,34 @@ class TwoStageSearch:
         """
         candidates = whole_number("candidates", candidates)
         start = time.perf_counter()
-        found = self.index.search_many(queries, candidates, filters=filters)
+        found = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
         seconds = time.perf_counter() - start
         rankings = self.reranker.rank_many(
             zip(queries, found, strict=True),
             top_k=top_k,
             min_score=min_score,
             min_probability=min_probability,
-            fusion=self._weight(fusion),
+            fusion=self.fusion_weight(fusion),
             deduplicate=deduplicate,
             timeout=timeout,
             show_progress=show_progress,
         )
         return [replace(ranking, timings={"first_stage": seconds, **ranking.timings}) for ranking in rankings]
 
-    def _weight(self, fusion: float | str | None) -> float | None:
+    def fusion_weight(self, fusion: float | str | None = "stored") -> float | None:
+        """Return the weight with which the first stage's scores enter the order.
+
+        :param fusion: as :meth:`search` takes it.
+        :returns: the weight; ``None`` where the order is by logit.
+        :raises ValueError: if ``fusion`` is a word other than ``"stored"``.
+        """
         if not isinstance(fusion, str):
             return fusion
         if fusion != "stored":
             raise ValueError(f"fusion must be a number, None or 'stored', got {fusion!r}.")
-        return self.reranker.stored_fusion(self.index.encoder.model_id)
+        if self.first_stage == "hybrid" and self.index.hybrid != self.index.stored_hybrid:
+            return None  # the weight was fitted to fused scores of another kind
+        encoder = self.index.encoder.model_id
+        return self.reranker.stored_fusion(
+            {"dense": encoder, "hybrid": f"hybrid/{encoder}", "lexical": "lexical"}[self.first_stage]
+        )

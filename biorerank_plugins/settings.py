@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins import models
 from biorerank_plugins.checks import finite_number
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.fusion import Hybrid
 from biorerank_plugins.scoring.loading import resolve_folder
 
-__all__ = ["SETTINGS_FILE", "stored_fusion"]
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.protocol import Encoder
+
+__all__ = ["SETTINGS_FILE", "stored_fusion", "stored_hybrid"]
 
 SETTINGS_FILE = "biorerank.json"
 
@@ -21,16 +25,43 @@ def stored_fusion(model: object) -> Mapping[str, float]:
     """Return the fusion weights that a reranker's folder stores.
 
     :param model: what the reranker was given as ``model``; only an embedded model or a folder can store anything.
-    :returns: weight by name of the bi-encoder whose scores it is for; empty if nothing is stored.
+    :returns: weight by the scores it is for: ``"<bi-encoder>"`` for its inner products, ``"hybrid/<bi-encoder>"`` for
+        the fused scores that its own folder settles, ``"lexical"`` for BM25; empty if nothing is stored.
     :raises ModelError: if the file is damaged.
     """
     weights = _read(model).get("fusion", {})
     if not isinstance(weights, dict):
-        raise ModelError(f"{SETTINGS_FILE}: 'fusion' must map names of bi-encoders to weights, got {weights!r:.80}.")
+        raise ModelError(f"{SETTINGS_FILE}: 'fusion' must map names of first stages to weights, got {weights!r:.80}.")
     try:
-        return {encoder: finite_number("fusion", weight, low=0, high=1e6) for encoder, weight in weights.items()}
+        return {scores: finite_number("fusion", weight, low=0, high=1e6) for scores, weight in weights.items()}
     except ValueError as error:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
+
+
+def stored_hybrid(encoder: Encoder) -> Hybrid | None:
+    """Return how to fuse a bi-encoder's scores with BM25's, as its folder says.
+
+    ::
+
+        {"hybrid": {"method": "weighted", "lexical_weight": 0.3}}
+
+    :param encoder: only a ``BiEncoder`` made of an embedded model or a folder can store anything.
+    :returns: ``None`` if nothing is stored.
+    :raises ModelError: if the file is damaged.
+    """
+    config = encoder.config()
+    if config.get("type") != "BiEncoder":
+        return None
+    content = _read(config["model"])
+    if "hybrid" not in content:
+        return None
+    about = content["hybrid"]
+    try:
+        if not isinstance(about, dict) or not about.keys() <= {"method", "lexical_weight"}:
+            raise ValueError(f"'hybrid' must hold 'method' and 'lexical_weight', got {about!r:.80}.")
+        return Hybrid(**about)
+    except ValueError as error:
+        raise ModelError(f"{SETTINGS_FILE} of {config['model']} is damaged: {error}") from error
 
 
 def _read(model: object) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from biorerank_plugins import BiEncoder, BioReranker, Candidate, Passage, PassageIndex, TwoStageSearch, models
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage import Hybrid
+from biorerank_plugins.first_stage.arguments import FirstStage
 
 LOGITS = {"low": -2.0, "middle": 0.5, "high": 3.0}
 
@@ -87,14 +89,14 @@ def two_stages(tiny_encoder_dir: Path, tiny_cross_encoder_dir: Path, tmp_path: P
     shutil.copytree(tiny_cross_encoder_dir, folder)
     texts = ["p53 suppresses tumours", "aspirin inhibits platelets", "insulin lowers glucose", "the heart", "a drug"]
     index = PassageIndex.build(texts, encoder=BiEncoder(tiny_encoder_dir, device="cpu", dtype="float32"))
-    return TwoStageSearch(index, BioReranker(folder, device="cpu", dtype="float32"))
+    return TwoStageSearch(index, BioReranker(folder, device="cpu", dtype="float32"), first_stage="dense")
 
 
-def _store(search: TwoStageSearch, tmp_path: Path, text: str) -> TwoStageSearch:
+def _store(search: TwoStageSearch, tmp_path: Path, text: str, first_stage: FirstStage = "dense") -> TwoStageSearch:
     """Write the settings and return two stages that have not read them yet."""
     folder = tmp_path / "reranker"
     (folder / "biorerank.json").write_text(text, encoding="utf-8")
-    return TwoStageSearch(search.index, BioReranker(folder, device="cpu", dtype="float32"))
+    return TwoStageSearch(search.index, BioReranker(folder, device="cpu", dtype="float32"), first_stage=first_stage)
 
 
 def _ids(search: TwoStageSearch, **options: object) -> list[str]:
@@ -112,6 +114,54 @@ def test_two_stages_take_the_weight_stored_for_their_encoder(two_stages: TwoStag
 def test_a_weight_stored_for_another_encoder_is_not_taken(two_stages: TwoStageSearch, tmp_path: Path) -> None:
     by_logit = _ids(two_stages)
     assert _ids(_store(two_stages, tmp_path, json.dumps({"fusion": {"another": 1e6}}))) == by_logit
+
+
+@pytest.mark.parametrize("first_stage", ["hybrid", "dense", "lexical"])
+def test_each_first_stage_has_its_own_weight(
+    two_stages: TwoStageSearch, tmp_path: Path, first_stage: FirstStage
+) -> None:
+    """A huge weight brings the first stage's order back; it must come from the right key, and from no other."""
+    encoder = two_stages.index.encoder.model_id
+    keys = {"hybrid": f"hybrid/{encoder}", "dense": encoder, "lexical": "lexical"}
+    index = two_stages.index
+    query = "which drug inhibits the platelets of a heart"
+    found = [c.passage.id for c in index.search(query, first_stage=first_stage)]
+    assert len(found) > 2
+
+    def ids(fusion: dict[str, float]) -> list[str]:
+        search = _store(two_stages, tmp_path, json.dumps({"fusion": fusion}), first_stage)
+        return [ranked.passage.id for ranked in search.search(query)]
+
+    by_logit = ids({})
+    assert by_logit != found
+    index._stored_hybrid = index.hybrid  # as if it had been stored with the bi-encoder
+    assert ids({keys[first_stage]: 1e6}) == found
+    assert ids({key: 1e6 for name, key in keys.items() if name != first_stage}) == by_logit
+
+
+def test_a_weight_for_fused_scores_is_not_taken_for_those_of_another_method(
+    two_stages: TwoStageSearch, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    encoder_dir = tmp_path / "encoder"
+    shutil.copytree(tiny_encoder_dir, encoder_dir)
+    (encoder_dir / "biorerank.json").write_text('{"hybrid": {"method": "weighted", "lexical_weight": 0.5}}')
+    index = PassageIndex.build(
+        list(two_stages.index.passages()), encoder=BiEncoder(encoder_dir, device="cpu", dtype="float32")
+    )
+    key = f"hybrid/{index.encoder.model_id}"
+    (tmp_path / "reranker" / "biorerank.json").write_text(json.dumps({"fusion": {key: 2.5}}))
+    search = TwoStageSearch(index, BioReranker(tmp_path / "reranker", device="cpu", dtype="float32"))
+
+    def is_fused() -> bool:
+        return search.search("which drug inhibits platelets")[0].fused is not None
+
+    assert index.hybrid == index.stored_hybrid == Hybrid("weighted", 0.5)
+    assert is_fused()
+    index.hybrid = Hybrid("weighted", 0.5, depth=7)
+    assert is_fused()
+    for other in (Hybrid("weighted", 0.6), Hybrid()):
+        index.hybrid = other
+        assert not is_fused()
 
 
 @pytest.mark.parametrize("content", [[], {"fusion": 3}, {"fusion": {"NAME": "much"}}, {"fusion": {"NAME": -1}}])

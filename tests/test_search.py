@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from biorerank_plugins import BioReranker, Passage, PassageIndex, TwoStageSearch
-from biorerank_plugins.errors import ScoringTimeoutError
+from biorerank_plugins.errors import PassageIndexError, ScoringTimeoutError
+from biorerank_plugins.first_stage.arguments import FirstStage
 
 WORDS = ("statins", "muscle", "pain", "aspirin", "bleeding", "asthma", "steroid")
 
@@ -50,7 +51,8 @@ class SharedWords:
 
 @pytest.fixture
 def search() -> TwoStageSearch:
-    return TwoStageSearch(PassageIndex.build(PASSAGES, encoder=CountWords()), BioReranker(SharedWords()))
+    index = PassageIndex.build(PASSAGES, encoder=CountWords(), lexical=False)
+    return TwoStageSearch(index, BioReranker(SharedWords()))
 
 
 def test_reranking_changes_the_order_of_the_first_stage(search: TwoStageSearch) -> None:
@@ -135,12 +137,32 @@ def test_bad_queries_are_refused(search: TwoStageSearch) -> None:
         search.search(3)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("first_stage", ["hybrid", "lexical"])
-def test_other_first_stages_are_not_available_yet(search: TwoStageSearch, first_stage: str) -> None:
-    with pytest.raises(ValueError, match=f"'{first_stage}' is not available yet; use 'dense'"):
-        TwoStageSearch(search.index, search.reranker, first_stage=first_stage)
+@pytest.mark.parametrize("first_stage", ["hybrid", "dense", "lexical"])
+def test_the_first_stage_is_the_one_asked_for(first_stage: FirstStage) -> None:
+    index = PassageIndex.build(PASSAGES, encoder=CountWords())
+    found = index.search("statins muscle pain", 6, first_stage=first_stage)
+    ranking = TwoStageSearch(index, BioReranker(SharedWords()), first_stage=first_stage).search("statins muscle pain")
+    by_input = sorted(ranking, key=lambda ranked: ranked.input_index)
+    assert [ranked.passage.id for ranked in by_input] == [candidate.passage.id for candidate in found]
+    assert [ranked.retrieval_score for ranked in by_input] == [candidate.score for candidate in found]
+
+
+def test_hybrid_is_the_default_and_dense_where_there_is_no_lexical_part(search: TwoStageSearch) -> None:
+    with_both = PassageIndex.build(PASSAGES, encoder=CountWords())
+    assert TwoStageSearch(with_both, search.reranker).first_stage == "hybrid"
+    assert search.first_stage == "dense"
+    assert TwoStageSearch(search.index, search.reranker, first_stage="hybrid").first_stage == "dense"
+    with pytest.raises(PassageIndexError, match="first_stage='lexical' needs a lexical part"):
+        TwoStageSearch(search.index, search.reranker, first_stage="lexical")
+
+
+def test_a_query_without_known_words_is_an_empty_ranking_of_the_lexical_stage() -> None:
+    search = TwoStageSearch(
+        PassageIndex.build(PASSAGES, encoder=CountWords()), BioReranker(SharedWords()), first_stage="lexical"
+    )
+    assert [len(ranking) for ranking in search.search_many(["quokka", "aspirin"])] == [0, 1]
 
 
 def test_an_unknown_first_stage_is_refused(search: TwoStageSearch) -> None:
-    with pytest.raises(ValueError, match="must be 'dense'"):
-        TwoStageSearch(search.index, search.reranker, first_stage="bm25")
+    with pytest.raises(ValueError, match=r"first_stage='bm25' is unknown\. Choose 'hybrid', 'dense' or 'lexical'"):
+        TwoStageSearch(search.index, search.reranker, first_stage="bm25")  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def _side_by_side(shown: Shown, width: int) -> Table:
     table.add_column("")
     if wide:
         table.add_column("", justify="right", style="dim")
-    table.add_column("First stage (bi-encoder)", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("First stage (bi-encoder + BM25)", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("")
     if wide:
@@ -122,4 +122,4 @@ def _best(ranked: RankedPassage) -> RenderableType:
 def legend(*, width: int) -> Text:
     """Say what the signs mean; scores only where they are shown."""
     signs = "● answers the question   ○ answers it in part   ↑n moved up by n places"
-    return Text(signs + ("   scores: cosine │ relevance" if width >= _NARROW else ""), style="dim")
+    return Text(signs + ("   scores: bi-encoder and BM25 │ relevance" if width >= _NARROW else ""), style="dim")

@@ -17,6 +17,7 @@ from biorerank_plugins.cli.inputs import Format, read_collection
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
+    from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.passages import Passage
 
 
@@ -49,6 +50,9 @@ def index(
         str | None, typer.Option("--factory", help="FAISS index: Flat (default), HNSW32, IVF256,Flat, …")
     ] = None,
     encoder: Encoder = None,
+    no_lexical: Annotated[
+        bool, typer.Option("--no-lexical", help="Vectors only: no BM25, and so no hybrid search.")
+    ] = False,
     skip_bad: SkipBad = False,
     on_duplicate: Annotated[OnDuplicate, typer.Option("--on-duplicate", help="An id that is there already.")] = (
         OnDuplicate.ERROR
@@ -80,6 +84,8 @@ def index(
         _common.fail(f"{out} holds an index already. Use --overwrite to replace it, --add to add to it.")
     if add and factory is not None:
         _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
+    if add and no_lexical:
+        _common.usage_error("--no-lexical belongs to a new index; --add keeps what the index has.")
     _check_factory(factory)
     start = time.perf_counter()
     passages = read_collection(inputs, format=format, skip_bad=skip_bad, output=output)
@@ -90,7 +96,15 @@ def index(
             summary = _add(passages, out, encoder, on_duplicate, device, dtype, output)
         else:
             summary = _build(
-                passages, out, "Flat" if factory is None else factory, encoder, on_duplicate, device, dtype, output
+                passages,
+                out,
+                "Flat" if factory is None else factory,
+                not no_lexical,
+                encoder,
+                on_duplicate,
+                device,
+                dtype,
+                output,
             )
     summary["seconds"] = round(time.perf_counter() - start, 3)
     if json:
@@ -120,6 +134,7 @@ def _build(
     passages: Iterator[Passage],
     out: Path,
     factory: str,
+    lexical: bool,
     encoder: str | None,
     on_duplicate: OnDuplicate,
     device: str | None,
@@ -131,10 +146,15 @@ def _build(
     model = _common.load_encoder(encoder, device, dtype)
     output.note(f"Embedding passages with {model.model_id} …")
     with PassageIndex.build(
-        passages, encoder=model, factory=factory, show_progress=output.show_progress, on_duplicate=on_duplicate.value
+        passages,
+        encoder=model,
+        factory=factory,
+        show_progress=output.show_progress,
+        on_duplicate=on_duplicate.value,
+        lexical=lexical,
     ) as built:
         built.save(out)
-        return {"folder": str(out), "passages": len(built), "added": len(built), "encoder": model.model_id}
+        return _summary(built, out, added=len(built))
 
 
 def _add(
@@ -148,4 +168,14 @@ def _add(
 ) -> dict[str, Any]:
     with _common.open_index(out, encoder=encoder, device=device, dtype=dtype) as opened:
         added = opened.add(passages, on_duplicate=on_duplicate.value, show_progress=output.show_progress)
-        return {"folder": str(out), "passages": len(opened), "added": added, "encoder": opened.encoder.model_id}
+        return _summary(opened, out, added=added)
+
+
+def _summary(index: PassageIndex, out: Path, *, added: int) -> dict[str, Any]:
+    return {
+        "folder": str(out),
+        "passages": len(index),
+        "added": added,
+        "encoder": index.encoder.model_id,
+        "lexical": index.lexical,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,11 +32,21 @@ from biorerank_plugins.cli.views import Table, candidates_document, candidates_t
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.search import TwoStageSearch
 
 _AT_ONCE = 16  # questions answered together, so that answers appear while others are still to come
 
+_STAGES = {"hybrid": "bi-encoder and BM25", "dense": "bi-encoder", "lexical": "BM25"}
+
 Answer = tuple[dict[str, Any], Table]  # as JSON and as a table
+
+
+class FirstStage(StrEnum):
+    """How candidates are found."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    LEXICAL = "lexical"
 
 
 @command
@@ -49,6 +60,12 @@ def search(
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Passages to show.")] = 10,
     candidates: Candidates = 100,
+    first_stage: Annotated[
+        FirstStage | None,
+        typer.Option(
+            "--first-stage", help="How candidates are found; hybrid, or dense for an index without a lexical part."
+        ),
+    ] = None,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Show what the first stage finds.")] = False,
     filter: Annotated[
         list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
@@ -74,14 +91,17 @@ def search(
     questions, several = _questions(query, queries)
     with ExitStack() as stack:
         opened = stack.enter_context(_common.open_index(index, encoder=encoder, device=device, dtype=dtype))
+        stage = _usable(first_stage, opened)
         if no_rerank:
-            answers = _first_stage(opened, questions, k, conditions)
+            answers = _first_stage(opened, stage, questions, k, conditions)
         else:
+            from biorerank_plugins.search import TwoStageSearch
+
             reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
+            both = TwoStageSearch(opened, reranker, first_stage=stage.value)
             depth = max(candidates, k)
-            answers = _two_stages(
-                opened, reranker, questions, depth, conditions, top_k=k, min_score=min_score, fusion=fusion
-            )
+            answers = _two_stages(both, questions, depth, conditions, top_k=k, min_score=min_score, fusion=fusion)
+        output.note(f"First stage: {stage.value} ({_STAGES[stage.value]}).")
         _write(output, questions, answers, several)
 
 
@@ -96,16 +116,27 @@ def _questions(query: str | None, queries: Path | None) -> tuple[list[Query], bo
     return [Query("1", _common.check_question(query or ""))], False
 
 
-def _first_stage(index: PassageIndex, questions: Sequence[Query], k: int, conditions: Any) -> Iterator[Answer]:
+def _usable(wanted: FirstStage | None, index: PassageIndex) -> FirstStage:
+    """Return how to search this index; what it has no part for is refused when it was asked for by name."""
+    if wanted in (FirstStage.HYBRID, FirstStage.LEXICAL) and not index.lexical:
+        _common.fail(
+            f"--first-stage {wanted} needs a lexical part, and this index was built with --no-lexical. "
+            "Use --first-stage dense, or build the index again."
+        )
+    return wanted if wanted is not None else FirstStage.HYBRID if index.lexical else FirstStage.DENSE
+
+
+def _first_stage(
+    index: PassageIndex, stage: FirstStage, questions: Sequence[Query], k: int, conditions: Any
+) -> Iterator[Answer]:
     for start in range(0, len(questions), _AT_ONCE):
         texts = [question.text for question in questions[start : start + _AT_ONCE]]
-        for text, found in zip(texts, index.search_many(texts, k, filters=conditions), strict=True):
-            yield candidates_document(text, found), candidates_table(found)
+        for text, found in zip(texts, index.search_many(texts, k, conditions, stage.value), strict=True):
+            yield {"first_stage": stage.value, **candidates_document(text, found)}, candidates_table(found)
 
 
 def _two_stages(
-    index: PassageIndex,
-    reranker: BioReranker,
+    both: TwoStageSearch,
     questions: Sequence[Query],
     candidates: int,
     conditions: Any,
@@ -114,9 +145,6 @@ def _two_stages(
     min_score: float | None,
     fusion: float | None,
 ) -> Iterator[Answer]:
-    from biorerank_plugins.search import TwoStageSearch
-
-    both = TwoStageSearch(index, reranker)
     for start in range(0, len(questions), _AT_ONCE):
         texts = [question.text for question in questions[start : start + _AT_ONCE]]
         for ranking in both.search_many(
@@ -127,7 +155,7 @@ def _two_stages(
             min_score=min_score,
             fusion="stored" if fusion is None else fusion,
         ):
-            yield ranking.to_dict(), ranking_table(ranking)
+            yield {"first_stage": both.first_stage, **ranking.to_dict()}, ranking_table(ranking)
 
 
 def _write(output: Output, questions: Sequence[Query], answers: Iterator[Answer], several: bool) -> None:

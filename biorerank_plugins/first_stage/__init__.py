@@ -1,4 +1,4 @@
-"""The first stage: a bi-encoder and a passage index on FAISS; names are loaded when they are used."""
+"""The first stage: a bi-encoder and a passage index on FAISS and BM25; names are loaded when they are used."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.encoder import BiEncoder
+    from biorerank_plugins.first_stage.fusion import Hybrid
     from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["BiEncoder", "Encoder", "PassageIndex"]
+__all__ = ["BiEncoder", "Encoder", "Hybrid", "PassageIndex"]
 
-_MODULES = {"BiEncoder": "encoder", "Encoder": "protocol", "PassageIndex": "index"}
+_MODULES = {"BiEncoder": "encoder", "Encoder": "protocol", "Hybrid": "fusion", "PassageIndex": "index"}
 
 
 def __getattr__(name: str) -> Any:

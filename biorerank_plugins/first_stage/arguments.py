@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal, cast, get_args
 
 from biorerank_plugins.checks import check_query, string
+from biorerank_plugins.errors import PassageIndexError
 
-__all__ = ["check_ids", "check_length", "check_queries"]
+__all__ = ["FirstStage", "check_first_stage", "check_ids", "check_length", "check_queries"]
+
+FirstStage = Literal["hybrid", "dense", "lexical"]
+"""How candidates are found: by the bi-encoder and BM25 together, or by one of them."""
 
 
 def check_queries(queries: Iterable[str]) -> list[str]:
@@ -38,3 +43,23 @@ def check_length(max_length: int, least: int, longest: int) -> int:
     if isinstance(max_length, bool) or not isinstance(max_length, int) or not least <= max_length <= longest:
         raise ValueError(f"max_length={max_length!r} is not possible: this model reads {least} to {longest} tokens.")
     return max_length
+
+
+def check_first_stage(first_stage: str | None, *, has_lexical: bool) -> FirstStage:
+    """Return how to search; ``None`` gives ``"hybrid"`` where that is possible, else ``"dense"``.
+
+    :param first_stage: what was asked for.
+    :param has_lexical: whether the index has a lexical part.
+    :raises ValueError: if ``first_stage`` is unknown.
+    :raises PassageIndexError: if it needs a lexical part and there is none.
+    """
+    if first_stage is None:
+        return "hybrid" if has_lexical else "dense"
+    if first_stage not in get_args(FirstStage):
+        raise ValueError(f"first_stage={first_stage!r} is unknown. Choose 'hybrid', 'dense' or 'lexical'.")
+    if first_stage != "dense" and not has_lexical:
+        raise PassageIndexError(
+            f"first_stage={first_stage!r} needs a lexical part, and this index was built without one (lexical=False). "
+            "Use first_stage='dense', or build the index again."
+        )
+    return cast(FirstStage, first_stage)

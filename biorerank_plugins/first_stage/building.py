@@ -10,6 +10,7 @@ import numpy as np
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import embedding, staging
 from biorerank_plugins.first_stage.factory import Factory
+from biorerank_plugins.first_stage.lexical import index_passages
 from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray, VectorStore
@@ -31,10 +32,12 @@ def build(
     batch_size: int,
     show_progress: bool,
     on_duplicate: OnDuplicate,
+    with_lexical: bool,
 ) -> tuple[Contents, Encoder]:
     """Check, embed and index passages.
 
-    The parameters are those of :meth:`~biorerank_plugins.first_stage.PassageIndex.build`.
+    The parameters are those of :meth:`~biorerank_plugins.first_stage.PassageIndex.build`; ``with_lexical`` is its
+    ``lexical``.
 
     :returns: what the index holds, and the encoder it was built with.
     """
@@ -50,7 +53,9 @@ def build(
     # A collection is often sorted, and a sample to train on must not be its first part.
     order = np.random.default_rng(_TRAINING_SEED).permutation(rows) if factory.training_size else rows
     batches = embedding.embed_all(catalog, order, encoder, batch_size=batch_size, show_progress=show_progress)
-    return Contents(_fill(factory, encoder.dimension, rows, batches), catalog, factory), encoder
+    vectors = _fill(factory, encoder.dimension, rows, batches)
+    words = index_passages(catalog.passages(), encoder.config()) if with_lexical else None
+    return Contents(vectors, catalog, factory, words), encoder
 
 
 def _fill(kind: Factory, dimension: int, rows: RowArray, batches: Iterator[tuple[RowArray, FloatArray]]) -> VectorStore:

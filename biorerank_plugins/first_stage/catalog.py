@@ -179,7 +179,7 @@ class Catalog:
             last = found[-1][0]
 
     def candidates(
-        self, found: Sequence[tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, np.dtype[np.int64]]]]
+        self, found: Sequence[tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], np.ndarray[Any, np.dtype[np.int64]]]]
     ) -> list[list[Candidate]]:
         """Turn scores and rows, best first, into candidates; one list for each query."""
         passages = self.fetch(sorted({row for _, rows in found for row in rows.tolist()}))

@@ -1,9 +1,9 @@
-"""PassageIndex: passages found by the inner product of their vectors with a query's."""
+"""PassageIndex: passages found by the inner product of their vectors with a query's, and by their words."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from biorerank_plugins.checks import whole_number
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage import arguments, building, embedding, persistence, staging
+from biorerank_plugins.first_stage import arguments, building, changes, embedding, hybrid, persistence, staging
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.filters import Filter, compile_filter
+from biorerank_plugins.first_stage.fusion import Hybrid
 from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.passages import Candidate, Passage, PassageLike
+from biorerank_plugins.settings import stored_hybrid
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.catalog import Catalog
+    from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.protocol import Encoder
-    from biorerank_plugins.first_stage.vectors import VectorStore
 
 __all__ = ["PassageIndex"]
 
@@ -30,7 +31,11 @@ _BATCH_SIZE = 1024  # long enough to sort by length within it, short enough for 
 
 
 class PassageIndex:
-    """Passages in SQLite, their vectors in FAISS; scores are inner products, higher is better.
+    """Passages in SQLite, their vectors in FAISS, their words in BM25; a higher score is better.
+
+    A search asks both sides and fuses what they find (``"hybrid"``), or one of them: ``"dense"``, whose scores are
+    inner products, or ``"lexical"``, whose scores are BM25's and which finds only passages that share a word with the
+    query.
 
     Made by :meth:`build` or :meth:`load`. It lives in memory until :meth:`save`; from then on, and after :meth:`load`,
     :meth:`add` and :meth:`remove` are durable: when they return, the folder holds the new state, and if they fail it
@@ -46,6 +51,8 @@ class PassageIndex:
         self._contents = contents
         self._encoder = encoder
         self._folder = folder
+        self._stored_hybrid = stored_hybrid(encoder)
+        self._hybrid = Hybrid() if self._stored_hybrid is None else self._stored_hybrid
         self._searching = ReadWriteLock()
         self._changing = Lock()
         self._closed = False
@@ -60,6 +67,7 @@ class PassageIndex:
         batch_size: int = _BATCH_SIZE,
         show_progress: bool = False,
         on_duplicate: OnDuplicate = "error",
+        lexical: bool = True,
     ) -> Self:
         """Embed passages and index them in memory.
 
@@ -69,6 +77,7 @@ class PassageIndex:
         :param batch_size: passages that are embedded and added at a time.
         :param show_progress: whether to show a progress bar.
         :param on_duplicate: ``"error"``, or ``"skip"`` to keep the first passage of an id.
+        :param lexical: whether to index the passages' words too, for the hybrid and the lexical first stage.
         :raises PassageIndexError: if there are no passages, or fewer than the factory needs.
         :raises ValueError: if an id comes twice, a passage has no text, or an argument is out of range.
         """
@@ -79,6 +88,7 @@ class PassageIndex:
             batch_size=whole_number("batch_size", batch_size),
             show_progress=show_progress,
             on_duplicate=on_duplicate,
+            with_lexical=lexical,
         )
         return cls(contents, encoder)
 
@@ -87,6 +97,8 @@ class PassageIndex:
         cls, folder: str | os.PathLike[str], *, encoder: Encoder | None = None, verify: Literal["full", "fast"] = "full"
     ) -> Self:
         """Open a saved index; later changes go to its folder.
+
+        One that was saved before there was a lexical part gets it now, which takes some seconds for 100,000 passages.
 
         :param folder: folder it was saved in.
         :param encoder: the encoder it was built with; ``None`` makes that from the folder's manifest.
@@ -132,28 +144,17 @@ class PassageIndex:
         batch_size = whole_number("batch_size", batch_size)
         with self._changing:
             self._check_open()
-            return self._insert(
-                staging.stage(
-                    passages,
-                    first_row=self._contents.vectors.next_row,
-                    on_duplicate=on_duplicate,
-                    existing=self._contents.catalog,
-                ),
-                batch_size,
-                show_progress,
+            contents = self._contents
+            staged = staging.stage(
+                passages,
+                first_row=contents.vectors.next_row,
+                on_duplicate=on_duplicate,
+                existing=contents.catalog,
             )
-
-    def _insert(self, staged: Catalog, batch_size: int, show_progress: bool) -> int:
-        rows = staged.rows()
-        batches = list(
-            embedding.embed_all(staged, rows, self._encoder, batch_size=batch_size, show_progress=show_progress)
-        )
-        self._change(
-            len(rows),
-            edit_catalog=lambda catalog: catalog.insert(staged.passages()),
-            edit_vectors=lambda vectors: vectors.add(rows, embedding.drain(batches)),
-        )
-        return len(rows)
+            change = changes.insertion(
+                staged, contents.lexical, self._encoder, batch_size=batch_size, show_progress=show_progress
+            )
+            return self._apply(change)
 
     def remove(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
         """Remove passages, all of them or none.
@@ -168,52 +169,61 @@ class PassageIndex:
         with self._changing:
             self._check_open()
             rows = self._contents.catalog.rows_of(wanted, missing)
-            self._change(
-                len(rows),
-                edit_catalog=lambda catalog: catalog.delete(rows.tolist()),
-                edit_vectors=lambda vectors: vectors.remove(rows),
-            )
-            return len(rows)
+            return self._apply(changes.removal(rows, self._contents.lexical))
 
-    def _change(
-        self, n_rows: int, edit_catalog: Callable[[Catalog], None], edit_vectors: Callable[[VectorStore], None]
-    ) -> None:
-        if n_rows:
+    def _apply(self, change: changes.Change) -> int:
+        if len(change.rows):
+            if change.lexical is not None and self._folder is not None:
+                change.lexical.prepare()  # its scores are written too, and searches need not wait for them
             with self._searching.writing():
-                persistence.change(
-                    self._contents, self._encoder, self._folder, edit_catalog=edit_catalog, edit_vectors=edit_vectors
-                )
+                persistence.change(self._contents, self._encoder, self._folder, change)
+        return len(change.rows)
 
-    def search(self, query: str, k: int = 10, filters: Filter | None = None) -> list[Candidate]:
+    def search(
+        self, query: str, k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
+    ) -> list[Candidate]:
         """Return the best passages for a query.
 
         :param query: the question.
         :param k: number of passages; all there are if ``k`` is larger.
         :param filters: which passages may be found; see :mod:`biorerank_plugins.first_stage.filters`.
-        :returns: ``min(k, number of allowed passages)`` candidates, best first, equal scores in insertion order.
+        :param first_stage: ``"hybrid"``, ``"dense"`` or ``"lexical"``; ``None`` is ``"hybrid"`` where the index has a
+            lexical part, else ``"dense"``.
+        :returns: ``min(k, number of allowed passages)`` candidates, fewer only for ``"lexical"``; best first, equal
+            scores in insertion order.
         :raises ValueError: if the query is blank, ``k`` is no positive integer, or the filter is malformed.
+        :raises PassageIndexError: if a lexical part is asked for and there is none.
         """
-        return self.search_many([query], k, filters)[0]
+        return self.search_many([query], k, filters, first_stage)[0]
 
-    def search_many(self, queries: Sequence[str], k: int = 10, filters: Filter | None = None) -> list[list[Candidate]]:
+    def search_many(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        filters: Filter | None = None,
+        first_stage: FirstStage | None = None,
+    ) -> list[list[Candidate]]:
         """Return the best passages for each of several queries, as :meth:`search` does.
 
         :param queries: the questions; embedded together.
         :param k: number of passages for each.
         :param filters: the same for all.
+        :param first_stage: the same for all.
         """
         k = whole_number("k", k)
         asked = arguments.check_queries(queries)
         condition = compile_filter(filters)
+        chosen = arguments.check_first_stage(first_stage, has_lexical=self.lexical)
         self._check_open()
         if not asked:
             return []
-        vectors = embedding.embed_queries(asked, self._encoder)
+        vectors = hybrid.NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self._encoder)
         with self._searching.reading():
             self._check_open()
             contents = self._contents
             allowed = None if condition is None else contents.catalog.rows(condition)
-            return contents.catalog.candidates(contents.vectors.search(vectors, k, allowed))
+            sides = hybrid.Sides(contents.vectors, contents.lexical, self._hybrid)
+            return contents.catalog.candidates(sides.search(chosen, asked, vectors, k, allowed))
 
     def get(self, id: str) -> Passage | None:
         """Return the passage with this id, or ``None``."""
@@ -246,6 +256,30 @@ class PassageIndex:
     def factory(self) -> str:
         """FAISS factory string."""
         return self._contents.factory.text
+
+    @property
+    def lexical(self) -> bool:
+        """Whether there is a lexical part, which the hybrid and the lexical first stage need."""
+        return self._contents.lexical is not None
+
+    @property
+    def hybrid(self) -> Hybrid:
+        """How the hybrid first stage fuses its two sides; may be set.
+
+        At first what is stored with the bi-encoder, else reciprocal rank fusion.
+        """
+        return self._hybrid
+
+    @hybrid.setter
+    def hybrid(self, value: Hybrid) -> None:
+        if not isinstance(value, Hybrid):
+            raise TypeError(f"hybrid must be a Hybrid, got {type(value).__name__}: {value!r:.80}")
+        self._hybrid = value
+
+    @property
+    def stored_hybrid(self) -> Hybrid | None:
+        """What is stored with the bi-encoder for :attr:`hybrid`; ``None`` if nothing is."""
+        return self._stored_hybrid
 
     @property
     def folder(self) -> Path | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,12 +16,17 @@ from biorerank_plugins.errors import ModelError, PassageIndexError
 from biorerank_plugins.first_stage import storage, verification
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import Factory, parse_factory
-from biorerank_plugins.first_stage.vectors import VectorStore, read_vectors
+from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages, lexical_settings
+from biorerank_plugins.first_stage.lexical_file import read_lexical, write_lexical
+from biorerank_plugins.first_stage.vectors import RowArray, VectorStore, read_vectors
 
 if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.changes import Change
     from biorerank_plugins.first_stage.protocol import Encoder
 
 __all__ = ["Contents", "change", "read", "write"]
+
+logger = logging.getLogger(__name__)
 
 _CATALOG, _VECTORS = verification.FILES
 _QUERY_SETTINGS = ("query_model", "query_prefix", "query_max_length", "model", "revision")
@@ -33,12 +39,14 @@ class Contents:
     :param vectors: vectors by row.
     :param catalog: passages by row.
     :param factory: FAISS index type.
+    :param lexical: BM25 over the same rows; ``None`` if there is no lexical part.
     :param version: name of the saved version it is, ``None`` if it lives in memory.
     """
 
     vectors: VectorStore
     catalog: Catalog
     factory: Factory
+    lexical: LexicalIndex | None = None
     version: str | None = None
 
 
@@ -56,7 +64,7 @@ def read(folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"])
         version = verification.open_version(folder, verify)
         try:
             chosen = _matching_encoder(version.manifest, encoder)
-            return _read_version(version), chosen
+            return _read_version(version, chosen), chosen
         except (KeyError, TypeError, ValueError) as error:
             raise PassageIndexError(f"The manifest in {version.folder} is damaged: {error!r}.") from error
         except PassageIndexError:
@@ -65,7 +73,7 @@ def read(folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"])
                 raise
 
 
-def _read_version(version: verification.Version) -> Contents:
+def _read_version(version: verification.Version, encoder: Encoder) -> Contents:
     manifest = version.manifest
     if manifest["metric"] != "inner_product":
         raise PassageIndexError(f"The index has metric {manifest['metric']!r}; only 'inner_product' is known.")
@@ -77,10 +85,24 @@ def _read_version(version: verification.Version) -> Contents:
             raise PassageIndexError(f"The index holds {len(rows)} passages, its manifest says {manifest['count']}.")
         every = np.sort(np.concatenate([rows, dead]))
         vectors = read_vectors(version.folder / _VECTORS, factory, manifest["dimension"], every, dead)
+        words = _read_lexical(version, catalog, rows, encoder)
     except BaseException:
         catalog.close()
         raise
-    return Contents(vectors, catalog, factory, version.folder.name)
+    return Contents(vectors, catalog, factory, words, version.folder.name)
+
+
+def _read_lexical(
+    version: verification.Version, catalog: Catalog, rows: RowArray, encoder: Encoder
+) -> LexicalIndex | None:
+    """Read the lexical part, or make it anew from the passages where the file is missing or of another release."""
+    stored = version.manifest.get("lexical", {})
+    if stored is None:
+        return None
+    if stored == lexical_settings():
+        return read_lexical(version.folder / verification.LEXICAL_FILE, rows)
+    logger.info("Building the lexical part of %s from its %d passages; save() keeps it.", version.folder, len(rows))
+    return index_passages(catalog.passages(), encoder.config())
 
 
 def _matching_encoder(manifest: dict[str, Any], encoder: Encoder | None) -> Encoder:
@@ -127,27 +149,20 @@ def write(folder: Path, contents: Contents, encoder: Encoder) -> Contents:
         return _bound(contents, folder, version)
 
 
-def change(
-    contents: Contents,
-    encoder: Encoder,
-    folder: Path | None,
-    *,
-    edit_catalog: Callable[[Catalog], None],
-    edit_vectors: Callable[[VectorStore], None],
-) -> None:
+def change(contents: Contents, encoder: Encoder, folder: Path | None, wanted: Change) -> None:
     """Change contents, in memory and on disk, or leave both as they are; nobody searches meanwhile.
 
     :param contents: what to change, in place.
     :param encoder: encoder named in the manifest.
     :param folder: where they are saved; ``None`` if they live in memory only.
-    :param edit_catalog: makes the change to the passages.
-    :param edit_vectors: makes the change to the vectors.
+    :param wanted: the change.
     :raises PassageIndexError: if the new version cannot be written, or the folder holds another one than ``contents``.
     """
     if folder is None:
         with contents.catalog.transaction():
-            edit_catalog(contents.catalog)
-            edit_vectors(contents.vectors)
+            wanted.edit_catalog(contents.catalog)
+            wanted.edit_vectors(contents.vectors)
+        contents.lexical = wanted.lexical
         return
     with _explained(folder), storage.writer_lock(folder):
         if verification.current_name(folder) != contents.version:
@@ -155,21 +170,23 @@ def change(
                 f"The index in {folder} was changed by somebody else since it was loaded. Load it again."
             )
         try:
-            edit_vectors(contents.vectors)
-            version = _commit(folder, contents, encoder, edit_catalog)
+            wanted.edit_vectors(contents.vectors)
+            changed = replace(contents, lexical=wanted.lexical)
+            version = _commit(folder, changed, encoder, wanted.edit_catalog)
         except BaseException:
-            _replace(contents, _read_version(verification.open_version(folder, "fast")))
+            _replace(contents, _read_version(verification.open_version(folder, "fast"), encoder))
             raise
-        _replace(contents, _bound(contents, folder, version))
+        _replace(contents, _bound(changed, folder, version))
 
 
 def _replace(contents: Contents, fresh: Contents) -> None:
     contents.catalog.close()
-    contents.vectors, contents.catalog, contents.version = fresh.vectors, fresh.catalog, fresh.version
+    contents.vectors, contents.catalog = fresh.vectors, fresh.catalog
+    contents.lexical, contents.version = fresh.lexical, fresh.version
 
 
 def _bound(contents: Contents, folder: Path, version: str) -> Contents:
-    return Contents(contents.vectors, Catalog.open(folder / version / _CATALOG), contents.factory, version)
+    return replace(contents, catalog=Catalog.open(folder / version / _CATALOG), version=version)
 
 
 def _commit(
@@ -186,6 +203,9 @@ def _commit(
             catalog.close()
         with (target / _VECTORS).open("wb") as file:
             contents.vectors.write(file)
+        if contents.lexical is not None:
+            with (target / verification.LEXICAL_FILE).open("wb") as file:
+                write_lexical(contents.lexical, file)
 
     about = {
         "encoder": {
@@ -197,6 +217,7 @@ def _commit(
         "metric": "inner_product",
         "factory": contents.factory.text,
         "count": len(contents.vectors),
+        "lexical": None if contents.lexical is None else lexical_settings(),
     }
     return storage.commit_version(folder, write_files, about)
 

@@ -7,7 +7,7 @@
       .lock              held by the one process that writes
       v00000003/
         manifest.json    what the index is, size and SHA-256 of the files beside it
-        passages.sqlite  vectors.faiss
+        passages.sqlite  vectors.faiss  lexical.npz
 
 A change writes a whole new version beside the old one, syncs every file of it, and then replaces ``CURRENT``. Until
 that moment readers, and whoever comes after a crash, see the old version; from it on they see the new one.
@@ -30,11 +30,11 @@ from filelock import FileLock, Timeout
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.verification import (
     CURRENT,
-    FILES,
     FORMAT_VERSION,
     MANIFEST,
     VERSION_NAME,
     current_name,
+    files_of,
     is_index,
 )
 
@@ -100,7 +100,7 @@ def commit_version(folder: Path, write_files: Callable[[Path], None], about: dic
     Whatever happens before the switch (a full disk, Ctrl-C, a crash) leaves the current version as it is.
 
     :param folder: folder of the index.
-    :param write_files: writes :data:`FILES` into the folder it is given.
+    :param write_files: writes the files that :func:`~.verification.files_of` names into the folder it is given.
     :param about: what the manifest says besides the format version and the files.
     :returns: name of the new version.
     :raises OSError: if something cannot be written.
@@ -112,7 +112,7 @@ def commit_version(folder: Path, write_files: Callable[[Path], None], about: dic
     try:
         unfinished.mkdir()
         write_files(unfinished)
-        files = {file: _sync_and_hash(unfinished / file) for file in FILES}
+        files = {file: _sync_and_hash(unfinished / file) for file in files_of(about)}
         manifest = json.dumps({"format_version": FORMAT_VERSION, **about, "files": files}, indent=2).encode()
         _write_synced(unfinished / MANIFEST, manifest)
         _sync_folder(unfinished)

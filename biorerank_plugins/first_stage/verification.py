@@ -15,16 +15,20 @@ __all__ = [
     "CURRENT",
     "FILES",
     "FORMAT_VERSION",
+    "LEXICAL_FILE",
     "MANIFEST",
     "VERSION_NAME",
     "Version",
     "current_name",
+    "files_of",
     "is_index",
     "open_version",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_FORMATS = (1, 2)  # 1 had no lexical part, which is made from the passages then
 FILES = ("passages.sqlite", "vectors.faiss")
+LEXICAL_FILE = "lexical.npz"
 CURRENT = "CURRENT"
 MANIFEST = "manifest.json"
 VERSION_NAME = re.compile(r"v\d{8}")
@@ -40,6 +44,11 @@ class Version:
 
     folder: Path
     manifest: dict[str, Any]
+
+
+def files_of(manifest: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of the files that stand beside a manifest."""
+    return (*FILES, LEXICAL_FILE) if manifest.get("lexical") else FILES
 
 
 def is_index(folder: Path) -> bool:
@@ -91,13 +100,13 @@ def _check_version(folder: Path, manifest_sha256: str, verify: Literal["full", "
     if hashlib.sha256(raw).hexdigest() != manifest_sha256:
         raise PassageIndexError(f"{folder / MANIFEST} was changed: its SHA-256 is not the one in {CURRENT}.")
     present = {entry.name for entry in folder.iterdir()}
-    expected = {MANIFEST, *FILES}
+    expected = {MANIFEST, *files_of(manifest)}
     if present != expected:
         raise PassageIndexError(
             f"{folder} does not hold the files of an index: missing {sorted(expected - present)}, "
             f"unexpected {sorted(present - expected)}."
         )
-    for name in FILES:
+    for name in files_of(manifest):
         _check_file(folder / name, manifest, verify)
     return Version(folder, manifest)
 
@@ -108,9 +117,10 @@ def _parse_manifest(raw: bytes, folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise PassageIndexError(f"{folder / MANIFEST} is damaged: {error}.") from error
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if version != FORMAT_VERSION:
+    if version not in READABLE_FORMATS:
         raise PassageIndexError(
-            f"{folder} has index format {version!r}; this release reads format {FORMAT_VERSION}. "
+            f"{folder} has index format {version!r}; this release reads formats "
+            f"{' and '.join(map(str, READABLE_FORMATS))}. "
             "Build the index again, or use the release that wrote it."
         )
     return dict(manifest)

@@ -30,7 +30,7 @@ def test_results_are_those_of_the_library(
         expected = TwoStageSearch(index, reranker).search(QUESTION, top_k=4).to_dict()
     for got in (document, expected):
         got.pop("timings")
-    assert document == expected
+    assert document == {"first_stage": "hybrid", **expected}
 
 
 def test_a_pipe_gets_tabs_and_whole_passages(biorerank: Run, index_folder: Path) -> None:
@@ -47,6 +47,33 @@ def test_the_first_stage_alone(biorerank: Run, index_folder: Path) -> None:
     assert [row[2] for row in rows[1:]] == [candidate.passage.id for candidate in found]
     document = json.loads(biorerank("search", index_folder, QUESTION, "--k", "2", "--no-rerank", "--json").stdout)
     assert [line["score"] for line in document["passages"]] == [candidate.score for candidate in found]
+
+
+@pytest.mark.parametrize("first_stage", ["hybrid", "dense", "lexical"])
+def test_the_first_stage_can_be_chosen(biorerank: Run, index_folder: Path, first_stage: str) -> None:
+    options = (index_folder, QUESTION, "--first-stage", first_stage)
+    with PassageIndex.load(index_folder) as index:
+        found = index.search(QUESTION, first_stage=first_stage)  # type: ignore[arg-type]
+    alone = biorerank("search", *options, "--no-rerank", "--json")
+    document = json.loads(alone.stdout)
+    assert [(line["id"], line["score"]) for line in document["passages"]] == [(c.passage.id, c.score) for c in found]
+    assert document["first_stage"] == first_stage
+    assert f"First stage: {first_stage}" in alone.stderr
+    reranked = json.loads(biorerank("search", *options, "--json").stdout)
+    assert reranked["first_stage"] == first_stage
+    assert {line["id"] for line in reranked["passages"]} == {c.passage.id for c in found}
+
+
+def test_an_index_without_a_lexical_part_is_searched_by_its_vectors(
+    biorerank: Run, error_line: ErrorLine, collection: Path, tmp_path: Path
+) -> None:
+    built = biorerank("index", collection, "--out", tmp_path / "index", "--no-lexical", "--json")
+    assert json.loads(built.stdout)["lexical"] is False
+    document = json.loads(biorerank("search", tmp_path / "index", QUESTION, "--json").stdout)
+    assert (document["first_stage"], len(document["passages"])) == ("dense", 6)
+    for wanted in ("hybrid", "lexical"):
+        said = error_line(biorerank("search", tmp_path / "index", QUESTION, "--first-stage", wanted))
+        assert f"--first-stage {wanted} needs a lexical part" in said
 
 
 @pytest.mark.parametrize(
@@ -137,6 +164,7 @@ def test_bad_input_is_one_line(
         ([QUESTION, "--fusion", "inf"], "inf is no finite number"),
         (["--queries", ""], "the path is empty"),
         ([QUESTION, "--k", "0"], "Invalid value for '--k'"),
+        ([QUESTION, "--first-stage", "bm25"], "Invalid value for '--first-stage'"),
         ([QUESTION, "--candidates", "-5"], "Invalid value for '--candidates'"),
     ],
 )

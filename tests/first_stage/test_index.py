@@ -1,4 +1,4 @@
-"""PassageIndex in memory, against slow references."""
+"""PassageIndex in memory, its vectors against slow references; the lexical side is in ``test_hybrid``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def ids(candidates: list[Candidate]) -> list[str]:
 
 
 def build(factory: str = "Flat", **options: object) -> PassageIndex:
+    options = {"lexical": False, **options}
     return PassageIndex.build(PASSAGES, encoder=WordEncoder(), factory=factory, **options)  # type: ignore[arg-type]
 
 

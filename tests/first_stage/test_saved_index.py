@@ -19,6 +19,7 @@ from first_stage_helpers import FACTORIES, WordEncoder, collection
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import PassageIndex
+from biorerank_plugins.first_stage.lexical import lexical_settings
 
 PASSAGES = collection(300)
 QUERY = "w1 w2 w3 w4"
@@ -88,13 +89,15 @@ def test_the_manifest_says_what_the_index_is(saved: Path) -> None:
     manifest = json.loads((version_of(saved) / "manifest.json").read_text())
     files = manifest.pop("files")
     assert manifest == {
-        "format_version": 1,
+        "format_version": 2,
         "encoder": {"model_id": "words", "content_hash": "hash", "config": {"type": "WordEncoder", "seed": ""}},
         "dimension": 16,
         "metric": "inner_product",
         "factory": "Flat",
         "count": 300,
+        "lexical": lexical_settings(),
     }
+    assert set(files) == {"passages.sqlite", "vectors.faiss", "lexical.npz"}
     for name, listed in files.items():
         raw = (version_of(saved) / name).read_bytes()
         assert listed == {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
@@ -181,13 +184,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda v: (v.parent / "CURRENT").write_text('{"version": "../x", "manifest_sha256": ""}'),
         "names no version",
     ),
-    "unknown format": (lambda v: edit_manifest(v.parent, format_version=2), "has index format 2; this release reads"),
+    "unknown format": (lambda v: edit_manifest(v.parent, format_version=3), "has index format 3; this release reads"),
     "wrong count": (lambda v: edit_manifest(v.parent, count=299), "holds 300 passages, its manifest says 299"),
     "wrong dimension": (lambda v: edit_manifest(v.parent, dimension=8), "dimensions"),
     "wrong metric": (lambda v: edit_manifest(v.parent, metric="l2"), "metric 'l2'"),
     "wrong factory": (lambda v: edit_manifest(v.parent, factory="HNSW8"), "holds a IndexFlat"),
     "unknown factory": (lambda v: edit_manifest(v.parent, factory="LSH"), "is not offered"),
     "no files listed": (lambda v: edit_manifest(v.parent, files=[]), "does not list"),
+    "truncated words": (lambda v: os.truncate(v / "lexical.npz", 500), "it has 500 bytes, the manifest says"),
+    "missing words": (lambda v: (v / "lexical.npz").unlink(), r"missing \['lexical.npz'\]"),
+    "words that should not be": (lambda v: edit_manifest(v.parent, lexical=None), r"unexpected \['lexical.npz'\]"),
     "no encoder": (lambda v: edit_manifest(v.parent, encoder=None), "manifest .* is damaged"),
 }
 
@@ -201,7 +207,7 @@ def test_a_damaged_index_is_refused_with_the_reason(damage: str, verify: str, sa
         load(saved, verify=verify)
 
 
-@pytest.mark.parametrize("name", ["vectors.faiss", "passages.sqlite"])
+@pytest.mark.parametrize("name", ["vectors.faiss", "passages.sqlite", "lexical.npz"])
 @pytest.mark.parametrize("position", [5, 2000, -100])
 def test_a_flipped_bit_is_found_before_the_file_is_parsed(name: str, position: int, saved: Path) -> None:
     flip(version_of(saved) / name, position)
@@ -290,7 +296,7 @@ def test_a_change_that_fails_at_any_step_leaves_the_old_index(
         else:
             assert isinstance(failed, KeyboardInterrupt)  # it came after the switch
             break
-    assert n_failures == 8  # six syncs up to the switch, and two renames, the second of which is the switch
+    assert n_failures == 9  # seven syncs up to the switch, and two renames, the second of which is the switch
 
 
 def test_a_full_disk_while_saving_for_the_first_time_leaves_no_folder(
@@ -368,13 +374,13 @@ index.add(collection(3, start=5000))
 """
 
 
-@pytest.mark.parametrize("number", [1, 5, 8, 9])
+@pytest.mark.parametrize("number", [1, 5, 9, 10])
 def test_a_killed_writer_leaves_the_old_index_or_the_new_one(number: int, saved: Path) -> None:
     code = KILLED.format(here=str(Path(__file__).parent), folder=str(saved), number=number)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == -9, done.stderr.decode()
     with load(saved) as index:
-        assert len(index) == (303 if number == 9 else 300)  # the ninth call comes after the switch
+        assert len(index) == (303 if number == 10 else 300)  # the tenth call comes after the switch
         index.add(collection(2, start=6000))
     assert {path.name for path in saved.iterdir()} == {"CURRENT", ".lock", version_of(saved).name}
 

@@ -1,0 +1,68 @@
+"""What adding and removing passages does to each part of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from biorerank_plugins.first_stage import embedding
+from biorerank_plugins.first_stage.catalog import Catalog
+from biorerank_plugins.first_stage.lexical import LexicalIndex, passage_texts
+from biorerank_plugins.first_stage.vectors import RowArray, VectorStore
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.protocol import Encoder
+
+__all__ = ["Change", "insertion", "removal"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change, ready to be made: everything slow was done before, while searches went on.
+
+    :param rows: rows that are added or removed.
+    :param edit_catalog: makes it in the passages.
+    :param edit_vectors: makes it in the vectors; once only.
+    :param lexical: the lexical part after it; ``None`` if there is none.
+    """
+
+    rows: RowArray
+    edit_catalog: Callable[[Catalog], None]
+    edit_vectors: Callable[[VectorStore], None]
+    lexical: LexicalIndex | None
+
+
+def insertion(
+    staged: Catalog, lexical: LexicalIndex | None, encoder: Encoder, *, batch_size: int, show_progress: bool
+) -> Change:
+    """Embed and analyse passages that shall be added.
+
+    :param staged: the passages, by their new rows.
+    :param lexical: the lexical part so far.
+    :param encoder: what embeds them.
+    :param batch_size: passages that are embedded at a time.
+    :param show_progress: whether to show a progress bar.
+    """
+    rows = staged.rows()
+    batches = list(embedding.embed_all(staged, rows, encoder, batch_size=batch_size, show_progress=show_progress))
+    return Change(
+        rows,
+        lambda catalog: catalog.insert(staged.passages()),
+        lambda vectors: vectors.add(rows, embedding.drain(batches)),
+        None if lexical is None else lexical.added(passage_texts(staged.passages(), encoder.config())),
+    )
+
+
+def removal(rows: RowArray, lexical: LexicalIndex | None) -> Change:
+    """Prepare the removal of passages.
+
+    :param rows: their rows.
+    :param lexical: the lexical part so far.
+    """
+    return Change(
+        rows,
+        lambda catalog: catalog.delete(rows.tolist()),
+        lambda vectors: vectors.remove(rows),
+        None if lexical is None else lexical.without(rows),
+    )

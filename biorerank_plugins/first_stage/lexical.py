@@ -1,0 +1,261 @@
+"""BM25 over the passages of an index, found by row number like their vectors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from biorerank_plugins.first_stage import analysis
+from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.text import passage_text
+
+__all__ = ["LexicalIndex", "Matches", "index_passages", "lexical_settings", "passage_texts"]
+
+_K1 = 0.9  # Anserini's values, chosen for short passages
+_B = 0.4
+
+TokenArray = np.ndarray[Any, np.dtype[np.int32]]
+
+
+def lexical_settings() -> dict[str, Any]:
+    """Return what a saved lexical part depends on besides the passages, as JSON types."""
+    return {
+        "method": "bm25",
+        "k1": _K1,
+        "b": _B,
+        "analysis": analysis.ANALYSIS_VERSION,
+        "stemmer": analysis.stemmer_version(),
+    }
+
+
+def passage_texts(
+    passages: Iterable[tuple[int, Passage]], encoder_config: Mapping[str, Any]
+) -> Iterator[tuple[int, str]]:
+    """Yield row and text of passages: title and text, unless the bi-encoder beside BM25 omits titles.
+
+    :param passages: row number and passage.
+    :param encoder_config: the bi-encoder's configuration.
+    """
+    with_title = encoder_config.get("title") != "omit"
+    for row, passage in passages:
+        yield row, passage_text(passage) if with_title else passage.text
+
+
+def index_passages(passages: Iterable[tuple[int, Passage]], encoder_config: Mapping[str, Any]) -> LexicalIndex:
+    """Index passages by the text that :func:`passage_texts` gives."""
+    return LexicalIndex.build(passage_texts(passages, encoder_config))
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The BM25 score of every passage for one query.
+
+    :param rows: ``[n]`` row numbers, ascending.
+    :param scores: ``[n]``, 0 for a passage that shares no term with the query.
+    """
+
+    rows: RowArray
+    scores: FloatArray
+
+    def best(self, k: int, allowed: RowArray | None = None) -> tuple[FloatArray, RowArray]:
+        """Return the best passages that share a term with the query.
+
+        :param k: number of passages.
+        :param allowed: rows that may be found, ascending; ``None`` for all.
+        :returns: scores and rows, at most ``k`` each, by score, then by row.
+        """
+        positions = np.arange(len(self.rows)) if allowed is None else np.searchsorted(self.rows, allowed)
+        positions = positions[self.scores[positions] > 0]
+        if len(positions) > k:
+            # Whoever has the k-th score stays: which of several equal ones goes is decided below, by row.
+            last = np.partition(self.scores[positions], -k)[-k]
+            positions = positions[self.scores[positions] >= last]
+        order = positions[np.lexsort((positions, -self.scores[positions]))[:k]]
+        return self.scores[order], self.rows[order]
+
+    def of(self, rows: RowArray) -> FloatArray:
+        """Return the scores of these rows, in their order; each must be in the index."""
+        return self.scores[np.searchsorted(self.rows, rows)]
+
+
+class LexicalIndex:
+    """BM25 (Lucene's variant, k1 = 0.9, b = 0.4) over texts; many threads may search at once.
+
+    It never changes: :meth:`added` and :meth:`without` return another one, equal to one built of the same texts at
+    once. The scores of terms in passages are computed by ``bm25s``, when they are first needed.
+
+    :param rows: ``[n]`` row number of every text, ascending.
+    :param tokens: the terms of all texts, one after the other, as numbers of ``vocabulary``.
+    :param offsets: ``[n + 1]`` where each text begins in ``tokens``, and where the last one ends.
+    :param vocabulary: number of every term: 0, 1, 2, …
+
+    >>> index = LexicalIndex.build(enumerate(["IL-6 drives inflammation.", "Aspirin inhibits COX-1."]))
+    >>> scores, rows = index.search_many(["What inhibits COX-1?"], k=5)[0]
+    >>> rows.tolist()
+    [1]
+    """
+
+    def __init__(self, rows: RowArray, tokens: TokenArray, offsets: RowArray, vocabulary: dict[str, int]) -> None:
+        self.rows = rows
+        self._tokens = tokens
+        self._offsets = offsets
+        self._vocabulary = vocabulary
+        self._bm25: Any = None
+        self._preparing = threading.Lock()
+
+    @classmethod
+    def build(cls, texts: Iterable[tuple[int, str]]) -> LexicalIndex:
+        """Index texts.
+
+        :param texts: row number and text, rows ascending; read once.
+        """
+        nothing = np.empty(0, dtype=np.int64)
+        return cls(nothing, np.empty(0, dtype=np.int32), np.zeros(1, dtype=np.int64), {}).added(texts)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def added(self, texts: Iterable[tuple[int, str]]) -> LexicalIndex:
+        """Return an index that holds these texts too.
+
+        :param texts: row number and text, rows ascending and above those that are here; read once.
+        """
+        numbers = _Numbers(dict(self._vocabulary))
+        rows: list[int] = []
+        parts: list[TokenArray] = [self._tokens]
+        for row, text in texts:
+            found = (numbers[word] for word in analysis.words(text))
+            parts.append(np.array([number for number in found if number >= 0], dtype=np.int32))
+            rows.append(row)
+        lengths = np.fromiter(map(len, parts[1:]), dtype=np.int64, count=len(rows))
+        return LexicalIndex(
+            np.concatenate([self.rows, np.array(rows, dtype=np.int64)]),
+            np.concatenate(parts),
+            np.concatenate([self._offsets, self._offsets[-1] + np.cumsum(lengths)]),
+            numbers.vocabulary,
+        )
+
+    def without(self, rows: RowArray) -> LexicalIndex:
+        """Return an index without the texts of these rows; each must be here."""
+        keep = ~np.isin(self.rows, rows)
+        lengths = np.diff(self._offsets)
+        return LexicalIndex(
+            self.rows[keep],
+            self._tokens[np.repeat(keep, lengths)],
+            np.concatenate([[0], np.cumsum(lengths[keep])]),
+            self._vocabulary,
+        )
+
+    def match(self, query: str) -> Matches:
+        """Return the score of every passage for a query; of terms that no passage has, nothing comes."""
+        known = [self._vocabulary[term] for term in analysis.terms(query) if term in self._vocabulary]
+        if not known:
+            return Matches(self.rows, np.zeros(len(self.rows), dtype=np.float32))
+        return Matches(self.rows, self._prepared().get_scores_from_ids(known))
+
+    def search_many(
+        self, queries: Sequence[str], k: int, allowed: RowArray | None = None
+    ) -> list[tuple[FloatArray, RowArray]]:
+        """Return the best passages for each query, as :meth:`Matches.best` does; none for a query without known words.
+
+        :param queries: texts.
+        :param k: number of passages for each.
+        :param allowed: rows that may be found, ascending; ``None`` for all.
+        """
+        return [self.match(query).best(k, allowed) for query in queries]
+
+    def scores(self, query: str, rows: RowArray) -> FloatArray:
+        """Return the scores of given rows for a query, in their order."""
+        return self.match(query).of(rows)
+
+    def prepare(self) -> None:
+        """Compute the scores now instead of at the first search."""
+        self._prepared()
+
+    def _prepared(self) -> Any:
+        with self._preparing:
+            if self._bm25 is None:
+                self._bm25 = _scored(self._tokens, self._offsets, len(self._vocabulary))
+            return self._bm25
+
+    def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return everything, the computed scores included; :meth:`from_arrays` takes it back."""
+        return {
+            "rows": self.rows,
+            "tokens": self._tokens,
+            "offsets": self._offsets,
+            "terms": np.frombuffer("\n".join(self._vocabulary).encode(), dtype=np.uint8),
+            **{name: self._prepared().scores[name] for name in ("data", "indices", "indptr")},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]]) -> LexicalIndex:
+        """Return the index that :meth:`to_arrays` was called on; nothing is computed.
+
+        :raises ValueError: if the terms are no UTF-8, or one comes twice.
+        """
+        joined = arrays["terms"].tobytes().decode()
+        terms = joined.split("\n") if joined else []
+        vocabulary = {term: number for number, term in enumerate(terms)}
+        if len(vocabulary) != len(terms):
+            raise ValueError("a term comes twice.")
+        index = cls(arrays["rows"], arrays["tokens"], arrays["offsets"], vocabulary)
+        index._bm25 = _scorer({name: arrays[name] for name in ("data", "indices", "indptr")}, len(index))
+        return index
+
+
+class _Numbers(dict[str, int]):
+    """The number of a word's term, -1 for a stop word; a term that is new gets the next number.
+
+    :param vocabulary: number of every term so far; new ones are added to it.
+    """
+
+    def __init__(self, vocabulary: dict[str, int]) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self._stem = analysis.new_stemmer()
+
+    def __missing__(self, word: str) -> int:
+        if analysis.is_stop_word(word):
+            number = -1
+        else:
+            number = self.vocabulary.setdefault(self._stem(word), len(self.vocabulary))
+        self[word] = number
+        return number
+
+
+def _scored(tokens: TokenArray, offsets: RowArray, n_terms: int) -> Any:
+    """Compute the score of every term in every text."""
+    if not len(tokens):  # bm25s divides by the mean length
+        return _scorer(
+            {
+                "data": np.empty(0, dtype=np.float32),
+                "indices": np.empty(0, dtype=np.int32),
+                "indptr": np.zeros(n_terms + 1, dtype=np.int64),
+            },
+            len(offsets) - 1,
+        )
+    flat = tokens.tolist()
+    texts = [flat[start:end] for start, end in pairwise(offsets.tolist())]
+    scores = _scorer({}, 0).build_index_from_ids(list(range(n_terms)), texts, show_progress=False)
+    return _scorer(scores, len(texts))
+
+
+def _scorer(scores: dict[str, Any], n_texts: int) -> Any:
+    """Return a ``bm25s.BM25`` that has these scores, as its own ``load`` makes one.
+
+    Its methods ``index`` and ``retrieve`` are left aside: they log below the level that an application asked for,
+    fail or warn on texts and queries without words, and leave the order of ties open.
+    """
+    from bm25s import BM25
+
+    bm25 = BM25(k1=_K1, b=_B, method="lucene")
+    bm25.scores = {**scores, "num_docs": n_texts}
+    bm25.nonoccurrence_array = None
+    return bm25

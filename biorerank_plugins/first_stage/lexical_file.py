@@ -1,0 +1,74 @@
+"""The lexical part of an index as a file: NumPy arrays, nothing pickled, checked before they are used."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+
+from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage.lexical import LexicalIndex
+from biorerank_plugins.first_stage.vectors import RowArray
+
+__all__ = ["read_lexical", "write_lexical"]
+
+_KINDS = {"rows": "i8", "tokens": "i4", "offsets": "i8", "terms": "u1", "data": "f4", "indices": "i4", "indptr": "i8"}
+
+_Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
+
+
+def write_lexical(index: LexicalIndex, file: BinaryIO) -> None:
+    """Write a lexical part.
+
+    :param index: what to write.
+    :param file: open file.
+    """
+    np.savez(file, allow_pickle=False, **index.to_arrays())
+
+
+def read_lexical(path: Path, rows: RowArray) -> LexicalIndex:
+    """Read a lexical part and hold it against what it should be.
+
+    :param path: the file.
+    :param rows: row numbers it must have, ascending.
+    :raises PassageIndexError: if it cannot be read or holds something else.
+    """
+    try:
+        # NumPy leaves a file that it opened itself open when it is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in _KINDS}
+        if _fits(arrays, rows):
+            return LexicalIndex.from_arrays(arrays)
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise PassageIndexError(f"{path.name} cannot be read: {error}") from error
+    raise PassageIndexError(f"{path.name} does not fit the passages of the index. Build the index again.")
+
+
+def _fits(arrays: _Arrays, rows: RowArray) -> bool:
+    if any(arrays[name].dtype != np.dtype(kind) or arrays[name].ndim != 1 for name, kind in _KINDS.items()):
+        return False
+    n_terms = int(np.count_nonzero(arrays["terms"] == ord("\n"))) + 1 if len(arrays["terms"]) else 0
+    return (
+        np.array_equal(arrays["rows"], rows)
+        and _parts(arrays["offsets"], len(rows), len(arrays["tokens"]))
+        and _parts(arrays["indptr"], n_terms, len(arrays["data"]))
+        and len(arrays["data"]) == len(arrays["indices"])
+        and _below(arrays["tokens"], n_terms)
+        and _below(arrays["indices"], len(rows))
+        and bool(np.isfinite(arrays["data"]).all())
+    )
+
+
+def _parts(bounds: RowArray, n_parts: int, total: int) -> bool:
+    """Return whether these bounds cut ``total`` things into ``n_parts`` parts."""
+    if len(bounds) != n_parts + 1 or bounds[0] != 0 or bounds[-1] != total:
+        return False
+    return bool((np.diff(bounds) >= 0).all())
+
+
+def _below(numbers: np.ndarray[Any, Any], limit: int) -> bool:
+    return not len(numbers) or (int(numbers.min()) >= 0 and int(numbers.max()) < limit)
