@@ -17,8 +17,10 @@ from biorerank_plugins.cli.demo import demo
 from biorerank_plugins.cli.evaluate import evaluate
 from biorerank_plugins.cli.index import index
 from biorerank_plugins.cli.output import one_line
+from biorerank_plugins.cli.pairs import pairs
 from biorerank_plugins.cli.rerank import rerank
 from biorerank_plugins.cli.search import search
+from biorerank_plugins.cli.train import train
 
 __all__ = ["app", "main"]
 
@@ -79,7 +81,7 @@ def biorerank(
         raise typer.Exit(2)
 
 
-for _command in (demo, index, search, rerank, evaluate):
+for _command in (demo, index, search, rerank, evaluate, pairs, train):
     app.command()(_command)
 
 

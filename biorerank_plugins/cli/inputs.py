@@ -60,7 +60,7 @@ def _read_collection(inputs: Sequence[Path], format: str, skip_bad: bool, output
     for path in inputs:
         source = _named_stdin(required=not skip_bad) if path == STDIN else path
         yield from read_passages(source, format=format, bad_lines="skip" if skip_bad else "error", report=report)
-    _tell_skipped(report, output)
+    tell_skipped(report, output)
 
 
 def stdin_bytes() -> BinaryIO:
@@ -122,7 +122,8 @@ def text_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
-def _tell_skipped(report: ReadReport, output: Output) -> None:
+def tell_skipped(report: ReadReport, output: Output) -> None:
+    """Warn about what a reader left out, if anything."""
     if report.n_skipped == 0:
         return
     few = report.n_skipped == 1

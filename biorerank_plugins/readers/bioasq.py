@@ -21,7 +21,7 @@ from biorerank_plugins.readers.records import as_text, check_object, listed, mak
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["parse_questions", "read"]
+__all__ = ["parse_questions", "question_snippets", "read"]
 
 _T = TypeVar("_T")
 
@@ -35,7 +35,7 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give each distinct snippet, in the order of the questions."""
 
     def snippets(number: int, question: dict[str, Any]) -> list[Passage]:
-        return list(_snippets(question, reading, file.name, number))
+        return list(question_snippets(question, reading, file.name, number))
 
     for passages in parse_questions(file, reading, snippets):
         yield from passages
@@ -58,7 +58,11 @@ def parse_questions(file: OpenFile, reading: Reading, parse: Callable[[int, dict
         yield item
 
 
-def _snippets(question: dict[str, Any], reading: Reading, path: str, number: int) -> Iterator[Passage]:
+def question_snippets(question: dict[str, Any], reading: Reading, path: str, number: int) -> Iterator[Passage]:
+    """Give the snippets of one question that this reading has not given before.
+
+    :raises Malformed: if the record is no question.
+    """
     snippets = question.get("snippets")
     if snippets is None:
         # Questions of test sets come without. A line that is no question at all is an error.

@@ -1,1 +1,1 @@
-"""Training pairs and the recipe that made the embedded cross-encoder. Needs the extra ``train``."""
+"""Training rows, their statistics, and recipes that make cross-encoders of them. Needs the extra ``train``."""

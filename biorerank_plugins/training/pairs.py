@@ -9,35 +9,31 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from statistics import fmean
-from typing import Any
+from typing import TypeAlias
+
+from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins.training.rows import TrainingPair, describe
 
 __all__ = [
     "Abstract",
+    "Candidates",
     "NegativeGuard",
     "PairConfig",
     "Question",
     "TrainingPair",
     "abstract_pairs",
+    "build_pairs",
     "describe",
     "mined_pairs",
 ]
 
+Candidates: TypeAlias = Mapping[str, Sequence[tuple[int, float]]]
+"""For each question id, (position of a passage in the collection, score), best first."""
+
 _WORD = re.compile(r"\w+")
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPair:
-    """One training row: ``label`` is 1.0 where ``passage`` is evidence for ``question``; ``source`` says its kind."""
-
-    question: str
-    passage: str
-    label: float
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +64,9 @@ class PairConfig:
     :param depth: deepest first-stage rank that negatives are drawn from.
     :param random_share: share of the negatives drawn at random from the collection.
     :param sentence_negatives: at most this many rows (question, sentence of the same abstract that is no evidence).
+    :param abstract_share: for :func:`build_pairs`, which counts them by share instead: how much of the negatives are
+        such sentences.
+    :param whole_abstracts: also give whole abstracts as passages.
     :param max_score_ratio: a passage that the bi-encoder scores above this share of the question's best gold passage is
         not taken as a negative (positive-aware mining: Moreira et al. 2024, "NV-Retriever").
     :param max_overlap: a passage is not taken if it and a gold passage share more than this share of the words of the
@@ -83,6 +82,17 @@ class PairConfig:
     max_score_ratio: float = 0.95
     max_overlap: float = 0.7
     seed: int = 42
+    abstract_share: float = 0.25
+    whole_abstracts: bool = True
+
+    def __post_init__(self) -> None:
+        finite_number("negatives_per_positive", self.negatives_per_positive, low=0.0)
+        for name in ("random_share", "abstract_share", "max_overlap"):
+            finite_number(name, getattr(self, name), low=0.0, high=1.0)
+        finite_number("max_score_ratio", self.max_score_ratio, low=0.0)
+        for name in ("hard_depth", "depth"):
+            whole_number(name, getattr(self, name))
+        whole_number("sentence_negatives", self.sentence_negatives, least=0)
 
 
 @dataclass(slots=True)
@@ -112,24 +122,82 @@ class NegativeGuard:
         limit = self.config.max_score_ratio * max(gold_scores, default=1.0)
         if dense_scores.get(position, 0.0) > limit:
             return False
-        words = self._words_of(position)
-        return all(
-            len(words & self._words_of(gold)) <= self.config.max_overlap * min(len(words), len(self._words_of(gold)))
+        return not self._repeats_gold(question, self._words_of(position))
+
+    def repeats_gold(self, question: Question, text: str) -> bool:
+        """Return whether a text says nearly the same as a gold passage of the question.
+
+        :param question: the question.
+        :param text: a text that need not be in the collection.
+        """
+        return self._repeats_gold(question, _words(text))
+
+    def _repeats_gold(self, question: Question, words: frozenset[str]) -> bool:
+        return any(
+            len(words & self._words_of(gold)) > self.config.max_overlap * min(len(words), len(self._words_of(gold)))
             for gold in question.gold
         )
 
     def _words_of(self, position: int) -> frozenset[str]:
         if position not in self._words:
-            self._words[position] = frozenset(_WORD.findall(self.texts[position].lower()))
+            self._words[position] = _words(self.texts[position])
         return self._words[position]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text.lower()))
+
+
+def build_pairs(
+    questions: Sequence[Question],
+    texts: Sequence[str],
+    documents: Sequence[str | None],
+    dense: Candidates,
+    lexical: Candidates,
+    abstracts: Sequence[Abstract] = (),
+    similar: Mapping[str, Sequence[str]] | None = None,
+    config: PairConfig | None = None,
+) -> list[TrainingPair]:
+    """Return all rows, shuffled: positives, and ``negatives_per_positive`` times as many negatives of every kind.
+
+    The share of the negatives that comes from the abstracts is as large as ``abstract_share`` asks and the abstracts
+    allow; the rest is mined, and random.
+
+    :param questions: the questions.
+    :param texts: passage texts of the collection.
+    :param documents: document of each passage, or ``None``.
+    :param dense: the bi-encoder's candidates.
+    :param lexical: those of BM25.
+    :param abstracts: abstracts of the questions, cut into sentences.
+    :param similar: for each question id, ids of other questions, most similar first; for whole abstracts.
+    :param config: numbers and thresholds.
+    """
+    config = config or PairConfig()
+    n_positives = sum(len(question.gold) for question in questions)
+    wanted = n_positives * config.negatives_per_positive
+    from_abstracts = abstract_pairs(
+        questions,
+        abstracts,
+        similar or {},
+        replace(config, sentence_negatives=round(wanted * config.abstract_share)),
+        guard=NegativeGuard(texts, documents, config),
+    )
+    n_sentences = sum(row.source == "same abstract" for row in from_abstracts)
+    rest = (wanted - n_sentences) / max(n_positives, 1)
+    mined = mined_pairs(
+        questions, texts, documents, dense, lexical, replace(config, negatives_per_positive=max(rest, 0.0))
+    )
+    rows = mined + from_abstracts
+    random.Random(config.seed + 2).shuffle(rows)
+    return rows
 
 
 def mined_pairs(
     questions: Sequence[Question],
     texts: Sequence[str],
     documents: Sequence[str | None],
-    dense: Mapping[str, Sequence[tuple[int, float]]],
-    lexical: Mapping[str, Sequence[tuple[int, float]]],
+    dense: Candidates,
+    lexical: Candidates,
     config: PairConfig | None = None,
 ) -> list[TrainingPair]:
     """Return gold snippets as positives and mined passages of other questions as negatives.
@@ -168,6 +236,8 @@ def abstract_pairs(
     abstracts: Sequence[Abstract],
     similar: Mapping[str, Sequence[str]],
     config: PairConfig | None = None,
+    *,
+    guard: NegativeGuard | None = None,
 ) -> list[TrainingPair]:
     """Return rows from whole abstracts: sentences that are no evidence, and abstracts as long passages.
 
@@ -178,6 +248,7 @@ def abstract_pairs(
     :param abstracts: the abstracts of those questions.
     :param similar: for each question id, ids of other questions, most similar first.
     :param config: numbers and thresholds.
+    :param guard: if given, a sentence that repeats a gold passage is no negative, whatever its label says.
     """
     config = config or PairConfig()
     draw = random.Random(config.seed + 1)
@@ -198,8 +269,10 @@ def abstract_pairs(
             sentences += [
                 TrainingPair(question.text, sentence, 0.0, "same abstract")
                 for sentence, label in zip(abstract.sentences, abstract.labels, strict=True)
-                if not label
+                if not label and not (guard and guard.repeats_gold(question, sentence))
             ]
+            if not config.whole_abstracts:
+                continue
             rows.append(TrainingPair(question.text, " ".join(abstract.sentences), 1.0, "whole abstract"))
             other = next((o for o in similar.get(question_id, ()) if o in of_question), None)
             # Similar questions share abstracts: one that is evidence here is no negative.
@@ -209,21 +282,6 @@ def abstract_pairs(
                 rows.append(TrainingPair(question.text, " ".join(negative.sentences), 0.0, "other abstract"))
     draw.shuffle(sentences)
     return sentences[: config.sentence_negatives] + rows
-
-
-def describe(rows: Sequence[TrainingPair]) -> dict[str, Any]:
-    """Return the statistics that a model card states: counts, characters (min, mean, max) and the label mean."""
-    if not rows:
-        raise ValueError("There are no rows to describe.")
-    questions = [len(row.question) for row in rows]
-    passages = [len(row.passage) for row in rows]
-    return {
-        "rows": len(rows),
-        "by_source": dict(Counter(row.source for row in rows)),
-        "question_characters": [min(questions), round(fmean(questions), 2), max(questions)],
-        "passage_characters": [min(passages), round(fmean(passages), 2), max(passages)],
-        "label_mean": round(fmean(row.label for row in rows), 4),
-    }
 
 
 def _interleave(lists: Iterable[Sequence[tuple[int, float]]]) -> list[int]:

@@ -1,61 +1,57 @@
-"""Fine-tuning of a cross-encoder on (question, passage, label) rows with sentence-transformers' own trainer."""
+"""Fine-tuning of a cross-encoder with sentence-transformers' own trainer: one loop for every recipe."""
 
 from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.errors import MissingExtraError, ModelError
+from biorerank_plugins.checks import whole_number
+from biorerank_plugins.errors import MissingExtraError
 from biorerank_plugins.scoring.routes import position_limit
-from biorerank_plugins.training.pairs import TrainingPair
+from biorerank_plugins.training import checkpoints
+from biorerank_plugins.training.base_model import check_saved_casing, load_base
+from biorerank_plugins.training.callbacks import early_stopping, progress_bar
+from biorerank_plugins.training.callbacks import stop_on_nan as _stop_on_nan
+from biorerank_plugins.training.checkpoints import last_checkpoint as _last_checkpoint
+from biorerank_plugins.training.config import TrainConfig
+from biorerank_plugins.training.dev import DEV_MEASURES, DevSet, check_apart, evaluator
+from biorerank_plugins.training.sampler import length_grouped_sampler
+from biorerank_plugins.training.tasks import PAIRS, Task
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["TrainConfig", "train_cross_encoder"]
+__all__ = ["TrainConfig", "Trained", "length_grouped_sampler", "train", "train_cross_encoder"]
+
+# Not part of what a checkpoint is: they may change when a run goes on.
+_FREE = ("save_steps", "log_steps", "dev_steps")
 
 
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """Settings of one training run; saved as JSON beside the weights.
+class Trained:
+    """What :func:`train` made.
 
-    :param epochs: passes over the rows.
-    :param batch_size: rows a step.
-    :param learning_rate: peak learning rate; linear decay after the warm-up.
-    :param warmup_ratio: share of the steps in which the learning rate rises.
-    :param weight_decay: of AdamW.
-    :param dropout: in all layers; one epoch does without, and on a CPU it costs up to two fifths of the time.
-    :param train_length: tokens a pair while training; longer passages are cut.
-    :param max_length: tokens a pair that the saved model takes.
-    :param bf16: autocast to bf16 (only where the device multiplies it natively).
-    :param seed: of the head's initial weights and of the order of the rows.
-    :param save_steps: steps between two checkpoints; a run that was stopped goes on from the last one.
+    :param model: the model.
+    :param log: entries of the trainer's log with ``run``, ``step``, and ``loss`` or measures of the dev set.
+    :param dev: measures of the final model on the dev set, if there is one.
     """
 
-    epochs: float = 1.0
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    warmup_ratio: float = 0.06
-    weight_decay: float = 0.01
-    dropout: float = 0.0
-    train_length: int = 256
-    max_length: int = 512
-    bf16: bool = True
-    seed: int = 42
-    save_steps: int = 500
+    model: CrossEncoder
+    log: list[dict[str, Any]]
+    dev: dict[str, float] | None
 
 
 def train_cross_encoder(
     base: str | Path,
-    rows: Sequence[TrainingPair],
+    rows: Sequence[Any],
     out: str | Path,
     config: TrainConfig | None = None,
     *,
@@ -65,161 +61,239 @@ def train_cross_encoder(
 
     Checkpoints go to ``<out>/checkpoints``; called again with the same folder, training resumes from the last one.
 
-    :param base: folder or hub name of the weights to start from (an encoder, or a cross-encoder).
-    :param rows: the training rows; labels in [0, 1], both sides present.
+    :param base: name of an embedded model, folder or hub name of the weights to start from (an encoder, or a
+        cross-encoder).
+    :param rows: the training rows, :class:`~biorerank_plugins.training.rows.TrainingPair`; labels in [0, 1], both
+        sides present.
     :param out: folder to save to; the model lies in ``<out>/model`` afterwards.
     :param config: settings.
     :param show_progress: whether to draw a progress bar.
     :returns: the trained model.
     :raises ValueError: if the rows are empty, a label is outside [0, 1], or all labels are equal.
-    :raises ModelError: if the loss becomes NaN; the last good checkpoint is kept.
+    :raises ModelError: see :func:`train`.
     :raises MissingExtraError: if the extra ``train`` is not installed.
 
     Example::
 
         rows = [TrainingPair("Is TP53 a tumour suppressor?", "TP53 suppresses tumours.", 1.0, "gold"), …]
-        model = train_cross_encoder("all-minilm-l6-v2-folder", rows, "my-model")
+        model = train_cross_encoder("biorerank-encoder-minilm-l6", rows, "my-model")
+    """
+    return train(base, rows, out, config, show_progress=show_progress).model
+
+
+def train(
+    base: str | Path,
+    rows: Sequence[Any],
+    out: str | Path,
+    config: TrainConfig | None = None,
+    *,
+    task: Task = PAIRS,
+    recipe: str = "",
+    dev: DevSet | None = None,
+    early_stop: int | None = None,
+    device: str | None = None,
+    fresh: bool = False,
+    show_progress: bool = True,
+) -> Trained:
+    """Fine-tune a cross-encoder on any task and save it with its log (``model/``, ``training.json``).
+
+    :param base: as in :func:`train_cross_encoder`.
+    :param rows: rows of the task.
+    :param out: as in :func:`train_cross_encoder`.
+    :param config: settings.
+    :param task: what the rows are, and which loss they have.
+    :param recipe: name of the recipe; a checkpoint of another one is refused.
+    :param dev: is measured every ``dev_steps`` steps and at the end.
+    :param early_stop: stop when nDCG@10 on the dev set has not risen so many times in a row, and keep the best
+        checkpoint instead of the last.
+    :param device: see :func:`~biorerank_plugins.training.base_model.load_base`.
+    :param fresh: delete checkpoints and models that earlier runs left in ``out``.
+    :param show_progress: whether to draw a progress bar.
+    :raises ValueError: if nothing can be learned from the rows, a dev question is among them, or ``early_stop`` is
+        asked for without a dev set.
+    :raises ModelError: if the base cannot be loaded, checkpoints in ``out`` are of another run, the loss becomes NaN or
+        the disk is full (in both cases the last good checkpoint is kept).
+    :raises MissingExtraError: if the extra ``train`` is not installed.
     """
     config = config or TrainConfig()
-    _check(rows)
-    try:
-        import_module("accelerate")  # the trainer imports it, and says less clearly when it is missing
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(str(error.name), "train") from error
-    import torch
-    from sentence_transformers import CrossEncoder
-    from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
-    from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
-
+    task.check(rows)
+    if early_stop is not None:
+        whole_number("early_stop", early_stop)
+        if dev is None:
+            raise ValueError("early_stop needs a dev set to look at.")
+    if dev is not None:
+        check_apart(list(task.questions(rows)), dev)
+    need_extra()
     out = Path(out)
-    checkpoints = out / "checkpoints"
+    if fresh:
+        _clear(out)
+    checkpoints.claim(out / "checkpoints", _fingerprint(base, rows, config, task, recipe, dev, early_stop))
+    log: list[dict[str, Any]] = []
+    start: str | Path = base
+    for run in range(1, config.runs + 1):
+        last = run == config.runs
+        folder = out / ("model" if last else f"model-run-{run}")
+        model, entries = _run(start, rows, out, folder, config, run, task, dev, early_stop, device, show_progress)
+        log += [{"run": run, **entry} for entry in entries]
+        start = folder
+    measured = None if dev is None else evaluator(dev, 2 * config.batch_size)(model)
+    checkpoints.write_json(out / "training.json", {"config": asdict(config), "recipe": recipe, "log": log})
+    return Trained(model, log, measured)
+
+
+def _run(
+    start: str | Path,
+    rows: Sequence[Any],
+    out: Path,
+    saved_to: Path,
+    config: TrainConfig,
+    run: int,
+    task: Task,
+    dev: DevSet | None,
+    early_stop: int | None,
+    device: str | None,
+    show_progress: bool,
+) -> tuple[CrossEncoder, list[dict[str, Any]]]:
+    """Do one run, or take what it left if it was finished before."""
+    import torch
+
+    folder = out / "checkpoints" if run == 1 else out / "checkpoints" / f"run-{run}"
+    finished = out / "checkpoints" / f"run-{run}.json"
+    if finished.exists() and saved_to.exists():
+        logger.info("Run %d was finished before; its model is in %s.", run, saved_to)
+        entries: list[dict[str, Any]] = json.loads(finished.read_text(encoding="utf-8"))
+        return load_base(saved_to, device=device), entries
     torch.manual_seed(config.seed)
-    # fp32 weights whatever the folder stores: transformers loads stored precision, and fp16 weights do not train.
-    on_gpu = torch.cuda.is_available()
-    model: CrossEncoder = CrossEncoder(
-        str(base),
-        num_labels=1,
-        # On a CPU the backward pass of eager attention is faster than that of torch's fused one.
-        model_kwargs={"dtype": torch.float32, "attn_implementation": "sdpa" if on_gpu else "eager"},
-    )
+    model = load_base(start, device=device)
     positions = position_limit(model.config) or config.max_length
     model.max_seq_length = min(config.train_length, positions)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = config.dropout
+    if config.dropout is not None:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = config.dropout
+    checkpoints.check_room(out, sum(parameter.numel() for parameter in model.parameters()))
+    trainer = _trainer(model, rows, folder, config, task, dev, early_stop, show_progress)
+    with checkpoints.explain_full_disk(folder):
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+        model.max_seq_length = min(config.max_length, positions)
+        checkpoints.save_model(model, saved_to)
+        entries = list(trainer.state.log_history)
+        checkpoints.write_json(finished, entries)
+    check_saved_casing(model, saved_to)
+    return model, entries
+
+
+def _trainer(
+    model: CrossEncoder,
+    rows: Sequence[Any],
+    folder: Path,
+    config: TrainConfig,
+    task: Task,
+    dev: DevSet | None,
+    early_stop: int | None,
+    show_progress: bool,
+) -> Any:
+    import datasets
+    from sentence_transformers.base.sampler import BatchSamplers
+    from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+    from transformers import PrinterCallback, ProgressCallback
+
+    on_gpu = model.device.type == "cuda"
+    options: dict[str, Any] = {}
+    if dev is not None:
+        options |= {"eval_strategy": "steps", "eval_steps": config.dev_steps}
+    if early_stop is not None:
+        options |= {
+            "load_best_model_at_end": True,
+            "metric_for_best_model": f"eval_dev_{DEV_MEASURES[0]}",
+            "greater_is_better": True,
+            "restore_callback_states_from_checkpoint": True,
+        }
     arguments = CrossEncoderTrainingArguments(
-        output_dir=str(checkpoints),
+        output_dir=str(folder),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=math.ceil(config.warmup_ratio * config.epochs * len(rows) / config.batch_size),
+        warmup_steps=config.warmup(len(rows)),
         weight_decay=config.weight_decay,
-        bf16=config.bf16,
+        max_grad_norm=config.max_grad_norm,
+        bf16=config.bf16 and has_bf16(on_gpu),
         use_cpu=not on_gpu,
         seed=config.seed,
-        batch_sampler=length_grouped_sampler,
+        batch_sampler=task.sampler if config.length_grouped else BatchSamplers.BATCH_SAMPLER,
         dataloader_pin_memory=on_gpu,
-        save_steps=config.save_steps,
+        # The best checkpoint can only be kept if there is one wherever the dev set is measured.
+        save_steps=config.save_steps if early_stop is None else config.dev_steps,
         save_total_limit=2,
+        logging_steps=config.log_steps,
         # A NaN must be seen before a checkpoint holds it, and transformers hides it from the log unless told not to.
-        logging_steps=math.gcd(100, config.save_steps),
         logging_nan_inf_filter=False,
         disable_tqdm=not show_progress,
         report_to="none",
-    )
-    data = datasets.Dataset.from_dict(
-        {
-            "question": [row.question for row in rows],
-            "passage": [row.passage for row in rows],
-            "label": [float(row.label) for row in rows],
-        }
+        **options,
     )
     trainer = CrossEncoderTrainer(
-        model=model, args=arguments, train_dataset=data, loss=BinaryCrossEntropyLoss(model), callbacks=[_stop_on_nan()]
+        model=model,
+        args=arguments,
+        train_dataset=datasets.Dataset.from_dict(dict(task.columns(rows))),
+        loss=task.loss(model, config),
+        evaluator=None if dev is None else evaluator(dev, 2 * config.batch_size),
+        callbacks=[_stop_on_nan(), *([] if early_stop is None else [early_stopping(early_stop)])],
     )
-    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
-    model.max_seq_length = min(config.max_length, positions)
-    model.save_pretrained(str(out / "model"))
-    log = {"config": asdict(config), "log": trainer.state.log_history}
-    (out / "training.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
-    return model
+    for callback in (PrinterCallback, ProgressCallback):  # both write the log to stdout
+        trainer.remove_callback(callback)
+    if show_progress:
+        trainer.add_callback(progress_bar())
+    return trainer
 
 
-def _check(rows: Sequence[TrainingPair]) -> None:
-    if not rows:
-        raise ValueError("There are no training rows.")
-    for number, row in enumerate(rows):
-        if not 0.0 <= row.label <= 1.0:
-            raise ValueError(f"Row {number} has label {row.label!r}; expected a number in [0, 1].")
-        if not row.question.strip():
-            raise ValueError(f"Row {number} has an empty question.")
-    if len({row.label > 0.5 for row in rows}) < 2:
-        raise ValueError("All rows have labels on one side of 0.5; a cross-encoder needs positives and negatives.")
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """Return the last whole checkpoint: the trainer writes its state last."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
-
-
-def _stop_on_nan() -> Any:
-    from transformers import TrainerCallback
-
-    class StopOnNaN(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            # A gradient that is not finite spoils the weights of this step, the loss only that of the next.
-            bad = [name for name in ("loss", "grad_norm") if not math.isfinite((logs or {}).get(name, 0.0))]
-            if bad:
-                raise ModelError(
-                    f"The {bad[0]} is not finite at step {state.global_step}: training stopped. The last good "
-                    f"checkpoint lies in {args.output_dir}. Try a lower learning rate, or bf16=False."
-                )
-
-    return StopOnNaN()
-
-
-def length_grouped_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
-    """Return a batch sampler that puts rows of similar length together: on a CPU, padding is paid for in full.
-
-    Rows are shuffled, sorted by length within groups of 50 batches, and the batches are shuffled again.
-
-    :param dataset: the training data, with columns ``question`` and ``passage``.
-    :param batch_size: rows a batch.
-    :param drop_last: whether an incomplete last batch is left out.
-    :param options: ``seed`` and what else the trainer passes.
-    """
+def has_bf16(on_gpu: bool) -> bool:
+    """Return whether the device multiplies bf16 natively; where it does not, training is in fp32."""
     import torch
-    from sentence_transformers.base.sampler import DefaultBatchSampler
 
-    lengths = torch.tensor([len(q) + len(p) for q, p in zip(dataset["question"], dataset["passage"], strict=True)])
-    seed = int(options.get("seed") or 0)
+    from biorerank_plugins.scoring.devices import cpu_has_bf16
 
-    class LengthGroupedBatchSampler(DefaultBatchSampler):
-        epoch = 0
+    return bool(torch.cuda.is_bf16_supported()) if on_gpu else cpu_has_bf16()
 
-        def set_epoch(self, epoch: int) -> None:
-            self.epoch = epoch
 
-        def __iter__(self) -> Iterator[list[int]]:
-            generator = torch.Generator().manual_seed(seed + self.epoch)
-            order = torch.randperm(len(lengths), generator=generator)
-            batches: list[list[int]] = []
-            for group in torch.split(order, 50 * batch_size):
-                by_length = group[lengths[group].argsort(descending=True)]
-                batches += [batch.tolist() for batch in torch.split(by_length, batch_size)]
-            if drop_last:
-                batches = [batch for batch in batches if len(batch) == batch_size]
-            for position in torch.randperm(len(batches), generator=generator).tolist():
-                yield batches[position]
+def need_extra() -> None:
+    """Raise :class:`MissingExtraError` where what the trainers need is not installed."""
+    try:
+        for module in ("accelerate", "datasets"):  # the trainer imports them, and says less clearly what is missing
+            import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "train") from error
 
-    return LengthGroupedBatchSampler(
-        torch.utils.data.SequentialSampler(dataset),
-        batch_size=batch_size,
-        drop_last=drop_last,
-        valid_label_columns=options.get("valid_label_columns"),
-        generator=options.get("generator"),
-        seed=seed,
-    )
+
+def _fingerprint(
+    base: str | Path,
+    rows: Sequence[Any],
+    config: TrainConfig,
+    task: Task,
+    recipe: str,
+    dev: DevSet | None,
+    early_stop: int | None,
+) -> dict[str, Any]:
+    from biorerank_plugins.scoring.loading import resolve_folder
+
+    folder = resolve_folder(base)
+    return {
+        "recipe": recipe,
+        "task": task.name,
+        "base": str(base) if folder is None else checkpoints.content_hash(folder),
+        "rows": len(rows),
+        "content of the rows": checkpoints.rows_hash(rows),
+        "settings": {name: value for name, value in asdict(config).items() if name not in _FREE},
+        "early_stop": early_stop,
+        "dev": None if dev is None or early_stop is None else dev.content_hash(),
+    }
+
+
+def _clear(out: Path) -> None:
+    """Delete what earlier runs left in a folder, and nothing else."""
+    if not (out / "checkpoints").is_dir():
+        return
+    for path in (out / "checkpoints", out / "model", *out.glob("model-run-*")):
+        shutil.rmtree(path, ignore_errors=True)
+    (out / "training.json").unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typer.testing import Result
 
 import biorerank_plugins
 
-COMMANDS = ("demo", "index", "search", "rerank", "evaluate")
+COMMANDS = ("demo", "index", "search", "rerank", "evaluate", "pairs", "train")
 HEAVY = "torch transformers sentence_transformers faiss numpy scipy sklearn lxml ir_measures tokenizers".split()
 
 

@@ -1,0 +1,302 @@
+"""``biorerank pairs``: questions with evidence become training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
+from biorerank_plugins.cli.inputs import tell_skipped
+from biorerank_plugins.cli.output import Column, Output
+
+if TYPE_CHECKING:
+    from biorerank_plugins.training.material import Material
+    from biorerank_plugins.training.pairs import Abstract, Candidates, PairConfig
+    from biorerank_plugins.training.rows import TrainingPair
+
+
+class Miner(StrEnum):
+    """What finds passages that look like evidence."""
+
+    BOTH = "both"
+    BM25 = "bm25"
+    DENSE = "dense"
+    NONE = "none"
+
+
+_Files = list[Path] | None
+
+
+def _files(name: str, text: str, metavar: str = "FILE") -> Any:
+    return typer.Option(name, metavar=metavar, parser=_common.path, help=text)
+
+
+def _share(name: str, text: str) -> Any:
+    return typer.Option(name, min=0.0, max=1.0, help=text)
+
+
+@command
+def pairs(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT", parser=_common.path, help="BioASQ JSON or JSONL, question-answer JSONL, BEIR folders."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", parser=_common.path, help="Rows: .jsonl or .jsonl.gz.")
+    ],
+    held_out: Annotated[
+        _Files, _files("--held-out", "Questions that must not be in the rows; may be given repeatedly.")
+    ] = None,
+    drop_held_out: Annotated[
+        bool, typer.Option("--drop-held-out", help="Leave such questions out, instead of stopping.")
+    ] = False,
+    abstracts: Annotated[
+        _Files, _files("--abstracts", "Abstracts cut into labelled sentences: negatives of the same abstract.")
+    ] = None,
+    corpus: Annotated[_Files, _files("--corpus", "Further passages that negatives are drawn from.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Which judgements of a BEIR folder.")] = "train",
+    min_grade: Annotated[int, typer.Option("--min-grade", min=1, help="Grade from which a passage is evidence.")] = 1,
+    split_sentences: Annotated[
+        bool, typer.Option("--split-sentences", help="Cut passages into sentences; each of a gold passage is gold.")
+    ] = False,
+    mine: Annotated[Miner, typer.Option("--mine", help="What finds negatives that look alike.")] = Miner.BOTH,
+    dense_run: Annotated[
+        Path | None, _files("--dense-run", "A TREC run with a bi-encoder's scores, instead of embedding.")
+    ] = None,
+    bm25_run: Annotated[Path | None, _files("--bm25-run", "A TREC run with BM25's scores.")] = None,
+    save_runs: Annotated[
+        Path | None, _files("--save-runs", "Folder for what was mined, as dense.trec and bm25.trec.", "FOLDER")
+    ] = None,
+    negatives_per_positive: Annotated[
+        float, typer.Option("--negatives-per-positive", min=0.0, help="Negatives of all kinds for a positive.")
+    ] = 1.04,
+    random_share: Annotated[float, _share("--random-share", "Share of the mined negatives drawn at random.")] = 0.05,
+    abstract_share: Annotated[
+        float, _share("--abstract-share", "Share of the negatives from the same abstract, as far as there are any.")
+    ] = 0.25,
+    whole_abstracts: Annotated[
+        bool, typer.Option("--whole-abstracts", help="Also whole abstracts as passages, positive and negative.")
+    ] = False,
+    hard_depth: Annotated[
+        int, typer.Option("--hard-depth", min=1, help="One half of the mined ones is from up to this rank.")
+    ] = 30,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="The other half is from up to this rank.")] = 100,
+    max_score_ratio: Annotated[
+        float,
+        typer.Option("--max-score-ratio", min=0.0, help="No negative above this share of the best gold score."),
+    ] = 0.95,
+    max_overlap: Annotated[
+        float, _share("--max-overlap", "No negative with more than this share of a gold passage's words.")
+    ] = 0.7,
+    limit_questions: Annotated[
+        int | None, typer.Option("--limit-questions", min=1, help="Use the first N questions only.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 42,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed lines and say how many.")] = False,
+    encoder: Encoder = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Build (question, passage, 0 or 1) rows for training a cross-encoder.
+
+    Positives are the passages that come with the questions. Negatives look alike: passages of other questions that BM25
+    and the bi-encoder find, sentences of the same abstract, and random ones. What may well be an answer is kept out.
+    The file gets statistics beside it, and a table compares them with those of the BioBERT card.
+
+    Example: biorerank pairs train.jsonl.gz --out pairs.jsonl.gz --held-out dev.jsonl.gz --abstracts indoc.jsonl.gz
+    """
+    from biorerank_plugins.training.pairs import PairConfig
+    from biorerank_plugins.training.rows import check_rows, describe, write_rows
+
+    output = Output(json, quiet)
+    if drop_held_out and not held_out:
+        _common.usage_error("--drop-held-out needs --held-out FILE.")
+    if not out.absolute().parent.is_dir():
+        _common.fail(f"{out} cannot be written: there is no folder {out.parent}.")
+    config = PairConfig(
+        negatives_per_positive=negatives_per_positive,
+        hard_depth=hard_depth,
+        depth=depth,
+        random_share=random_share,
+        max_score_ratio=max_score_ratio,
+        max_overlap=max_overlap,
+        seed=seed,
+        abstract_share=abstract_share,
+        whole_abstracts=whole_abstracts,
+    )
+    material = _read(
+        inputs, corpus or [], split, min_grade, limit_questions, skip_bad, held_out or [], drop_held_out, output
+    )
+    given = [abstract for path in abstracts or [] for abstract in _abstracts(path, material)]
+    if split_sentences:
+        from biorerank_plugins.training import material as materials
+
+        material = materials.split_sentences(material)
+    output.note(f"{len(material.questions):,} questions, {len(material.texts):,} passages.")
+    mining = _Mining(material, mine, dense_run, bm25_run, encoder, device, dtype, output)
+    rows = _build(material, mining, given, config, save_runs)
+    check_rows(rows)
+    write_rows(rows, out)
+    statistics = describe(rows)
+    _write_statistics(out, statistics, config, [*inputs, *(corpus or [])])
+    if json:
+        output.document({"file": str(out), **statistics})
+    _show(output, statistics)
+    output.note(f"{out}: {len(rows):,} rows.")
+
+
+def _read(
+    inputs: Sequence[Path],
+    corpus: Sequence[Path],
+    split: str,
+    min_grade: int,
+    limit: int | None,
+    skip_bad: bool,
+    held_out: Sequence[Path],
+    drop: bool,
+    output: Output,
+) -> Material:
+    from biorerank_plugins.readers import ReadReport
+    from biorerank_plugins.training.material import read_material, read_question_texts
+    from biorerank_plugins.training.rows import normalised
+
+    kept_apart = {normalised(text) for path in held_out for text in read_question_texts(path)}
+    shared: dict[str, str] = {}
+
+    def skip(text: str) -> bool:
+        if normalised(text) in kept_apart:
+            shared.setdefault(normalised(text), text)
+            return True
+        return False
+
+    report = ReadReport()
+    material = read_material(
+        inputs,
+        corpus=corpus,
+        split=split,
+        min_grade=min_grade,
+        limit_questions=limit,
+        skip=skip,
+        report=report,
+        skip_bad=skip_bad,
+    )
+    tell_skipped(report, output)
+    if shared and not drop:
+        few = "; ".join(repr(text) for text in list(shared.values())[:3])
+        what = "question is" if len(shared) == 1 else "questions are"
+        _common.fail(f"{len(shared)} {what} held out: {few}. Use --drop-held-out to leave such questions out.")
+    if shared:
+        output.note(f"Left out {len(shared):,} questions that are held out.")
+    if not material.questions:
+        _common.fail("Every question is held out, so there is nothing to build rows from.")
+    return material
+
+
+def _abstracts(path: Path, material: Material) -> list[Abstract]:
+    from biorerank_plugins.training.abstracts import read_abstracts
+
+    return read_abstracts(path, material.names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mining:
+    """Where candidates for negatives come from."""
+
+    material: Material
+    miner: Miner
+    dense_run: Path | None
+    bm25_run: Path | None
+    encoder: str | None
+    device: str | None
+    dtype: str
+    output: Output
+
+    def lexical(self) -> Candidates:
+        from biorerank_plugins.training.mining import lexical_candidates
+
+        if self.miner not in (Miner.BOTH, Miner.BM25):
+            return self._nothing()
+        return lexical_candidates(self.material) if self.bm25_run is None else self._read(self.bm25_run)
+
+    def dense(self) -> Candidates:
+        from biorerank_plugins.training.mining import dense_candidates
+
+        if self.miner not in (Miner.BOTH, Miner.DENSE):
+            self.output.note("Without the bi-encoder's scores, negatives are not compared with the gold's score.")
+            return self._nothing()
+        if self.dense_run is not None:
+            return self._read(self.dense_run)
+        model = _common.load_encoder(self.encoder, self.device, self.dtype)
+        self.output.note(f"Embedding the passages with {model.model_id} …")
+        return dense_candidates(self.material, model, show_progress=self.output.show_progress)
+
+    def _nothing(self) -> Candidates:
+        return {question.id: [] for question in self.material.questions}
+
+    def _read(self, path: Path) -> Candidates:
+        from biorerank_plugins.training.mining import read_candidates
+
+        candidates, n_unknown = read_candidates(path, self.material)
+        if n_unknown:
+            self.output.note(f"{path}: {n_unknown:,} lines name passages that are in no input; they are left out.")
+        return candidates
+
+
+def _build(
+    material: Material, mining: _Mining, abstracts: Sequence[Abstract], config: PairConfig, save_runs: Path | None
+) -> list[TrainingPair]:
+    from biorerank_plugins.training.mining import similar_questions, write_candidates
+    from biorerank_plugins.training.pairs import build_pairs
+
+    lexical, dense = mining.lexical(), mining.dense()
+    if mining.miner is Miner.NONE:
+        config = replace(config, random_share=1.0)
+    if save_runs is not None:
+        save_runs.mkdir(exist_ok=True)
+        for name, found in (("dense", dense), ("bm25", lexical)):
+            if any(found.values()):
+                write_candidates(found, material, save_runs / f"{name}.trec", tag=name)
+    similar = similar_questions(material.questions, dense if any(dense.values()) else lexical)
+    return build_pairs(
+        material.questions, material.texts, material.documents, dense, lexical, abstracts, similar, config
+    )
+
+
+def _write_statistics(out: Path, statistics: Mapping[str, Any], config: PairConfig, inputs: Sequence[Path]) -> None:
+    from dataclasses import asdict
+
+    from biorerank_plugins.training.checkpoints import write_json
+
+    stem = out.name.removesuffix(".gz").removesuffix(".jsonl")
+    document = {**statistics, "settings": asdict(config), "inputs": [path.name for path in inputs]}
+    write_json(out.with_name(f"{stem}.statistics.json"), document)
+
+
+def _show(output: Output, statistics: Mapping[str, Any]) -> None:
+    from biorerank_plugins.training.rows import CARD_STATISTICS
+
+    def cell(value: object) -> str:
+        if isinstance(value, list):
+            return " / ".join(f"{number:,}" for number in value)
+        return f"{value:,}" if isinstance(value, (int, float)) else ""
+
+    names = {
+        "rows": "rows",
+        "question_characters": "characters of a question, min / mean / max",
+        "passage_characters": "characters of a passage, min / mean / max",
+        "label_mean": "mean label",
+    }
+    rows = [(text, cell(statistics[name]), cell(CARD_STATISTICS[name])) for name, text in names.items()]
+    rows += [(f"rows: {source}", f"{count:,}", "") for source, count in statistics["by_source"].items()]
+    output.table([Column(""), Column("these rows", numeric=True), Column("BioBERT card", numeric=True)], rows)

@@ -1,0 +1,146 @@
+"""``biorerank train``: rows become a cross-encoder, by a recipe."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import Debug, Device, Json, Quiet, command
+from biorerank_plugins.cli.output import Column, Output
+
+if TYPE_CHECKING:
+    from biorerank_plugins.training.recipes import Recipe
+    from biorerank_plugins.training.trainer import Trained
+
+
+def _setting(name: str, text: str, **limits: float) -> Any:
+    return typer.Option(name, help=f"{text}; as the recipe says.", **limits)  # type: ignore[arg-type]
+
+
+@command
+def train(
+    pairs: Annotated[
+        list[Path], typer.Argument(metavar="PAIRS", parser=_common.path, help="Rows, as biorerank pairs writes them.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", parser=_common.path, help="Where all results go.")
+    ],
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="biobert-bioasq, minilm or biorerank.")] = "minilm",
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="MODEL", help="Start from this folder or hub name instead.")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option("--optimizer", help="Of biobert-bioasq: card-arguments (default) or fit-defaults.")
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option("--runs", min=1, help="Runs, each from the weights of the one before.")
+    ] = None,
+    epochs: Annotated[float | None, _setting("--epochs", "Passes over the rows")] = None,
+    batch_size: Annotated[int | None, _setting("--batch-size", "Rows a step", min=1)] = None,
+    learning_rate: Annotated[float | None, _setting("--learning-rate", "Peak learning rate")] = None,
+    warmup_ratio: Annotated[float | None, _setting("--warmup-ratio", "Share of warm-up steps", min=0, max=1)] = None,
+    warmup_steps: Annotated[int | None, _setting("--warmup-steps", "Warm-up steps", min=0)] = None,
+    weight_decay: Annotated[float | None, _setting("--weight-decay", "Weight decay of AdamW", min=0)] = None,
+    train_length: Annotated[int | None, _setting("--train-length", "Tokens a pair in training", min=8)] = None,
+    max_length: Annotated[int | None, _setting("--max-length", "Tokens a pair of the saved model", min=8)] = None,
+    bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="bf16, where the device has it.")] = None,
+    seed: Annotated[int | None, _setting("--seed", "Of head and order", min=0)] = None,
+    log_steps: Annotated[int | None, _setting("--log-steps", "Steps between log entries", min=1)] = None,
+    save_steps: Annotated[int | None, _setting("--save-steps", "Steps between checkpoints", min=1)] = None,
+    limit_rows: Annotated[
+        int | None, typer.Option("--limit-rows", min=2, help="Use N rows only, drawn at random (seed 42).")
+    ] = None,
+    dev: Annotated[
+        Path | None,
+        typer.Option("--dev", metavar="PATH", parser=_common.path, help="BEIR folder or rows to measure on."),
+    ] = None,
+    dev_steps: Annotated[int | None, _setting("--dev-steps", "Steps between measurements", min=1)] = None,
+    dev_candidates: Annotated[int, typer.Option("--dev-candidates", min=1, help="BM25's passages a question.")] = 50,
+    limit_dev: Annotated[
+        int | None, typer.Option("--limit-dev", min=1, help="Measure on the first N dev questions only.")
+    ] = None,
+    early_stop: Annotated[
+        int | None,
+        typer.Option(
+            "--early-stop", min=1, metavar="N", help="Stop after N measurements without a rise; keep the best."
+        ),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder.")] = False,
+    device: Device = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a cross-encoder: model, card, log and loss curve go into one folder.
+
+    A run that was stopped goes on from its last checkpoint when the same command is given again.
+
+    Example: biorerank train pairs.jsonl.gz --recipe biobert-bioasq --base biobert-folder --runs 2 --out my-model
+    """
+    from biorerank_plugins.training.recipes import get_recipe
+
+    output = Output(json, quiet)
+    if early_stop is not None and dev is None:
+        _common.usage_error("--early-stop needs --dev PATH to look at.")
+    chosen = get_recipe(recipe)
+    given = {
+        "runs": runs, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
+        "warmup_ratio": warmup_ratio, "warmup_steps": warmup_steps, "weight_decay": weight_decay,
+        "train_length": train_length, "max_length": max_length, "bf16": bf16, "seed": seed, "log_steps": log_steps,
+        "save_steps": save_steps, "dev_steps": dev_steps,
+    }  # fmt: skip
+    overrides = {name: value for name, value in given.items() if value is not None}
+    chosen.settings(optimizer, overrides)  # a wrong setting shows before the rows are read
+    rows = _rows(chosen, pairs, limit_rows)
+    dev_set = None
+    if dev is not None:
+        from biorerank_plugins.training.dev import read_dev
+
+        dev_set = read_dev(dev, candidates=dev_candidates, limit=limit_dev)
+    _common._quiet_libraries()
+    from biorerank_plugins.training.recipes import train_recipe
+
+    output.note(f"{len(rows):,} rows, recipe {recipe}, from {chosen.base if base is None else base}")
+    trained = train_recipe(
+        chosen,
+        rows,
+        out,
+        base=base,
+        optimizer=optimizer,
+        overrides=overrides,
+        dev=dev_set,
+        early_stop=early_stop,
+        device=device,
+        fresh=fresh,
+        show_progress=output.show_progress,
+    )
+    _report(output, out, trained)
+
+
+def _rows(recipe: Recipe, paths: Sequence[Path], limit: int | None) -> list[Any]:
+    rows = [row for path in paths for row in recipe.task.read(path)]
+    if limit is not None and limit < len(rows):
+        rows = random.Random(42).sample(rows, limit)
+    return rows
+
+
+def _report(output: Output, out: Path, trained: Trained) -> None:
+    from biorerank_plugins.training.curve import loss_points
+
+    points = loss_points(trained.log)
+    if output.json:
+        losses = [{"epoch": epoch, "step": step, "loss": loss} for epoch, step, loss in points]
+        output.document({"folder": str(out), "model": str(out / "model"), "dev": trained.dev, "log": losses})
+    shown = points if len(points) <= 12 else [points[round(i * (len(points) - 1) / 11)] for i in range(12)]
+    output.table(
+        [Column("epoch", numeric=True), Column("step", numeric=True), Column("loss", numeric=True)],
+        [(f"{epoch:.2f}", step, f"{loss:.4f}") for epoch, step, loss in shown],
+    )
+    for name, value in (trained.dev or {}).items():
+        output.line(f"{name.removeprefix('dev_')}: {value:.4f}")
+    output.note(f"{out / 'model'}: the model and its card.")

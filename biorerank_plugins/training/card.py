@@ -1,0 +1,217 @@
+"""The model card that lies beside trained weights."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins.training.config import TrainConfig
+from biorerank_plugins.training.curve import loss_points
+from biorerank_plugins.training.dev import DevSet
+from biorerank_plugins.training.rows import CARD_STATISTICS
+from biorerank_plugins.training.trainer import Trained
+
+if TYPE_CHECKING:
+    from biorerank_plugins.training.recipes import Recipe
+
+__all__ = ["CardFacts", "versions", "write_card"]
+
+_PACKAGES = (
+    "biorerank-plugins",
+    "sentence-transformers",
+    "transformers",
+    "torch",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+)
+_SAMPLES = 3
+_SAMPLE_CHARACTERS = 200
+_LOG_LINES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """All that a card states.
+
+    :param recipe: how the model was made.
+    :param base: what it started from.
+    :param optimizer: which of the recipe's optimizers, if it has any.
+    :param config: settings.
+    :param rows: the training rows.
+    :param trained: model, log and final dev measures.
+    :param dev: the dev set, if there was one.
+    """
+
+    recipe: Recipe
+    base: str
+    optimizer: str | None
+    config: TrainConfig
+    rows: Sequence[Any]
+    trained: Trained
+    dev: DevSet | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but log and rows as plain JSON types."""
+        return {
+            "recipe": self.recipe.name,
+            "optimizer": self.optimizer,
+            "base": self.base,
+            "config": asdict(self.config),
+            "data": self.recipe.task.describe(self.rows),
+            "dev_set": None if self.dev is None else {"name": self.dev.name, "questions": len(self.dev.qrels)},
+            "dev": self.trained.dev,
+        }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that take part in training."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            continue
+    return found
+
+
+def write_card(facts: CardFacts, path: Path) -> None:
+    """Write the card as Markdown with the hub's front matter.
+
+    :param facts: what it states.
+    :param path: the file.
+    """
+    sections = [
+        _front_matter(facts),
+        _details(facts),
+        _usage(facts),
+        _data(facts),
+        _hyperparameters(facts),
+        _log(facts),
+        _evaluation(facts),
+        _versions(),
+    ]
+    path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
+
+
+def _front_matter(facts: CardFacts) -> str:
+    # The name of a folder means nothing elsewhere (the hub refuses it), and its licence is not known.
+    known = []
+    if facts.base == facts.recipe.base:
+        known = [f"license: {facts.recipe.license}"] + [f"base_model: {facts.base}"] * ("/" in facts.base)
+    return "\n".join(
+        [
+            "---",
+            *known,
+            "library_name: sentence-transformers",
+            "pipeline_tag: text-ranking",
+            "tags: [sentence-transformers, cross-encoder, reranker, biomedical]",
+            "---",
+        ]
+    )
+
+
+def _details(facts: CardFacts) -> str:
+    model = facts.trained.model
+    size = sum(parameter.numel() for parameter in model.parameters())
+    table = [
+        ("recipe", f"`{facts.recipe.name}`: {facts.recipe.summary}"),
+        ("started from", Path(facts.base).name if Path(facts.base).is_dir() else facts.base),
+        ("architecture", f"{type(model.model).__name__}, one label, {size:,} parameters"),
+        ("longest pair", f"{model.max_seq_length} tokens"),
+        ("activation", "sigmoid"),
+    ]
+    text = (
+        "Scores a biomedical question with a passage: the higher, the more the passage answers it. For research; not "
+        "medical advice."
+    )
+    return f"# A cross-encoder trained with biorerank\n\n{text}\n\n## Model details\n\n" + _table(("", ""), table)
+
+
+def _usage(facts: CardFacts) -> str:
+    question, passage, _ = facts.recipe.task.sample(facts.rows[0])
+    question, passage = (_clipped(text) for text in (question, passage))
+    return f"""## Usage
+
+```python
+from sentence_transformers import CrossEncoder
+
+model = CrossEncoder("path/to/this/folder")
+scores = model.predict([({question!r}, {passage!r})])
+print(scores.shape)  # (1,)
+ranks = model.rank({question!r}, [{passage!r}, "Another passage."])
+print(ranks)  # [{{"corpus_id": …, "score": …}}, …]
+```
+
+or `BioReranker("path/to/this/folder").rank(question, passages)` from `biorerank_plugins`."""
+
+
+def _data(facts: CardFacts) -> str:
+    statistics = facts.recipe.task.describe(facts.rows)
+    rows = [(name, _cell(value), _cell(CARD_STATISTICS.get(name, ""))) for name, value in statistics.items()]
+    samples = [
+        tuple(_clipped(cell).replace("|", "\\|") for cell in facts.recipe.task.sample(row))
+        for row in facts.rows[:: max(len(facts.rows) // _SAMPLES, 1)][:_SAMPLES]
+    ]
+    first_card = bool(facts.recipe.reference)
+    heads, cut = (("", "this model", "the card that the recipe repeats"), 3) if first_card else (("", "this model"), 2)
+    return (
+        "## Training data\n\nCharacters are given as minimum / mean / maximum.\n\n"
+        + _table(heads, [row[:cut] for row in rows])
+        + "\n\nSamples:\n\n"
+        + _table(("question", "passage", "label"), samples)
+    )
+
+
+def _hyperparameters(facts: CardFacts) -> str:
+    settings = {"loss": facts.recipe.task.loss_name, "optimizer": "AdamW (fused), linear decay"}
+    if facts.optimizer is not None:
+        settings["variant"] = (
+            f"`{facts.optimizer}` (the card cannot tell them apart: {', '.join(facts.recipe.optimizers)})"
+        )
+    return "## Hyperparameters\n\n" + _table(("", ""), [*settings.items(), *asdict(facts.config).items()])
+
+
+def _log(facts: CardFacts) -> str:
+    points = loss_points(facts.trained.log)
+    kept = points[:: max(-(-len(points) // _LOG_LINES), 1)]
+    if points and kept[-1] != points[-1]:
+        kept.append(points[-1])
+    lines = [(f"{epoch:.4f}", f"{step:,}", f"{loss:.4f}") for epoch, step, loss in kept]
+    return "## Training log\n\nThe mean loss since the line before.\n\n" + _table(("epoch", "step", "loss"), lines)
+
+
+def _evaluation(facts: CardFacts) -> str:
+    if facts.dev is None or facts.trained.dev is None:
+        return ""
+    measured = [(name.removeprefix("dev_"), f"{value:.4f}") for name, value in facts.trained.dev.items()]
+    return (
+        f"## Evaluation\n\n{len(facts.dev.qrels):,} judged questions of `{facts.dev.name}`, full judgements.\n\n"
+        + _table(("measure", "value"), measured)
+    )
+
+
+def _versions() -> str:
+    return "## Framework versions\n\n" + _table(("", ""), list(versions().items()))
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name or 'not given'} {count:,}" for name, count in value.items())
+    if isinstance(value, list):
+        return " / ".join(f"{number:,}" for number in value)
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
+def _clipped(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SAMPLE_CHARACTERS else f"{text[: _SAMPLE_CHARACTERS - 1]}…"

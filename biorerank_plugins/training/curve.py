@@ -1,0 +1,78 @@
+"""The loss of a run, drawn beside that of another log of the same recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from biorerank_plugins.errors import MissingExtraError
+
+__all__ = ["draw_loss_curve", "loss_points"]
+
+
+def loss_points(log: Sequence[Mapping[str, Any]]) -> list[tuple[float, int, float]]:
+    """Return (epoch, step, loss) of each entry of a log that has a loss; runs follow one another.
+
+    :param log: entries as :class:`~biorerank_plugins.training.trainer.Trained` has them.
+    """
+    points: list[tuple[float, int, float]] = []
+    epochs, steps, run = 0.0, 0, 1  # of the runs before
+    for entry in log:
+        if int(entry.get("run", 1)) != run:
+            run = int(entry["run"])
+            epochs, steps = (points[-1][0], points[-1][1]) if points else (0.0, 0)
+        if "loss" in entry:
+            points.append((epochs + float(entry["epoch"]), steps + int(entry["step"]), float(entry["loss"])))
+    return points
+
+
+def draw_loss_curve(
+    log: Sequence[Mapping[str, Any]],
+    path: str | Path,
+    *,
+    reference: Sequence[tuple[float, int, float]] = (),
+    title: str = "",
+) -> None:
+    """Draw the loss against epochs, so that runs on different numbers of rows can be compared.
+
+    :param log: entries of the log.
+    :param path: the PNG to write.
+    :param reference: (epoch, step, loss) of another log, drawn as single points with their steps.
+    :param title: above the plot.
+    :raises MissingExtraError: if the extra ``eval`` (matplotlib) is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "eval") from error
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)  # no window, no global state of pyplot
+    axes = figure.add_subplot()
+    points = loss_points(log)
+    axes.plot([epoch for epoch, _, _ in points], [loss for _, _, loss in points], marker=".", label="this run")
+    if reference:
+        axes.plot(
+            [epoch for epoch, _, _ in reference],
+            [loss for _, _, loss in reference],
+            linestyle="none",
+            marker="x",
+            color="black",
+            label="the card's log",
+        )
+        for epoch, step, loss in reference:
+            axes.annotate(
+                f"step {step:,}: {loss}",
+                (epoch, loss),
+                xytext=(0, 7),
+                textcoords="offset points",
+                fontsize=7,
+                ha="center",
+            )
+        axes.margins(x=0.12, y=0.15)
+    axes.set(xlabel="epochs", ylabel="training loss (mean since the point before)", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(Path(path), dpi=120)

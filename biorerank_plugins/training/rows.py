@@ -1,0 +1,174 @@
+"""Training rows: (question, passage, label), read, checked, written and described."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import IO, Any
+
+from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.readers.detect import check_readable
+from biorerank_plugins.readers.lines import parse_lines
+from biorerank_plugins.readers.records import as_text, listed, parse_object
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import source_of
+
+__all__ = [
+    "CARD_STATISTICS",
+    "TrainingPair",
+    "check_rows",
+    "describe",
+    "normalised",
+    "read_rows",
+    "shared_questions",
+    "write_rows",
+]
+
+CARD_STATISTICS: dict[str, Any] = {
+    "rows": 120_312,
+    "question_characters": [14, 59.26, 215],
+    "passage_characters": [12, 179.42, 1494],
+    "label_mean": 0.49,
+}
+"""What the card of the BioBERT cross-encoder that this project started from states about its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPair:
+    """One training row: ``label`` is 1.0 where ``passage`` is evidence for ``question``; ``source`` says its kind."""
+
+    question: str
+    passage: str
+    label: float
+    source: str = ""
+
+
+def normalised(text: str) -> str:
+    """Return letters and digits in lower case: what makes two questions, or two passages, the same.
+
+    >>> normalised("Is TP53 a tumour-suppressor?") == normalised("is tp53 a tumour suppressor")
+    True
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(filter(str.isalnum, folded)) or folded.strip()
+
+
+def read_rows(path: str | Path) -> list[TrainingPair]:
+    """Read rows from JSON Lines, gzipped or not: ``{"question", "passage", "label", "source"?}``.
+
+    :param path: the file.
+    :raises ReaderError: names file and line of what is no row: other keys, an empty text, a label that is no number in
+        [0, 1], damaged JSON or gzip.
+    """
+    source = source_of(path)
+    with source.open() as file:
+        try:
+            check_readable(file.head, "jsonl")
+        except Malformed as problem:
+            raise ReaderError(str(problem), file.name) from None
+        return list(parse_lines(file, Reading(), lambda _, line: _row(parse_object(line))))
+
+
+def _row(record: dict[str, Any]) -> TrainingPair:
+    missing = [key for key in ("question", "passage", "label") if key not in record]
+    if missing:
+        raise Malformed(f"No {missing[0]!r}; the keys are: {listed(record)}.")
+    label = record["label"]
+    if isinstance(label, bool) or not isinstance(label, (int, float)) or not 0 <= label <= 1:
+        raise Malformed(f"The label must be 0, 1 or a number between, got {json.dumps(label)[:40]}.")
+    return TrainingPair(
+        as_text(record["question"], "question").strip(),
+        as_text(record["passage"], "passage").strip(),
+        float(label),
+        str(record.get("source") or ""),
+    )
+
+
+def write_rows(rows: Iterable[TrainingPair], path: str | Path) -> None:
+    """Write rows as JSON Lines, gzipped if the name ends in ``.gz``; the file is never half there.
+
+    Equal rows give equal bytes: no time of writing is stored.
+
+    :param rows: the rows.
+    :param path: where to write; its folder must exist.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with _writer(partial, zipped=path.suffix == ".gz") as file:
+            for row in rows:
+                file.write(json.dumps(asdict(row), ensure_ascii=False).encode() + b"\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writer(path: Path, *, zipped: bool) -> Iterator[IO[bytes]]:
+    with path.open("wb") as raw:
+        if not zipped:
+            yield raw
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file:
+            yield file  # type: ignore[misc]  # a GzipFile is as good as an IO[bytes] here
+
+
+def check_rows(rows: Sequence[TrainingPair]) -> None:
+    """Refuse rows that nothing can be learned from.
+
+    :raises ValueError: if there are none, a text is empty, a label is outside [0, 1], or all labels lie on one side.
+    """
+    if not rows:
+        raise ValueError("There are no training rows.")
+    for number, row in enumerate(rows):
+        if not 0.0 <= row.label <= 1.0:
+            raise ValueError(f"Row {number} has label {row.label!r}; expected a number in [0, 1].")
+        for name, text in (("question", row.question), ("passage", row.passage)):
+            if not text.strip():
+                raise ValueError(f"Row {number} has an empty {name}.")
+    if len({row.label > 0.5 for row in rows}) < 2:
+        raise ValueError("All rows have labels on one side of 0.5; a cross-encoder needs positives and negatives.")
+
+
+def shared_questions(questions: Iterable[str], held_out: Iterable[str]) -> list[str]:
+    """Return the questions that are held out, each once, in order; same means equal letters and digits.
+
+    :param questions: questions of training rows.
+    :param held_out: questions that must not be among them.
+    """
+    kept_apart = {normalised(text) for text in held_out}
+    found: dict[str, str] = {}
+    for text in questions:
+        key = normalised(text)
+        if key in kept_apart:
+            found.setdefault(key, text)
+    return list(found.values())
+
+
+def describe(rows: Sequence[TrainingPair]) -> dict[str, Any]:
+    """Return the statistics that a model card states: counts, characters (min, mean, max) and the label mean.
+
+    :param rows: the rows.
+    :raises ValueError: if there are none.
+    """
+    if not rows:
+        raise ValueError("There are no rows to describe.")
+    return {
+        "rows": len(rows),
+        "by_source": dict(Counter(row.source for row in rows)),
+        "question_characters": _spread([len(row.question) for row in rows]),
+        "passage_characters": _spread([len(row.passage) for row in rows]),
+        "label_mean": round(fmean(row.label for row in rows), 4),
+    }
+
+
+def _spread(lengths: Sequence[int]) -> list[float]:
+    return [min(lengths), round(fmean(lengths), 2), max(lengths)]
