@@ -1,23 +1,25 @@
-"""``biorerank evaluate``: what reranking is worth on judged questions."""
+"""``biorerank evaluate``: what first stages and rerankers are worth on judged questions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Fusion, Json, Model, Quiet, command
-from biorerank_plugins.cli.inputs import read_collection
+from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Fusion, Json, Quiet, command
+from biorerank_plugins.cli.evaluation_inputs import Sources, load_rerankers, name_models, read_inputs
 from biorerank_plugins.cli.output import Output
-from biorerank_plugins.cli.views import show_report
+from biorerank_plugins.cli.views import show_report, show_systems
 
 if TYPE_CHECKING:
-    from biorerank_plugins.evaluation import EvaluationReport
-    from biorerank_plugins.first_stage import PassageIndex
-    from biorerank_plugins.readers import Query
+    from biorerank_plugins.evaluation import EvaluationReport, SystemsReport
+
+_NOT_IN_FILE_NAMES = re.compile(r"[^\w.+-]+")
 
 
 @command
@@ -34,18 +36,52 @@ def evaluate(
         Path | None, typer.Option("--beir", parser=_common.path, help="A folder with all three, in BEIR's layout.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Which judgements of --beir.")] = "test",
+    bioasq: Annotated[
+        Path | None,
+        typer.Option(
+            "--bioasq", parser=_common.path, help="BioASQ Task B questions with gold snippets: adds BioASQ's measures."
+        ),
+    ] = None,
+    first_stage: Annotated[
+        list[str] | None,
+        typer.Option("--first-stage", metavar="NAME", help="hybrid, dense or lexical; may be given repeatedly."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Reranker: embedded name, folder, or hub name; may be given repeatedly, also as NAME=MODEL.",
+        ),
+    ] = None,
+    no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Measure first stages and runs only.")] = False,
+    run: Annotated[
+        list[str] | None,
+        typer.Option("--run", metavar="NAME=FILE", help="A TREC run to compare with; may be given repeatedly."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="NAME", help="System that the others are compared with; the first one."),
+    ] = None,
     candidates: Candidates = 100,
     fusion: Fusion = None,
     limit_queries: Annotated[
         int | None, typer.Option("--limit-queries", min=1, help="Use the first N judged questions only.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", parser=_common.path, help="Folder for a report with plots (HTML, Markdown, JSON)."),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", parser=_common.path, help="File for every question's values.")
+    ] = None,
     run_out: Annotated[
-        Path | None, typer.Option("--run-out", parser=_common.path, help="Folder for both runs, as TREC files.")
+        Path | None, typer.Option("--run-out", parser=_common.path, help="Folder for all lists, as TREC files.")
     ] = None,
     json_out: Annotated[
-        Path | None, typer.Option("--json-out", parser=_common.path, help="File for the report, with every value.")
+        Path | None, typer.Option("--json-out", parser=_common.path, help="File for the results, with every value.")
     ] = None,
-    model: Model = None,
     encoder: Encoder = None,
     device: Device = None,
     dtype: Dtype = "auto",
@@ -53,77 +89,98 @@ def evaluate(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the first stage and the reranked lists against judgements.
+    """Measure first stages and rerankers against judgements, side by side.
 
-    Passages come from --index or --corpus, questions and judgements from --queries and --qrels; --beir stands for
-    whatever of these is not given.
+    Passages come from --index or --corpus, questions and judgements from --queries and --qrels; --beir or --bioasq
+    stands for whatever of these is not given.
 
-    Example: biorerank evaluate --index bioasq-index --queries dev.jsonl.gz --qrels qrels.dev.tsv
+    Several first stages, models or runs, and every report, compare systems by name: hybrid, hybrid+MODEL (the model
+    alone), hybrid+MODEL+fusion (with the first stage's scores), and the names of the runs.
+
+    Example: biorerank evaluate --index bioasq-index --queries dev.jsonl.gz --qrels qrels.dev.tsv --report out
     """
     output = Output(json, quiet)
-    if index is not None and corpus is not None:
-        _common.usage_error("Give the passages by --index or by --corpus, not both.")
-    if beir is not None:
-        from biorerank_plugins.readers import find_beir
-
-        found = find_beir(beir, split=split)
-        corpus = corpus if corpus is not None or index is not None else found.corpus
-        queries, qrels = queries or found.queries, qrels or found.qrels
-    if queries is None or qrels is None or (index is None and corpus is None):
-        _common.usage_error("Give --beir FOLDER, or --queries and --qrels with --index or --corpus.")
-    for target in (run_out, json_out):
+    sources = Sources.checked(
+        index=index, corpus=corpus, queries=queries, qrels=qrels, beir=beir, split=split, bioasq=bioasq, runs=run or []
+    )
+    stages = _check_stages(first_stage or [])
+    only_runs = sources.index is None and sources.corpus is None and sources.bioasq is None
+    if (no_rerank or only_runs) and model:
+        _common.usage_error("--model needs passages to rerank, and no --no-rerank.")
+    if only_runs and stages:
+        _common.usage_error("--first-stage needs passages to search; give --index or --corpus.")
+    models = {} if no_rerank or only_runs else name_models(model or [])
+    for target in (run_out, json_out, csv, report):
         _check_target(target)
-    asked, judged = _read_judged(queries, qrels, limit_queries)
-    with (
-        _common.load_reranker(model, device, dtype) as reranker,
-        _open_or_build(index, corpus, encoder, device, dtype, output) as passages,
-    ):
-        from biorerank_plugins.evaluation import evaluate_two_stage
+    if report is not None:
+        from biorerank_plugins.evaluation.report import prepare_folder
 
-        report = evaluate_two_stage(
+        prepare_folder(report)
+    weight: Any = "stored" if fusion is None else fusion
+    one_pair = len(models) == 1 and len(stages) <= 1
+    is_simple = one_pair and not (sources.runs or baseline or report or csv or bioasq)
+
+    with ExitStack() as stack:
+        inputs = read_inputs(
+            sources, stack, limit=limit_queries, encoder=encoder, device=device, dtype=dtype, output=output
+        )
+        rerankers = load_rerankers(models, stack, device, dtype)
+        passages = stack.enter_context(inputs.index(encoder, device, dtype, output))
+        if is_simple and passages is not None:
+            from biorerank_plugins.evaluation import evaluate_two_stage
+
+            result = evaluate_two_stage(
+                passages,
+                next(iter(rerankers.values())),
+                inputs.queries,
+                inputs.qrels,
+                **({"first_stage": stages[0]} if stages else {}),
+                candidates=candidates,
+                fusion=weight,
+                show_progress=output.show_progress,
+            )
+            _save(result, run_out, json_out)
+            if json:
+                output.document(result.to_dict(per_query=False))
+            show_report(output, result)
+            return
+
+        from biorerank_plugins.evaluation import evaluate_systems
+        from biorerank_plugins.evaluation.provenance import describe_setup
+
+        systems = evaluate_systems(
             passages,
-            reranker,
-            asked,
-            judged,
+            inputs.queries,
+            inputs.qrels,
+            first_stages=stages,
+            rerankers=rerankers,
+            runs=inputs.runs,
             candidates=candidates,
-            fusion="stored" if fusion is None else fusion,
+            fusion=weight,
+            baseline=baseline,
+            gold=inputs.gold,
             show_progress=output.show_progress,
         )
-    _save(report, run_out, json_out)
+        setup = describe_setup(passages, rerankers, command=["biorerank", *sys.argv[1:]])
+    _save_systems(systems, setup, run_out, json_out, csv, report)
     if json:
-        output.document(report.to_dict(per_query=False))
-    show_report(output, report)
+        output.document({"setup": setup, **systems.to_dict()})
+    show_systems(output, systems)
+    if report is not None:
+        output.note(f"The report is {report / 'report.html'}.")
+
+
+def _check_stages(stages: list[str]) -> list[Any]:
+    for stage in stages:
+        if stage not in ("hybrid", "dense", "lexical"):
+            _common.usage_error(f"--first-stage {stage!r} is unknown. Choose hybrid, dense or lexical.")
+    return stages
 
 
 def _check_target(path: Path | None) -> None:
     """Find out before the work, not after it, that its result cannot be written."""
     if path is not None and not path.absolute().parent.is_dir():
         _common.fail(f"{path} cannot be written: there is no folder {path.parent}.")
-
-
-def _read_judged(queries: Path, qrels: Path, limit: int | None) -> tuple[list[Query], dict[str, dict[str, int]]]:
-    """Return questions and judgements; with a limit, those of the first judged questions in the file's order."""
-    from biorerank_plugins.readers import read_qrels, read_queries
-
-    asked, judged = read_queries(queries), read_qrels(qrels)
-    if limit is None:
-        return asked, judged
-    asked = [query for query in asked if query.id in judged][:limit]
-    return asked, {query.id: judged[query.id] for query in asked} or judged
-
-
-def _open_or_build(
-    index: Path | None, corpus: Path | None, encoder: str | None, device: str | None, dtype: str, output: Output
-) -> PassageIndex:
-    if index is not None:
-        return _common.open_index(index, encoder=encoder, device=device, dtype=dtype)
-    from biorerank_plugins.first_stage import PassageIndex
-
-    inputs: Sequence[Path] = [] if corpus is None else [corpus]
-    passages = read_collection(inputs, format="auto", skip_bad=False, output=output)
-    model = _common.load_encoder(encoder, device, dtype)
-    output.note(f"Embedding the passages with {model.model_id} …")
-    return PassageIndex.build(passages, encoder=model, show_progress=output.show_progress)
 
 
 def _save(report: EvaluationReport, run_out: Path | None, json_out: Path | None) -> None:
@@ -133,7 +190,36 @@ def _save(report: EvaluationReport, run_out: Path | None, json_out: Path | None)
         run_out.mkdir(exist_ok=True)
         write_run(report.first_stage_run, run_out / "first_stage.trec", tag="first-stage")
         write_run(report.reranked_run, run_out / "reranked.trec", tag="reranked")
-    if json_out is not None:
+    _save_json(report.to_dict(), json_out)
+
+
+def _save_systems(
+    systems: SystemsReport,
+    setup: dict[str, Any],
+    run_out: Path | None,
+    json_out: Path | None,
+    csv: Path | None,
+    report: Path | None,
+) -> None:
+    from biorerank_plugins.evaluation import run_from_order, write_run
+    from biorerank_plugins.evaluation.differences import write_per_query
+
+    _save_json({"setup": setup, **systems.to_dict()}, json_out)
+    if csv is not None:
+        write_per_query(systems, csv)
+    if run_out is not None:
+        run_out.mkdir(exist_ok=True)
+        for place, (name, system) in enumerate(systems.systems.items(), start=1):
+            tag = _NOT_IN_FILE_NAMES.sub("_", name)
+            write_run(run_from_order(system.order), run_out / f"{place:02d}-{tag}.trec", tag=tag)
+    if report is not None:
+        from biorerank_plugins.evaluation.report import write_report
+
+        write_report(systems, setup, report)
+
+
+def _save_json(document: dict[str, Any], path: Path | None) -> None:
+    if path is not None:
         import json
 
-        json_out.write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

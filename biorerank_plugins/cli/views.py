@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 from biorerank_plugins.cli.output import Column, Output, one_line
 
 if TYPE_CHECKING:
-    from biorerank_plugins.evaluation import EvaluationReport
+    from biorerank_plugins.evaluation import EvaluationReport, SystemsReport
     from biorerank_plugins.passages import Candidate, Passage, Ranking
 
 Table = tuple[list[Column], list[list[object]]]
 
 _SNIPPET = 280  # characters of a passage on a terminal: two or three lines; a pipe gets the whole text
-
-_LABELS = {"RR": "MRR", "AP": "MAP", "R": "recall"}
 
 
 def move(before: int, after: int) -> str:
@@ -78,8 +76,9 @@ def measure_label(name: str) -> str:
     >>> measure_label("RR@10"), measure_label("R@100"), measure_label("nDCG@10")
     ('MRR@10', 'recall@100', 'nDCG@10')
     """
-    measure, at, cutoff = name.partition("@")
-    return f"{_LABELS.get(measure, measure)}{at}{cutoff}"
+    from biorerank_plugins.evaluation.metrics import measure_label as label  # numpy is loaded only when it is used
+
+    return label(name)
 
 
 def report_table(report: EvaluationReport) -> Table:
@@ -110,3 +109,55 @@ def show_report(output: Output, report: EvaluationReport) -> None:
     )
     if report.n_unasked:
         output.warn(f"{report.n_unasked} judged questions have no text among the queries and count as 0.")
+
+
+def systems_table(report: SystemsReport) -> Table:
+    """Lay out several systems: their measures, and the first one against the baseline."""
+    first = report.measures[0]
+    shown = [name for name in report.measures if " " not in name]  # BioASQ's have a table of their own
+    names = [*map(measure_label, shown), "change", "95 % interval", "p", "p (Holm)", "won/lost"]
+    columns = [Column("system"), *(Column(name, numeric=True) for name in names)]
+    rows: list[list[object]] = []
+    for name, system in report.systems.items():
+        values: list[object] = [f"{system.measured.means[measure]:.4f}" for measure in shown]
+        if name == report.baseline:
+            rows.append([f"{name} (baseline)", *values, "", "", "", "", ""])
+            continue
+        one = report.comparisons[name][first]
+        interval = f"{one.low:+.3f} … {one.high:+.3f}"
+        p_values = [f"{one.p_value:.4f}", f"{one.holm['p_value']:.4f}"]
+        rows.append([name, *values, f"{one.delta:+.4f}", interval, *p_values, f"{one.wins}/{one.losses}"])
+    return columns, rows
+
+
+def bioasq_table(report: SystemsReport) -> Table:
+    """Lay out BioASQ's own measures; empty if they were not asked for."""
+    names = [name for name in report.means if " " in name]
+    columns = [Column("system"), *(Column(name.removeprefix("BioASQ "), numeric=True) for name in names)]
+    rows: list[list[object]] = [
+        [name, *(f"{system.measured.means[measure]:.4f}" for measure in names)]
+        for name, system in report.systems.items()
+    ]
+    return columns, rows if names else []
+
+
+def show_systems(output: Output, report: SystemsReport) -> None:
+    """Write what several systems are worth, and what they cost."""
+    output.table(*systems_table(report))
+    if report.gold_method is not None:
+        output.table(*bioasq_table(report))
+        output.note(report.gold_method)
+    output.note(
+        f"{len(report.queries)} judged questions, {report.candidates} candidates each; change, interval and p are of "
+        f"{measure_label(report.measures[0])} against {report.baseline}."
+    )
+    for name, system in report.systems.items():
+        costs = [
+            f"{kind} {latency.median_ms:.1f} ms (p95 {latency.p95_ms:.1f})"
+            for kind, latency in (("search", system.first_stage_latency), ("reranking", system.rerank_latency))
+            if latency is not None
+        ]
+        if costs and system.fusion is None:  # fusion costs nothing
+            output.note(f"{name}: {', '.join(costs)} a question.")
+    for note in report.notes:
+        output.warn(note)

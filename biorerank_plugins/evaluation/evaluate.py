@@ -21,11 +21,12 @@ from biorerank_plugins.passages import Ranking
 from biorerank_plugins.search import TwoStageSearch
 
 if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.readers import Query
     from biorerank_plugins.reranker import BioReranker
 
-__all__ = ["EvaluationReport", "evaluate_two_stage"]
+__all__ = ["EvaluationReport", "evaluate_two_stage", "judged_queries"]
 
 _QUERIES_AT_ONCE = 16  # enough pairs for full batches, and a progress bar that moves
 
@@ -119,6 +120,7 @@ def evaluate_two_stage(
     queries: Iterable[Query],
     qrels: Qrels,
     *,
+    first_stage: FirstStage = "hybrid",
     candidates: int = 100,
     fusion: float | Literal["stored"] | None = "stored",
     measures: Iterable[str] = DEFAULT_MEASURES,
@@ -133,6 +135,7 @@ def evaluate_two_stage(
     :param reranker: the reranker.
     :param queries: the questions; those without judgements are not run.
     :param qrels: judgements, ``{query id: {passage id: grade}}``.
+    :param first_stage: how candidates are found, as :class:`TwoStageSearch` takes it.
     :param candidates: how many passages the first stage hands over.
     :param fusion: weight of the first stage's scores, as :meth:`TwoStageSearch.search` takes it.
     :param measures: names that ``ir_measures`` knows.
@@ -146,8 +149,9 @@ def evaluate_two_stage(
     names = list(dict.fromkeys(measures))
     measure_run({}, qrels, names)  # a wrong name or empty judgements show before an hour of scoring, not after
     judged = {query_id for query_id, grades in qrels.items() if grades}
-    asked = _judged_queries(queries, judged)
-    lists = _run(TwoStageSearch(index, reranker), asked, candidates, fusion, show_progress)
+    asked = judged_queries(queries, judged)
+    search = TwoStageSearch(index, reranker, first_stage=first_stage)
+    lists = _run(search, asked, candidates, fusion, show_progress)
     first_stage_run, reranked_run = run_from_order(lists.found), run_from_order(lists.reranked)
     before, after = measure_run(first_stage_run, qrels, names), measure_run(reranked_run, qrels, names)
     return EvaluationReport(
@@ -165,7 +169,13 @@ def evaluate_two_stage(
     )
 
 
-def _judged_queries(queries: Iterable[Query], judged: set[str]) -> list[Query]:
+def judged_queries(queries: Iterable[Query], judged: set[str]) -> list[Query]:
+    """Return the questions that have judgements, in their order.
+
+    :param queries: the questions.
+    :param judged: ids of the questions with judgements.
+    :raises ValueError: if an id occurs twice, or no question has judgements.
+    """
     by_id: dict[str, Query] = {}
     for query in queries:
         if query.id in by_id:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     import ir_measures
 
-__all__ = ["DEFAULT_MEASURES", "MeasuredRun", "Qrels", "Run", "measure_run", "run_from_order"]
+__all__ = ["DEFAULT_MEASURES", "MeasuredRun", "Qrels", "Run", "measure_label", "measure_run", "run_from_order"]
 
 Run: TypeAlias = Mapping[str, Mapping[str, float]]
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "AP@10", "R@100")
 """Names as ``ir_measures`` writes them; the mean of ``RR@10`` is what is known as MRR@10."""
+
+_LABELS = {"RR": "MRR", "AP": "MAP", "R": "recall"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,16 @@ class MeasuredRun:
 
     means: Mapping[str, float]
     per_query: Mapping[str, Mapping[str, float]]
+
+
+def measure_label(name: str) -> str:
+    """Return the usual name of a mean: the mean of ``RR@10`` is MRR@10.
+
+    >>> measure_label("RR@10"), measure_label("R@100"), measure_label("nDCG@10")
+    ('MRR@10', 'recall@100', 'nDCG@10')
+    """
+    measure, at, cutoff = name.partition("@")
+    return f"{_LABELS.get(measure, measure)}{at}{cutoff}"
 
 
 def run_from_order(orders: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:

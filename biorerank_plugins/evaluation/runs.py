@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.evaluation.files import write_whole
 from biorerank_plugins.evaluation.metrics import Run
 
 __all__ = ["read_run", "write_run"]
@@ -33,9 +33,7 @@ def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
         for rank, (passage_id, score) in enumerate(ordered, start=1):
             _check_word(passage_id, "passage id")
             lines.append(f"{query_id} Q0 {passage_id} {rank} {float(score)!r} {tag}\n")
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(lines), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, "".join(lines).encode("utf-8"))
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:

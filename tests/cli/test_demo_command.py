@@ -107,7 +107,7 @@ def test_bad_input_is_one_line(
     biorerank: Run, run: Run, error_line: ErrorLine, collection: Path, tmp_path: Path
 ) -> None:
     assert "no corpus.jsonl" in error_line(biorerank("demo", "--collection", tmp_path))
-    assert "all-minilm-l6-v2" in error_line(run("demo", "--collection", collection, "--model", "unknown"))
+    assert "biorerank-encoder-minilm-l6" in error_line(run("demo", "--collection", collection, "--model", "unknown"))
     assert "QUESTION is empty" in error_line(biorerank("demo", " "), code=2)
     assert "--queries-shown" in error_line(biorerank("demo", "-n", "-1"), code=2)
 

@@ -129,7 +129,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert "a PNG image" in error_line(biorerank("index", tmp_path / "image.jsonl", "--out", out))
     assert "no file to read" in error_line(biorerank("index", tmp_path / "nothing", "--out", out))
     assert "no such file" in error_line(biorerank("index", tmp_path / "absent.jsonl", "--out", out))
-    assert "all-minilm-l6-v2" in error_line(run("index", collection, "--out", out, "--encoder", "unknown"))
+    assert "biorerank-encoder-minilm-l6" in error_line(run("index", collection, "--out", out, "--encoder", "unknown"))
     assert "nothing" in error_line(run("index", collection, "--out", out, "--encoder", tmp_path / "nothing"))
     assert not out.exists()
 
@@ -243,6 +243,8 @@ def test_options_that_contradict_each_other_are_wrong_usage(
     assert "exclude each other" in error_line(both, code=2)
     factory = biorerank("index", collection, "--out", index_folder, "--add", "--factory", "Flat")
     assert "--factory belongs to a new index" in error_line(factory, code=2)
+    words = biorerank("index", collection, "--out", index_folder, "--add", "--no-lexical")
+    assert "--no-lexical belongs to a new index" in error_line(words, code=2)
 
 
 def test_adding_with_another_model_is_refused(

@@ -7,45 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
+from evaluation_helpers import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
 
-from biorerank_plugins import BioReranker, Passage, PassageIndex
+from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.evaluation import EvaluationReport, evaluate_two_stage
 from biorerank_plugins.readers import Query
-
-PASSAGES = [
-    Passage("noise", "gout gout gout"),
-    Passage("right", "gout uric acid"),
-    Passage("other", "asthma steroid"),
-]
-QUERIES = [Query("q1", "gout uric acid"), Query("q2", "asthma"), Query("unjudged", "steroid")]
-QRELS = {"q1": {"right": 1}, "q2": {"other": 2}}
-
-
-class CountWords:
-    """An encoder whose vectors count words."""
-
-    words = ("gout", "uric", "acid", "asthma", "steroid")
-    dimension = 5
-    model_id = "count-words"
-    content_hash = "0"
-
-    def encode_queries(self, queries: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return np.array([[query.split().count(word) for word in self.words] for query in queries], dtype=np.float32)
-
-    def encode_passages(self, passages: Sequence[Passage]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return self.encode_queries([passage.text for passage in passages])
-
-    def config(self) -> dict[str, Any]:
-        return {"type": "CountWords"}
-
-
-class SharedWords:
-    """A reranker's model that counts the query's words in a passage, each once."""
-
-    def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-        return [float(len(set(query.split()) & set(text.split()))) for text in texts]
 
 
 @pytest.fixture
@@ -54,6 +21,7 @@ def index() -> PassageIndex:
 
 
 def _evaluate(index: PassageIndex, qrels: dict[str, dict[str, int]] | None = None, **options: Any) -> EvaluationReport:
+    options.setdefault("first_stage", "dense")
     return evaluate_two_stage(index, BioReranker(SharedWords()), QUERIES, QRELS if qrels is None else qrels, **options)
 
 
@@ -66,6 +34,12 @@ def test_both_lists_are_measured(index: PassageIndex) -> None:
     assert report.reranked.means["RR@10"] == 1.0
     assert report.comparisons["nDCG@10"].delta == pytest.approx((1 - 1 / math.log2(3)) / 2)
     assert (report.n_queries, report.n_unasked, report.n_pairs) == (2, 0, 6)
+
+
+def test_the_first_stage_can_be_chosen(index: PassageIndex) -> None:
+    """By words alone the passage that holds all of them comes first, and one without any is not found."""
+    report = _evaluate(index, first_stage="lexical")
+    assert list(report.first_stage_run["q1"]) == ["right", "noise"]
 
 
 def test_queries_without_judgements_are_not_run(index: PassageIndex) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from biorerank_plugins.evaluation import compare
+from biorerank_plugins.evaluation import compare, corrected
+from biorerank_plugins.evaluation.significance import interval
 
 
 def _values(numbers: list[float]) -> dict[str, float]:
@@ -38,6 +40,41 @@ def test_interval_and_p_value_agree_with_scipy() -> None:
     test = stats.permutation_test((change,), np.mean, permutation_type="samples", n_resamples=10_000, rng=rng)
     assert (result.low, result.high) == pytest.approx((interval.low, interval.high), abs=0.002)
     assert result.p_value == pytest.approx(test.pvalue, abs=0.005)
+
+
+def test_the_t_test_is_that_of_scipy_and_the_bootstrap_is_near() -> None:
+    rng = np.random.default_rng(4)
+    before, change = rng.uniform(0, 0.8, 150), rng.normal(0.012, 0.1, 150)
+    result = compare(_values(list(before)), _values(list(before + change)))
+    assert result.p_t == pytest.approx(stats.ttest_rel(before + change, before).pvalue)
+    assert result.p_bootstrap == pytest.approx(result.p_t, abs=0.02)
+
+
+@pytest.mark.parametrize(("numbers", "expected"), [([0.0, 0.0], 1.0), ([0.5], 1.0), ([0.5, 0.5, 0.5], 0.0)])
+def test_a_t_test_without_spread_does_not_fail(numbers: list[float], expected: float) -> None:
+    assert compare(_values([0.0] * len(numbers)), _values(numbers)).p_t == expected
+
+
+def test_holm_by_hand() -> None:
+    """Of p = 0.01, 0.04, 0.03: 3 x 0.01, then 2 x 0.03, then 1 x 0.04, which may not fall below the one before it."""
+    rng = np.random.default_rng(0)
+    one = compare(_values([0.0] * 5), _values(list(rng.uniform(size=5))))
+    given = {
+        name: replace(one, p_value=p, p_bootstrap=1.0, p_t=0.5)
+        for name, p in zip("abc", (0.01, 0.04, 0.03), strict=True)
+    }
+    result = corrected(given)
+    assert {name: c.holm["p_value"] for name, c in result.items()} == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+    assert {c.holm["p_bootstrap"] for c in result.values()} == {c.holm["p_t"] for c in result.values()} == {1.0}
+    assert corrected({"a": one})["a"].holm["p_t"] == one.p_t
+    assert list(result) == ["a", "b", "c"]
+
+
+def test_the_interval_of_a_mean_agrees_with_scipy() -> None:
+    values = np.random.default_rng(1).uniform(size=200)
+    expected = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(2))
+    low, high = expected.confidence_interval
+    assert interval(list(values)) == pytest.approx((low, high), abs=0.004)
 
 
 def test_equal_runs_differ_by_nothing() -> None:

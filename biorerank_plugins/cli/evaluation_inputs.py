@@ -1,0 +1,229 @@
+"""What ``biorerank evaluate`` measures: questions, judgements, passages, runs and models, from its options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli.inputs import read_collection
+from biorerank_plugins.cli.output import Output
+
+if TYPE_CHECKING:
+    from biorerank_plugins.evaluation import BioASQGold
+    from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.passages import Passage
+    from biorerank_plugins.readers import Query
+    from biorerank_plugins.reranker import BioReranker
+
+Qrels = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where everything is read from; made by :meth:`checked`."""
+
+    index: Path | None
+    corpus: Path | None
+    queries: Path | None
+    qrels: Path | None
+    bioasq: Path | None
+    runs: dict[str, Path]
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        index: Path | None,
+        corpus: Path | None,
+        queries: Path | None,
+        qrels: Path | None,
+        beir: Path | None,
+        split: str,
+        bioasq: Path | None,
+        runs: Sequence[str],
+    ) -> Sources:
+        """Put the options together; what contradicts itself or is not enough is wrong usage."""
+        if index is not None and corpus is not None:
+            _common.usage_error("Give the passages by --index or by --corpus, not both.")
+        if beir is not None and bioasq is not None:
+            _common.usage_error("Give --beir or --bioasq, not both.")
+        if beir is not None:
+            from biorerank_plugins.readers import find_beir
+
+            found = find_beir(beir, split=split)
+            corpus = corpus if corpus is not None or index is not None else found.corpus
+            queries, qrels = queries or found.queries, qrels or found.qrels
+        sources = cls(index, corpus, queries, qrels, bioasq, dict(_named(run, "--run") for run in runs))
+        if len(sources.runs) < len(runs):
+            _common.usage_error("Two runs have the same name; give them as --run NAME=FILE.")
+        if not sources.enough:
+            _common.usage_error(
+                "Give --beir FOLDER, --bioasq FILE, or --queries and --qrels with --index or --corpus "
+                "(or, without passages, --qrels and --run NAME=FILE)."
+            )
+        return sources
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is something to measure."""
+        if self.bioasq is not None:
+            return True
+        has_passages = self.index is not None or self.corpus is not None
+        return self.qrels is not None and (self.queries is not None if has_passages else bool(self.runs))
+
+
+def _named(text: str, option: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals:
+        name, path = Path(text).stem, text
+    if not name.strip() or not path.strip():
+        _common.usage_error(f"{option} {text!r}: expected NAME=FILE.")
+    return name.strip(), Path(path)
+
+
+@dataclass(slots=True)
+class Inputs:
+    """What was read, before any model is loaded.
+
+    :param queries: the questions.
+    :param qrels: the judgements.
+    :param passages: passages to index in memory; ``None`` if there is an index, or only runs are measured.
+    :param opened: the index that was opened.
+    :param gold: BioASQ's gold answers.
+    :param runs: runs by name.
+    """
+
+    queries: list[Query]
+    qrels: Qrels
+    passages: list[Passage] | None = None
+    opened: PassageIndex | None = None
+    gold: BioASQGold | None = None
+    runs: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    @contextmanager
+    def index(
+        self, encoder: str | None, device: str | None, dtype: str, output: Output
+    ) -> Iterator[PassageIndex | None]:
+        """Give the passages to search, indexed now if they came from a file."""
+        if self.passages is None:
+            yield self.opened
+            return
+        from biorerank_plugins.first_stage import PassageIndex
+
+        model = _common.load_encoder(encoder, device, dtype)
+        output.note(f"Embedding the passages with {model.model_id} …")
+        with PassageIndex.build(self.passages, encoder=model, show_progress=output.show_progress) as index:
+            yield index
+
+
+def read_inputs(
+    sources: Sources,
+    stack: ExitStack,
+    *,
+    limit: int | None,
+    encoder: str | None,
+    device: str | None,
+    dtype: str,
+    output: Output,
+) -> Inputs:
+    """Read all files, and open the index; nothing that is wrong with them waits until a model is loaded.
+
+    :param sources: where from.
+    :param stack: closes the index.
+    :param limit: use the first so many judged questions only.
+    :param encoder: name of the bi-encoder, if another one than the index's is wanted.
+    :param device: of the bi-encoder.
+    :param dtype: of the bi-encoder.
+    :param output: tells what is skipped.
+    """
+    from biorerank_plugins.evaluation import read_run
+    from biorerank_plugins.readers import read_qrels, read_queries
+
+    runs = {name: read_run(path) for name, path in sources.runs.items()}
+    asked = read_queries(sources.queries) if sources.queries is not None else []
+    judged = read_qrels(sources.qrels) if sources.qrels is not None else {}
+    inputs = Inputs(asked, judged, runs=runs)
+    if sources.index is not None:
+        inputs.opened = stack.enter_context(
+            _common.open_index(sources.index, encoder=encoder, device=device, dtype=dtype)
+        )
+    elif sources.corpus is not None:
+        inputs.passages = list(read_collection([sources.corpus], format="auto", skip_bad=False, output=output))
+    if sources.bioasq is not None:
+        _add_bioasq(inputs, sources, sources.bioasq, output)
+    if limit is not None:
+        _limit(inputs, limit)
+    return inputs
+
+
+def _add_bioasq(inputs: Inputs, sources: Sources, path: Path, output: Output) -> None:
+    from biorerank_plugins.evaluation import qrels_by_text, read_bioasq
+
+    queries, inputs.gold, snippets = read_bioasq(path)
+    if sources.queries is None:
+        inputs.queries = queries
+    if inputs.opened is None and inputs.passages is None:
+        inputs.passages = snippets
+        output.note(
+            f"The collection is the {len(snippets)} gold snippets of {path.name}, which is far easier than searching "
+            "PubMed; give --index or --corpus for another one."
+        )
+    if sources.qrels is not None:
+        return
+    collection = inputs.opened.passages() if inputs.opened is not None else inputs.passages or []
+    inputs.qrels, missing = qrels_by_text(inputs.gold, collection)
+    if missing:
+        output.warn(f"{missing} gold snippets are not in the collection; they count as not found.")
+
+
+def _limit(inputs: Inputs, limit: int) -> None:
+    """Keep the first judged questions in the file's order; of runs alone, the first judgements."""
+    names = [query.id for query in inputs.queries if query.id in inputs.qrels] if inputs.queries else list(inputs.qrels)
+    kept = set(names[:limit])
+    if kept:
+        inputs.queries = [query for query in inputs.queries if query.id in kept]
+        inputs.qrels = {name: grades for name, grades in inputs.qrels.items() if name in kept}
+
+
+def name_models(given: Sequence[str]) -> dict[str, str | None]:
+    """Return the models by the names that a report calls them by.
+
+    ``NAME=MODEL`` says the name; else it is that of the model, for a folder its last part unless two folders share it.
+
+    :param given: the ``--model`` options; empty for the default model.
+    """
+    from biorerank_plugins import models
+
+    if not given:
+        return {models.DEFAULT_RERANKER: None}
+    pairs = [_model(text) for text in given]
+    short = [Path(model).name if Path(model).is_dir() else model for _, model in pairs]
+    named: dict[str, str | None] = {}
+    for place, (name, model) in enumerate(pairs):
+        if name is None:
+            shared = [other for other in range(len(pairs)) if (pairs[other][0] or short[other]) == short[place]]
+            name = short[place] if len(shared) == 1 else model
+        if name in named:
+            _usage_twice(name)
+        named[name] = model
+    return named
+
+
+def _model(text: str) -> tuple[str | None, str]:
+    name, equals, model = text.partition("=")
+    return (name.strip(), model) if equals and name.strip() and not Path(text).exists() else (None, text)
+
+
+def _usage_twice(name: str) -> NoReturn:
+    _common.usage_error(f"Two models have the name {name!r}; give them as --model NAME=MODEL.")
+
+
+def load_rerankers(
+    named: dict[str, str | None], stack: ExitStack, device: str | None, dtype: str
+) -> dict[str, BioReranker]:
+    """Load all models now: a wrong name shows before any other work is done."""
+    return {name: stack.enter_context(_common.load_reranker(model, device, dtype)) for name, model in named.items()}

@@ -1,0 +1,216 @@
+"""The measures of BioASQ Task B, phase A, for documents and for snippets.
+
+As the organisers define them ("Evaluation Measures for Task B", Malakasiotis et al., sections 2.1 and 2.2; program:
+https://github.com/BioASQ/Evaluation-Measures, edition 8 and later). At most ten items a question are looked at.
+
+* Documents: precision, recall and F1 of the list; average precision is the sum of the precision at each relevant item
+  over ``min(relevant, 10)`` (editions 3 to 7 divided by 10). GMAP is the geometric mean of the average precisions plus
+  ``1e-5``.
+* Snippets: a snippet is the set of its characters, each an (article, offset) pair. With S the characters returned and G
+  those of the gold snippets, precision is ``|S ∩ G| / |S|`` and recall ``|S ∩ G| / |G|``; F1 is BioASQ's official
+  measure for snippets since edition 9. For average precision a snippet is relevant if it shares a character with a
+  gold one, and the precision at its rank is that of the characters up to there; several snippets inside one long gold
+  snippet can bring it above 1.
+
+Snippets that overlap are merged first, as the organisers' program does. It differs from the definition in one point
+that is not followed here: it takes a snippet for relevant if only its article holds a gold one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "MEASURES",
+    "TOP",
+    "Span",
+    "document_measures",
+    "geometric_mean",
+    "merge_spans",
+    "merge_texts",
+    "snippet_measures",
+    "span_overlaps",
+    "text_key",
+    "text_overlaps",
+]
+
+TOP = 10
+"""Items of each kind that a system may return for a question."""
+
+MEASURES = ("P", "R", "F1", "AP")
+"""What is measured of one question, documents and snippets alike."""
+
+_EPSILON = 1e-5
+_NOT_ALNUM = re.compile(r"[\W_]+")
+
+Overlap = tuple[int, int]  # characters of a returned snippet, and how many of them are gold
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A piece of an article.
+
+    :param document: the article.
+    :param section: part of the article that the offsets count in.
+    :param begin: first character.
+    :param end: last character, which belongs to the piece, as the organisers' program counts.
+    """
+
+    document: str
+    section: str
+    begin: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Number of characters."""
+        return self.end - self.begin + 1
+
+    def shared(self, other: Span) -> int:
+        """Return how many characters both have."""
+        if (self.document, self.section) != (other.document, other.section):
+            return 0
+        return max(0, min(self.end, other.end) - max(self.begin, other.begin) + 1)
+
+
+def document_measures(found: Sequence[str], gold: Collection[str]) -> dict[str, float]:
+    """Return precision, recall, F1 and average precision of one question's documents.
+
+    :param found: documents, best first; repetitions are left out, then all but the first ten.
+    :param gold: the relevant documents; without any, all is 0.
+
+    >>> document_measures(["a", "x", "b"], {"a", "b", "c"})["AP"]  # (1/1 + 2/3) / 3
+    0.5555555555555555
+    """
+    relevant = set(gold)
+    listed = list(dict.fromkeys(found))[:TOP]
+    hits = [document in relevant for document in listed]
+    precisions = [sum(hits[:rank]) / rank for rank in range(1, len(hits) + 1)]
+    average = sum(p for p, hit in zip(precisions, hits, strict=True) if hit) / max(1, min(TOP, len(relevant)))
+    return _measures(sum(hits), len(listed), len(relevant), average)
+
+
+def snippet_measures(overlaps: Sequence[Overlap], gold_size: int, n_gold: int) -> dict[str, float]:
+    """Return precision, recall, F1 and average precision of one question's snippets.
+
+    :param overlaps: of each returned snippet, best first, its size and how many of its characters are gold.
+    :param gold_size: characters of all gold snippets.
+    :param n_gold: number of gold snippets, at least 1.
+
+    >>> snippet_measures([(10, 5), (10, 0)], gold_size=20, n_gold=2)
+    {'P': 0.25, 'R': 0.25, 'F1': 0.25, 'AP': 0.25}
+    """
+    size = shared = 0
+    precisions = 0.0
+    for own_size, own_shared in overlaps:
+        size += own_size
+        shared += own_shared
+        precisions += shared / size if own_shared else 0.0
+    return _measures(shared, size, gold_size, precisions / min(TOP, n_gold))
+
+
+def _measures(shared: int, found: int, gold: int, average: float) -> dict[str, float]:
+    precision = shared / found if found else 0.0
+    recall = shared / gold if gold else 0.0
+    f1 = 2 * precision * recall / (precision + recall) if shared else 0.0
+    return {"P": precision, "R": recall, "F1": f1, "AP": average}
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """Return BioASQ's geometric mean: of each value plus ``1e-5``, so that one zero does not decide all.
+
+    >>> round(geometric_mean([1.0, 0.0]), 6)
+    0.003162
+    """
+    logarithms = [math.log(value + _EPSILON) for value in values]
+    return math.exp(math.fsum(logarithms) / len(logarithms))
+
+
+def merge_spans(spans: Iterable[Span]) -> list[Span]:
+    """Merge spans that share characters; the merged one stands where the first of them stood.
+
+    >>> merge_spans([Span("d", "abstract", 5, 9), Span("e", "abstract", 0, 3), Span("d", "abstract", 8, 20)])[0].end
+    20
+    """
+    merged: list[Span] = []
+    for span in spans:
+        # What the new span joins may join among itself through it.
+        joined = [position for position, other in enumerate(merged) if span.shared(other)]
+        parts = [span, *(merged[position] for position in joined)]
+        whole = Span(span.document, span.section, min(p.begin for p in parts), max(p.end for p in parts))
+        if joined:
+            merged[joined[0]] = whole
+            merged = [other for position, other in enumerate(merged) if position not in joined[1:]]
+        else:
+            merged.append(whole)
+    return merged
+
+
+def span_overlaps(found: Iterable[Span], gold: Sequence[Span]) -> list[Overlap]:
+    """Compare returned with gold spans, both merged before.
+
+    :param found: best first.
+    :param gold: merged gold spans.
+    """
+    return [(span.size, sum(span.shared(other) for other in gold)) for span in found]
+
+
+def text_key(text: str) -> str:
+    """Return the letters and digits of a text in lower case: what it is compared by where there are no offsets.
+
+    >>> text_key("TNF-α is raised.")
+    'tnfαisraised'
+    """
+    return _NOT_ALNUM.sub("", text.lower()) or text
+
+
+def merge_texts(texts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Leave out texts that another one of the same document contains; of equal ones the first stays.
+
+    :param texts: (document, :func:`text_key`) pairs; the document is ``""`` where it is not known.
+    """
+    kept: list[tuple[str, str]] = []
+    for item in texts:
+        if any(_contains(other, item) for other in kept):
+            continue
+        inside = [position for position, other in enumerate(kept) if _contains(item, other)]
+        if inside:
+            kept[inside[0]] = item
+            kept = [other for position, other in enumerate(kept) if position not in inside[1:]]
+        else:
+            kept.append(item)
+    return kept
+
+
+def text_overlaps(found: Iterable[tuple[str, str]], gold: Sequence[tuple[str, str]]) -> list[Overlap]:
+    """Compare returned with gold snippets by their texts, where there are no offsets.
+
+    Two snippets share the characters of the shorter one if the longer one contains it and their documents are not
+    known to differ, or if they are equal (a collection keeps one passage of equal texts, whatever their documents);
+    else they share nothing. Snippets that overlap only partly are thus counted as different.
+
+    :param found: (document, :func:`text_key`) pairs, best first.
+    :param gold: the same of the gold snippets, merged by :func:`merge_texts`.
+    """
+    taken: dict[tuple[str, str], int] = {}
+    overlaps = []
+    for item in found:
+        shared = 0
+        for other in gold:
+            if _contains(item, other) or _contains(other, item):
+                room = len(other[1]) - taken.get(other, 0)  # no gold character is counted twice
+                part = min(len(item[1]), len(other[1]), room)
+                taken[other] = taken.get(other, 0) + part
+                shared += part
+        overlaps.append((len(item[1]), min(shared, len(item[1]))))
+    return overlaps
+
+
+def _contains(outer: tuple[str, str], inner: tuple[str, str]) -> bool:
+    if outer[1] == inner[1]:
+        return True
+    documents_differ = bool(outer[0]) and bool(inner[0]) and outer[0] != inner[0]
+    return not documents_differ and inner[1] in outer[1]

@@ -1,0 +1,202 @@
+"""The plots of a report, as PNG images with a description in words. Needs matplotlib (extra ``eval``)."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins.errors import MissingExtraError
+from biorerank_plugins.evaluation.metrics import measure_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from biorerank_plugins.evaluation.results import SystemsReport
+
+__all__ = ["Plot", "draw_plots", "require_matplotlib"]
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart; shapes and dashes differ as well.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+_MOST_LINES = len(_COLOURS)  # more in one plot cannot be told apart
+_NAME_LENGTH = 42
+_DPI = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot.
+
+    :param file_name: name of its file.
+    :param title: its title.
+    :param description: what it shows, for those who do not see it.
+    :param png: the image.
+    """
+
+    file_name: str
+    title: str
+    description: str
+    png: bytes
+
+
+def require_matplotlib() -> None:
+    """Make sure that plots can be drawn.
+
+    :raises MissingExtraError: if matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "eval") from error
+
+
+def draw_plots(report: SystemsReport) -> list[Plot]:
+    """Draw means with intervals, the depth curve, and differences by question, as far as there is something to draw.
+
+    :param report: the report.
+    :raises MissingExtraError: if matplotlib is not installed.
+    """
+    require_matplotlib()
+    plots = [_means(report)]
+    if any(len(system.depth) > 1 for system in report.systems.values()):
+        plots.append(_depth(report))
+    if report.comparisons:
+        plots.append(_differences(report))
+    return plots
+
+
+def _means(report: SystemsReport) -> Plot:
+    measure = report.measures[0]
+    label = measure_label(measure)
+    names = list(report.systems)
+    means = [report.systems[name].measured.means[measure] for name in names]
+    intervals = [report.systems[name].intervals[measure] for name in names]
+    figure, axes = _figure(height=1.2 + 0.42 * len(names))
+    colours = ["#999999" if name == report.baseline else _COLOURS[0] for name in names]
+    below = [mean - low for mean, (low, _) in zip(means, intervals, strict=True)]
+    above = [high - mean for mean, (_, high) in zip(means, intervals, strict=True)]
+    axes.barh(range(len(names)), means, xerr=[below, above], color=colours, ecolor="#222222", capsize=3, height=0.65)
+    axes.set_yticks(range(len(names)), [_shown(name) for name in names])
+    for text in axes.get_yticklabels():
+        text.set_parse_math(False)
+    axes.invert_yaxis()  # the first system on top
+    axes.set_xlim(0, min(1.0, max(high for _, high in intervals) * 1.12 + 0.02))
+    for place, (mean, (_, high)) in enumerate(zip(means, intervals, strict=True)):
+        axes.annotate(f"{mean:.3f}", (high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_xlabel(f"{label}, mean and 95 % interval (grey: the baseline)")
+    axes.grid(axis="x", alpha=0.3)
+    said = "; ".join(
+        f"{name} {mean:.3f} ({low:.3f} to {high:.3f})"
+        for name, mean, (low, high) in zip(names, means, intervals, strict=True)
+    )
+    title = f"{label} by system"
+    return Plot("means.png", title, f"Bar chart of {label} with 95 % confidence intervals: {said}.", _png(figure))
+
+
+def _depth(report: SystemsReport) -> Plot:
+    label = measure_label(report.measures[0])
+    styles = {name: style for name, style in _styles(report).items() if report.systems[name].depth}
+    names = list(styles)
+    figure, axes = _figure(height=5)
+    for name, style in styles.items():
+        curve = report.systems[name].depth
+        axes.plot(list(curve), list(curve.values()), label=_shown(name), **style)
+    axes.set_xscale("log")
+    ticks = list(report.systems[names[0]].depth)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("candidates of the first stage")
+    axes.set_ylabel(label)
+    axes.grid(alpha=0.3)
+    _legend(figure)
+    said = "; ".join(
+        f"{name}: " + ", ".join(f"{value:.3f} at {n}" for n, value in report.systems[name].depth.items())
+        for name in names
+    )
+    title = f"{label} by number of candidates{_selection(report)}"
+    return Plot("depth.png", title, f"Line chart of {label} by number of candidates. {said}.", _png(figure))
+
+
+def _differences(report: SystemsReport) -> Plot:
+    measure = report.measures[0]
+    label = measure_label(measure)
+    before = report.systems[report.baseline].measured.per_query[measure]
+    styles = {name: style for name, style in _styles(report).items() if name != report.baseline}
+    figure, axes = _figure(height=5)
+    for name, style in styles.items():
+        after = report.systems[name].measured.per_query[measure]
+        deltas = sorted((after[query_id] - value for query_id, value in before.items()), reverse=True)
+        axes.plot(range(1, len(deltas) + 1), deltas, label=_shown(name), **{**style, "marker": None})
+    axes.axhline(0, color="#444444", linewidth=0.8)
+    axes.set_xlabel("questions, from the largest gain to the largest loss")
+    axes.set_ylabel(f"{label} minus that of {_shown(report.baseline)}", parse_math=False)
+    axes.grid(alpha=0.3)
+    _legend(figure)
+    said = "; ".join(
+        f"{name} is better on {one.wins} questions and worse on {one.losses}"
+        for name in styles
+        for one in [report.comparisons[name][measure]]
+    )
+    title = f"{label} of each question, against {report.baseline}{_selection(report)}"
+    return Plot("differences.png", title, f"Differences to {report.baseline}, sorted: {said}.", _png(figure))
+
+
+def _styles(report: SystemsReport) -> dict[str, dict[str, Any]]:
+    """Return how each system is drawn in every plot: the best ones, if there are more than fit, in report order."""
+    measure = report.measures[0]
+    ranked = sorted(report.systems, key=lambda name: -report.systems[name].measured.means[measure])
+    # Runs have no curve, and the baseline has no difference: each plot still shows something of the others.
+    kept = {*ranked[: _MOST_LINES - 1], report.baseline}
+    return {name: _style(place) for place, name in enumerate(name for name in report.systems if name in kept)}
+
+
+def _selection(report: SystemsReport) -> str:
+    n_drawn, n_all = len(_styles(report)), len(report.systems)
+    return f" (the best {n_drawn} of {n_all} systems)" if n_drawn < n_all else ""
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    # Without pyplot: no global state, no window, and threads do not meet.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _style(place: int) -> dict[str, Any]:
+    return {
+        "color": _COLOURS[place % len(_COLOURS)],
+        "linestyle": _DASHES[place % len(_DASHES)],
+        "marker": _MARKERS[place % len(_MARKERS)],
+        "markersize": 6,
+        "markerfacecolor": "none",  # curves that lie on each other stay visible
+        "linewidth": 1.6,
+    }
+
+
+def _legend(figure: Figure) -> None:
+    """Put the legend below the plot, where it hides nothing."""
+    legend = figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _shown(name: str) -> str:
+    """Shorten a name; one that begins with an underscore would be left out of a legend."""
+    half = _NAME_LENGTH // 2 - 1
+    short = name if len(name) <= _NAME_LENGTH else f"{name[:half]}…{name[-half:]}"
+    return f" {short}" if short.startswith("_") else short
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()

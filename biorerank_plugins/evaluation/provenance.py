@@ -1,0 +1,87 @@
+"""How numbers were made: versions, models, hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins import models
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.scoring.loading import resolve_folder
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.reranker import BioReranker
+
+__all__ = ["describe_setup"]
+
+_PACKAGES = (
+    "biorerank-plugins", "torch", "transformers", "sentence-transformers", "faiss-cpu", "bm25s", "ir-measures", "numpy",
+)  # fmt: skip
+
+
+def describe_setup(
+    index: PassageIndex | None, rerankers: Mapping[str, BioReranker], *, command: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Say how an evaluation was made, as plain JSON types.
+
+    :param index: the passages.
+    :param rerankers: the rerankers by name, still open.
+    :param command: the command line, if there was one.
+    """
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": list(command),
+        "passages": None if index is None else len(index),
+        "index": None if index is None else index.factory,
+        "encoder": None
+        if index is None
+        else {"name": index.encoder.model_id, "sha256": index.encoder.content_hash, **_computing(index.encoder)},
+        "rerankers": {name: _reranker(reranker) for name, reranker in rerankers.items()},
+        "versions": {"python": platform.python_version(), **_versions()},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "gpu": _gpu(),
+    }
+
+
+def _reranker(reranker: BioReranker) -> dict[str, Any]:
+    return {"name": reranker.model_name, "sha256": _hash(reranker.model_name), **_computing(reranker)}
+
+
+def _hash(name: str) -> str | None:
+    """Return the hash of an embedded model or folder; a model of the hub and an object of the caller have none."""
+    try:
+        folder = resolve_folder(name)
+        return None if folder is None else models.content_hash(folder)
+    except ModelError:
+        return None
+
+
+def _computing(model: object) -> dict[str, str | None]:
+    """Return device and precision of a model, ``None`` where it does not say."""
+    for holder in (model, getattr(model, "_scorer", None), getattr(model, "_model", None)):
+        device, dtype = (getattr(holder, key, getattr(holder, f"_{key}", None)) for key in ("device", "dtype"))
+        if device is not None:
+            return {"device": str(device), "dtype": None if dtype is None else str(dtype).removeprefix("torch.")}
+    return {"device": None, "dtype": None}
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

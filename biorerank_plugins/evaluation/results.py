@@ -1,0 +1,181 @@
+"""What an evaluation of several systems found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from biorerank_plugins.evaluation.lists import Latency
+from biorerank_plugins.evaluation.metrics import MeasuredRun
+from biorerank_plugins.evaluation.significance import METHOD, Comparison
+
+__all__ = ["Change", "Changes", "SystemResult", "SystemsReport", "TopPassage"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopPassage:
+    """The passage that a system puts first.
+
+    :param id: its id.
+    :param text: title and text, ``""`` if the passage is not known (a run file names ids only).
+    :param grade: its judgement, 0 if it has none.
+    """
+
+    id: str
+    text: str
+    grade: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one question gains or loses.
+
+    :param query_id: the question's id.
+    :param query: its text.
+    :param baseline: value under the baseline.
+    :param value: value under the system.
+    :param before: what the baseline puts first, ``None`` if it finds nothing.
+    :param after: what the system puts first.
+    """
+
+    query_id: str
+    query: str
+    baseline: float
+    value: float
+    before: TopPassage | None
+    after: TopPassage | None
+
+    @property
+    def delta(self) -> float:
+        """``value - baseline``."""
+        return self.value - self.baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The questions that a system changes most, against the baseline.
+
+    :param gains: largest gain first.
+    :param losses: largest loss first.
+    """
+
+    gains: Sequence[Change]
+    losses: Sequence[Change]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the changes as plain JSON types."""
+        return {
+            name: [{**asdict(change), "delta": change.delta} for change in changes]
+            for name, changes in (("gains", self.gains), ("losses", self.losses))
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SystemResult:
+    """One system: a first stage, a first stage with a reranker, or a run file.
+
+    :param name: its name in the report.
+    :param first_stage: ``"dense"``, ``"lexical"`` or ``"hybrid"``; ``None`` for a run file.
+    :param reranker: name of the reranker, ``None`` without one.
+    :param fusion: weight of the first stage's scores in the order; ``None``: by the reranker's logit alone.
+    :param order: for each question the ids of its passages, best first.
+    :param measured: means, and the value of every judged question.
+    :param intervals: for each measure, the 95 % confidence interval of the mean (bootstrap over questions).
+    :param depth: mean of the first measure by number of candidates; empty for a run file.
+    :param first_stage_latency: what the search of one question takes.
+    :param rerank_latency: what reranking one question takes.
+    :param pairs_per_second: pairs that the reranker scores in a second.
+    """
+
+    name: str
+    first_stage: str | None
+    reranker: str | None
+    fusion: float | None
+    order: Mapping[str, Sequence[str]]
+    measured: MeasuredRun
+    intervals: Mapping[str, tuple[float, float]]
+    depth: Mapping[int, float] = field(default_factory=dict)
+    first_stage_latency: Latency | None = None
+    rerank_latency: Latency | None = None
+    pairs_per_second: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON types, without lists and values by question."""
+        return {
+            "first_stage": self.first_stage,
+            "reranker": self.reranker,
+            "fusion": self.fusion,
+            "means": dict(self.measured.means),
+            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+            "depth": {str(candidates): value for candidates, value in self.depth.items()},
+            "first_stage_latency": None if self.first_stage_latency is None else asdict(self.first_stage_latency),
+            "rerank_latency": None if self.rerank_latency is None else asdict(self.rerank_latency),
+            "pairs_per_second": self.pairs_per_second,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SystemsReport:
+    """What :func:`~biorerank_plugins.evaluation.evaluate_systems` found.
+
+    :param queries: every judged question, id and text (``""`` where it has none, so that it counts as 0).
+    :param candidates: passages that each first stage hands over.
+    :param measures: names of what was measured; the first one is that of curves and changes.
+    :param systems: results by name, in the order asked for.
+    :param baseline: name of the system that the others are compared with.
+    :param comparisons: for each other system and each measure, the comparison; p-values also as corrected by Holm's
+        method for the number of systems compared.
+    :param changes: for each other system, the questions that changed most.
+    :param notes: what may be wrong with the data.
+    :param gold_method: how BioASQ's snippets were compared, ``None`` if its measures were not asked for.
+    """
+
+    queries: Mapping[str, str]
+    candidates: int
+    measures: Sequence[str]
+    systems: Mapping[str, SystemResult]
+    baseline: str
+    comparisons: Mapping[str, Mapping[str, Comparison]]
+    changes: Mapping[str, Changes]
+    notes: Sequence[str] = ()
+    gold_method: str | None = None
+
+    @property
+    def n_unasked(self) -> int:
+        """How many judged questions have no text."""
+        return sum(not text for text in self.queries.values())
+
+    @property
+    def means(self) -> Sequence[str]:
+        """Names of all means: the measures, and means that no question has a value of (BioASQ's GMAP)."""
+        first = next(iter(self.systems.values()))
+        return list(first.measured.means)
+
+    def to_dict(self, *, per_query: bool = True) -> dict[str, Any]:
+        """Return the report as plain JSON types, without the lists.
+
+        :param per_query: also list the values of every question and the largest changes.
+        """
+        document: dict[str, Any] = {
+            "queries": len(self.queries),
+            "queries_without_text": self.n_unasked,
+            "candidates": self.candidates,
+            "baseline": self.baseline,
+            "systems": {name: system.to_dict() for name, system in self.systems.items()},
+            "comparisons": {
+                name: {measure: one.to_dict() for measure, one in by_measure.items()}
+                for name, by_measure in self.comparisons.items()
+            },
+            "method": METHOD,
+            "notes": list(self.notes),
+            "bioasq_method": self.gold_method,
+        }
+        if per_query:
+            document["changes"] = {name: changes.to_dict() for name, changes in self.changes.items()}
+            document["per_query"] = {
+                name: {measure: dict(values) for measure, values in system.measured.per_query.items()}
+                for name, system in self.systems.items()
+            }
+            document["questions"] = dict(self.queries)
+        return document

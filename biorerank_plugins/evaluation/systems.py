@@ -1,0 +1,229 @@
+"""Several systems side by side: first stages, rerankers over them, and run files, on the same judged questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from biorerank_plugins.checks import whole_number
+from biorerank_plugins.evaluation.bioasq_gold import BioASQGold
+from biorerank_plugins.evaluation.differences import largest_changes
+from biorerank_plugins.evaluation.evaluate import judged_queries
+from biorerank_plugins.evaluation.lineup import Find, measure_system, run_system, staged_systems, system_names
+from biorerank_plugins.evaluation.lists import FoundLists, Scores, score_pairs, search_all
+from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, Qrels, Run, measure_run
+from biorerank_plugins.evaluation.results import Changes, SystemResult, SystemsReport
+from biorerank_plugins.evaluation.significance import Comparison, compare, corrected
+from biorerank_plugins.first_stage.arguments import check_first_stage
+from biorerank_plugins.search import TwoStageSearch
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.arguments import FirstStage
+    from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.passages import Passage
+    from biorerank_plugins.readers import Query
+    from biorerank_plugins.reranker import BioReranker
+
+__all__ = ["evaluate_systems"]
+
+_DEPTHS = (5, 10, 20, 50, 100)
+
+
+def evaluate_systems(
+    index: PassageIndex | None,
+    queries: Iterable[Query],
+    qrels: Qrels,
+    *,
+    first_stages: Sequence[str] = (),
+    rerankers: Mapping[str, BioReranker] | None = None,
+    runs: Mapping[str, Run] | None = None,
+    candidates: int = 100,
+    fusion: float | Literal["stored"] | None = "stored",
+    baseline: str | None = None,
+    measures: Iterable[str] = DEFAULT_MEASURES,
+    gold: BioASQGold | None = None,
+    show_progress: bool = False,
+) -> SystemsReport:
+    """Measure any number of systems on the same judged questions.
+
+    The systems are each first stage (``"dense"``), each reranker over each first stage by its logit alone
+    (``"dense+NAME"``) and with the first stage's scores (``"dense+NAME+fusion"``), and each run. Every list is searched
+    once, and every reranker scores each question-passage pair once, for all first stages and all numbers of
+    candidates. Means are over all judged questions; one without text or without results counts 0.
+
+    :param index: the passages; ``None`` if only runs are measured.
+    :param queries: the questions; those without judgements are not run.
+    :param qrels: judgements, ``{query id: {passage id: grade}}``.
+    :param first_stages: any of ``"dense"``, ``"lexical"``, ``"hybrid"``; what the index offers by default if empty.
+    :param rerankers: rerankers by the name that the report calls them by; they stay open.
+    :param runs: runs by name; equal scores are ordered as trec_eval does, by falling id.
+    :param candidates: how many passages each first stage hands over.
+    :param fusion: weight of the first stage's scores in the ``+fusion`` systems: ``"stored"`` takes what is stored with
+        each model, if anything; ``None`` makes no such systems.
+    :param baseline: the system that the others are compared with; the first one if ``None``.
+    :param measures: names that ``ir_measures`` knows; the first is that of curves and changes.
+    :param gold: BioASQ's gold answers, for its own measures.
+    :param show_progress: show progress bars on stderr.
+    :raises ValueError: if two systems have one name, the baseline is none of them, there is nothing to measure, a
+        measure or first stage is unknown, or questions and judgements do not belong together.
+    :raises PassageIndexError: if a first stage needs a lexical part that the index lacks.
+
+    >>> report = evaluate_systems(index, queries, qrels, rerankers={"mine": reranker})   # doctest: +SKIP
+    >>> report.comparisons["dense+mine"]["nDCG@10"].holm["p_value"]                      # doctest: +SKIP
+    0.0003
+    """
+    names = list(dict.fromkeys(measures))
+    if not names:
+        raise ValueError("Give at least one measure, for example nDCG@10.")
+    measure_run({}, qrels, names)  # a wrong name or empty judgements show before an hour of scoring, not after
+    candidates = whole_number("candidates", candidates)
+    rerankers, runs = dict(rerankers or {}), dict(runs or {})
+    judged = {query_id: grades for query_id, grades in qrels.items() if grades}
+    known = list(queries)
+    stages = _check_stages(index, first_stages, rerankers, gold)
+    asked = judged_queries(known, set(judged)) if stages else []
+    weights = _weights(index, rerankers, stages, fusion)
+    baseline = _check_names(system_names(stages, weights, runs), baseline)
+
+    found, scores = _find_and_score(index, asked, stages, rerankers, candidates, show_progress)
+    find = _finder(index, found)
+    depths = [*(depth for depth in _DEPTHS if depth < candidates), candidates]
+    systems = [*staged_systems(asked, found, scores, weights), *(run_system(name, run) for name, run in runs.items())]
+    results = {one.name: measure_system(one, judged, names, depths, gold, find) for one in systems}
+    texts = {query.id: query.text for query in known}
+    texts = {query_id: texts.get(query_id, "") for query_id in judged}
+    return SystemsReport(
+        queries=texts,
+        candidates=candidates,
+        measures=list(results[baseline].measured.per_query),
+        systems=results,
+        baseline=baseline,
+        comparisons=_compare(results, baseline),
+        changes=_changes(results, baseline, names[0], texts, judged, find),
+        notes=list(_notes(judged, texts, found, runs)),
+        gold_method=None if gold is None else gold.method,
+    )
+
+
+def _check_stages(
+    index: PassageIndex | None,
+    first_stages: Sequence[str],
+    rerankers: Mapping[str, BioReranker],
+    gold: BioASQGold | None,
+) -> list[FirstStage]:
+    if isinstance(first_stages, str):
+        raise TypeError(f"first_stages must be a list of names, got the string {first_stages!r}. Put it in a list.")
+    if index is not None:
+        wanted: Sequence[str | None] = first_stages or [None]  # what the index offers by default
+        return [check_first_stage(stage, has_lexical=index.lexical) for stage in wanted]
+    if first_stages or rerankers or gold is not None:
+        raise ValueError(
+            "First stages, rerankers and BioASQ's measures need an index with passages; give one, or runs only."
+        )
+    return []
+
+
+def _weights(
+    index: PassageIndex | None,
+    rerankers: Mapping[str, BioReranker],
+    stages: Sequence[FirstStage],
+    fusion: float | Literal["stored"] | None,
+) -> dict[tuple[str, str], float | None]:
+    """Return for each first stage and reranker the weight of the first stage's scores, ``None`` for none."""
+    if index is None:
+        return {}
+    return {
+        # What a search by these two would take; it also checks a given weight.
+        (stage, name): TwoStageSearch(index, reranker, first_stage=stage).fusion_weight(fusion)
+        for stage in stages
+        for name, reranker in rerankers.items()
+    }
+
+
+def _check_names(names: Sequence[str], baseline: str | None) -> str:
+    if not names:
+        raise ValueError("There is nothing to measure: give an index, or runs.")
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise ValueError(f"Two systems have the name {twice!r}; give one of them another name.")
+    if baseline is not None and baseline not in names:
+        raise ValueError(f"The baseline {baseline!r} is none of the systems: {', '.join(names)}.")
+    return names[0] if baseline is None else baseline
+
+
+def _find_and_score(
+    index: PassageIndex | None,
+    asked: Sequence[Query],
+    stages: Sequence[FirstStage],
+    rerankers: Mapping[str, BioReranker],
+    candidates: int,
+    show_progress: bool,
+) -> tuple[dict[str, FoundLists], dict[str, Scores]]:
+    if index is None:
+        return {}, {}
+    for reranker in rerankers.values():
+        reranker.warm_up()  # a model that cannot be loaded shows before the first search
+    found = search_all(index, asked, stages, candidates, show_progress=show_progress)
+    scores = {
+        name: score_pairs(reranker, asked, found.values(), name=name, show_progress=show_progress)
+        for name, reranker in rerankers.items()
+    }
+    return found, scores
+
+
+def _finder(index: PassageIndex | None, found: Mapping[str, FoundLists]) -> Find:
+    """Return what gives the passage of an id: from the lists, else (runs may hold others) from the index."""
+    known = {c.passage.id: c.passage for lists in found.values() for listed in lists.lists.values() for c in listed}
+
+    def find(id_: str) -> Passage | None:
+        if id_ in known or index is None:
+            return known.get(id_)
+        passage = index.get(id_)
+        if passage is not None:
+            known[id_] = passage
+        return passage
+
+    return find
+
+
+def _compare(results: Mapping[str, SystemResult], baseline: str) -> dict[str, dict[str, Comparison]]:
+    others = [name for name in results if name != baseline]
+    comparisons: dict[str, dict[str, Comparison]] = {name: {} for name in others}
+    for measure, before in results[baseline].measured.per_query.items():
+        by_name = {name: compare(before, results[name].measured.per_query[measure]) for name in others}
+        for name, comparison in (corrected(by_name) if by_name else {}).items():
+            comparisons[name][measure] = comparison
+    return comparisons
+
+
+def _changes(
+    results: Mapping[str, SystemResult],
+    baseline: str,
+    measure: str,
+    texts: Mapping[str, str],
+    qrels: Qrels,
+    find: Find,
+) -> dict[str, Changes]:
+    return {
+        name: largest_changes(results[baseline], result, measure, texts, qrels, find)
+        for name, result in results.items()
+        if name != baseline
+    }
+
+
+def _notes(
+    qrels: Qrels,
+    texts: Mapping[str, str],
+    found: Mapping[str, FoundLists],
+    runs: Mapping[str, Run],
+) -> Iterator[str]:
+    if found and (unasked := sum(not text for text in texts.values())):
+        yield f"{unasked} judged questions have no text among the queries and count as 0."
+    for name, lists in found.items():
+        if not any(c.passage.id in qrels[query_id] for query_id, listed in lists.lists.items() for c in listed):
+            yield f"No passage that {name} found is judged: do the passages and the judgements belong together?"
+    for name, run in runs.items():
+        if unknown := len(run.keys() - qrels.keys()):
+            yield f"{unknown} of {len(run)} questions of the run {name!r} have no judgements and are left out."
+        if lacking := len(qrels.keys() - run.keys()):
+            yield f"The run {name!r} has no results for {lacking} of {len(qrels)} judged questions, which count as 0."
