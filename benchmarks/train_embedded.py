@@ -1,7 +1,7 @@
-"""Make the embedded cross-encoder again: mine pairs from the BioASQ training questions, fine-tune, save as fp16.
+"""First step of the embedded cross-encoder: mine pairs from the BioASQ training questions, fine-tune, save as fp16.
 
     python benchmarks/train_embedded.py --data "$BIORERANK_DATA/bioasq" --out build/minilm \\
-        --base biorerank_plugins/models/all-minilm-l6-v2
+        --base all-MiniLM-L6-v2-folder
 
 Takes about an hour on two cores. Every step is kept in ``--out`` and reused when the script is started again.
 """

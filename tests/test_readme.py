@@ -54,8 +54,33 @@ def test_command_block(code: str, tmp_path: Path) -> None:
         {"_id": "2", "title": "", "text": "Dabigatran is a direct thrombin inhibitor cleared by the kidney."},
     ]
     (tmp_path / "my-passages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if "biorerank train" in code:
+        _write_questions(tmp_path / "my-questions.jsonl")
     out = _run(code, tmp_path)
-    assert "Idarucizumab" in out
+    if "biorerank train" in code:
+        assert (tmp_path / "my-model" / "model" / "model.safetensors").is_file()
+    else:
+        assert "Idarucizumab" in out
+
+
+def _write_questions(path: Path) -> None:
+    """Questions in the shared JSONL form of BioASQ, few enough for a training of seconds."""
+    drugs = {
+        "dabigatran": "Idarucizumab",
+        "heparin": "Protamine",
+        "warfarin": "Vitamin K",
+        "apixaban": "Andexanet alfa",
+    }
+    rows = [
+        {
+            "id": drug,
+            "question": f"Which agent reverses {drug}?",
+            "snippets": [{"text": f"{agent} reverses the anticoagulant {drug} in an emergency.", "document": drug}],
+            "documents": [drug],
+        }
+        for drug, agent in drugs.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 @pytest.mark.slow

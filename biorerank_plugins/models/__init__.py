@@ -19,13 +19,14 @@ __all__ = ["DEFAULT_ENCODER", "DEFAULT_RERANKER", "content_hash", "names", "path
 DEFAULT_RERANKER = "biorerank-minilm-l6"
 """Name of the embedded cross-encoder that :class:`~biorerank_plugins.BioReranker` uses unless told otherwise."""
 
-DEFAULT_ENCODER = "all-minilm-l6-v2"
+DEFAULT_ENCODER = "biorerank-encoder-minilm-l6"
 """Name of the embedded bi-encoder that the first stage uses unless told otherwise."""
 
 _HERE = Path(__file__).parent
 # What changes the numbers a model computes; the card and the licence do not, nor do copies in other formats (onnx/, …),
-# which tools add to a folder later.
+# which tools add to a folder later, nor our own settings, which only say how scores are put together.
 _HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
+_SETTINGS = "biorerank.json"
 _MODULE_FOLDER = re.compile(r"\d+_\w+")
 
 
@@ -57,11 +58,15 @@ def content_hash(folder: str | Path) -> str:
     if not root.is_dir():
         raise ModelError(f"{root} is no model folder: there is no such folder.")
     folders = [root, *(p for p in root.iterdir() if p.is_dir() and _MODULE_FOLDER.fullmatch(p.name))]
-    files = sorted(p for f in folders for p in f.iterdir() if p.is_file() and p.suffix in _HASHED_SUFFIXES)
+    files = sorted(p for f in folders for p in f.iterdir() if p.is_file() and _counts(p))
     if not files:
         raise ModelError(f"{root} is no model folder: it holds no weights, configuration or tokenizer files.")
     stats = tuple((p.relative_to(root).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return _hash_files(root, stats)
+
+
+def _counts(path: Path) -> bool:
+    return path.suffix in _HASHED_SUFFIXES and path.name != _SETTINGS
 
 
 @lru_cache(maxsize=64)

@@ -23,7 +23,7 @@ def test_every_name_has_a_folder_with_safe_weights_and_a_tokenizer():
         assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
 
 
-@pytest.mark.parametrize("name", ["nope", "", "../models", "all-minilm-l6-v2/1_Pooling"])
+@pytest.mark.parametrize("name", ["nope", "", "../models", "biorerank-encoder-minilm-l6/1_Pooling"])
 def test_an_unknown_name_lists_those_that_exist(name):
     with pytest.raises(ModelError, match=rf"There is no embedded model .*Embedded models: .*{models.DEFAULT_ENCODER}"):
         models.path(name)
@@ -35,6 +35,7 @@ def test_the_hash_follows_what_the_model_computes_and_nothing_else(tiny_encoder_
     assert first == models.content_hash(tiny_encoder_dir) == models.content_hash(str(folder))
     (folder / "README.md").write_text("another card")
     (folder / "LICENSE").write_text("a licence")
+    (folder / "biorerank.json").write_text("{}")  # how scores are put together, not what the model computes
     assert models.content_hash(folder) == first
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1
