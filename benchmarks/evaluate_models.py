@@ -31,7 +31,7 @@ LEXICAL_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
 WEIGHTS = (0, 0.5, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 25, 30, 40, 60)
 LEXICAL_FUSION = (0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 # Rounds of 100 candidates with long passages take minutes on two cores: so many queries of each set, the first ones.
-LIMITS = {"claim": 80, "phrase": 80, "answer": 80, "pubmedqa": 200}
+LIMITS = {"claim": 80, "phrase": 80, "answer": 40, "pubmedqa": 100}
 SETS = ("bioasq-dev", "claim", "phrase", "answer", "pubmedqa", "liveqa", "covidqa")
 Scores = dict[str, dict[str, float]]
 
