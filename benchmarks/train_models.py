@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from biorerank_plugins.training.bi_encoder import BiEncoderConfig, read_triples, train_bi_encoder
-from biorerank_plugins.training.config import TrainConfig
-from biorerank_plugins.training.listwise import GROUPS, read_groups
+from biorerank_plugins.training.listwise import read_groups
+from biorerank_plugins.training.recipes import get_recipe
 from biorerank_plugins.training.trainer import train
 
 Row = TypeVar("Row")
@@ -43,8 +43,8 @@ def main() -> None:
         train_bi_encoder(args.base, sample(triples, args.limit), args.out, BiEncoderConfig(**settings))
     else:
         groups = sample(read_groups(args.rows), args.limit)
-        config = TrainConfig(**{"batch_size": 8, "learning_rate": 8e-5, "save_steps": 200, "log_steps": 50, **settings})
-        train(args.base, groups, args.out, config, task=GROUPS)
+        recipe = get_recipe("biorerank")
+        train(args.base, groups, args.out, recipe.settings(None, settings), task=recipe.task)
 
 
 def sample(rows: list[Row], limit: int | None) -> list[Row]:

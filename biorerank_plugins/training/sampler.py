@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["OneTopicARow", "fill_batches", "length_grouped_sampler", "similar_length_sampler"]
 
@@ -20,37 +22,17 @@ def length_grouped_sampler(dataset: Any, batch_size: int, drop_last: bool, **opt
     :param options: ``seed`` and what else the trainer passes.
     """
     import torch
-    from sentence_transformers.base.sampler import DefaultBatchSampler
 
     lengths = torch.tensor([len(q) + len(p) for q, p in zip(dataset["question"], dataset["passage"], strict=True)])
-    seed = int(options.get("seed") or 0)
 
-    class LengthGroupedBatchSampler(DefaultBatchSampler):
-        epoch = 0
+    def batches_of(order: torch.Tensor) -> list[list[int]]:
+        batches: list[list[int]] = []
+        for group in torch.split(order, 50 * batch_size):
+            by_length = group[lengths[group].argsort(descending=True)]
+            batches += [batch.tolist() for batch in torch.split(by_length, batch_size)]
+        return [batch for batch in batches if len(batch) == batch_size] if drop_last else batches
 
-        def set_epoch(self, epoch: int) -> None:
-            self.epoch = epoch
-
-        def __iter__(self) -> Iterator[list[int]]:
-            generator = torch.Generator().manual_seed(seed + self.epoch)
-            order = torch.randperm(len(lengths), generator=generator)
-            batches: list[list[int]] = []
-            for group in torch.split(order, 50 * batch_size):
-                by_length = group[lengths[group].argsort(descending=True)]
-                batches += [batch.tolist() for batch in torch.split(by_length, batch_size)]
-            if drop_last:
-                batches = [batch for batch in batches if len(batch) == batch_size]
-            for position in torch.randperm(len(batches), generator=generator).tolist():
-                yield batches[position]
-
-    return LengthGroupedBatchSampler(
-        torch.utils.data.SequentialSampler(dataset),
-        batch_size=batch_size,
-        drop_last=drop_last,
-        valid_label_columns=options.get("valid_label_columns"),
-        generator=options.get("generator"),
-        seed=seed,
-    )
+    return _shuffled_twice(dataset, batch_size, drop_last, options, len(lengths), batches_of)
 
 
 def similar_length_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
@@ -89,38 +71,54 @@ class OneTopicARow:
 
     def __call__(self, dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
         """Return the batch sampler, as the trainer asks for it."""
-        import torch
-        from sentence_transformers.base.sampler import DefaultBatchSampler
+        topics, lengths = self.topics, self.lengths
 
-        topics, lengths, seed = self.topics, self.lengths, int(options.get("seed") or 0)
+        def batches_of(order: torch.Tensor) -> list[list[int]]:
+            rows: list[int] = order.tolist()
+            batches: list[list[int]] = []
+            for start in range(0, len(rows), 40 * batch_size):
+                part = sorted(rows[start : start + 40 * batch_size], key=lambda row: lengths[row])
+                batches += fill_batches(part, topics, batch_size)
+            return batches
 
-        class TopicBatchSampler(DefaultBatchSampler):
-            epoch = 0
+        # What cannot be placed is left out, so that the number of batches is known only about.
+        return _shuffled_twice(dataset, batch_size, False, options, len(topics), batches_of)
 
-            def set_epoch(self, epoch: int) -> None:
-                self.epoch = epoch
 
-            def __iter__(self) -> Iterator[list[int]]:
-                generator = torch.Generator().manual_seed(seed + self.epoch)
-                order = torch.randperm(len(topics), generator=generator).tolist()
-                batches: list[list[int]] = []
-                for start in range(0, len(order), 40 * batch_size):
-                    part = sorted(order[start : start + 40 * batch_size], key=lambda row: lengths[row])
-                    batches += fill_batches(part, topics, batch_size)
-                for position in torch.randperm(len(batches), generator=generator).tolist():
-                    yield batches[position]
+def _shuffled_twice(
+    dataset: Any,
+    batch_size: int,
+    drop_last: bool,
+    options: Mapping[str, Any],
+    n_rows: int,
+    batches_of: Callable[[torch.Tensor], list[list[int]]],
+) -> Any:
+    """Return a batch sampler of the trainer: shuffled rows, cut by ``batches_of``, then the batches shuffled again."""
+    import torch
+    from sentence_transformers.base.sampler import DefaultBatchSampler
 
-            def __len__(self) -> int:
-                return math.ceil(len(topics) / batch_size)
+    seed = int(options.get("seed") or 0)
 
-        return TopicBatchSampler(
-            torch.utils.data.SequentialSampler(dataset),
-            batch_size=batch_size,
-            drop_last=drop_last,
-            valid_label_columns=options.get("valid_label_columns"),
-            generator=options.get("generator"),
-            seed=seed,
-        )
+    class ShuffledTwice(DefaultBatchSampler):
+        epoch = 0
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = epoch
+
+        def __iter__(self) -> Iterator[list[int]]:
+            generator = torch.Generator().manual_seed(seed + self.epoch)
+            batches = batches_of(torch.randperm(n_rows, generator=generator))
+            for position in torch.randperm(len(batches), generator=generator).tolist():
+                yield batches[position]
+
+    return ShuffledTwice(
+        torch.utils.data.SequentialSampler(dataset),
+        batch_size=batch_size,
+        drop_last=drop_last,
+        valid_label_columns=options.get("valid_label_columns"),
+        generator=options.get("generator"),
+        seed=seed,
+    )
 
 
 def fill_batches(rows: Sequence[int], topics: Sequence[str], batch_size: int) -> list[list[int]]:
