@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from biorerank_plugins.checks import check_query, finite_number, whole_number
 from biorerank_plugins.errors import ScoringError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.scoring import PairScores
 
-__all__ = ["Cut", "Request", "order_candidates", "refuse_non_finite"]
+__all__ = ["Cut", "Request", "check_fusion", "order_candidates", "refuse_non_finite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,20 @@ class Request:
     def scored(self) -> list[Candidate]:
         """Return the candidates that are scored, in input order."""
         return [self.candidates[position] for position in self.kept]
+
+
+def check_fusion(fusion: float | str | None) -> float | Literal["stored"] | None:
+    """Return how the first stage's scores enter the order.
+
+    :raises ValueError: if it is neither a number of at least 0, nor ``"stored"``, nor ``None``.
+    """
+    if fusion is None:
+        return None
+    if isinstance(fusion, str):
+        if fusion == "stored":
+            return "stored"
+        raise ValueError(f"fusion must be a number, None or 'stored', got {fusion!r}.")
+    return finite_number("fusion", fusion, low=0, high=1e6)
 
 
 def order_candidates(

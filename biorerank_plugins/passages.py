@@ -94,12 +94,15 @@ class Candidate:
     :param passage: the passage.
     :param score: the first stage's score; higher is better. ``None`` if it gave none.
     :param rank: place in the first stage's list, counted from 1. ``None`` if unknown.
+    :param first_stage: what the score is, by the name under which a reranker stores a fusion weight for it
+        (:meth:`~biorerank_plugins.BioReranker.stored_fusion`); ``None`` if it is none of those.
     :raises TypeError: if ``passage`` is no :class:`Passage` or ``score`` no number.
     """
 
     passage: Passage
     score: float | None = None
     rank: int | None = None
+    first_stage: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.passage, Passage):

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from biorerank_plugins.checks import check_query, finite_number, positive_number, string, whole_number
+from biorerank_plugins.checks import check_query, positive_number, string, whole_number
 from biorerank_plugins.errors import ScoringTimeoutError
-from biorerank_plugins.ordering import Cut, Request, order_candidates, refuse_non_finite
+from biorerank_plugins.ordering import Cut, Request, check_fusion, order_candidates, refuse_non_finite
 from biorerank_plugins.passages import Candidate, PassageLike, Ranking
-from biorerank_plugins.settings import stored_fusion
+from biorerank_plugins.settings import stored_fusion, stored_template
 from biorerank_plugins.text import Deduplicate, Template, check_keys, check_template, passage_text, wellformed
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class BioReranker:
         most half of what the model takes.
     :param max_batch_tokens: padded tokens a batch; ``None`` chooses by device.
     :param template: how title, text and metadata become the text that the model reads: a format string such as
-        ``"{title}. {text}"`` (the default), or a function from :class:`~biorerank_plugins.Passage` to text.
+        ``"{title}. {text}"``, or a function from :class:`~biorerank_plugins.Passage` to text. ``None``: what is stored
+        with the model, else that one.
     :param query_prefix: text put before each query.
     :param document_prefix: text put before each passage.
     :param revision: branch, tag or commit on the hub.
@@ -90,7 +91,7 @@ class BioReranker:
         cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool | None = None,
     ) -> None:
-        self._template = check_template(template)
+        self._template = check_template(stored_template(model) if template is None else template)
         self._query_prefix = wellformed(string("query_prefix", query_prefix))
         self._document_prefix = wellformed(string("document_prefix", document_prefix))
         self._load: Callable[[], Scorer] = partial(
@@ -147,15 +148,16 @@ class BioReranker:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
-        fusion: float | None = None,
+        fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
         show_progress: bool = False,
     ) -> Ranking:
         """Put passages in order of relevance to a query.
 
-        The order is by the model's logit, or with ``fusion`` by the logit plus the weighted score of the first stage;
-        equal values keep the order they were given in.
+        The order is by the model's logit, or with ``fusion`` by the logit plus the weighted score of the first stage:
+        so for candidates of a :class:`~biorerank_plugins.PassageIndex` that the model stores a weight for. Equal values
+        keep the order they were given in.
 
         :param query: the question; not empty.
         :param passages: strings, :class:`~biorerank_plugins.Passage` or :class:`~biorerank_plugins.Candidate` objects,
@@ -165,7 +167,9 @@ class BioReranker:
         :param min_probability: return only passages whose ``probability`` is at least this.
         :param fusion: weight of the first stage's scores, at least 0: candidates are ordered by
             ``logit + fusion * retrieval_score``; ``score``, ``logit`` and thresholds stay those of the model alone.
-            A candidate without a retrieval score counts as the first stage's last. ``None``: by logit.
+            A candidate without a retrieval score counts as the first stage's last. ``None``: by logit. ``"stored"``:
+            the weight stored with the model for the scores that the candidates carry (``Candidate.first_stage``);
+            where they carry none, or those of several first stages, by logit.
         :param deduplicate: keep only the first of passages that agree in one of these keys: ``"id"``, ``"pmid"``,
             ``"doi"``, ``"text"``, or a list of them. What was left out is in ``Ranking.dropped``.
         :param timeout: seconds after which :class:`~biorerank_plugins.errors.ScoringTimeoutError` is raised; looked at
@@ -197,7 +201,7 @@ class BioReranker:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
-        fusion: float | None = None,
+        fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
         show_progress: bool = False,
@@ -212,7 +216,7 @@ class BioReranker:
         """
         cut = Cut.checked(top_k, min_score, min_probability)
         keys = check_keys(deduplicate)
-        fusion = None if fusion is None else finite_number("fusion", fusion, low=0, high=1e6)
+        fusion = check_fusion(fusion)
         deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)
         prepared = [Request.checked(query, passages, keys) for query, passages in requests]
         pairs = [
@@ -224,13 +228,21 @@ class BioReranker:
         scores = self._score(pairs, deadline, show_progress)
         activated = self._open_scorer().activate(scores.logits)
         timings = {"rerank": time.perf_counter() - started}
+        weight = partial(self._weight, fusion)
         rankings: list[Ranking] = []
         first = 0
         for request in prepared:
             part = slice(first, first + len(request.kept))
-            rankings.append(order_candidates(request, scores[part], activated[part], cut, fusion, timings))
+            rankings.append(order_candidates(request, scores[part], activated[part], cut, weight(request), timings))
             first = part.stop
         return rankings
+
+    def _weight(self, fusion: float | str | None, request: Request) -> float | None:
+        if not isinstance(fusion, str):
+            return fusion
+        scores = {candidate.first_stage for candidate in request.scored() if candidate.score is not None}
+        name = scores.pop() if len(scores) == 1 else None
+        return None if name is None else self.stored_fusion(name)
 
     async def arank(self, query: str, passages: Iterable[PassageLike], **options: Any) -> Ranking:
         """Rank like :meth:`rank`, without blocking the event loop; same parameters."""

@@ -138,9 +138,5 @@ class TwoStageSearch:
             return fusion
         if fusion != "stored":
             raise ValueError(f"fusion must be a number, None or 'stored', got {fusion!r}.")
-        if self.first_stage == "hybrid" and self.index.hybrid != self.index.stored_hybrid:
-            return None  # the weight was fitted to fused scores of another kind
-        encoder = self.index.encoder.model_id
-        return self.reranker.stored_fusion(
-            {"dense": encoder, "hybrid": f"hybrid/{encoder}", "lexical": "lexical"}[self.first_stage]
-        )
+        scores = self.index.scores_of(self.first_stage)
+        return None if scores is None else self.reranker.stored_fusion(scores)

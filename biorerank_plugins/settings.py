@@ -12,11 +12,12 @@ from biorerank_plugins.checks import finite_number
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.fusion import Hybrid
 from biorerank_plugins.scoring.loading import resolve_folder
+from biorerank_plugins.text import check_template
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["SETTINGS_FILE", "stored_fusion", "stored_hybrid"]
+__all__ = ["SETTINGS_FILE", "stored_fusion", "stored_hybrid", "stored_template"]
 
 SETTINGS_FILE = "biorerank.json"
 
@@ -35,6 +36,24 @@ def stored_fusion(model: object) -> Mapping[str, float]:
     try:
         return {scores: finite_number("fusion", weight, low=0, high=1e6) for scores, weight in weights.items()}
     except ValueError as error:
+        raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
+
+
+def stored_template(model: object) -> str | None:
+    """Return how the passages that a reranker was trained on were written, as its folder says.
+
+    ::
+
+        {"template": "{title}. {text}"}
+
+    :param model: as in :func:`stored_fusion`.
+    :returns: ``None`` if nothing is stored.
+    :raises ModelError: if the file is damaged.
+    """
+    template = _read(model).get("template")
+    try:
+        return None if template is None else str(check_template(template))
+    except (TypeError, ValueError) as error:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
 
 

@@ -67,7 +67,7 @@ def test_passages_that_carry_no_score_are_ordered_by_logit() -> None:
 
 @pytest.mark.parametrize("fusion", [-1, math.nan, math.inf, "5", True])
 def test_an_impossible_weight_is_refused_even_without_passages(fusion: object) -> None:
-    with pytest.raises(ValueError, match="fusion must be a finite number"):
+    with pytest.raises(ValueError, match=r"fusion must be a (finite )?number"):
         BioReranker(Fixed()).rank("q", [], fusion=fusion)  # type: ignore[arg-type]
 
 
@@ -180,3 +180,56 @@ def test_the_embedded_models_store_a_weight_for_each_other() -> None:
     assert (BioReranker().stored_fusion(models.DEFAULT_ENCODER) or 0) > 0
     assert BioReranker().stored_fusion("another") is None
     assert BioReranker(Fixed()).stored_fusion(models.DEFAULT_ENCODER) is None
+
+
+def test_a_reranker_takes_the_stored_weight_for_what_an_index_found(two_stages: TwoStageSearch, tmp_path: Path) -> None:
+    """The candidates say what their scores are, so that the two stages need not be joined by ``TwoStageSearch``."""
+    encoder = two_stages.index.encoder.model_id
+    reranker = _store(two_stages, tmp_path, json.dumps({"fusion": {encoder: 1e6, "other": 0.0}})).reranker
+    query = "which drug inhibits platelets"
+    found = two_stages.index.search(query, first_stage="dense")
+    assert {candidate.first_stage for candidate in found} == {encoder}
+
+    def ids(given: list[Candidate], **options: object) -> list[str]:
+        return [r.passage.id for r in reranker.rank(query, given, **options)]  # type: ignore[arg-type]
+
+    by_first_stage = [candidate.passage.id for candidate in found]
+    by_logit = ids(found, fusion=None)
+    assert ids(found) == by_first_stage != by_logit
+    unnamed = [Candidate(c.passage, c.score, c.rank) for c in found]
+    two_kinds = [*unnamed[:1], *found[1:]]
+    assert ids(unnamed) == ids(two_kinds) == by_logit
+
+
+def test_hybrid_scores_of_another_kind_have_no_name(two_stages: TwoStageSearch) -> None:
+    index = two_stages.index
+    assert index.scores_of("hybrid") is None  # nothing is stored with this bi-encoder
+    index._stored_hybrid = index.hybrid
+    assert index.scores_of("hybrid") == f"hybrid/{index.encoder.model_id}"
+    index.hybrid = Hybrid("weighted", lexical_weight=0.9)
+    assert index.scores_of("hybrid") is None
+    assert index.scores_of("lexical") == "lexical"
+    assert index.scores_of("dense") == index.encoder.model_id
+
+
+def test_a_stored_template_is_the_default_and_a_given_one_wins(tiny_cross_encoder_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "reranker"
+    shutil.copytree(tiny_cross_encoder_dir, folder)
+    (folder / "biorerank.json").write_text(json.dumps({"template": "{text}"}), encoding="utf-8")
+    passage = Passage("1", "aspirin inhibits platelets", title="the heart")
+    query = "which drug inhibits platelets"
+
+    def logit(template: str | None) -> float:
+        return BioReranker(folder, device="cpu", dtype="float32", template=template).rank(query, [passage])[0].logit
+
+    plain = BioReranker(folder, device="cpu", dtype="float32").rank(query, ["aspirin inhibits platelets"])[0].logit
+    assert logit(None) == logit("{text}") == plain != logit("{title}. {text}")
+
+
+@pytest.mark.parametrize("template", ['"no field"', "3", "[]"])
+def test_a_damaged_template_is_named(tiny_cross_encoder_dir: Path, tmp_path: Path, template: str) -> None:
+    folder = tmp_path / "reranker"
+    shutil.copytree(tiny_cross_encoder_dir, folder)
+    (folder / "biorerank.json").write_text(f'{{"template": {template}}}', encoding="utf-8")
+    with pytest.raises(ModelError, match=r"biorerank\.json is damaged"):
+        BioReranker(folder)

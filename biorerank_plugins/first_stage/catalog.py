@@ -179,13 +179,19 @@ class Catalog:
             last = found[-1][0]
 
     def candidates(
-        self, found: Sequence[tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], np.ndarray[Any, np.dtype[np.int64]]]]
+        self,
+        found: Sequence[tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], np.ndarray[Any, np.dtype[np.int64]]]],
+        first_stage: str | None,
     ) -> list[list[Candidate]]:
-        """Turn scores and rows, best first, into candidates; one list for each query."""
+        """Turn scores and rows, best first, into candidates; one list for each query.
+
+        :param found: scores and rows.
+        :param first_stage: what the scores are, see :class:`~biorerank_plugins.Candidate`.
+        """
         passages = self.fetch(sorted({row for _, rows in found for row in rows.tolist()}))
         return [
             [
-                Candidate(passages[row], score=score, rank=rank)
+                Candidate(passages[row], score, rank, first_stage)
                 for rank, (score, row) in enumerate(zip(scores.tolist(), rows.tolist(), strict=True), start=1)
             ]
             for scores, rows in found

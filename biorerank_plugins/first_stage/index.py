@@ -223,7 +223,20 @@ class PassageIndex:
             contents = self._contents
             allowed = None if condition is None else contents.catalog.rows(condition)
             sides = hybrid.Sides(contents.vectors, contents.lexical, self._hybrid)
-            return contents.catalog.candidates(sides.search(chosen, asked, vectors, k, allowed))
+            return contents.catalog.candidates(sides.search(chosen, asked, vectors, k, allowed), self.scores_of(chosen))
+
+    def scores_of(self, first_stage: FirstStage) -> str | None:
+        """Return the name of a first stage's scores, under which a reranker may store a fusion weight for them.
+
+        :param first_stage: ``"hybrid"``, ``"dense"`` or ``"lexical"``.
+        :returns: ``None`` for hybrid scores that are fused in another way than the bi-encoder's folder says: no weight
+            was fitted to them.
+        """
+        if first_stage == "lexical":
+            return "lexical"
+        if first_stage == "hybrid":
+            return f"hybrid/{self._encoder.model_id}" if self._hybrid == self._stored_hybrid else None
+        return self._encoder.model_id
 
     def get(self, id: str) -> Passage | None:
         """Return the passage with this id, or ``None``."""
