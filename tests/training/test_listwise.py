@@ -128,3 +128,70 @@ def test_rows_of_pairs_are_grouped_by_question(tmp_path: Path):
     with gzip.open(tmp_path / "groups.jsonl.gz", "wt") as file:
         file.write('{"query": "q", "positive": "p", "negatives": ["n"]}\n')
     assert read_groups(tmp_path / "groups.jsonl.gz") == [RankingGroup("q", "p", ("n",))]
+
+
+def test_several_positives_and_a_prior_against_plain_arithmetic():
+    logits, prior = torch.tensor([1.0, 0.5, 0.2, -0.3]), torch.tensor([2.0, 0.0, 1.5, 0.5])
+    z, s = logits.tolist(), (logits + prior).tolist()
+
+    def contrast(v: list[float]) -> float:  # the two first are positives, each alone against both negatives
+        return sum(math.log(1 + (math.exp(v[2]) + math.exp(v[3])) / math.exp(p)) for p in v[:2]) / 2
+
+    def softmax(v: list[float]) -> list[float]:
+        return [math.exp(x) / sum(map(math.exp, v)) for x in v]
+
+    divergence = sum(p * math.log(p / q) for p, q in zip(softmax(prior.tolist()[2:]), softmax(z[2:]), strict=True))
+    pair = sum(math.log1p(math.exp(-x)) for x in z[:2]) / 4 + sum(math.log1p(math.exp(x)) for x in z[2:]) / 4
+    known = group_loss(logits, [4], 0.2, positives=[2], prior=prior).item()
+    assert known == pytest.approx(0.5 * contrast(z) + 0.5 * contrast(s) + 0.25 * divergence + 0.2 * pair, abs=1e-6)
+    unknown = group_loss(logits, [4], 0.2, positives=[2], prior=torch.full((4,), math.nan)).item()
+    assert unknown == pytest.approx(contrast(z) + 0.2 * pair, abs=1e-6)
+
+
+def test_groups_with_and_without_a_prior_share_a_batch(tiny_cross_encoder_dir: Path):
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu").eval()
+    plain = RankingGroup("does aspirin work", "aspirin inhibits platelets", ("cells divide", "insulin lowers glucose"))
+    rich = RankingGroup("the heart", "a", ("b", "c"), more_positives=("the heart",), prior=(1.0, 2.0, 3.0, 4.0))
+
+    def loss(groups: list[RankingGroup]) -> float:
+        columns = list(GROUPS.columns(groups).values())
+        with torch.no_grad():
+            return GROUPS.loss(model, CONFIG)(columns[:2], columns[2]).item()
+
+    assert loss([plain, rich]) == pytest.approx((loss([plain]) + loss([rich])) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        (RankingGroup("q", "p", ("n",), prior=(1.0,)), "finite prior"),
+        (RankingGroup("q", "p", ("n",), prior=(1.0, math.nan)), "finite prior"),
+        (RankingGroup("q", "p", ("n",), more_positives=(" ",)), "empty positive"),
+    ],
+)
+def test_a_prior_or_a_positive_that_cannot_be_used_is_refused(group: RankingGroup, message: str):
+    with pytest.raises(ValueError, match=message):
+        check_groups([group])
+
+
+def test_a_file_may_hold_several_positives_and_a_prior(tmp_path: Path):
+    path = tmp_path / "groups.jsonl"
+    path.write_text('{"query": "q", "positive": ["a", "b"], "negatives": ["n"], "prior": [1, 2.5, 0]}\n')
+    assert read_groups(path) == [RankingGroup("q", "a", ("n",), "", ("b",), (1.0, 2.5, 0.0))]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"query": "q", "positive": [], "negatives": ["n"]}', "empty list"),
+        ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": "high"}', "no list of numbers"),
+        ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": [true, 1]}', "no list of numbers"),
+    ],
+)
+def test_a_line_with_an_impossible_group_is_named(tmp_path: Path, line: str, message: str):
+    path = tmp_path / "groups.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(ReaderError, match=message):
+        read_groups(path)
