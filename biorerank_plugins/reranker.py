@@ -33,6 +33,7 @@ __all__ = ["BioReranker"]
 
 T = TypeVar("T")
 _CLOSED = "This reranker is closed."
+_WAITING_THREADS = 32  # they tokenise and wait; the model itself runs in one thread, which merges their requests
 
 
 class BioReranker:
@@ -353,7 +354,7 @@ class BioReranker:
             if self._closed:
                 raise RuntimeError(_CLOSED)
             if self._executor is None:
-                self._executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="biorerank")
+                self._executor = ThreadPoolExecutor(max_workers=_WAITING_THREADS, thread_name_prefix="biorerank")
             executor = self._executor
         return await asyncio.get_running_loop().run_in_executor(executor, call)
 

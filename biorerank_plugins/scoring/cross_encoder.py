@@ -13,9 +13,9 @@ import torch
 
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.scoring import Check, PairScorer, PairScores
-from biorerank_plugins.scoring.batches import token_budget_batches
 from biorerank_plugins.scoring.tokens import PairTokenizer
 from biorerank_plugins.scoring.torch_backend import TorchBackend
+from biorerank_plugins.scoring.worker import BatchWorker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,9 +48,11 @@ class TokenScorer:
         self._backend: TorchBackend | None = backend
         self._activation = activation
         default = CPU_BATCH_TOKENS if backend.device.type == "cpu" else GPU_BATCH_TOKENS
-        self._max_batch_tokens = default if max_batch_tokens is None else max_batch_tokens
-        # One batch at a time: two would share the same cores, and on a GPU the same memory.
-        self._lock = threading.Lock()
+        self._worker = BatchWorker(
+            backend.forward,
+            default if max_batch_tokens is None else max_batch_tokens,
+            merge=backend.device.type != "cpu",
+        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -64,17 +66,10 @@ class TokenScorer:
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""
-        backend = self._open()
+        self._open()
         encoded = self._tokenizer.encode(pairs)
-        logits = np.empty(len(pairs), dtype=np.float32)
-        done = 0
-        for batch in token_budget_batches([len(pair.ids) for pair in encoded], self._max_batch_tokens):
-            check(done)
-            with self._lock:
-                logits[batch] = backend.forward([encoded[position] for position in batch])
-            done += len(batch)
         return PairScores(
-            logits,
+            self._worker.run(encoded, check),
             np.fromiter((pair.truncated for pair in encoded), np.bool_, len(pairs)),
             np.fromiter((pair.query_truncated for pair in encoded), np.bool_, len(pairs)),
         )
@@ -86,6 +81,7 @@ class TokenScorer:
     def close(self) -> None:
         """Drop the weights."""
         self._backend = None
+        self._worker.close()
 
     def _open(self) -> TorchBackend:
         if self._backend is None:

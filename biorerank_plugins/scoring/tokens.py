@@ -11,7 +11,10 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -21,16 +24,21 @@ logger = logging.getLogger(__name__)
 __all__ = ["EncodedPair", "PairTokenizer", "UnsupportedTokenizerError", "warn_if_cased_vocabulary_is_lowered"]
 
 
+TokenIds: TypeAlias = NDArray[np.int32]
+
+_TEXTS_AT_ONCE = 2048  # an encoding holds offsets and words beside its ids: kilobytes that must not pile up
+
+
 class UnsupportedTokenizerError(Exception):
     """Pairs cannot be put together from separate ids for this tokenizer; the model is run by sentence-transformers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EncodedPair:
-    """Token ids of one pair with special tokens, segment ids, and what was cut."""
+    """Token ids of one pair with special tokens (int32 [n]), segment ids (uint8 [n]), and what was cut."""
 
-    ids: list[int]
-    types: list[int]
+    ids: NDArray[np.int32]
+    types: NDArray[np.uint8]
     truncated: bool
     query_truncated: bool
 
@@ -52,12 +60,13 @@ class _Template:
     def special_tokens(self) -> int:
         return len(self.before) + len(self.between) + len(self.after)
 
-    def ids(self, query: list[int], passage: list[int]) -> list[int]:
-        return [*self.before, *query, *self.between, *passage, *self.after]
+    def ids(self, query: TokenIds, passage: TokenIds) -> TokenIds:
+        parts = (self.before, query, self.between, passage, self.after)
+        return np.concatenate(parts, dtype=np.int32, casting="unsafe")
 
-    def types(self, query: list[int], passage: list[int]) -> list[int]:
+    def types(self, query: TokenIds, passage: TokenIds) -> NDArray[np.uint8]:
         halves = [self.query_type] * len(query), [self.passage_type] * len(passage)
-        return [*self.before_types, *halves[0], *self.between_types, *halves[1], *self.after_types]
+        return np.array([*self.before_types, *halves[0], *self.between_types, *halves[1], *self.after_types], np.uint8)
 
 
 class PairTokenizer:
@@ -103,10 +112,14 @@ class PairTokenizer:
         text_ids = dict(zip(texts, self._ids(texts), strict=True))
         return [self._join(query_ids[query], text_ids[text]) for query, text in pairs]
 
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    def _ids(self, texts: list[str]) -> list[TokenIds]:
+        ids: list[TokenIds] = []
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            part = self._tokenizer.encode_batch_fast(texts[start : start + _TEXTS_AT_ONCE], add_special_tokens=False)
+            ids += [np.array(encoding.ids, dtype=np.int32) for encoding in part]
+        return ids
 
-    def _join(self, query: list[int], passage: list[int]) -> EncodedPair:
+    def _join(self, query: TokenIds, passage: TokenIds) -> EncodedPair:
         t = self._template
         kept_query = query[: self.query_max_length]
         kept = passage[: self.max_length - len(kept_query) - t.special_tokens]
@@ -125,7 +138,8 @@ class PairTokenizer:
             halves = self._ids([query, text])
             theirs = tokenizer(query, text)
             ids, types = self._template.ids(*halves), self._template.types(*halves)
-            if ids != theirs["input_ids"] or (self.has_types and types != theirs["token_type_ids"]):
+            same = ids.tolist() == theirs["input_ids"]
+            if not same or (self.has_types and types.tolist() != theirs["token_type_ids"]):
                 raise UnsupportedTokenizerError(f"{type(tokenizer).__name__} builds pairs in its own way.")
 
 

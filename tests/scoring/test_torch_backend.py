@@ -27,7 +27,13 @@ def _backend(model, dtype=torch.float32) -> TorchBackend:
 def _pairs(*lengths: int) -> list[EncodedPair]:
     draw = np.random.default_rng(0)
     return [
-        EncodedPair([2, *draw.integers(5, 150, n).tolist(), 3], [0] * 3 + [1] * (n - 1), False, False) for n in lengths
+        EncodedPair(
+            np.array([2, *draw.integers(5, 150, n).tolist(), 3], np.int32),
+            np.array([0] * 3 + [1] * (n - 1), np.uint8),
+            False,
+            False,
+        )
+        for n in lengths
     ]
 
 
@@ -35,7 +41,10 @@ def test_padding_does_not_change_a_logit(tiny_cross_encoder_dir: Path):
     pairs, model = _pairs(5, 60, 3, 17), _model(tiny_cross_encoder_dir).eval()
     with torch.inference_mode():
         alone = [
-            model(input_ids=torch.tensor([p.ids]), token_type_ids=torch.tensor([p.types])).logits.item() for p in pairs
+            model(
+                input_ids=torch.tensor(p.ids[None]).long(), token_type_ids=torch.tensor(p.types[None]).long()
+            ).logits.item()
+            for p in pairs
         ]
     together = _backend(model).forward(pairs)
     assert together.dtype == np.float32
