@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from biorerank_plugins.errors import MissingExtraError, ReaderError
+from biorerank_plugins import sentences
+from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers import ReadReport, find_beir, read_passages, read_qrels, read_queries
 from biorerank_plugins.readers.answered import AnsweredQuestion, read_answered
@@ -139,38 +140,23 @@ def _beir_questions(material: Material, folder: Path, split: str, min_grade: int
 def split_sentences(material: Material, *, least_characters: int = 12) -> Material:
     """Return the same material with every passage cut into sentences; each sentence of a gold passage is gold.
 
-    Sentences are found by ``sentencex`` (MIT licence, kept by the Wikimedia Foundation).
+    Sentences are those of :func:`~biorerank_plugins.sentences.split_sentences`.
 
     :param material: questions and passages.
     :param least_characters: shorter pieces are left out; a passage that has no longer one stays whole.
-    :raises MissingExtraError: if the extra ``train`` is not installed.
     """
-    cut = _sentence_splitter()
     split = Material(names=material.names)
     parts: list[list[int]] = []
     for id_, text, document in zip(material.ids, material.texts, material.documents, strict=True):
-        sentences = [piece for piece in cut(text) if len(piece) >= least_characters] or [text]
-        parts.append(
-            [split.add_passage(f"{id_}.{number}", sentence, document) for number, sentence in enumerate(sentences)]
-        )
+        pieces = [text[start:end] for start, end in sentences.split_sentences(text)]
+        kept = [piece for piece in pieces if len(piece) >= least_characters] or [text]
+        parts.append([split.add_passage(f"{id_}.{number}", sentence, document) for number, sentence in enumerate(kept)])
     for question in material.questions:
         gold = frozenset(position for whole in question.gold for position in parts[whole])
         split.questions.append(Question(question.id, question.text, gold, question.documents))
     for id_, wholes in material.parts.items():
         split.parts[id_] = [position for whole in wholes for position in parts[whole]]
     return split
-
-
-def _sentence_splitter() -> Callable[[str], list[str]]:
-    try:
-        import sentencex  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtraError("sentencex", "train") from error
-
-    def cut(text: str) -> list[str]:
-        return [piece for sentence in sentencex.segment("en", text) if (piece := sentence.strip())]
-
-    return cut
 
 
 def read_question_texts(path: str | Path) -> list[str]:

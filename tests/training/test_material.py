@@ -84,7 +84,6 @@ def test_an_input_without_evidence_is_refused(bioasq: Path, tmp_path: Path):
 
 
 def test_passages_are_cut_into_sentences(tmp_path: Path):
-    pytest.importorskip("sentencex")
     text = "E. coli was found by Smith et al. in Fig. 2 (P < 0.05). The dose was 5.5 mg/kg i.v. daily. Yes."
     path = _jsonl(tmp_path / "q.jsonl", _question("1", "q?", text), _question("2", "r?", "Short."))
     whole = read_material([path])
@@ -133,7 +132,6 @@ def test_the_bi_encoder_search_is_exact_and_holds_the_gold(bioasq: Path, tiny_en
 
 
 def test_runs_are_written_read_and_spread_over_sentences(bioasq: Path, tmp_path: Path):
-    pytest.importorskip("sentencex")
     material = read_material([bioasq])
     candidates = {"1": [(1, 0.9), (0, 0.5)], "2": [(2, 0.25)]}
     write_candidates(candidates, material, tmp_path / "dense.trec", tag="t")
