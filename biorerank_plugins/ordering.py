@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from biorerank_plugins.calibration import Calibration
+    from biorerank_plugins.reading import Reading
     from biorerank_plugins.scoring import PairScores
 
-__all__ = ["Cut", "Request", "check_fusion", "order_candidates", "refuse_non_finite"]
+__all__ = ["Cut", "Found", "Request", "check_fusion", "order_candidates", "refuse_non_finite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +90,53 @@ def check_fusion(fusion: float | str | None) -> float | Literal["stored"] | None
     return finite_number("fusion", fusion, low=0, high=1e6)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the model says of the scored candidates of a request, in their order.
+
+    :param scores: one entry a candidate.
+    :param activated: the model's activation of the logits, float32 [n].
+    :param readings: what was read of each.
+    :param best: which of its windows won.
+    """
+
+    scores: PairScores
+    activated: NDArray[np.float32]
+    readings: Sequence[Reading]
+    best: Sequence[int]
+
+
 def order_candidates(
     request: Request,
-    scores: PairScores,
-    activated: NDArray[np.float32],
+    found: Found,
     cut: Cut,
     fusion: float | None,
+    calibration: Calibration,
     timings: dict[str, float],
 ) -> Ranking:
     """Put the scored candidates of a request in order.
 
     :param request: the request.
-    :param scores: of ``request.scored()``, in that order.
-    :param activated: the model's activation of the logits, float32 [n].
+    :param found: of ``request.scored()``, in that order.
     :param cut: what is returned.
     :param fusion: weight of the first stage's scores in the order; ``None`` orders by logit.
+    :param calibration: from logits to probabilities.
     :param timings: seconds by stage.
     :raises ScoringError: if a logit is not finite; it names the passages. A sort would put them anywhere.
     """
+    scores = found.scores
     logits = [float(logit) for logit in scores.logits]
     candidates = request.scored()
     refuse_non_finite([candidate.passage.id for candidate in candidates], logits)
-    found = [_finite_or_none(candidate.score) for candidate in candidates]
-    values = _fused(logits, found, fusion)
+    first_stage = [_finite_or_none(candidate.score) for candidate in candidates]
+    values = _fused(logits, first_stage, fusion)
+    probabilities = [
+        calibration.probability(logit, len(read.texts)) for logit, read in zip(logits, found.readings, strict=True)
+    ]
     ranked: list[RankedPassage] = []
     # The sort is stable: passages that the model cannot tell apart keep their first-stage order.
     for position in sorted(range(len(values)), key=lambda p: -values[p]):
-        score, probability = float(activated[position]), _sigmoid(logits[position])
+        score, probability = float(found.activated[position]), probabilities[position]
         if not cut.admits(score, probability):
             continue
         ranked.append(
@@ -125,7 +147,9 @@ def order_candidates(
                 logit=logits[position],
                 score=score,
                 probability=probability,
-                retrieval_score=found[position],
+                retrieval_score=first_stage[position],
+                n_windows=len(found.readings[position].texts),
+                window=found.readings[position].spans[found.best[position]] if found.readings[position].spans else None,
                 truncated=bool(scores.truncated[position]),
                 fused=None if values is logits else values[position],
             )
@@ -135,6 +159,7 @@ def order_candidates(
         passages=tuple(ranked[: cut.top_k]),
         dropped=tuple(request.candidates[position].passage for position in request.dropped),
         below_threshold=len(logits) - len(ranked),
+        no_evidence=_none_reaches(probabilities, calibration.evidence_threshold),
         query_truncated=bool(scores.query_truncated.any()),
         timings=timings,
     )
@@ -166,8 +191,5 @@ def _finite_or_none(score: float | None) -> float | None:
     return None if score is None or not math.isfinite(score) else float(score)
 
 
-def _sigmoid(logit: float) -> float:
-    if logit >= 0:
-        return 1.0 / (1.0 + math.exp(-logit))
-    small = math.exp(logit)
-    return small / (1.0 + small)
+def _none_reaches(probabilities: Sequence[float], threshold: float | None) -> bool | None:
+    return None if threshold is None else all(probability < threshold for probability in probabilities)

@@ -143,6 +143,7 @@ class RankedPassage:
     :param evidence: best sentences, if asked for.
     :param n_windows: number of windows that were scored for this passage.
     :param truncated: whether a part of the passage was not read by the model.
+    :param window: of a passage read in several windows, where the one that won lies in ``passage.text``.
     :param fused: what the order is by where fusion is on: the logit plus the weighted first-stage score.
     """
 
@@ -157,6 +158,7 @@ class RankedPassage:
     n_windows: int = 1
     truncated: bool = False
     fused: float | None = None
+    window: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line as plain JSON types."""
@@ -175,6 +177,7 @@ class RankedPassage:
             "n_windows": self.n_windows,
             "truncated": self.truncated,
             "fused": self.fused,
+            "window": None if self.window is None else list(self.window),
         }
 
 

@@ -9,15 +9,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from biorerank_plugins.checks import check_query, positive_number, string, whole_number
 from biorerank_plugins.errors import ScoringTimeoutError
-from biorerank_plugins.ordering import Cut, Request, check_fusion, order_candidates, refuse_non_finite
-from biorerank_plugins.passages import Candidate, PassageLike, Ranking
-from biorerank_plugins.settings import stored_fusion, stored_template
-from biorerank_plugins.text import Deduplicate, Template, check_keys, check_template, passage_text, wellformed
+from biorerank_plugins.evidence import with_evidence
+from biorerank_plugins.ordering import Cut, Found, Request, check_fusion, order_candidates, refuse_non_finite
+from biorerank_plugins.passages import PassageLike, Ranking
+from biorerank_plugins.reading import PassageReader
+from biorerank_plugins.settings import stored_calibration, stored_fusion, stored_template
+from biorerank_plugins.text import Deduplicate, Template, check_keys, check_template, wellformed
+from biorerank_plugins.windows import Aggregation, check_windows, fold
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
+    from biorerank_plugins.calibration import Calibration
     from biorerank_plugins.scoring import Check, PairScorer, PairScores, Scorer
 
 __all__ = ["BioReranker"]
@@ -49,11 +54,14 @@ class BioReranker:
     :param dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``: fp16 on CUDA, bf16 on a CPU that has it
         natively, else fp32; a ``CrossEncoder`` object keeps its own.
     :param backend: ``"auto"`` or ``"torch"``.
-    :param max_length: tokens a pair; a longer passage is cut and reported as truncated. Never more than the model
-        takes.
+    :param max_length: tokens a pair, or a query with one window of a longer passage. Never more than the model takes.
     :param query_max_length: tokens a query; a longer one is cut there and reported. A long passage never cuts it. At
         most half of what the model takes.
     :param max_batch_tokens: padded tokens a batch; ``None`` chooses by device.
+    :param windows: how a passage longer than ``max_length`` is read: True or ``"max"`` in windows, of which the best
+        counts; ``"first"`` and ``"mean-top-2"`` count the first, or the mean of the two best; False cuts it and reports
+        it as truncated. The query and the title stand before each window.
+    :param window_stride: tokens from one window's start to the next; ``None`` for three quarters of a window.
     :param template: how title, text and metadata become the text that the model reads: a format string such as
         ``"{title}. {text}"``, or a function from :class:`~biorerank_plugins.Passage` to text. ``None``: what is stored
         with the model, else that one.
@@ -84,6 +92,8 @@ class BioReranker:
         max_length: int = 512,
         query_max_length: int = 128,
         max_batch_tokens: int | None = None,
+        windows: bool | Aggregation = True,
+        window_stride: int | None = None,
         template: Template | None = None,
         query_prefix: str = "",
         document_prefix: str = "",
@@ -92,9 +102,14 @@ class BioReranker:
         cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool | None = None,
     ) -> None:
-        self._template = check_template(stored_template(model) if template is None else template)
         self._query_prefix = wellformed(string("query_prefix", query_prefix))
         self._document_prefix = wellformed(string("document_prefix", document_prefix))
+        stride = None if window_stride is None else whole_number("window_stride", window_stride)
+        self._reader = PassageReader(
+            check_template(stored_template(model) if template is None else template),
+            self._document_prefix,
+            check_windows(windows, stride),
+        )
         self._load: Callable[[], Scorer] = partial(
             _load,
             model,
@@ -111,6 +126,7 @@ class BioReranker:
         )
         self._model = model
         self._fusion: Mapping[str, float] | None = None
+        self._stored_calibration: Calibration | None = None
         self._scorer: Scorer | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._closed = False
@@ -149,6 +165,7 @@ class BioReranker:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
+        evidence: int = 0,
         fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
@@ -166,6 +183,8 @@ class BioReranker:
         :param top_k: return at most so many; ``None`` returns all.
         :param min_score: return only passages whose ``score`` is at least this.
         :param min_probability: return only passages whose ``probability`` is at least this.
+        :param evidence: give each returned passage its best sentences, at most so many; each sentence is scored by
+            itself.
         :param fusion: weight of the first stage's scores, at least 0: candidates are ordered by
             ``logit + fusion * retrieval_score``; ``score``, ``logit`` and thresholds stay those of the model alone.
             A candidate without a retrieval score counts as the first stage's last. ``None``: by logit. ``"stored"``:
@@ -189,6 +208,7 @@ class BioReranker:
             top_k=top_k,
             min_score=min_score,
             min_probability=min_probability,
+            evidence=evidence,
             fusion=fusion,
             deduplicate=deduplicate,
             timeout=timeout,
@@ -202,6 +222,7 @@ class BioReranker:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
+        evidence: int = 0,
         fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
@@ -217,16 +238,23 @@ class BioReranker:
         """
         cut = Cut.checked(top_k, min_score, min_probability)
         keys = check_keys(deduplicate)
+        evidence = whole_number("evidence", evidence, least=0)
         fusion = check_fusion(fusion)
         deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)
         prepared = [Request.checked(query, passages, keys) for query, passages in requests]
-        pairs = [
-            (self._query_text(request.query), self._passage_text(candidate))
+        items = [
+            (self._query_text(request.query), candidate.passage)
             for request in prepared
             for candidate in request.scored()
         ]
         started = time.perf_counter()
-        scores = self._score(pairs, deadline, show_progress)
+        readings = self._reader.read(items, self._open_scorer())
+        pairs = [(query, text) for (query, _), read in zip(items, readings, strict=True) for text in read.texts]
+        scores, best = fold(
+            self._score(pairs, deadline, show_progress),
+            [len(read.texts) for read in readings],
+            self._reader.windows.aggregation,
+        )
         activated = self._open_scorer().activate(scores.logits)
         timings = {"rerank": time.perf_counter() - started}
         weight = partial(self._weight, fusion)
@@ -234,9 +262,28 @@ class BioReranker:
         first = 0
         for request in prepared:
             part = slice(first, first + len(request.kept))
-            rankings.append(order_candidates(request, scores[part], activated[part], cut, weight(request), timings))
+            found = Found(scores[part], activated[part], readings[part], best[part])
+            rankings.append(order_candidates(request, found, cut, weight(request), self._calibration(), timings))
             first = part.stop
-        return rankings
+        return self._with_evidence(rankings, evidence, deadline) if evidence else rankings
+
+    def _with_evidence(self, rankings: list[Ranking], count: int, deadline: float | None) -> list[Ranking]:
+        started = time.perf_counter()
+
+        def logits(pairs: list[tuple[str, str]]) -> NDArray[np.float32]:
+            read = [(self._query_text(query), self._document_prefix + wellformed(text)) for query, text in pairs]
+            found = self._score(read, deadline, show_progress=False).logits
+            refuse_non_finite([f"sentence {text[:40]!r}" for _, text in pairs], found)
+            return found
+
+        answered = with_evidence(rankings, count, logits, self._open_scorer().activate, self._calibration().probability)
+        seconds = time.perf_counter() - started
+        return [replace(ranking, timings={**ranking.timings, "evidence": seconds}) for ranking in answered]
+
+    def _calibration(self) -> Calibration:
+        if self._stored_calibration is None:
+            self._stored_calibration = stored_calibration(self._model)
+        return self._stored_calibration
 
     def _weight(self, fusion: float | str | None, request: Request) -> float | None:
         if not isinstance(fusion, str):
@@ -311,9 +358,6 @@ class BioReranker:
             raise TypeError(f"Expected (query, text) pairs, got {pair!r:.80}.")
         query, text = pair
         return self._query_text(check_query(query)), self._document_prefix + wellformed(string("A text", text))
-
-    def _passage_text(self, candidate: Candidate) -> str:
-        return self._document_prefix + passage_text(candidate.passage, self._template)
 
     def _score(self, pairs: list[tuple[str, str]], deadline: float | None, show_progress: bool) -> PairScores:
         scorer = self._open_scorer()

@@ -57,6 +57,7 @@ class TwoStageSearch:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
+        evidence: int = 0,
         fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
@@ -69,6 +70,7 @@ class TwoStageSearch:
         :param top_k: return at most so many; ``None`` returns all candidates.
         :param min_score: return only passages whose ``score`` is at least this.
         :param min_probability: return only passages whose ``probability`` is at least this.
+        :param evidence: best sentences a passage, as :meth:`BioReranker.rank` takes it.
         :param fusion: weight of the first stage's scores in the order, as :meth:`BioReranker.rank` takes it;
             ``"stored"`` takes what is stored with the model for the scores of this first stage, if anything.
         :param deduplicate: which duplicates to drop, as :meth:`BioReranker.rank` takes it.
@@ -83,6 +85,7 @@ class TwoStageSearch:
             top_k=top_k,
             min_score=min_score,
             min_probability=min_probability,
+            evidence=evidence,
             fusion=fusion,
             deduplicate=deduplicate,
             timeout=timeout,
@@ -97,6 +100,7 @@ class TwoStageSearch:
         top_k: int | None = None,
         min_score: float | None = None,
         min_probability: float | None = None,
+        evidence: int = 0,
         fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
         timeout: float | None = None,
@@ -120,6 +124,7 @@ class TwoStageSearch:
             top_k=top_k,
             min_score=min_score,
             min_probability=min_probability,
+            evidence=evidence,
             fusion=self.fusion_weight(fusion),
             deduplicate=deduplicate,
             timeout=timeout,

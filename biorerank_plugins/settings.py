@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins import models
+from biorerank_plugins.calibration import Calibration
 from biorerank_plugins.checks import finite_number
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.fusion import Hybrid
@@ -17,7 +18,7 @@ from biorerank_plugins.text import check_template
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["SETTINGS_FILE", "stored_fusion", "stored_hybrid", "stored_template"]
+__all__ = ["SETTINGS_FILE", "stored_calibration", "stored_fusion", "stored_hybrid", "stored_template"]
 
 SETTINGS_FILE = "biorerank.json"
 
@@ -35,6 +36,26 @@ def stored_fusion(model: object) -> Mapping[str, float]:
         raise ModelError(f"{SETTINGS_FILE}: 'fusion' must map names of first stages to weights, got {weights!r:.80}.")
     try:
         return {scores: finite_number("fusion", weight, low=0, high=1e6) for scores, weight in weights.items()}
+    except ValueError as error:
+        raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
+
+
+def stored_calibration(model: object) -> Calibration:
+    """Return how a reranker's logits become probabilities, as its folder says.
+
+    ::
+
+        {"calibration": {"slope": 0.8, "intercept": -2.1, "per_log_window": -0.3, "evidence_threshold": 0.2}}
+
+    :param model: as in :func:`stored_fusion`.
+    :returns: the plain sigmoid if nothing is stored.
+    :raises ModelError: if the file is damaged.
+    """
+    values = _read(model).get("calibration", {})
+    try:
+        if not isinstance(values, dict):
+            raise ValueError(f"'calibration' must be an object, got {values!r:.80}.")
+        return Calibration.of(values)
     except ValueError as error:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
 

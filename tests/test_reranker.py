@@ -211,14 +211,19 @@ def test_prefixes_and_template_reach_the_model():
 
 
 @pytest.mark.parametrize(("words", "cut"), [(100, False), (118, False), (119, True), (5000, True)])
-def test_a_cut_passage_is_reported(reranker, words, cut):
+def test_a_cut_passage_is_reported(reranker, tiny_cross_encoder_dir, words, cut):
     """128 positions: [CLS], 7 query tokens, [SEP], the passage, [SEP]."""
-    [line] = reranker.rank("a a a a a a a", ["b " * words])
+    cutting = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32", windows=False)
+    [line] = cutting.rank("a a a a a a a", ["b " * words])
     assert line.truncated == cut
+    [line] = reranker.rank("a a a a a a a", ["b " * words])
+    assert not line.truncated
+    assert (line.n_windows > 1) == cut
 
 
 def test_a_long_passage_never_cuts_the_query(tiny_cross_encoder_dir):
-    ranker = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32", max_length=40, query_max_length=10)
+    lengths = {"max_length": 40, "query_max_length": 10}
+    ranker = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32", windows=False, **lengths)
     long = "cells " * 20_000
     assert len(long) > 100_000
     ranking = ranker.rank("a b c d e p53 brca1", [long, "cells"])

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from biorerank_plugins.windows import WindowedText, Windows
+
 __all__ = ["Check", "PairScorer", "PairScores", "Scorer", "load_scorer"]
 
 Check: TypeAlias = Callable[[int], None]
@@ -60,6 +62,19 @@ class Scorer(Protocol):
     @property
     def name(self) -> str:
         """Name or folder of the model."""
+        ...
+
+    @property
+    def surely_fits(self) -> int | None:
+        """A passage of so many characters is never cut; ``None`` if what is cut is not known here."""
+        ...
+
+    def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
+        """Return the windows in which long passages are read, as spans of their body.
+
+        :param items: (query, passage) pairs.
+        :param windows: how far windows overlap.
+        """
         ...
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:

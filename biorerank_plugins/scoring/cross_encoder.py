@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
+    from biorerank_plugins.windows import WindowedText, Windows
+
 logger = logging.getLogger(__name__)
 
 __all__ = ["CrossEncoderScorer", "PairScorerAdapter", "TokenScorer"]
@@ -64,6 +66,15 @@ class TokenScorer:
         """Device the model runs on."""
         return self._open().device
 
+    @property
+    def surely_fits(self) -> int | None:
+        """A token is at least one character: a passage of no more characters than there is room for tokens."""
+        return self._tokenizer.least_room
+
+    def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
+        """Return windows; see :class:`~biorerank_plugins.scoring.Scorer`."""
+        return self._tokenizer.spans(items, windows.stride)
+
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""
         self._open()
@@ -89,7 +100,20 @@ class TokenScorer:
         return self._backend
 
 
-class CrossEncoderScorer:
+class _OneWindow:
+    """Passages are read as they come."""
+
+    @property
+    def surely_fits(self) -> int | None:
+        """Return ``None``: what is cut is not known here, and so there are no windows."""
+        return None
+
+    def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
+        """Return one window a passage."""
+        return [[(0, len(text.body))] for _, text in items]
+
+
+class CrossEncoderScorer(_OneWindow):
     """The general path: ``CrossEncoder.predict`` itself, for families that the token path does not cover.
 
     Modular and causal-LM cross-encoders, prompts, and tokenizers that build pairs in their own way run here. What was
@@ -140,7 +164,7 @@ class CrossEncoderScorer:
         self._model = self._exact = None
 
 
-class PairScorerAdapter:
+class PairScorerAdapter(_OneWindow):
     """A user's :class:`~biorerank_plugins.scoring.PairScorer` as a scorer; its scores are the sigmoid of its logits."""
 
     def __init__(self, scorer: PairScorer) -> None:

@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from biorerank_plugins.windows import window_spans
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from biorerank_plugins.windows import WindowedText
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,7 @@ __all__ = ["EncodedPair", "PairTokenizer", "UnsupportedTokenizerError", "warn_if
 
 TokenIds: TypeAlias = NDArray[np.int32]
 
+_AT_THE_EDGES = 4
 _TEXTS_AT_ONCE = 2048  # an encoding holds offsets and words beside its ids: kilobytes that must not pile up
 
 
@@ -111,6 +116,34 @@ class PairTokenizer:
         query_ids = dict(zip(queries, self._ids(queries), strict=True))
         text_ids = dict(zip(texts, self._ids(texts), strict=True))
         return [self._join(query_ids[query], text_ids[text]) for query, text in pairs]
+
+    @property
+    def least_room(self) -> int:
+        """Tokens that are left for a passage beside the longest query."""
+        return self.max_length - self.query_max_length - self._template.special_tokens
+
+    def spans(self, items: Sequence[tuple[str, WindowedText]], stride: int | None) -> list[list[tuple[int, int]]]:
+        """Return the windows in which passages are read, as spans of their body.
+
+        :param items: (query, passage) pairs.
+        :param stride: see :func:`~biorerank_plugins.windows.window_spans`.
+        """
+        queries = list(dict.fromkeys(query for query, _ in items))
+        sizes = {q: min(len(ids), self.query_max_length) for q, ids in zip(queries, self._ids(queries), strict=True)}
+        heads = [len(ids) for ids in self._ids([text.head for _, text in items])]
+        tails = [len(ids) for ids in self._ids([text.tail for _, text in items])]
+        found = []
+        for (query, text), around in zip(items, map(sum, zip(heads, tails, strict=True)), strict=True):
+            whole = self.max_length - self._template.special_tokens - sizes[query]
+            offsets = np.array(self._tokenizer.encode(text.body, add_special_tokens=False).offsets, np.int64)
+            if len(offsets) + around <= whole:
+                found.append([(0, len(text.body))])
+                continue
+            # A word at the edge of a window may have more tokens by itself than it had in the whole text. A title so
+            # long that it leaves no room is no reason to cut the passage into crumbs: then each window loses its end.
+            room = max(whole - around - _AT_THE_EDGES, whole // 4, 1)
+            found.append(window_spans(text.body, offsets.reshape(-1, 2), room, stride))
+        return found
 
     def _ids(self, texts: list[str]) -> list[TokenIds]:
         ids: list[TokenIds] = []

@@ -1,0 +1,77 @@
+"""What the model reads of a passage: one text, or several windows where the passage is too long for one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.text import Template, passage_text
+from biorerank_plugins.windows import Span, WindowedText, Windows
+
+if TYPE_CHECKING:
+    from biorerank_plugins.scoring import Scorer
+
+__all__ = ["PassageReader", "Reading"]
+
+_PLACE = "\N{OBJECT REPLACEMENT CHARACTER}\N{INFORMATION SEPARATOR ONE}"  # stands for the text while a template is cut
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is read of one passage.
+
+    :param texts: one for each window.
+    :param spans: where the windows lie in ``Passage.text``; empty for a passage that is read as a whole.
+    """
+
+    texts: tuple[str, ...]
+    spans: tuple[Span, ...] = ()
+
+
+class PassageReader:
+    """Writes passages as the model was trained on them, and cuts long ones into windows.
+
+    :param template: how title, text and metadata become one text.
+    :param prefix: text before each passage, and before each window.
+    :param windows: how long passages are read.
+    """
+
+    def __init__(self, template: Template, prefix: str, windows: Windows) -> None:
+        self.template = template
+        self.prefix = prefix
+        self.windows = windows
+
+    def text(self, passage: Passage) -> str:
+        """Return a passage as one text."""
+        return self.prefix + passage_text(passage, self.template)
+
+    def read(self, items: Sequence[tuple[str, Passage]], scorer: Scorer) -> list[Reading]:
+        """Return what is read of each passage.
+
+        :param items: (query as the model reads it, passage) pairs.
+        :param scorer: knows how many tokens fit.
+        """
+        texts = [self.text(passage) for _, passage in items]
+        readings = [Reading((text,)) for text in texts]
+        fits = scorer.surely_fits
+        if self.windows.aggregation is None or fits is None:
+            return readings
+        long = [number for number, text in enumerate(texts) if len(text) > fits]
+        cut = [self._parts(items[number][1], texts[number]) for number in long]
+        spans = scorer.spans([(items[number][0], parts) for number, parts in zip(long, cut, strict=True)], self.windows)
+        for number, parts, own in zip(long, cut, spans, strict=True):
+            if len(own) > 1:
+                known = parts.body == items[number][1].text
+                windows = tuple(parts.window(span) for span in own)
+                readings[number] = Reading(windows, tuple(own) if known else tuple((0, 0) for _ in own))
+        return readings
+
+    def _parts(self, passage: Passage, text: str) -> WindowedText:
+        """Find the passage's own text in what the template made of it; only that is cut."""
+        if callable(self.template):
+            head, found, tail = text.partition(passage.text)
+            return WindowedText(head, passage.text, tail) if found and passage.text else WindowedText("", text, "")
+        head, _, tail = self.text(replace(passage, text=_PLACE)).partition(_PLACE)
+        return WindowedText(head, passage.text, tail)

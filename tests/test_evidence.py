@@ -1,0 +1,70 @@
+"""Evidence sentences: each is scored as it is alone, and its offsets lead back to it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from biorerank_plugins import BioReranker, Passage
+
+QUERY = "which drug inhibits platelets"
+TEXT = "The heart divides. Aspirin inhibits platelets.  Insulin lowers glucose! Is it so?"
+SENTENCES = ["The heart divides.", "Aspirin inhibits platelets.", "Insulin lowers glucose!", "Is it so?"]
+
+
+@pytest.fixture
+def reranker(tiny_cross_encoder_dir: Path) -> BioReranker:
+    return BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32")
+
+
+def test_the_best_sentences_are_those_that_score_best_alone(reranker: BioReranker):
+    alone = {r.passage.text: r for r in reranker.rank(QUERY, SENTENCES)}
+    [ranked] = reranker.rank(QUERY, [Passage("1", TEXT, title="A title")], evidence=2)
+    expected = sorted(SENTENCES, key=lambda s: -alone[s].logit)[:2]
+    assert [e.text for e in ranked.evidence] == expected
+    for sentence in ranked.evidence:
+        assert TEXT[sentence.start : sentence.end] == sentence.text
+        assert sentence.score == pytest.approx(alone[sentence.text].score, abs=1e-5)
+        assert sentence.probability == pytest.approx(alone[sentence.text].probability, abs=1e-5)
+
+
+def test_all_sentences_if_more_are_asked_for_and_none_of_an_empty_passage(reranker: BioReranker):
+    by_text = {r.passage.text: r for r in reranker.rank(QUERY, [TEXT, "", " \n "], evidence=9)}
+    assert sorted(e.text for e in by_text[TEXT].evidence) == sorted(SENTENCES)
+    assert by_text[""].evidence == by_text[" \n "].evidence == ()
+
+
+def test_only_returned_passages_have_evidence_and_ranking_is_as_without(reranker: BioReranker):
+    texts = [TEXT, "Cells divide. So they do.", "A drug."]
+    plain = reranker.rank(QUERY, texts, top_k=2)
+    with_sentences = reranker.rank(QUERY, texts, top_k=2, evidence=1)
+    assert [(r.passage, r.logit) for r in plain] == [(r.passage, r.logit) for r in with_sentences]
+    assert [len(r.evidence) for r in plain] == [0, 0]
+    assert [len(r.evidence) for r in with_sentences] == [1, 1]
+    assert set(with_sentences.timings) == {"rerank", "evidence"}
+    json.dumps(with_sentences.to_dict())
+
+
+def test_several_queries_get_their_own_evidence(reranker: BioReranker):
+    requests = [(QUERY, [TEXT]), ("a", ["Cells divide. So they do."]), ("b", [])]
+    together = reranker.rank_many(requests, evidence=1)
+    for (query, texts), ranking in zip(requests, together, strict=True):
+        alone = reranker.rank(query, texts, evidence=1)
+        assert [[e.text for e in r.evidence] for r in ranking] == [[e.text for e in r.evidence] for r in alone]
+
+
+def test_evidence_of_a_long_passage_lies_in_its_best_window(tiny_cross_encoder_dir: Path):
+    reranker = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32", max_length=48, query_max_length=16)
+    text = "The cells divide. " * 20 + "Aspirin inhibits platelets. " + "The heart. " * 20
+    [ranked] = reranker.rank(QUERY, [text], evidence=3)
+    assert ranked.window is not None
+    assert all(e.end > ranked.window[0] and e.start < ranked.window[1] for e in ranked.evidence)
+    assert all(text[e.start : e.end] == e.text for e in ranked.evidence)
+
+
+@pytest.mark.parametrize("evidence", [-1, 1.5, True, "2"])
+def test_an_impossible_number_is_refused_even_without_passages(reranker: BioReranker, evidence):
+    with pytest.raises(ValueError, match="evidence"):
+        reranker.rank(QUERY, [], evidence=evidence)
