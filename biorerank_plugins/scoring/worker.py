@@ -8,8 +8,10 @@ which differ with the pairs beside it, stay the same whatever else is going on. 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
+import weakref
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -90,6 +92,7 @@ class BatchWorker:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        _ALL.add(self)
 
     def run(self, pairs: Sequence[EncodedPair], check: Check) -> NDArray[np.float32]:
         """Return the logits of pairs, float32 [n], in the same order.
@@ -121,12 +124,15 @@ class BatchWorker:
             raise
 
     def close(self) -> None:
-        """End the thread; requests that wait raise. Closing twice is fine."""
+        """End the thread, after the batch it runs; requests that wait raise. Closing twice is fine."""
         with self._changed:
+            thread = self._thread
             self._closed = True
             while self._requests:
                 self._finish(self._requests[0], RuntimeError("This reranker was closed while it was scoring."))
             self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def _waiting(self) -> int:
         return sum(len(request.remaining) for request in self._requests)
@@ -234,6 +240,16 @@ class BatchWorker:
             request.result.set_result(request.logits)
         else:
             request.result.set_exception(error)
+
+
+# A thread that is inside torch, or on its way out of it, while Python shuts down takes the process with it.
+_ALL: weakref.WeakSet[BatchWorker] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for worker in list(_ALL):
+        worker.close()
 
 
 def _out_of_memory(error: BaseException) -> bool:

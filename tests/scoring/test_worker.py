@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,3 +204,22 @@ def test_a_worker_that_nobody_uses_ends_its_thread_and_starts_again():
     gone = use()
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    "ending", ["reranker.close()", "pass", "import threading; threading.Thread(target=busy, daemon=True).start()"]
+)
+def test_a_process_ends_cleanly_after_scoring(tiny_cross_encoder_dir: Path, ending: str):
+    """Closed just before, not closed, or still at work."""
+    code = f"""
+from biorerank_plugins import BioReranker
+reranker = BioReranker({str(tiny_cross_encoder_dir)!r}, device="cpu", dtype="float32")
+texts = ["insulin lowers glucose " * n for n in range(40)]
+def busy():
+    while True:
+        reranker.rank("does aspirin work", texts)
+reranker.rank("does aspirin work", texts)
+{ending}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, "terminate" in done.stderr) == (0, False)
