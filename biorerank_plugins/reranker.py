@@ -263,7 +263,7 @@ class BioReranker:
         for request in prepared:
             part = slice(first, first + len(request.kept))
             found = Found(scores[part], activated[part], readings[part], best[part])
-            rankings.append(order_candidates(request, found, cut, weight(request), self._calibration(), timings))
+            rankings.append(order_candidates(request, found, cut, weight(request), self.calibration, timings))
             first = part.stop
         return self._with_evidence(rankings, evidence, deadline) if evidence else rankings
 
@@ -276,11 +276,16 @@ class BioReranker:
             refuse_non_finite([f"sentence {text[:40]!r}" for _, text in pairs], found)
             return found
 
-        answered = with_evidence(rankings, count, logits, self._open_scorer().activate, self._calibration().probability)
+        answered = with_evidence(rankings, count, logits, self._open_scorer().activate, self.calibration.probability)
         seconds = time.perf_counter() - started
         return [replace(ranking, timings={**ranking.timings, "evidence": seconds}) for ranking in answered]
 
-    def _calibration(self) -> Calibration:
+    @property
+    def calibration(self) -> Calibration:
+        """How logits become probabilities; the plain sigmoid unless something is stored with the model.
+
+        :raises ModelError: if what is stored is damaged.
+        """
         if self._stored_calibration is None:
             self._stored_calibration = stored_calibration(self._model)
         return self._stored_calibration

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins import models
@@ -18,7 +19,14 @@ from biorerank_plugins.text import check_template
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["SETTINGS_FILE", "stored_calibration", "stored_fusion", "stored_hybrid", "stored_template"]
+__all__ = [
+    "SETTINGS_FILE",
+    "store_calibration",
+    "stored_calibration",
+    "stored_fusion",
+    "stored_hybrid",
+    "stored_template",
+]
 
 SETTINGS_FILE = "biorerank.json"
 
@@ -58,6 +66,20 @@ def stored_calibration(model: object) -> Calibration:
         return Calibration.of(values)
     except ValueError as error:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
+
+
+def store_calibration(folder: str | os.PathLike[str], calibration: Calibration) -> None:
+    """Write a calibration into a reranker's folder, beside what else is stored there.
+
+    :param folder: the model's folder.
+    :param calibration: what to store.
+    :raises ModelError: if the folder holds no model, or what is stored there is damaged.
+    """
+    content = {**_read(folder), "calibration": calibration.to_dict()}
+    path = Path(folder) / SETTINGS_FILE
+    fresh = path.with_name(path.name + ".new")  # replaced at once: a reader never sees half a file
+    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(path)
 
 
 def stored_template(model: object) -> str | None:

@@ -64,6 +64,19 @@ Fusion = Annotated[
 MinScore = Annotated[
     float | None, typer.Option("--min-score", callback=_finite, help="Leave out passages that score lower.")
 ]
+MinProbability = Annotated[
+    float | None,
+    typer.Option("--min-probability", min=0.0, max=1.0, help="Leave out passages that are less probably relevant."),
+]
+EvidenceSentences = Annotated[
+    int, typer.Option("--evidence", "-e", min=0, help="Show the best sentences of each passage instead of its text.")
+]
+Abstain = Annotated[
+    bool,
+    typer.Option("--abstain", help="Show nothing, and exit with 3, where no passage reaches the stored threshold."),
+]
+NO_EVIDENCE = 3
+"""Exit code of ``--abstain``."""
 
 _MESSAGE_LIMIT = 600  # one line stays readable; --debug shows everything
 # How the library's messages name arguments that are options here: on_duplicate='skip'.
@@ -80,7 +93,7 @@ P = ParamSpec("P")
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Turn every error of a command into one line on stderr and an exit code.
 
-    0 is success, 1 an error while running, 2 wrong usage, 130 Ctrl-C.
+    0 is success, 1 an error while running, 2 wrong usage, 3 no evidence (--abstain), 130 Ctrl-C.
     """
     options = frozenset(inspect.signature(function).parameters)
 
@@ -215,6 +228,12 @@ def open_index(folder: Path, *, encoder: str | None, device: str | None, dtype: 
         config = open_version(folder, "fast").manifest["encoder"]["config"]
         return PassageIndex.load(folder, encoder=BiEncoder.from_config(config, device=device, dtype=dtype))
     return PassageIndex.load(folder)
+
+
+def check_abstain(reranker: BioReranker, abstain: bool) -> None:
+    """Refuse ``--abstain`` for a model that says nothing about when there is no evidence."""
+    if abstain and reranker.calibration.evidence_threshold is None:
+        fail(f"--abstain needs a threshold, and {reranker.model_name} stores none. Fit one: biorerank calibrate")
 
 
 def check_question(text: str, name: str = "QUERY") -> str:

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Device, Dtype, Json, MinScore, Model, Quiet, command
+from biorerank_plugins.cli._common import (
+    Abstain,
+    Debug,
+    Device,
+    Dtype,
+    EvidenceSentences,
+    Json,
+    MinProbability,
+    MinScore,
+    Model,
+    Quiet,
+    command,
+)
 from biorerank_plugins.cli.inputs import LINES, STDIN, Format, SkipBad, read_collection
 from biorerank_plugins.cli.output import Output
 from biorerank_plugins.cli.views import ranking_table
@@ -23,6 +35,9 @@ def rerank(
     ],
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, help="Keep the best; all if not given.")] = None,
     min_score: MinScore = None,
+    min_probability: MinProbability = None,
+    evidence: EvidenceSentences = 0,
+    abstain: Abstain = False,
     format: Format = "auto",
     skip_bad: SkipBad = False,
     model: Model = None,
@@ -47,9 +62,18 @@ def rerank(
     if not texts:
         _common.fail(f"{'stdin' if passages == STDIN else passages} holds no passages to rerank.")
     with _common.load_reranker(model, device, dtype) as reranker:
+        _common.check_abstain(reranker, abstain)
         ranking = reranker.rank(
-            question, texts, top_k=top_k, min_score=min_score, show_progress=output.show_progress and len(texts) > 100
+            question,
+            texts,
+            top_k=top_k,
+            min_score=min_score,
+            min_probability=min_probability,
+            evidence=evidence,
+            show_progress=output.show_progress and len(texts) > 100,
         )
     if json:
         output.document(ranking.to_dict())
+    if abstain and ranking.no_evidence:
+        _common.fail("No evidence: no passage reaches the threshold.", code=_common.NO_EVIDENCE)
     output.table(*ranking_table(ranking))

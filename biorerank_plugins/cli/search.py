@@ -12,13 +12,16 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import (
+    Abstain,
     Candidates,
     Debug,
     Device,
     Dtype,
     Encoder,
+    EvidenceSentences,
     Fusion,
     Json,
+    MinProbability,
     MinScore,
     Model,
     Quiet,
@@ -71,6 +74,9 @@ def search(
         list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
     ] = None,
     min_score: MinScore = None,
+    min_probability: MinProbability = None,
+    evidence: EvidenceSentences = 0,
+    abstain: Abstain = False,
     fusion: Fusion = None,
     model: Model = None,
     encoder: Encoder = None,
@@ -93,16 +99,31 @@ def search(
         opened = stack.enter_context(_common.open_index(index, encoder=encoder, device=device, dtype=dtype))
         stage = _usable(first_stage, opened)
         if no_rerank:
+            if abstain or evidence or min_probability is not None:
+                _common.usage_error(
+                    "--abstain, --evidence and --min-probability need the reranker, not --no-rerank."
+                )
             answers = _first_stage(opened, stage, questions, k, conditions)
         else:
             from biorerank_plugins.search import TwoStageSearch
 
             reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
             both = TwoStageSearch(opened, reranker, first_stage=stage.value)
-            depth = max(candidates, k)
-            answers = _two_stages(both, questions, depth, conditions, top_k=k, min_score=min_score, fusion=fusion)
+            _common.check_abstain(reranker, abstain)
+            options: dict[str, Any] = {
+                "candidates": max(candidates, k),
+                "filters": conditions,
+                "top_k": k,
+                "min_score": min_score,
+                "min_probability": min_probability,
+                "evidence": evidence,
+                "fusion": "stored" if fusion is None else fusion,
+            }
+            answers = _two_stages(both, questions, options)
         output.note(f"First stage: {stage.value} ({_STAGES[stage.value]}).")
-        _write(output, questions, answers, several)
+        none = _write(output, questions, answers, several, abstain=abstain)
+    if none:
+        _common.fail(f"No evidence: no passage reaches the threshold ({none}).", code=_common.NO_EVIDENCE)
 
 
 def _questions(query: str | None, queries: Path | None) -> tuple[list[Query], bool]:
@@ -135,31 +156,22 @@ def _first_stage(
             yield {"first_stage": stage.value, **candidates_document(text, found)}, candidates_table(found)
 
 
-def _two_stages(
-    both: TwoStageSearch,
-    questions: Sequence[Query],
-    candidates: int,
-    conditions: Any,
-    *,
-    top_k: int,
-    min_score: float | None,
-    fusion: float | None,
-) -> Iterator[Answer]:
+def _two_stages(both: TwoStageSearch, questions: Sequence[Query], options: dict[str, Any]) -> Iterator[Answer]:
     for start in range(0, len(questions), _AT_ONCE):
         texts = [question.text for question in questions[start : start + _AT_ONCE]]
-        for ranking in both.search_many(
-            texts,
-            candidates=candidates,
-            filters=conditions,
-            top_k=top_k,
-            min_score=min_score,
-            fusion="stored" if fusion is None else fusion,
-        ):
+        for ranking in both.search_many(texts, **options):
             yield {"first_stage": both.first_stage, **ranking.to_dict()}, ranking_table(ranking)
 
 
-def _write(output: Output, questions: Sequence[Query], answers: Iterator[Answer], several: bool) -> None:
+def _write(
+    output: Output, questions: Sequence[Query], answers: Iterator[Answer], several: bool, *, abstain: bool
+) -> str:
+    """Write the answers; return the ids of the questions that are left without one."""
+    without = []
     for number, (question, (document, table)) in enumerate(zip(questions, answers, strict=True)):
+        if abstain and document.get("no_evidence"):
+            without.append(question.id)
+            table = (table[0], [])
         if several:
             if output.json:
                 output.document({"query_id": question.id, **document}, indent=None)
@@ -168,5 +180,6 @@ def _write(output: Output, questions: Sequence[Query], answers: Iterator[Answer]
         if output.json:
             output.document(document)
         output.table(*table)
-        if not table[1]:
+        if not table[1] and not without:
             output.note("Nothing found: no passage meets the conditions.")
+    return ", ".join(without)

@@ -10,7 +10,7 @@ from biorerank_plugins.cli.output import Column, Output, one_line
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import EvaluationReport, SystemsReport
-    from biorerank_plugins.passages import Candidate, Passage, Ranking
+    from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 
 Table = tuple[list[Column], list[list[object]]]
 
@@ -48,11 +48,17 @@ def ranking_table(ranking: Ranking) -> Table:
             f"{r.score:.4f}",
             move(r.input_index + 1, r.rank),
             r.passage.id,
-            passage_text(r.passage),
+            evidence_text(r) if r.evidence else passage_text(r.passage),
         ]
         for r in ranking
     ]
     return columns, rows
+
+
+def evidence_text(ranked: RankedPassage) -> str:
+    """The best sentences of a passage, in the order of the text."""
+    in_order = sorted(ranked.evidence, key=lambda sentence: sentence.start)
+    return one_line(" … ".join(sentence.text for sentence in in_order))
 
 
 def candidates_table(candidates: Sequence[Candidate]) -> Table:

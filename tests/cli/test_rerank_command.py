@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,3 +101,51 @@ def test_a_passage_cannot_drive_the_terminal(biorerank: Run, tmp_path: Path) -> 
     assert shown.splitlines()[1].split("\t")[3:] == ["i�d", "t�]0;x�: a�[2J�b�1m c"]
     document = json.loads(biorerank("rerank", QUESTION, tmp_path / "evil.jsonl", "--json").stdout)
     assert {name: document["passages"][0][name] for name in evil} == evil
+
+
+def store(folder: Path, tmp_path: Path, threshold: float | None) -> Path:
+    """A copy of the model that stores a calibration."""
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    content = {"calibration": {"slope": 0.5, "intercept": -1.0, "evidence_threshold": threshold}}
+    (copy / "biorerank.json").write_text(json.dumps(content), encoding="utf-8")
+    return copy
+
+
+def test_evidence_is_shown_instead_of_the_text(biorerank: Run, tmp_path: Path) -> None:
+    line = "Cells divide. Metformin lowers glucose. The heart."
+    result = biorerank("rerank", QUESTION, "-", "--evidence", "1", "--json", input=line)
+    [passage] = json.loads(result.stdout)["passages"]
+    [sentence] = passage["evidence"]
+    assert sentence["text"] == line[sentence["start"] : sentence["end"]]
+    table = biorerank("rerank", QUESTION, "-", "--evidence", "1", input=line).stdout
+    assert sentence["text"] in table
+    assert line not in table
+
+
+def test_a_probability_is_a_threshold(biorerank: Run, collection: Path, tiny_cross_encoder_dir: Path, tmp_path: Path):
+    model = store(tiny_cross_encoder_dir, tmp_path, None)
+    every = json.loads(biorerank("rerank", QUESTION, collection, "--model", model, "--json").stdout)["passages"]
+    threshold = every[1]["probability"]
+    some = biorerank("rerank", QUESTION, collection, "--model", model, "--min-probability", threshold, "--json")
+    assert len(json.loads(some.stdout)["passages"]) == 2
+
+
+@pytest.mark.parametrize(("threshold", "code"), [(0.0, 0), (1.0, 3)])
+def test_without_evidence_the_exit_code_says_so(
+    biorerank: Run, tiny_cross_encoder_dir: Path, tmp_path: Path, threshold: float, code: int
+) -> None:
+    model = store(tiny_cross_encoder_dir, tmp_path, threshold)
+    result = biorerank("rerank", QUESTION, "-", "--model", model, "--abstain", input=LINES)
+    assert result.exit_code == code
+    assert ("No evidence" in result.stderr) == (code == 3)
+    assert bool(result.stdout) == (code == 0)
+    assert biorerank("rerank", QUESTION, "-", "--model", model, input=LINES).stdout
+
+
+def test_abstaining_needs_a_threshold(
+    biorerank: Run, error_line: ErrorLine, tiny_cross_encoder_dir: Path, tmp_path: Path
+) -> None:
+    model = store(tiny_cross_encoder_dir, tmp_path, None)
+    result = biorerank("rerank", QUESTION, "-", "--model", model, "--abstain", input=LINES)
+    assert "biorerank calibrate" in error_line(result)

@@ -1,0 +1,120 @@
+"""``biorerank calibrate``: probabilities for a model of one's own."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Json, Quiet, command
+from biorerank_plugins.cli.evaluation_inputs import Sources, read_inputs
+from biorerank_plugins.cli.output import Column, Output
+
+
+@command
+def calibrate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of the reranker, to which it is written.")],
+    index: Annotated[
+        Path | None, typer.Option("--index", parser=_common.path, help="Passages: a folder that biorerank index wrote.")
+    ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", parser=_common.path, help="Passages: a file, indexed in memory.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", parser=_common.path, help="A file of questions.")] = None,
+    qrels: Annotated[Path | None, typer.Option("--qrels", parser=_common.path, help="A file of judgements.")] = None,
+    beir: Annotated[
+        Path | None, typer.Option("--beir", parser=_common.path, help="A folder with all three, in BEIR's layout.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Which judgements of --beir.")] = "test",
+    candidates: Candidates = 100,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Fit on so many first candidates a question.")] = 10,
+    precision: Annotated[
+        float,
+        typer.Option("--precision", min=0.0, max=1.0, help="Of 'there is evidence', if half of the questions have it."),
+    ] = 0.8,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", parser=_common.path, help="Image file: reliability before and after.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure only; write nothing.")] = False,
+    encoder: Encoder = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fit probabilities and the threshold of "no evidence" on judged questions, and store them with the model.
+
+    Use questions that the model was not trained on. The order of passages does not change.
+
+    Example: biorerank calibrate my-model --index my-index --queries questions.jsonl --qrels qrels.tsv
+    """
+    output = Output(json, quiet)
+    sources = Sources.checked(
+        index=index, corpus=corpus, queries=queries, qrels=qrels, beir=beir, split=split, bioasq=None, runs=[]
+    )
+    folder = _own_folder(model, writes=not dry_run)
+    with ExitStack() as stack:
+        inputs = read_inputs(sources, stack, limit=None, encoder=encoder, device=device, dtype=dtype, output=output)
+        reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
+        passages = stack.enter_context(inputs.index(encoder, device, dtype, output))
+        if passages is None:
+            _common.usage_error("Give the passages by --index, --corpus or --beir.")
+        from biorerank_plugins.calibration import Calibration
+        from biorerank_plugins.evaluation.calibrate import answerability, judge, reliability_of
+        from biorerank_plugins.evaluation.calibrate import calibrate as fit
+        from biorerank_plugins.search import TwoStageSearch
+
+        search = TwoStageSearch(passages, reranker)
+        judged = judge(search, inputs.queries, inputs.qrels, candidates=candidates, show_progress=output.show_progress)
+        fitted = fit(judged, depth=depth, precision=precision)
+        curves = {
+            "sigmoid": reliability_of(judged, Calibration(), depth),
+            "calibrated": reliability_of(judged, fitted, depth),
+        }
+        answers = answerability(judged, fitted, threshold=fitted.evidence_threshold)
+    if plot is not None:
+        from biorerank_plugins.evaluation.reliability import draw_reliability
+
+        draw_reliability(curves, plot, title=f"top {depth}")
+    if not dry_run:
+        from biorerank_plugins.settings import store_calibration
+
+        store_calibration(folder, fitted)
+    output.document(
+        {
+            "questions": len(judged),
+            "calibration": fitted.to_dict(),
+            "reliability": {name: curve.to_dict() for name, curve in curves.items()},
+            "answerability": {
+                "auroc": answers.auroc,
+                "precision": answers.precision,
+                "abstained_with_evidence": answers.abstained_with,
+                "abstained_without_evidence": answers.abstained_without,
+            },
+        }
+    )
+    names = ["n", "ECE", "Brier", "Brier skill"]
+    output.table(
+        [Column("probabilities"), *(Column(name, numeric=True) for name in names)],
+        [[name, c.n, f"{c.ece:.3f}", f"{c.brier:.3f}", f"{c.brier_skill:.3f}"] for name, c in curves.items()],
+    )
+    output.note(
+        f"{len(judged)} questions. Evidence from a probability of {answers.threshold:.3f} on: right in "
+        f"{answers.precision:.0%} of the questions that pass; {answers.abstained_with:.0%} of those with evidence and "
+        f"{answers.abstained_without:.0%} of those without do not pass."
+    )
+    output.note("Measured on the questions it was fitted on." + ("" if dry_run else f" Stored in {folder}."))
+
+
+def _own_folder(model: str, *, writes: bool) -> Path:
+    """Return the model's folder; what came with the package is not written to."""
+    from biorerank_plugins import models
+
+    folder = Path(model)
+    if writes and (model in models.names() or not folder.is_dir()):
+        _common.usage_error(f"{model!r} is no folder of your own to write to; give one, or --dry-run.")
+    return folder

@@ -1,0 +1,198 @@
+"""Fit a calibration on judged questions: the candidates that a first stage really finds, and their judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from biorerank_plugins.calibration import Calibration, fit_calibration
+from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins.evaluation.reliability import Reliability, reliability
+
+if TYPE_CHECKING:
+    from biorerank_plugins.passages import Passage, Ranking
+    from biorerank_plugins.readers import Query
+    from biorerank_plugins.search import TwoStageSearch
+
+__all__ = ["Answerability", "Judged", "answerability", "calibrate", "judge", "reliability_of"]
+
+PRECISION = 0.8
+_OVERLAP = 0.8  # of the words of the shorter one: from there on two passages say the same
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The candidates of one question with their judgements, in the order of the ranking.
+
+    :param logits: the model's raw output of each.
+    :param n_windows: windows of each.
+    :param relevant: whether each is judged relevant.
+    :param repeats: whether each is relevant, of the same document as a relevant passage, or nearly the same text.
+    """
+
+    logits: tuple[float, ...]
+    n_windows: tuple[int, ...]
+    relevant: tuple[bool, ...]
+    repeats: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answerability:
+    """How well "is the answer in this collection?" is told by the best candidate's probability.
+
+    Each question counts twice: with all candidates, and with the evidence taken away (its relevant passages, all
+    passages of the same documents, near-duplicates).
+
+    :param auroc: area under the ROC curve; 0.5 is chance.
+    :param threshold: from this probability on there is said to be evidence.
+    :param precision: share of answerable ones among those said to have evidence.
+    :param abstained_with: share of answerable ones that are said to have none.
+    :param abstained_without: share of unanswerable ones that are said to have none.
+    """
+
+    auroc: float
+    threshold: float
+    precision: float
+    abstained_with: float
+    abstained_without: float
+
+
+def judge(
+    search: TwoStageSearch,
+    queries: Sequence[Query],
+    qrels: Mapping[str, Mapping[str, int]],
+    *,
+    candidates: int = 100,
+    show_progress: bool = False,
+) -> list[Judged]:
+    """Search and rerank judged questions, and lay judgements beside the logits.
+
+    :param search: the two stages.
+    :param queries: questions; those without a relevant passage are left out.
+    :param qrels: question id ► passage id ► grade; a grade above 0 is relevant, a passage without one is not.
+    :param candidates: candidates a question.
+    :param show_progress: draw a progress bar on stderr.
+    """
+    whole_number("candidates", candidates)
+    judged = []
+    for query in tqdm(queries, desc="Judging", unit="query", disable=not show_progress):
+        relevant = {passage for passage, grade in qrels.get(query.id, {}).items() if grade > 0}
+        if relevant:
+            judged.append(_judged(search.search(query.text, candidates=candidates), relevant, search))
+    return judged
+
+
+def _judged(ranking: Ranking, relevant: Collection[str], search: TwoStageSearch) -> Judged:
+    gold = [passage for id_ in relevant if (passage := search.index.get(id_)) is not None]
+    documents = {key for passage in gold if (key := _document(passage))}
+    words = [frozenset(passage.text.lower().split()) for passage in gold]
+
+    def repeats(passage: Passage) -> bool:
+        own = frozenset(passage.text.lower().split())
+        return (
+            passage.id in relevant
+            or _document(passage) in documents
+            or any(len(own & other) >= _OVERLAP * max(1, min(len(own), len(other))) for other in words)
+        )
+
+    return Judged(
+        tuple(ranked.logit for ranked in ranking),
+        tuple(ranked.n_windows for ranked in ranking),
+        tuple(ranked.passage.id in relevant for ranked in ranking),
+        tuple(repeats(ranked.passage) for ranked in ranking),
+    )
+
+
+def _document(passage: Passage) -> str:
+    found = passage.metadata.get("document") or passage.metadata.get("pmid") or passage.metadata.get("doi")
+    return str(found or "")
+
+
+def calibrate(judged: Sequence[Judged], *, depth: int = 10, precision: float = PRECISION) -> Calibration:
+    """Fit slope, intercept and evidence threshold.
+
+    :param judged: what :func:`judge` returned for questions that the model was not trained on.
+    :param depth: fit on so many of each question's first candidates: the ones that users see.
+    :param precision: the threshold is the lowest at which at least this share of the questions that are said to have
+        evidence do have it, when half of all questions do.
+    :raises ValueError: if there is nothing to fit.
+    """
+    whole_number("depth", depth)
+    finite_number("precision", precision, low=0, high=1)
+    logits, windows, relevant = _flat(judged, depth)
+    fitted = fit_calibration(logits, relevant, windows)
+    return replace(fitted, evidence_threshold=answerability(judged, fitted, precision=precision).threshold)
+
+
+def answerability(
+    judged: Sequence[Judged], calibration: Calibration, *, precision: float = PRECISION, threshold: float | None = None
+) -> Answerability:
+    """Measure how well the best candidate's probability tells answerable questions from others.
+
+    :param judged: what :func:`judge` returned.
+    :param calibration: of the model.
+    :param precision: see :func:`calibrate`.
+    :param threshold: measure at this probability instead of choosing one.
+    :raises ValueError: if there are no questions.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    if not judged:
+        raise ValueError("There are no judged questions.")
+    answerable = np.array([_best(one, calibration, range(len(one.logits))) for one in judged])
+    others = np.array(
+        [_best(one, calibration, [n for n, repeats in enumerate(one.repeats) if not repeats]) for one in judged]
+    )
+    truth = np.repeat([1, 0], len(judged))
+    auroc = float(roc_auc_score(truth, np.concatenate([answerable, others])))
+    if threshold is None:
+        threshold = _threshold(answerable, others, precision)
+    said, wrong = int((answerable >= threshold).sum()), int((others >= threshold).sum())
+    return Answerability(
+        auroc,
+        threshold,
+        said / max(1, said + wrong),
+        1 - said / len(judged),
+        1 - wrong / len(judged),
+    )
+
+
+def _best(judged: Judged, calibration: Calibration, kept: Sequence[int] | range) -> float:
+    return max((calibration.probability(judged.logits[n], judged.n_windows[n]) for n in kept), default=0.0)
+
+
+def _threshold(answerable: Any, others: Any, precision: float) -> float:
+    """Return the lowest probability that gives the precision; the most precise one if none does."""
+    best = (-1.0, 1.0)
+    for value in sorted({*answerable.tolist(), *others.tolist()}):
+        said, wrong = (answerable >= value).sum(), (others >= value).sum()
+        reached = float(said / (said + wrong))
+        if reached >= precision:
+            return float(value)
+        best = max(best, (reached, -float(value)))
+    return -best[1]
+
+
+def reliability_of(judged: Sequence[Judged], calibration: Calibration, depth: int) -> Reliability:
+    """Compare a calibration's probabilities with the judgements.
+
+    :param judged: what :func:`judge` returned.
+    :param calibration: the calibration.
+    :param depth: look at so many of each question's first candidates.
+    :raises ValueError: if there are only relevant passages, or none.
+    """
+    logits, windows, relevant = _flat(judged, depth)
+    probabilities = [calibration.probability(logit, n) for logit, n in zip(logits, windows, strict=True)]
+    return reliability(probabilities, relevant)
+
+
+def _flat(judged: Sequence[Judged], depth: int) -> tuple[list[float], list[int], list[bool]]:
+    return (
+        [value for one in judged for value in one.logits[:depth]],
+        [value for one in judged for value in one.n_windows[:depth]],
+        [value for one in judged for value in one.relevant[:depth]],
+    )
