@@ -1,0 +1,135 @@
+"""What the adapters share: which text of a host's object the model reads, and how errors and settings look.
+
+An adapter turns the host's objects into candidates, calls :meth:`~biorerank_plugins.BioReranker.rank`, and builds new
+objects of the host. What is the same in all of them is here; nothing here knows a host.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from biorerank_plugins.errors import MissingExtraError
+from biorerank_plugins.passages import Candidate, Passage
+from biorerank_plugins.settings import stored_template
+from biorerank_plugins.text import Template
+
+__all__ = [
+    "FIRST_STAGE_KEY",
+    "HostTexts",
+    "host_candidate",
+    "kept_score",
+    "require_extra",
+    "saved_model_name",
+]
+
+FIRST_STAGE_KEY = "biorerank_first_stage"
+"""Metadata key under which our retrievers say what their scores are (:attr:`Candidate.first_stage`)."""
+
+
+@contextmanager
+def require_extra(extra: str) -> Iterator[None]:
+    """Turn a failing import of a host into the error that names the pip line.
+
+    :param extra: the extra that brings the host.
+    :raises MissingExtraError: if an import inside the block fails because a module is not installed.
+
+    >>> with require_extra("haystack"):
+    ...     import haystack_that_is_not_there
+    Traceback (most recent call last):
+    ...
+    biorerank_plugins.errors.MissingExtraError: This needs the package 'haystack_that_is_not_there', ...
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), extra) from error
+
+
+class HostTexts:
+    """Decides what the model reads of a host's object.
+
+    A model that stores a template was trained on texts written that way, and a caller's template is an order: both get
+    title and plain text. Any other model gets exactly the text that the host's own reranker would send it.
+
+    :param model: as :class:`~biorerank_plugins.BioReranker` takes it.
+    :param template: the caller's template, if any.
+
+    >>> HostTexts("biorerank-minilm-l6", None).own
+    True
+    """
+
+    def __init__(self, model: object, template: Template | None) -> None:
+        self.own = template is not None or stored_template(model) is not None
+        """Whether the model's template is used, rather than the host's text."""
+        self.template: Template | None = template if self.own else "{text}"
+        """What to give to :class:`~biorerank_plugins.BioReranker` as its template."""
+
+    def passage(
+        self,
+        id_: str,
+        text: str,
+        metadata: Mapping[str, Any],
+        host_text: Callable[[], str],
+        *,
+        title_key: str = "title",
+    ) -> Passage:
+        """Return a host's object as a passage.
+
+        :param id_: its id.
+        :param text: its plain text.
+        :param metadata: its metadata.
+        :param host_text: makes the text that the host's own reranker would send.
+        :param title_key: metadata key of the title.
+        """
+        if not self.own:
+            return Passage(id_, host_text(), metadata=metadata)
+        title = metadata.get(title_key)
+        return Passage(id_, text, title=None if title is None else str(title), metadata=metadata)
+
+
+def host_candidate(passage: Passage, score: Any, rank: int, metadata: Mapping[str, Any]) -> Candidate:
+    """Return a candidate with the score that the host's object carries.
+
+    :param passage: the passage.
+    :param score: the host's retrieval score; ``None`` and NaN are no score.
+    :param rank: place in the host's list, from 1.
+    :param metadata: may say which first stage the score is of.
+    """
+    first_stage = metadata.get(FIRST_STAGE_KEY)
+    return Candidate(passage, kept_score(score), rank, first_stage if isinstance(first_stage, str) else None)
+
+
+def kept_score(score: Any) -> float | None:
+    """Return a retrieval score as a finite Python float, or ``None`` if it is none.
+
+    >>> kept_score(float("nan")) is None
+    True
+    """
+    if score is None or isinstance(score, bool):
+        return None
+    try:
+        value = float(score)
+    except (OverflowError, TypeError, ValueError):
+        return None
+    return value if value - value == 0.0 else None  # neither NaN nor infinite
+
+
+def saved_model_name(model: object) -> str | None:
+    """Return a model as it can be written into a saved pipeline.
+
+    :param model: as :class:`~biorerank_plugins.BioReranker` takes it.
+    :raises ValueError: if it is an object: only names and folders can be saved.
+    """
+    if model is None or isinstance(model, str):
+        return model
+    if isinstance(model, os.PathLike):
+        return str(os.fspath(model))
+    raise ValueError(
+        f"model is a {type(model).__name__} object, which cannot be saved. Save the model to a folder and pass the "
+        "folder, or pass the name of a model."
+    )
