@@ -1,0 +1,164 @@
+"""What the LlamaIndex classes share: nodes as passages and back, and components that are saved by their settings."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Self
+
+from llama_index.core.schema import (
+    BaseComponent,
+    BaseNode,
+    IndexNode,
+    MetadataMode,
+    NodeWithScore,
+    QueryBundle,
+    QueryType,
+    TextNode,
+)
+from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
+
+from biorerank_plugins.hosts import HostTexts, kept_score
+from biorerank_plugins.passages import Candidate, Passage, RankedPassage
+
+__all__ = [
+    "RETRIEVAL_SCORE",
+    "FoundNode",
+    "SavedBySettings",
+    "found_node",
+    "node_candidate",
+    "node_passage",
+    "query_text",
+    "reranked_node",
+]
+
+RETRIEVAL_SCORE = "retrieval_score"
+"""Metadata key of the first stage's score, as LlamaIndex's own rerankers name it."""
+
+_NODE_CONTENT = "_node_content"  # as LlamaIndex's vector stores name it
+
+
+class FoundNode(NodeWithScore):
+    """A node as :class:`~biorerank_plugins.llama_index.BioRetriever` found it: it remembers what its score is.
+
+    Not in the node's metadata, because ``QueryFusionRetriever`` tells nodes apart by it, and not without the score
+    itself, because LlamaIndex puts other scores in its place (a fused rank, a rerank score).
+
+    :param first_stage: :attr:`Candidate.first_stage`.
+    :param first_stage_score: the score that the first stage gave.
+    """
+
+    first_stage: str | None = None
+    first_stage_score: float | None = None
+
+
+class SavedBySettings(BaseComponent):
+    """A component that is pickled and copied by what :meth:`to_dict` holds; models, locks and threads stay behind."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # LlamaIndex's way drops what cannot be pickled with no more than a line in the log.
+        return type(self).from_dict, (self.to_dict(),)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return type(self)(**dict(self))
+
+
+def query_text(query: QueryType | None) -> str:
+    """Return the question of a query bundle, or of a string: some of LlamaIndex's engines hand on what they were given.
+
+    :raises ValueError: if there is none.
+    """
+    text = query.query_str if isinstance(query, QueryBundle) else query
+    if text is None:
+        raise ValueError("There is no query: pass query_str='…' or query_bundle=QueryBundle('…'), got None.")
+    return text
+
+
+def node_candidate(one: NodeWithScore, rank: int, texts: HostTexts) -> Candidate:
+    """Return a node as a candidate of the reranker.
+
+    :param one: the node and its score.
+    :param rank: its place, from 1.
+    :param texts: which text the model reads.
+    """
+    node = one.node
+    passage = texts.passage(
+        node.node_id or str(rank),
+        node.get_content(metadata_mode=MetadataMode.NONE) or "",
+        node.metadata,
+        partial(_embed_text, node),
+        title_key="" if "title" in node.excluded_embed_metadata_keys else "title",
+    )
+    # An earlier reranker has put its own score into the node, and the first stage's aside.
+    earlier = kept_score(node.metadata.get(RETRIEVAL_SCORE))
+    score = kept_score(one.score) if earlier is None else earlier
+    # Whatever has put another score in the place of the first stage's knows nothing of its name.
+    first_stage = one.first_stage if isinstance(one, FoundNode) and one.first_stage_score == score else None
+    return Candidate(passage, score, rank, first_stage)
+
+
+def reranked_node(one: NodeWithScore, ranked: RankedPassage, *, keep_retrieval_score: bool) -> NodeWithScore:
+    """Return a copy of a node with its new score.
+
+    :param one: the node as it came in; it is not changed.
+    :param ranked: what the reranker says about it.
+    :param keep_retrieval_score: whether its metadata says what the first stage's score was.
+    """
+    metadata = {key: value for key, value in one.node.metadata.items() if key != RETRIEVAL_SCORE}
+    if keep_retrieval_score and ranked.retrieval_score is not None:
+        metadata[RETRIEVAL_SCORE] = ranked.retrieval_score
+    return one.model_copy(update={"node": _copy(one.node, metadata), "score": ranked.score})
+
+
+def _copy(node: BaseNode, metadata: dict[str, Any]) -> BaseNode:
+    """Return a copy of a node with other metadata, whose retrieval score no model and no LLM reads."""
+    excluded = ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
+    hidden = [RETRIEVAL_SCORE] if RETRIEVAL_SCORE in metadata else []
+    lists = {name: list(dict.fromkeys([*getattr(node, name), *hidden])) for name in excluded}
+    return node.model_copy(update={"metadata": metadata, "relationships": dict(node.relationships), **lists})
+
+
+def _embed_text(node: BaseNode) -> str:
+    shown = _copy(node, node.metadata) if RETRIEVAL_SCORE in node.metadata else node
+    return shown.get_content(metadata_mode=MetadataMode.EMBED) or ""
+
+
+def node_passage(node: BaseNode) -> Passage:
+    """Return a node as a passage of an index, from which :func:`found_node` makes the node again.
+
+    :param node: the node; what an ``IndexNode`` points to is left out.
+    :raises ValueError: if its metadata is not JSON.
+    """
+    if isinstance(node, IndexNode):
+        node = node.model_copy(update={"obj": None})
+    try:
+        metadata = node_to_metadata_dict(node, remove_text=True)
+    except ValueError as error:
+        raise ValueError(f"The metadata of node {node.node_id!r} cannot be stored as JSON: {error}") from error
+    # LlamaIndex writes the ids of the source document over keys of these names.
+    over = {"document_id", "doc_id", "ref_doc_id"} & node.metadata.keys()
+    own = {key: node.metadata[key] for key in over}
+    title = node.metadata.get("title")
+    return Passage(
+        node.node_id,
+        node.get_content(metadata_mode=MetadataMode.NONE) or "",
+        title=None if title is None else str(title),
+        metadata={**metadata, **own},
+    )
+
+
+def found_node(candidate: Candidate) -> FoundNode:
+    """Return what an index found as a node; each call makes a new one.
+
+    :param candidate: a passage that was a node, or any other: a title goes into the metadata then.
+    """
+    passage = candidate.passage.to_dict()
+    metadata = passage["metadata"]
+    if _NODE_CONTENT in metadata:
+        node = metadata_dict_to_node(metadata, text=passage["text"])
+        node.metadata.pop(RETRIEVAL_SCORE, None)  # of an earlier question
+    else:
+        titled = {} if passage["title"] is None else {"title": passage["title"]}
+        node = TextNode(id_=passage["id"], text=passage["text"], metadata={**titled, **metadata})
+    return FoundNode(
+        node=node, score=candidate.score, first_stage=candidate.first_stage, first_stage_score=candidate.score
+    )

@@ -1,0 +1,250 @@
+"""BioRerankPostprocessor: the reranker as a LlamaIndex node postprocessor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from llama_index.core.bridge.pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.instrumentation.events.exception import ExceptionEvent
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from biorerank_plugins import models
+from biorerank_plugins.checks import finite_number, positive_number, whole_number
+from biorerank_plugins.hosts import HostTexts, saved_model_name
+from biorerank_plugins.llama_index.nodes import SavedBySettings, node_candidate, query_text, reranked_node
+from biorerank_plugins.llama_index.swap import from_cross_encoder_kwargs, refuse_remote_code
+from biorerank_plugins.ordering import check_fusion
+from biorerank_plugins.passages import Candidate, Passage, Ranking
+from biorerank_plugins.reranker import BioReranker
+from biorerank_plugins.text import check_keys
+
+__all__ = ["BioRerankPostprocessor"]
+
+dispatcher = get_dispatcher(__name__)
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "top_n": lambda value: whole_number("top_n", value),
+    "min_score": lambda value: finite_number("min_score", value),
+    "min_probability": lambda value: finite_number("min_probability", value, low=0, high=1),
+    "deduplicate": lambda value: list(check_keys(value)),
+    "fusion": check_fusion,
+    "timeout": lambda value: positive_number("timeout", value),
+    "batch_size": lambda value: whole_number("batch_size", value),
+    "device": str,  # as JSON can hold it: torch.device("cuda:0") is "cuda:0",
+    "dtype": lambda value: str(value).removeprefix("torch."),  # and torch.float16 is "float16"
+    "cache_folder": os.fspath,
+}
+
+
+class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
+    """Puts the nodes with the right evidence first; takes the place of ``SentenceTransformerRerank``.
+
+    Nodes come out as copies with ``node.score`` (the model's own activation, what ``CrossEncoder.predict`` gives), best
+    first; the nodes that went in are not changed. The model is loaded at the first use, or by :meth:`warm_up`. Settings
+    survive ``to_dict``, ``from_dict`` and ``pickle``, a ``token`` excepted.
+
+    A model that stores a template (the embedded one does) reads ``metadata["title"]`` and the node's text, without
+    other metadata; any other model reads the node's EMBED content, as with ``SentenceTransformerRerank``.
+
+    ========================  ========================================================================================
+    ``SentenceTransformer``   here (both LlamaIndex's core class and ``llama-index-postprocessor-sbert-rerank``)
+    ``Rerank``
+    ========================  ========================================================================================
+    ``model``                 same; the default is the embedded biomedical model. By position or by keyword.
+    ``top_n``                 same, 2 unless told otherwise; below 1 is a ``ValueError``
+    ``device``                same, and it is saved
+    ``keep_retrieval_score``  True, not False: the score is hidden from EMBED and LLM text, so that keeping it does no
+                              harm. False leaves it out. A second reranker does not overwrite it.
+    ``cache_folder``          same, and it is saved
+    ``cross_encoder_kwargs``  ``max_length``, ``cache_folder``, ``revision``, ``token``, ``local_files_only``,
+                              ``backend`` and the ``dtype`` of ``model_kwargs`` become the settings of these names; what
+                              cannot be honoured is a ``ValueError``
+    ``trust_remote_code``     False only; code that comes with a model is never run
+    ========================  ========================================================================================
+
+    :param model: as :class:`~biorerank_plugins.BioReranker` takes it: embedded model, folder, name on the hub,
+        ``CrossEncoder``, or an object with ``logits(query, texts)``. Objects cannot be saved.
+    :param top_n: return at most so many nodes.
+    :param device: ``"cpu"``, ``"cuda"``, …; ``None`` chooses.
+    :param keep_retrieval_score: whether ``metadata["retrieval_score"]`` keeps the first stage's score.
+    :param min_score: return only nodes whose score is at least this.
+    :param min_probability: return only nodes whose probability is at least this.
+    :param deduplicate: keep the first of nodes that agree in one of these keys: ``"id"``, ``"pmid"``, ``"doi"``,
+        ``"text"``; ``None`` keeps all.
+    :param fusion: weight of the retrieval scores in the order, as :meth:`BioReranker.rank` takes it. ``"stored"``: the
+        weight stored with the model, for nodes that carry the scores of
+        :class:`~biorerank_plugins.llama_index.BioRetriever`; any others are ordered by the model alone.
+    :param timeout: seconds a call may take.
+    :param dtype: as in :class:`~biorerank_plugins.BioReranker`; so are ``backend``, ``max_length``,
+        ``query_max_length``, ``template``, ``query_prefix``, ``document_prefix``, ``revision``, ``token`` and
+        ``local_files_only``.
+    :param batch_size: pairs of ``max_length`` tokens that one batch may hold (``max_batch_tokens = batch_size *
+        max_length``, so that shorter pairs go in greater numbers); ``None`` chooses by device.
+    :param cache_folder: where models from the hub are kept.
+    :param trust_remote_code: only False.
+    :param cross_encoder_kwargs: see the table.
+    :param settings: the fields by name.
+    :raises ValueError: if a setting is impossible.
+    :raises ModelError: if there is no such folder or embedded model.
+
+    Example::
+
+        from biorerank_plugins.llama_index import BioRerankPostprocessor
+
+        query_engine = index.as_query_engine(similarity_top_k=50, node_postprocessors=[BioRerankPostprocessor(top_n=5)])
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, validate_assignment=True)
+
+    # What a loaded model depends on is frozen: changing it later would have no effect.
+    model: Any = Field(default=None, frozen=True)
+    top_n: int = 2
+    device: str | None = Field(default=None, frozen=True)
+    keep_retrieval_score: bool = True
+    min_score: float | None = None
+    min_probability: float | None = None
+    deduplicate: list[str] | None = None
+    fusion: float | Literal["stored"] | None = "stored"
+    timeout: float | None = None
+    dtype: str | None = Field(default="auto", frozen=True)
+    backend: str = Field(default="auto", frozen=True)
+    max_length: int = Field(default=512, frozen=True)
+    query_max_length: int = Field(default=128, frozen=True)
+    batch_size: int | None = Field(default=None, frozen=True)
+    template: str | Callable[[Passage], str] | None = Field(default=None, frozen=True)
+    query_prefix: str = Field(default="", frozen=True)
+    document_prefix: str = Field(default="", frozen=True)
+    revision: str | None = Field(default=None, frozen=True)
+    token: str | bool | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    cache_folder: str | None = Field(default=None, frozen=True)
+    local_files_only: bool | None = Field(default=None, frozen=True)
+
+    _reranker: BioReranker = PrivateAttr()
+    _texts: HostTexts = PrivateAttr()
+
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        trust_remote_code: bool = False,
+        cross_encoder_kwargs: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        if isinstance(model, (int, float)):  # LlamaIndex's core class takes top_n first
+            raise ValueError(f"model={model!r} is no model. Pass top_n by keyword: top_n={model!r}.")
+        refuse_remote_code(trust_remote_code)
+        more = from_cross_encoder_kwargs(cross_encoder_kwargs)
+        if twice := sorted(more.keys() & settings.keys()):
+            raise ValueError(f"{', '.join(twice)}: given twice, in cross_encoder_kwargs too.")
+        super().__init__(**{"model": model, **settings, **more})
+        self._texts = HostTexts(self.model, self.template)
+        names = ("dtype", "backend", "max_length", "query_max_length", "query_prefix", "document_prefix", "revision")
+        self._reranker = BioReranker(
+            self.model,
+            device=self.device,
+            max_batch_tokens=None if self.batch_size is None else self.batch_size * self.max_length,
+            template=self._texts.template,
+            token=self.token,
+            cache_folder=self.cache_folder,
+            local_files_only=self.local_files_only,
+            **{name: getattr(self, name) for name in names},
+        )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which it is saved."""
+        return "BioRerankPostprocessor"
+
+    @field_validator(*_CHECKS, mode="before")
+    @classmethod
+    def _checked(cls, value: Any, info: ValidationInfo) -> Any:
+        return None if value is None and info.field_name != "top_n" else _CHECKS[str(info.field_name)](value)
+
+    @field_serializer("model")
+    def _saved_model(self, model: Any) -> str | None:
+        return saved_model_name(model)
+
+    @field_serializer("template")
+    def _saved_template(self, template: Any) -> str | None:
+        if callable(template):
+            raise ValueError("template is a function, which cannot be saved. Pass a format string.")
+        return None if template is None else str(template)
+
+    def warm_up(self) -> None:
+        """Load the model now instead of at the first use.
+
+        :raises ModelError: if it cannot be found or loaded.
+        """
+        self._reranker.warm_up()
+
+    def close(self) -> None:
+        """Give weights and threads back; the postprocessor cannot be used afterwards."""
+        self._reranker.close()
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        with self._reported(nodes, query_bundle) as (query, given, result):
+            result += self._reranked(given, self._reranker.rank(query, self._candidates(given), **self._options()))
+        return result
+
+    @dispatcher.span
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        with self._reported(nodes, query_bundle) as (query, given, result):
+            # The candidates are made while the worker thread reads them: hundreds of nodes would hold the event loop.
+            ranking = await self._reranker.arank(query, self._candidates(given), **self._options())
+            result += self._reranked(given, ranking)
+        return result
+
+    def _options(self) -> dict[str, Any]:
+        names = ("min_score", "min_probability", "fusion", "deduplicate", "timeout")
+        return {"top_k": self.top_n, **{name: getattr(self, name) for name in names}}
+
+    @contextmanager
+    def _reported(
+        self, nodes: Sequence[NodeWithScore], query_bundle: QueryBundle | None
+    ) -> Iterator[tuple[str, list[NodeWithScore], list[NodeWithScore]]]:
+        """Report start and end, or an error; gives the question, the nodes, and a list for those that come out."""
+        result: list[NodeWithScore] = []
+        name = models.DEFAULT_RERANKER if self.model is None else self.model
+        name = os.fspath(name) if isinstance(name, (str, os.PathLike)) else type(name).__name__
+        try:
+            given = list(nodes)
+            dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=given, top_n=self.top_n, model_name=name))
+            query = query_text(query_bundle)
+            payload: dict[str, Any] = {
+                EventPayload.NODES: given,
+                EventPayload.MODEL_NAME: name,
+                EventPayload.QUERY_STR: query,
+                EventPayload.TOP_K: self.top_n,
+            }
+            with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+                yield query, given, result
+                event.on_end(payload={EventPayload.NODES: result})
+        except BaseException as error:
+            dispatcher.event(ExceptionEvent(exception=error))
+            raise
+        dispatcher.event(ReRankEndEvent(nodes=result))
+
+    def _candidates(self, nodes: Sequence[NodeWithScore]) -> Iterator[Candidate]:
+        return (node_candidate(one, rank, self._texts) for rank, one in enumerate(nodes, start=1))
+
+    def _reranked(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
+        keep = self.keep_retrieval_score
+        return [reranked_node(nodes[ranked.input_index], ranked, keep_retrieval_score=keep) for ranked in ranking]
