@@ -1,0 +1,63 @@
+"""One call of the ranker: what the core is given, and what becomes of its ranking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from haystack import Document
+
+from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins.haystack.documents import check_documents, ranked_document
+from biorerank_plugins.haystack.options import flag
+from biorerank_plugins.passages import Ranking
+
+__all__ = ["RankingCall"]
+
+
+@dataclass(frozen=True)
+class RankingCall:
+    """A call whose arguments were checked; made by :meth:`checked`.
+
+    :param query: the query.
+    :param documents: the caller's documents.
+    :param options: for :meth:`~biorerank_plugins.BioReranker.rank`.
+    :param scaled: whether documents get the activated score, or the logit.
+    :param top_k: return at most so many.
+    :param least_logit: return only documents whose logit is at least this.
+    """
+
+    query: str
+    documents: list[Document]
+    options: dict[str, Any]
+    scaled: bool
+    top_k: int
+    least_logit: float | None
+
+    @classmethod
+    def checked(
+        cls, query: str, documents: object, *, top_k: object, scale_score: object, score_threshold: object, **kept: Any
+    ) -> Self:
+        """Return the call.
+
+        :param kept: options for the core as they are.
+        :raises ValueError: if an option is impossible.
+        :raises TypeError: if ``documents`` is no list of documents.
+        """
+        limit, scaled = whole_number("top_k", top_k), flag("scale_score", scale_score)
+        threshold = None if score_threshold is None else finite_number("score_threshold", score_threshold)
+        # A threshold on the logit is applied to the finished ranking: the core's is on the activated score, and the
+        # sigmoid of a large logit is 1.0 in fp32, so that no threshold on it says the same.
+        on_logit = threshold is not None and not scaled
+        options = {"top_k": None if on_logit else limit, "min_score": None if on_logit else threshold, **kept}
+        return cls(query, check_documents(documents), options, scaled, limit, threshold if on_logit else None)
+
+    def results(self, ranking: Ranking) -> dict[str, list[Document]]:
+        """Return what the component returns."""
+        lines = [line for line in ranking if self.least_logit is None or line.logit >= self.least_logit]
+        return {
+            "documents": [
+                ranked_document(self.documents[line.input_index], line.score if self.scaled else line.logit, line)
+                for line in lines[: self.top_k]
+            ]
+        }

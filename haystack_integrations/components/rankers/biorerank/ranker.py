@@ -1,0 +1,250 @@
+"""BioRanker: :class:`~biorerank_plugins.BioReranker` as a Haystack ranker."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from haystack import Document, component
+from haystack.utils import ComponentDevice, Secret
+
+from biorerank_plugins.checks import finite_number, positive_number, string, whole_number
+from biorerank_plugins.haystack.components import LazyComponent
+from biorerank_plugins.haystack.documents import DocumentTexts, check_fields
+from biorerank_plugins.haystack.options import (
+    HUB_TOKEN,
+    check_loading,
+    checked_query,
+    device_name,
+    dtype_name,
+    flag,
+    length_limit,
+    token_value,
+)
+from biorerank_plugins.haystack.ranking import RankingCall
+from biorerank_plugins.ordering import Cut, check_fusion
+from biorerank_plugins.reranker import BioReranker
+from biorerank_plugins.text import Deduplicate, Template, check_keys, check_template
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    from biorerank_plugins.scoring import PairScorer
+
+__all__ = ["BioRanker"]
+
+_HOST_BATCH_SIZE = 16
+
+
+@component
+class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
+    """Ranks documents by a biomedical cross-encoder; stands in for ``SentenceTransformersSimilarityRanker``.
+
+    The model is embedded: no download, no network. New documents come back, the given ones are not changed; the first
+    stage's score is kept in ``meta["biorerank_retrieval_score"]``. The embedded model reads title (``meta["title"]``)
+    and content, as it was trained; with another model, or with ``meta_fields_to_embed``, the model reads exactly the
+    text that the host's ranker sends.
+
+    =========================== =======================================================================================
+    the host's argument         here
+    =========================== =======================================================================================
+    ``model``                   the same; ``None``: the embedded model. Also a ``CrossEncoder`` or ``PairScorer`` object
+    ``device``, ``token``       the same; a device left open stays open in a saved pipeline
+    ``top_k=10``                the same; must be a whole number of at least 1
+    ``query_prefix``,           the same. Of a query at most ``query_max_length`` tokens are read, and a long document
+    ``query_suffix``            never cuts it
+    ``document_prefix``,        the same
+    ``document_suffix``
+    ``meta_fields_to_embed``,   the same
+    ``embedding_separator``
+    ``scale_score=True``        ``True``: the model's own activation, which is the sigmoid unless the model's
+                                configuration says otherwise. ``False``: the logit
+    ``score_threshold``         the same: holds for the score that is returned
+    ``trust_remote_code``       ``True`` is refused
+    ``model_kwargs``            ``dtype`` or ``torch_dtype``; anything else is refused
+    ``tokenizer_kwargs``        ``model_max_length``; anything else is refused
+    ``config_kwargs``           refused unless empty
+    ``backend="torch"``         backends of :class:`~biorerank_plugins.BioReranker`; others are refused
+    ``batch_size=16``           16 lets the core choose batches for the device; another number limits a batch to
+                                ``batch_size * max_length`` padded tokens
+    =========================== =======================================================================================
+
+    Duplicates: of documents with one id the first stays, while the host's ranker keeps the one with the highest score.
+
+    :param model: see above.
+    :param dtype: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    :param max_length: tokens read at once: the query with a document, or with one window of a longer document.
+    :param query_max_length: tokens read of the query.
+    :param template: how title, content and metadata become the text that the model reads, as
+        :class:`~biorerank_plugins.BioReranker` takes it; not together with ``meta_fields_to_embed``.
+    :param min_probability: return only documents whose probability of relevance is at least this.
+    :param deduplicate: ``"id"``, ``"pmid"``, ``"doi"``, ``"text"``, a list of them, or ``None`` to keep all.
+    :param fusion: weight of the first stage's scores, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
+    :param timeout: seconds after which a run raises :class:`~biorerank_plugins.errors.ScoringTimeoutError`.
+    :param revision: branch, tag or commit of a model on the hub.
+    :param cache_folder: where models from the hub are kept.
+    :param local_files_only: True never asks the hub.
+    :raises ValueError: if an argument is impossible or refused.
+
+    Example::
+
+        from haystack import Document
+        from haystack_integrations.components.rankers.biorerank import BioRanker
+
+        ranker = BioRanker(top_k=3)
+        documents = [Document(content="TP53 suppresses tumours."), Document(content="TP53 has 11 exons.")]
+        print(ranker.run(query="Is TP53 a tumour suppressor?", documents=documents)["documents"][0].content)
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | os.PathLike[str] | CrossEncoder | PairScorer | None = None,
+        device: ComponentDevice | None = None,
+        token: Secret | None = HUB_TOKEN,
+        top_k: int = 10,
+        query_prefix: str = "",
+        query_suffix: str = "",
+        document_prefix: str = "",
+        document_suffix: str = "",
+        meta_fields_to_embed: list[str] | None = None,
+        embedding_separator: str = "\n",
+        scale_score: bool = True,
+        score_threshold: float | None = None,
+        trust_remote_code: bool = False,
+        model_kwargs: dict[str, Any] | None = None,
+        tokenizer_kwargs: dict[str, Any] | None = None,
+        config_kwargs: dict[str, Any] | None = None,
+        backend: str = "torch",
+        batch_size: int = _HOST_BATCH_SIZE,
+        dtype: str | torch.dtype | None = "auto",
+        max_length: int = 512,
+        query_max_length: int = 128,
+        template: Template | None = None,
+        min_probability: float | None = None,
+        deduplicate: Deduplicate = "id",
+        fusion: float | Literal["stored"] | None = "stored",
+        timeout: float | None = None,
+        revision: str | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        local_files_only: bool | None = None,
+    ) -> None:
+        LazyComponent.__init__(self)
+        self.model = model
+        self.device = device
+        self.token = token
+        self.top_k = whole_number("top_k", top_k)
+        self.query_prefix = string("query_prefix", query_prefix)
+        self.query_suffix = string("query_suffix", query_suffix)
+        self.document_prefix = string("document_prefix", document_prefix)
+        self.document_suffix = string("document_suffix", document_suffix)
+        self.meta_fields_to_embed = check_fields(meta_fields_to_embed)
+        self.embedding_separator = string("embedding_separator", embedding_separator)
+        self.scale_score = flag("scale_score", scale_score)
+        self.score_threshold = None if score_threshold is None else finite_number("score_threshold", score_threshold)
+        self.trust_remote_code = trust_remote_code
+        self.model_kwargs = model_kwargs
+        self.tokenizer_kwargs = tokenizer_kwargs
+        self.config_kwargs = config_kwargs
+        self.backend = backend
+        self.batch_size = whole_number("batch_size", batch_size)
+        self.dtype = dtype
+        self.max_length = whole_number("max_length", max_length, least=8)
+        self.query_max_length = whole_number("query_max_length", query_max_length)
+        self.template = None if template is None else check_template(template)
+        self.min_probability = min_probability
+        self.deduplicate = deduplicate
+        self.fusion = check_fusion(fusion)
+        self.timeout = None if timeout is None else positive_number("timeout", timeout)
+        self.revision = revision
+        self.cache_folder = cache_folder
+        self.local_files_only = local_files_only
+        Cut.checked(top_k, None, min_probability)
+        check_keys(deduplicate)
+        check_loading(device, dtype, backend, trust_remote_code, model_kwargs, tokenizer_kwargs, config_kwargs)
+        if template is not None and self.meta_fields_to_embed:
+            raise ValueError("Give template or meta_fields_to_embed, not both: each says what the model reads.")
+
+    @component.output_types(documents=list[Document])
+    def run(
+        self,
+        *,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        scale_score: bool | None = None,
+        score_threshold: float | None = None,
+    ) -> dict[str, list[Document]]:
+        """Return the documents, best first.
+
+        Of the options, what is not given is what was set.
+
+        :param query: the question.
+        :param documents: the documents, in the order of the first stage if there is one.
+        :param top_k: return at most so many.
+        :param scale_score: whether the score is activated, or the logit.
+        :param score_threshold: return only documents whose score is at least this.
+        :returns: ``{"documents": [...]}``: new documents.
+        :raises ValueError: if the query is blank or an option is impossible.
+        :raises ScoringError: if a document has no finite logit.
+        """
+        call = self._call(query, documents, top_k, scale_score, score_threshold)
+        reranker, texts = self._loaded()
+        return call.results(reranker.rank(call.query, texts.candidates(call.documents), **call.options))
+
+    @component.output_types(documents=list[Document])
+    async def run_async(
+        self,
+        *,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        scale_score: bool | None = None,
+        score_threshold: float | None = None,
+    ) -> dict[str, list[Document]]:
+        """Return the documents, best first, as :meth:`run` does, without blocking the event loop."""
+        call = self._call(query, documents, top_k, scale_score, score_threshold)
+        reranker, texts = await self._loaded_async()
+        return call.results(await reranker.arank(call.query, texts.candidates(call.documents), **call.options))
+
+    def _call(
+        self, query: object, documents: object, top_k: object, scale_score: object, score_threshold: object
+    ) -> RankingCall:
+        return RankingCall.checked(
+            checked_query(query, self.query_prefix, self.query_suffix),
+            documents,
+            top_k=self.top_k if top_k is None else top_k,
+            scale_score=self.scale_score if scale_score is None else scale_score,
+            score_threshold=self.score_threshold if score_threshold is None else score_threshold,
+            min_probability=self.min_probability,
+            fusion=self.fusion,
+            deduplicate=self.deduplicate,
+            timeout=self.timeout,
+        )
+
+    def _load(self) -> tuple[BioReranker, DocumentTexts]:
+        texts = DocumentTexts(
+            self.model, self.template, self.meta_fields_to_embed, self.embedding_separator, self.document_suffix
+        )
+        limit = length_limit(self.max_length, self.tokenizer_kwargs) or self.max_length
+        reranker = BioReranker(
+            self.model,
+            device=device_name(self.device),
+            dtype=dtype_name(self.dtype, self.model_kwargs),
+            backend=self.backend,
+            max_length=limit,
+            query_max_length=self.query_max_length,
+            max_batch_tokens=None if self.batch_size == _HOST_BATCH_SIZE else self.batch_size * limit,
+            template=texts.template,
+            document_prefix=self.document_prefix,
+            revision=self.revision,
+            token=token_value(self.token),
+            cache_folder=self.cache_folder,
+            local_files_only=self.local_files_only,
+        )
+        reranker.warm_up()
+        return reranker, texts
+
+    def _release(self, resource: tuple[BioReranker, DocumentTexts]) -> None:
+        resource[0].close()
