@@ -106,7 +106,7 @@ def merged(dense: Found, lexical: Found) -> list[int]:
 
 
 class Builder:
-    def __init__(self, data: Path, candidates: Path, encoder: Any) -> None:
+    def __init__(self, data: Path, candidates: Path | None, encoder: Any) -> None:
         self.data, self.encoder = data, encoder
         self.draw = random.Random(SEED)
         bioasq = data / "bioasq"
@@ -122,7 +122,7 @@ class Builder:
         }
         for split in ("calib", "dev"):  # for the reach tasks only
             self.records |= {row["id"]: row for row in read(bioasq / f"{split}.jsonl.gz")}
-        self.mined: dict[str, Any] = json.loads(candidates.read_text())
+        self.mined: dict[str, Any] = {} if candidates is None else json.loads(candidates.read_text())
         self.split_abstracts()
         self.groups: list[dict[str, Any]] = []
         self.triples: list[dict[str, Any]] = []
@@ -245,8 +245,11 @@ class Builder:
             ranked = [p for p in merged(dense, lexical) if self.trainable[p] != a]
             self.add("cloze-abstract", sentence, rest, [texts[p] for p in self.negatives(ranked, 3, 1, 12, 60)])
 
-    def answers(self, out: Path, n_groups: int) -> None:
-        """MedQuAD: question -> long answer; LiveQA's answers come from the same pages and are left out of training."""
+    def medquad(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """MedQuAD's pairs of the diseases held out, and those to train on.
+
+        LiveQA's answers come from the same pages and are in neither.
+        """
         judged = {normal(row["text"]) for row in read(self.data / "liveqa_medquad/corpus.jsonl.gz")}
         pairs = [row for row in read(self.data / "medquad/pairs.jsonl.gz") if len(row["answer"]) >= 60]
         dev = [row for row in pairs if share(normal(row["focus"] or "")) < HELD_OUT_DISEASES]
@@ -256,7 +259,11 @@ class Builder:
             if share(normal(r["focus"] or "")) >= HELD_OUT_DISEASES and normal(r["answer"]) not in judged
         ]
         closed = {normal(r["answer"]) for r in dev} | {normal(r["question"]) for r in dev}
-        train = [r for r in train if not {normal(r["answer"]), normal(r["question"])} & closed]
+        return dev, [r for r in train if not {normal(r["answer"]), normal(r["question"])} & closed]
+
+    def answers(self, out: Path, n_groups: int) -> None:
+        """MedQuAD: question -> long answer."""
+        dev, train = self.medquad()
         texts = list(dict.fromkeys(row["answer"] for row in train))
         number = {text: n for n, text in enumerate(texts)}
         own: dict[str, set[int]] = defaultdict(set)
