@@ -17,6 +17,8 @@ from biorerank_plugins.checks import finite_number
 
 __all__ = ["Calibration", "fit_calibration", "sigmoid"]
 
+_FEWEST = 0.01  # share of candidates with several windows from which on there is something to fit
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -79,7 +81,7 @@ def fit_calibration(
 
     :param logits: of judged candidates, as a first stage hands them over.
     :param relevant: whether each of them is relevant; both kinds must occur.
-    :param n_windows: windows of each; ``None``, or one value throughout, leaves their part at 0.
+    :param n_windows: windows of each; ``None``, or less than one in a hundred with several, leaves their part at 0.
     :param evidence_threshold: see :class:`Calibration`.
     :raises ValueError: if there is nothing to fit, or higher logits are not more often relevant.
 
@@ -93,7 +95,7 @@ def fit_calibration(
     if len(set(map(bool, relevant))) < 2:
         raise ValueError("A calibration needs candidates of both kinds: relevant ones and others.")
     columns = [np.asarray(logits, dtype=np.float64)]
-    if n_windows is not None and len(set(n_windows)) > 1:
+    if n_windows is not None and _FEWEST <= float(np.mean(np.asarray(n_windows) > 1)) < 1:
         columns.append(np.log(np.asarray(n_windows, dtype=np.float64)))
     fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(
         np.stack(columns, axis=1), np.asarray(relevant, dtype=bool)

@@ -100,9 +100,7 @@ def search(
         stage = _usable(first_stage, opened)
         if no_rerank:
             if abstain or evidence or min_probability is not None:
-                _common.usage_error(
-                    "--abstain, --evidence and --min-probability need the reranker, not --no-rerank."
-                )
+                _common.usage_error("--abstain, --evidence and --min-probability need the reranker, not --no-rerank.")
             answers = _first_stage(opened, stage, questions, k, conditions)
         else:
             from biorerank_plugins.search import TwoStageSearch
