@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from biorerank_plugins.errors import MissingExtraError
-from biorerank_plugins.passages import Candidate, Passage
+from biorerank_plugins.passages import Candidate, Passage, RankedPassage
 from biorerank_plugins.settings import stored_template
 from biorerank_plugins.text import Template
 
 __all__ = [
     "FIRST_STAGE_KEY",
     "HostTexts",
+    "evidence_records",
     "host_candidate",
     "kept_score",
     "require_extra",
@@ -102,6 +104,16 @@ def host_candidate(passage: Passage, score: Any, rank: int, metadata: Mapping[st
     """
     first_stage = metadata.get(FIRST_STAGE_KEY)
     return Candidate(passage, kept_score(score), rank, first_stage if isinstance(first_stage, str) else None)
+
+
+def evidence_records(ranked: RankedPassage) -> list[dict[str, Any]]:
+    """Return the evidence sentences of a ranked passage as plain JSON types, best first.
+
+    :param ranked: a line of a ranking.
+    :returns: ``text``, ``start``, ``end``, ``score`` and ``probability`` of each; the offsets are those of the text
+        that was ranked.
+    """
+    return [asdict(sentence) for sentence in ranked.evidence]
 
 
 def kept_score(score: Any) -> float | None:

@@ -1,7 +1,7 @@
 """Sentences of a passage as spans of its text.
 
-Found by ``sentencex`` (MIT licence, kept by the Wikimedia Foundation). Of the maintained splitters that
-``benchmarks/sentences.py`` compares on PubMed abstracts it makes the fewest errors but one, in a fraction of the time.
+Found by ``sentencex`` (MIT licence, kept by the Wikimedia Foundation): of the splitters that ``benchmarks/evidence.py``
+compares on PubMed abstracts the best finds borders with an F1 only 0.005 higher, in a hundred times the time.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from haystack.utils import ComponentDevice
 from langchain_core.documents import Document as LangChainDocument
-from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 
 import biorerank_plugins
 from biorerank_plugins import BiEncoder, BioReranker, Candidate, Passage, PassageIndex, TwoStageSearch, models
@@ -358,3 +359,40 @@ def test_bioasq_with_the_embedded_models(data_dir):
     passages = list({passage.id: passage for passage in read_passages(path)}.values())[:40]
     questions = [query.text for query in read_queries(path)[:2]]
     _assert_two_stages_agree(PassageIndex.build(passages), None, "hybrid", questions, 10, 5)
+
+
+def test_evidence_is_the_same_everywhere_and_no_model_reads_it(tiny_cross_encoder_dir):
+    query, text = "which drug inhibits platelets", "The heart divides. Aspirin inhibits platelets. Cells divide."
+    plain = BioReranker(tiny_cross_encoder_dir, dtype="float32").rank(query, [text], evidence=2)
+    expected = [dataclasses.asdict(sentence) for sentence in plain[0].evidence]
+    assert [text[one["start"] : one["end"]] for one in expected] == [one["text"] for one in expected]
+
+    postprocessor = bio_llama_index.BioRerankPostprocessor(str(tiny_cross_encoder_dir), dtype="float32", evidence=2)
+    [node] = postprocessor.postprocess_nodes([NodeWithScore(node=TextNode(text=text))], query_str=query)
+    assert node.node.metadata["evidence"] == expected
+    assert node.node.get_content(MetadataMode.EMBED) == node.node.get_content(MetadataMode.LLM) == text
+    [again] = postprocessor.postprocess_nodes([node], query_str=query)
+    assert again.score == node.score
+
+    ranker = bio_haystack.BioRanker(model=str(tiny_cross_encoder_dir), dtype="float32", evidence=2)
+    [document] = ranker.run(query=query, documents=[haystack.Document(content=text)])["documents"]
+    assert document.meta["biorerank_evidence"] == expected
+    assert ranker.run(query=query, documents=[document])["documents"][0].score == document.score
+
+    compressor = bio_langchain.BioRerankCompressor(model=str(tiny_cross_encoder_dir), dtype="float32", evidence=2)
+    [found] = compressor.compress_documents([LangChainDocument(page_content=text)], query)
+    assert found.metadata["evidence"] == expected
+    [again] = compressor.compress_documents([found], query)
+    assert again.metadata["relevance_score"] == found.metadata["relevance_score"]
+
+
+def test_haystack_says_when_there_is_no_evidence(tiny_cross_encoder_dir, tmp_path):
+    for threshold, expected in ((1.0, True), (0.0, False)):
+        folder = tmp_path / str(threshold)
+        shutil.copytree(tiny_cross_encoder_dir, folder)
+        (folder / "biorerank.json").write_text(json.dumps({"calibration": {"evidence_threshold": threshold}}))
+        result = bio_haystack.BioRanker(model=str(folder)).run(
+            query="q", documents=[haystack.Document(content="aspirin")]
+        )
+        assert result["no_evidence"] is expected
+        assert len(result["documents"]) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 from haystack import Document
 
-from biorerank_plugins.hosts import FIRST_STAGE_KEY, HostTexts, host_candidate
+from biorerank_plugins.hosts import FIRST_STAGE_KEY, HostTexts, evidence_records, host_candidate
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage
 from biorerank_plugins.settings import stored_template
 from biorerank_plugins.text import Template, check_template, passage_text
@@ -28,7 +28,10 @@ __all__ = [
 RETRIEVAL_SCORE_KEY = "biorerank_retrieval_score"
 """Key of ``meta`` under which the first stage's score is kept; no text that a model reads holds it."""
 
-_OWN_KEYS = (RETRIEVAL_SCORE_KEY, FIRST_STAGE_KEY)
+EVIDENCE_KEY = "biorerank_evidence"
+"""Key of ``meta`` under which the best sentences are: text, offsets in ``content``, score and probability of each."""
+
+_OWN_KEYS = (RETRIEVAL_SCORE_KEY, FIRST_STAGE_KEY, EVIDENCE_KEY)
 
 
 def check_documents(documents: object) -> list[Document]:
@@ -108,8 +111,11 @@ class DocumentTexts:
 
 
 def ranked_document(document: Document, score: float, ranked: RankedPassage) -> Document:
-    """Return a new document with the reranker's score; the first stage's is kept in ``meta``."""
+    """Return a new document with the reranker's score; the first stage's and the evidence are in ``meta``."""
     meta = copy.deepcopy(document.meta)
+    meta.pop(EVIDENCE_KEY, None)
+    if ranked.evidence:
+        meta[EVIDENCE_KEY] = evidence_records(ranked)
     if ranked.retrieval_score is not None:
         meta[RETRIEVAL_SCORE_KEY] = ranked.retrieval_score
     return replace(document, score=score, meta=meta)

@@ -52,12 +52,13 @@ class RankingCall:
         options = {"top_k": None if on_logit else limit, "min_score": None if on_logit else threshold, **kept}
         return cls(query, check_documents(documents), options, scaled, limit, threshold if on_logit else None)
 
-    def results(self, ranking: Ranking) -> dict[str, list[Document]]:
+    def results(self, ranking: Ranking) -> dict[str, Any]:
         """Return what the component returns."""
         lines = [line for line in ranking if self.least_logit is None or line.logit >= self.least_logit]
         return {
             "documents": [
                 ranked_document(self.documents[line.input_index], line.score if self.scaled else line.logit, line)
                 for line in lines[: self.top_k]
-            ]
+            ],
+            "no_evidence": bool(ranking.no_evidence),
         }

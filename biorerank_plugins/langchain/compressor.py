@@ -15,13 +15,13 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from biorerank_plugins.checks import finite_number, positive_number, whole_number
-from biorerank_plugins.hosts import FIRST_STAGE_KEY, HostTexts, host_candidate
+from biorerank_plugins.hosts import FIRST_STAGE_KEY, HostTexts, evidence_records, host_candidate
 from biorerank_plugins.ordering import check_fusion
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 from biorerank_plugins.reranker import BioReranker
 from biorerank_plugins.text import check_keys
 
-__all__ = ["RELEVANCE_SCORE", "RETRIEVAL_SCORE", "BioRerankCompressor", "without_scores"]
+__all__ = ["EVIDENCE", "RELEVANCE_SCORE", "RETRIEVAL_SCORE", "BioRerankCompressor", "without_scores"]
 
 RELEVANCE_SCORE = "relevance_score"
 """Metadata key of the reranker's score, the one that LangChain's rerankers of hosted models use."""
@@ -29,10 +29,16 @@ RELEVANCE_SCORE = "relevance_score"
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the first stage's score."""
 
+EVIDENCE = "evidence"
+"""Metadata key of the best sentences: text, offsets in ``page_content``, score and probability of each."""
+
+_OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, EVIDENCE, FIRST_STAGE_KEY)
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "top_n": whole_number,
     "min_score": finite_number,
     "min_probability": partial(finite_number, low=0, high=1),
+    "evidence": partial(whole_number, least=0),
     "deduplicate": lambda _, keys: check_keys(keys),
     "fusion": lambda _, weight: check_fusion(weight),
     "timeout": positive_number,
@@ -48,7 +54,7 @@ _LOADING = (
 
 def without_scores(metadata: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return a document's metadata without ours, so that no template can make text of it."""
-    return {k: v for k, v in metadata.items() if k not in (RELEVANCE_SCORE, RETRIEVAL_SCORE, FIRST_STAGE_KEY)}
+    return {k: v for k, v in metadata.items() if k not in _OURS}
 
 
 class BioRerankCompressor(BaseDocumentCompressor):
@@ -78,6 +84,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
     :param top_n: return at most so many documents; ``None`` returns all.
     :param min_score: return only documents whose score is at least this.
     :param min_probability: return only documents whose probability of being relevant is at least this.
+    :param evidence: give each returned document its best sentences, at most so many, in ``metadata["evidence"]``.
     :param deduplicate: keep only the first of documents that agree in one of these keys: ``"id"``, ``"pmid"``,
         ``"doi"``, ``"text"``, or a list of them. ``None`` keeps all.
     :param fusion: weight of the retrieval scores in the order, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
@@ -115,6 +122,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
     top_n: int | None = 3
     min_score: float | None = None
     min_probability: float | None = None
+    evidence: int = 0
     deduplicate: str | tuple[str, ...] | None = None
     fusion: float | Literal["stored"] | None = "stored"
     timeout: float | None = None
@@ -187,7 +195,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
         self._reranker.close()
 
     def _options(self) -> dict[str, Any]:
-        names = ("min_score", "min_probability", "fusion", "deduplicate", "timeout")
+        names = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "timeout")
         return {"top_k": self.top_n, **{name: getattr(self, name) for name in names}}
 
     def _candidates(self, documents: Sequence[Document]) -> Iterator[Candidate]:
@@ -204,6 +212,9 @@ class BioRerankCompressor(BaseDocumentCompressor):
     def _document(self, document: Document, line: RankedPassage) -> Document:
         metadata = deepcopy(document.metadata)
         # A BaseCrossEncoder's scores are what its model calls scores: the core was told that they are logits.
+        metadata.pop(EVIDENCE, None)
+        if line.evidence:
+            metadata[EVIDENCE] = evidence_records(line)
         metadata[RELEVANCE_SCORE] = line.logit if _is_theirs(self.model) else line.score
         if line.retrieval_score is not None:
             metadata[RETRIEVAL_SCORE] = line.retrieval_score

@@ -17,10 +17,11 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
-from biorerank_plugins.hosts import HostTexts, kept_score
+from biorerank_plugins.hosts import HostTexts, evidence_records, kept_score
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage
 
 __all__ = [
+    "EVIDENCE",
     "RETRIEVAL_SCORE",
     "FoundNode",
     "SavedBySettings",
@@ -34,6 +35,10 @@ __all__ = [
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the first stage's score, as LlamaIndex's own rerankers name it."""
 
+EVIDENCE = "evidence"
+"""Metadata key of the best sentences: text, offsets, score and probability of each."""
+
+_HIDDEN = (RETRIEVAL_SCORE, EVIDENCE)  # from EMBED and LLM text
 _NODE_CONTENT = "_node_content"  # as LlamaIndex's vector stores name it
 
 
@@ -103,22 +108,24 @@ def reranked_node(one: NodeWithScore, ranked: RankedPassage, *, keep_retrieval_s
     :param ranked: what the reranker says about it.
     :param keep_retrieval_score: whether its metadata says what the first stage's score was.
     """
-    metadata = {key: value for key, value in one.node.metadata.items() if key != RETRIEVAL_SCORE}
+    metadata = {key: value for key, value in one.node.metadata.items() if key not in _HIDDEN}
+    if ranked.evidence:
+        metadata[EVIDENCE] = evidence_records(ranked)
     if keep_retrieval_score and ranked.retrieval_score is not None:
         metadata[RETRIEVAL_SCORE] = ranked.retrieval_score
     return one.model_copy(update={"node": _copy(one.node, metadata), "score": ranked.score})
 
 
 def _copy(node: BaseNode, metadata: dict[str, Any]) -> BaseNode:
-    """Return a copy of a node with other metadata, whose retrieval score no model and no LLM reads."""
+    """Return a copy of a node with other metadata, of which no model and no LLM reads what we wrote."""
     excluded = ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
-    hidden = [RETRIEVAL_SCORE] if RETRIEVAL_SCORE in metadata else []
+    hidden = [key for key in _HIDDEN if key in metadata]
     lists = {name: list(dict.fromkeys([*getattr(node, name), *hidden])) for name in excluded}
     return node.model_copy(update={"metadata": metadata, "relationships": dict(node.relationships), **lists})
 
 
 def _embed_text(node: BaseNode) -> str:
-    shown = _copy(node, node.metadata) if RETRIEVAL_SCORE in node.metadata else node
+    shown = _copy(node, node.metadata) if any(key in node.metadata for key in _HIDDEN) else node
     return shown.get_content(metadata_mode=MetadataMode.EMBED) or ""
 
 

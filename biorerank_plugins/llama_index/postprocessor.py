@@ -40,6 +40,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "top_n": lambda value: whole_number("top_n", value),
     "min_score": lambda value: finite_number("min_score", value),
     "min_probability": lambda value: finite_number("min_probability", value, low=0, high=1),
+    "evidence": lambda value: whole_number("evidence", value, least=0),
     "deduplicate": lambda value: list(check_keys(value)),
     "fusion": check_fusion,
     "timeout": lambda value: positive_number("timeout", value),
@@ -83,6 +84,8 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     :param keep_retrieval_score: whether ``metadata["retrieval_score"]`` keeps the first stage's score.
     :param min_score: return only nodes whose score is at least this.
     :param min_probability: return only nodes whose probability is at least this.
+    :param evidence: give each returned node its best sentences, at most so many, in ``metadata["evidence"]`` (text,
+        offsets, score, probability), hidden from EMBED and LLM text.
     :param deduplicate: keep the first of nodes that agree in one of these keys: ``"id"``, ``"pmid"``, ``"doi"``,
         ``"text"``; ``None`` keeps all.
     :param fusion: weight of the retrieval scores in the order, as :meth:`BioReranker.rank` takes it. ``"stored"``: the
@@ -117,6 +120,7 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     keep_retrieval_score: bool = True
     min_score: float | None = None
     min_probability: float | None = None
+    evidence: int = 0
     deduplicate: list[str] | None = None
     fusion: float | Literal["stored"] | None = "stored"
     timeout: float | None = None
@@ -172,7 +176,8 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     @field_validator(*_CHECKS, mode="before")
     @classmethod
     def _checked(cls, value: Any, info: ValidationInfo) -> Any:
-        return None if value is None and info.field_name != "top_n" else _CHECKS[str(info.field_name)](value)
+        name = str(info.field_name)
+        return None if value is None and name not in ("top_n", "evidence") else _CHECKS[name](value)
 
     @field_serializer("model")
     def _saved_model(self, model: Any) -> str | None:
@@ -213,7 +218,7 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
         return result
 
     def _options(self) -> dict[str, Any]:
-        names = ("min_score", "min_probability", "fusion", "deduplicate", "timeout")
+        names = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "timeout")
         return {"top_k": self.top_n, **{name: getattr(self, name) for name in names}}
 
     @contextmanager

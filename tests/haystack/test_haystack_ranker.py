@@ -253,7 +253,7 @@ def test_duplicates():
 
 def test_one_document_and_none():
     assert ids(BioRanker(model=Given()).run(query="q", documents=numbers(1))) == ["0"]
-    assert BioRanker(model=Given()).run(query="q", documents=[]) == {"documents": []}
+    assert BioRanker(model=Given()).run(query="q", documents=[]) == {"documents": [], "no_evidence": False}
 
 
 def test_fusion_by_a_weight_uses_the_first_stages_scores():

@@ -79,6 +79,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
     :param template: how title, content and metadata become the text that the model reads, as
         :class:`~biorerank_plugins.BioReranker` takes it; not together with ``meta_fields_to_embed``.
     :param min_probability: return only documents whose probability of relevance is at least this.
+    :param evidence: give each returned document its best sentences, at most so many, in ``meta["biorerank_evidence"]``:
+        text, offsets, score, probability.
     :param deduplicate: ``"id"``, ``"pmid"``, ``"doi"``, ``"text"``, a list of them, or ``None`` to keep all.
     :param fusion: weight of the first stage's scores, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
     :param timeout: seconds after which a run raises :class:`~biorerank_plugins.errors.ScoringTimeoutError`.
@@ -123,6 +125,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         query_max_length: int = 128,
         template: Template | None = None,
         min_probability: float | None = None,
+        evidence: int = 0,
         deduplicate: Deduplicate = "id",
         fusion: float | Literal["stored"] | None = "stored",
         timeout: float | None = None,
@@ -154,6 +157,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         self.query_max_length = whole_number("query_max_length", query_max_length)
         self.template = None if template is None else check_template(template)
         self.min_probability = min_probability
+        self.evidence = whole_number("evidence", evidence, least=0)
         self.deduplicate = deduplicate
         self.fusion = check_fusion(fusion)
         self.timeout = None if timeout is None else positive_number("timeout", timeout)
@@ -166,7 +170,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         if template is not None and self.meta_fields_to_embed:
             raise ValueError("Give template or meta_fields_to_embed, not both: each says what the model reads.")
 
-    @component.output_types(documents=list[Document])
+    @component.output_types(documents=list[Document], no_evidence=bool)
     def run(
         self,
         *,
@@ -175,7 +179,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
-    ) -> dict[str, list[Document]]:
+    ) -> dict[str, Any]:
         """Return the documents, best first.
 
         Of the options, what is not given is what was set.
@@ -185,7 +189,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         :param top_k: return at most so many.
         :param scale_score: whether the score is activated, or the logit.
         :param score_threshold: return only documents whose score is at least this.
-        :returns: ``{"documents": [...]}``: new documents.
+        :returns: ``documents``: new documents; ``no_evidence``: whether none of those given reaches the threshold that
+            is stored with the model (False where none is stored).
         :raises ValueError: if the query is blank or an option is impossible.
         :raises ScoringError: if a document has no finite logit.
         """
@@ -193,7 +198,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         reranker, texts = self._loaded()
         return call.results(reranker.rank(call.query, texts.candidates(call.documents), **call.options))
 
-    @component.output_types(documents=list[Document])
+    @component.output_types(documents=list[Document], no_evidence=bool)
     async def run_async(
         self,
         *,
@@ -202,7 +207,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
-    ) -> dict[str, list[Document]]:
+    ) -> dict[str, Any]:
         """Return the documents, best first, as :meth:`run` does, without blocking the event loop."""
         call = self._call(query, documents, top_k, scale_score, score_threshold)
         reranker, texts = await self._loaded_async()
@@ -218,6 +223,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
             scale_score=self.scale_score if scale_score is None else scale_score,
             score_threshold=self.score_threshold if score_threshold is None else score_threshold,
             min_probability=self.min_probability,
+            evidence=self.evidence,
             fusion=self.fusion,
             deduplicate=self.deduplicate,
             timeout=self.timeout,
