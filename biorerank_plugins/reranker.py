@@ -61,6 +61,8 @@ class BioReranker:
     :param windows: how a passage longer than ``max_length`` is read: True or ``"max"`` in windows, of which the best
         counts; ``"first"`` and ``"mean-top-2"`` count the first, or the mean of the two best; False cuts it and reports
         it as truncated. The query and the title stand before each window.
+    :param window_length: tokens of the passage in a window; ``None`` for as many as fit. A short window finds an answer
+        that a long one drowns in what stands around it.
     :param window_stride: tokens from one window's start to the next; ``None`` for three quarters of a window.
     :param template: how title, text and metadata become the text that the model reads: a format string such as
         ``"{title}. {text}"``, or a function from :class:`~biorerank_plugins.Passage` to text. ``None``: what is stored
@@ -93,6 +95,7 @@ class BioReranker:
         query_max_length: int = 128,
         max_batch_tokens: int | None = None,
         windows: bool | Aggregation = True,
+        window_length: int | None = 80,
         window_stride: int | None = None,
         template: Template | None = None,
         query_prefix: str = "",
@@ -104,11 +107,12 @@ class BioReranker:
     ) -> None:
         self._query_prefix = wellformed(string("query_prefix", query_prefix))
         self._document_prefix = wellformed(string("document_prefix", document_prefix))
+        length = None if window_length is None else whole_number("window_length", window_length, least=8)
         stride = None if window_stride is None else whole_number("window_stride", window_stride)
         self._reader = PassageReader(
             check_template(stored_template(model) if template is None else template),
             self._document_prefix,
-            check_windows(windows, stride),
+            check_windows(windows, length, stride),
         )
         self._load: Callable[[], Scorer] = partial(
             _load,

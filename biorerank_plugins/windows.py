@@ -28,10 +28,12 @@ class Windows:
     """How long passages are read.
 
     :param aggregation: ``None`` reads the beginning only, and reports that the passage was truncated.
+    :param length: tokens of the passage in a window; ``None`` for as many as the model takes.
     :param stride: tokens from the start of a window to the start of the next; ``None`` for three quarters of a window.
     """
 
     aggregation: Aggregation | None
+    length: int | None
     stride: int | None
 
 
@@ -48,17 +50,17 @@ class WindowedText:
         return f"{self.head}{self.body[slice(*span)]}{self.tail}"
 
 
-def check_windows(windows: bool | str, stride: int | None) -> Windows:
+def check_windows(windows: bool | str, length: int | None, stride: int | None) -> Windows:
     """Return how long passages are read.
 
     :raises ValueError: if ``windows`` is neither a truth value nor an aggregation.
     """
     if windows is False:
-        return Windows(None, stride)
+        return Windows(None, length, stride)
     aggregation = "max" if windows is True else windows
     for known in get_args(Aggregation):
         if aggregation == known:
-            return Windows(known, stride)
+            return Windows(known, length, stride)
     raise ValueError(
         f"windows={windows!r} is unknown. Choose True, False, or one of: {', '.join(get_args(Aggregation))}."
     )

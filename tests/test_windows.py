@@ -162,6 +162,21 @@ def test_unknown_windows_are_refused(folder: Path, windows):
         make(folder, windows=windows)
 
 
+def test_windows_are_as_long_as_asked_for(folder: Path):
+    text = "insulin lowers glucose aspirin inhibits platelets " * 40
+    counts = [make(folder, window_length=n).rank(QUERY, [text])[0].n_windows for n in (8, 16, None)]
+    assert counts[0] > counts[1] > counts[2] > 1
+    [ranked] = make(folder, window_length=8).rank(QUERY, [text])
+    assert ranked.window is not None
+    assert len(text[slice(*ranked.window)].split()) <= 8
+
+
+@pytest.mark.parametrize("length", [0, 7, 1.5, True])
+def test_an_impossible_length_is_refused(folder: Path, length):
+    with pytest.raises(ValueError, match="window_length"):
+        make(folder, window_length=length)
+
+
 @pytest.mark.parametrize("stride", [0, -1, 1.5, True])
 def test_an_impossible_stride_is_refused(folder: Path, stride):
     with pytest.raises(ValueError, match="window_stride"):

@@ -73,7 +73,7 @@ class TokenScorer:
 
     def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
         """Return windows; see :class:`~biorerank_plugins.scoring.Scorer`."""
-        return self._tokenizer.spans(items, windows.stride)
+        return self._tokenizer.spans(items, windows)
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""

@@ -21,7 +21,7 @@ from biorerank_plugins.windows import window_spans
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from biorerank_plugins.windows import WindowedText
+    from biorerank_plugins.windows import WindowedText, Windows
 
 logger = logging.getLogger(__name__)
 
@@ -122,11 +122,11 @@ class PairTokenizer:
         """Tokens that are left for a passage beside the longest query."""
         return self.max_length - self.query_max_length - self._template.special_tokens
 
-    def spans(self, items: Sequence[tuple[str, WindowedText]], stride: int | None) -> list[list[tuple[int, int]]]:
+    def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
         """Return the windows in which passages are read, as spans of their body.
 
         :param items: (query, passage) pairs.
-        :param stride: see :func:`~biorerank_plugins.windows.window_spans`.
+        :param windows: how long they are, and how far they overlap.
         """
         queries = list(dict.fromkeys(query for query, _ in items))
         sizes = {q: min(len(ids), self.query_max_length) for q, ids in zip(queries, self._ids(queries), strict=True)}
@@ -142,7 +142,8 @@ class PairTokenizer:
             # A word at the edge of a window may have more tokens by itself than it had in the whole text. A title so
             # long that it leaves no room is no reason to cut the passage into crumbs: then each window loses its end.
             room = max(whole - around - _AT_THE_EDGES, whole // 4, 1)
-            found.append(window_spans(text.body, offsets.reshape(-1, 2), room, stride))
+            room = room if windows.length is None else min(room, windows.length)
+            found.append(window_spans(text.body, offsets.reshape(-1, 2), room, windows.stride))
         return found
 
     def _ids(self, texts: list[str]) -> list[TokenIds]:
