@@ -105,6 +105,16 @@ class Found:
     readings: Sequence[Reading]
     best: Sequence[int]
 
+    @classmethod
+    def nothing(cls) -> Found:
+        """Return what is said of no candidates."""
+        import numpy as np
+
+        from biorerank_plugins.scoring import PairScores
+
+        logits, flags = np.empty(0, np.float32), np.empty(0, np.bool_)
+        return cls(PairScores(logits, flags, flags), logits, (), ())
+
 
 def order_candidates(
     request: Request,

@@ -143,6 +143,8 @@ class BioReranker:
         :raises ModelError: if it cannot be found or loaded, or has more than one label.
         """
         self._open_scorer()
+        self.stored_fusion("")  # reads what is stored beside the weights, before anybody waits for it
+        _ = self.calibration
 
     @property
     def model_name(self) -> str:
@@ -251,6 +253,12 @@ class BioReranker:
             for request in prepared
             for candidate in request.scored()
         ]
+        if not items:  # nothing to score is no reason to load a model
+            self._loaded()
+            return [
+                order_candidates(request, Found.nothing(), cut, None, self.calibration, {"rerank": 0.0})
+                for request in prepared
+            ]
         started = time.perf_counter()
         readings = self._reader.read(items, self._open_scorer())
         pairs = [(query, text) for (query, _), read in zip(items, readings, strict=True) for text in read.texts]

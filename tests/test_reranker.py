@@ -482,3 +482,16 @@ def test_a_progress_bar_is_drawn_on_standard_error_where_asked_for(reranker, cap
     assert "Reranking" in captured.err
     reranker.rank(QUERY, _texts(5))
     assert capsys.readouterr().err == ""
+
+
+def test_no_passages_do_not_load_a_model(tmp_path):
+    """What is in the folder could not be loaded."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    ranker = BioReranker(folder)
+    assert len(ranker.rank(QUERY, [])) == 0
+    assert [len(ranking) for ranking in ranker.rank_many([(QUERY, []), ("a", [])])] == [0, 0]
+    ranker.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        ranker.rank(QUERY, [])
