@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from biorerank_plugins import __version__
+from biorerank_plugins.cli.ask import ask
 from biorerank_plugins.cli.calibrate import calibrate
 from biorerank_plugins.cli.demo import demo
 from biorerank_plugins.cli.evaluate import evaluate
@@ -82,7 +83,7 @@ def biorerank(
         raise typer.Exit(2)
 
 
-for _command in (demo, index, search, rerank, evaluate, pairs, train, calibrate):
+for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate):
     app.command()(_command)
 
 

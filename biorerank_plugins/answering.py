@@ -1,0 +1,149 @@
+"""An extractive answer: the best evidence sentences of a ranking, word for word, each with a numbered citation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins.passages import Evidence, Passage, RankedPassage, Ranking
+
+__all__ = ["Answer", "Citation", "Quote", "cite", "compose_answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A passage that an answer quotes.
+
+    :param number: from 1, in the order in which the answer quotes.
+    :param passage: the passage.
+    :param text: the passage's reference, see :func:`cite`.
+    """
+
+    number: int
+    passage: Passage
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A sentence of an answer.
+
+    :param evidence: the sentence as it stands in the passage.
+    :param number: of its citation.
+    """
+
+    evidence: Evidence
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Sentences of passages, and where they stand.
+
+    :param query: the question.
+    :param quotes: the sentences, in the order of the answer; empty if there is no evidence.
+    :param citations: the passages they stand in.
+    :param no_evidence: whether the ranking said that nothing reaches the model's threshold.
+    """
+
+    query: str
+    quotes: tuple[Quote, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    no_evidence: bool = False
+
+    @property
+    def text(self) -> str:
+        """The sentences, each followed by the number of its citation."""
+        return " ".join(f"{' '.join(quote.evidence.text.split())} [{quote.number}]" for quote in self.quotes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as plain JSON types."""
+        return {
+            "query": self.query,
+            "answer": self.text,
+            "no_evidence": self.no_evidence,
+            "quotes": [
+                {
+                    "text": quote.evidence.text,
+                    "citation": quote.number,
+                    "passage": self.citations[quote.number - 1].passage.id,
+                    "start": quote.evidence.start,
+                    "end": quote.evidence.end,
+                    "score": quote.evidence.score,
+                    "probability": quote.evidence.probability,
+                }
+                for quote in self.quotes
+            ],
+            "citations": [
+                {"number": citation.number, "text": citation.text, "passage": citation.passage.to_dict()}
+                for citation in self.citations
+            ],
+        }
+
+
+def compose_answer(ranking: Ranking, *, max_sentences: int = 4, min_probability: float = 0.0) -> Answer:
+    r"""Quote the best evidence of a ranking.
+
+    The best sentences are taken over all passages, and stand in the order of the ranking, those of one passage in the
+    order of its text. A sentence that says the same in the same words as a better one is left out.
+
+    :param ranking: ranked with ``evidence=k``.
+    :param max_sentences: at most so many.
+    :param min_probability: leave out sentences below.
+    :returns: the answer; without sentences where the ranking has no evidence.
+    :raises ValueError: if the ranking was made without ``evidence``, or a number is impossible.
+
+    Example::
+
+        ranking = search.search("Which drug reverses dabigatran?", top_k=5, evidence=2)
+        answer = compose_answer(ranking)
+        print(answer.text, *(f"[{c.number}] {c.text}" for c in answer.citations), sep="\n")
+    """
+    whole_number("max_sentences", max_sentences)
+    finite_number("min_probability", min_probability, low=0, high=1)
+    if ranking.no_evidence or not len(ranking):
+        return Answer(ranking.query, no_evidence=bool(ranking.no_evidence))
+    found = [(ranked, sentence) for ranked in ranking for sentence in ranked.evidence]
+    if not found and any(ranked.passage.text.strip() for ranked in ranking):
+        raise ValueError("The ranking has no evidence sentences: rank with evidence=1 or more.")
+    best = _distinct(found, max_sentences, min_probability)
+    in_order = sorted(best, key=lambda pair: (pair[0].rank, pair[1].start))
+    citations: dict[int, Citation] = {}
+    quotes = []
+    for ranked, sentence in in_order:
+        if ranked.rank not in citations:
+            citations[ranked.rank] = Citation(len(citations) + 1, ranked.passage, cite(ranked.passage))
+        quotes.append(Quote(sentence, citations[ranked.rank].number))
+    return Answer(ranking.query, tuple(quotes), tuple(citations.values()))
+
+
+def _distinct(
+    found: list[tuple[RankedPassage, Evidence]], limit: int, min_probability: float
+) -> list[tuple[RankedPassage, Evidence]]:
+    """Return the best sentences, none of them twice."""
+    seen: set[str] = set()
+    kept: list[tuple[RankedPassage, Evidence]] = []
+    for ranked, sentence in sorted(found, key=lambda pair: -pair[1].score):
+        words = "".join(filter(str.isalnum, sentence.text.casefold()))
+        if sentence.probability < min_probability or words in seen or len(kept) == limit:
+            continue
+        seen.add(words)
+        kept.append((ranked, sentence))
+    return kept
+
+
+def cite(passage: Passage) -> str:
+    """Return a passage's reference: title, journal and year as far as they are known, then PMID, DOI or id.
+
+    >>> cite(Passage("7", "…", title="TP53 in cancer", metadata={"pmid": "123", "year": 2019, "journal": "BMJ"}))
+    'TP53 in cancer. BMJ. 2019. PMID: 123.'
+    """
+    known = passage.metadata
+    parts = [
+        str(value).strip().rstrip(".") for value in (passage.title, known.get("journal"), known.get("year")) if value
+    ]
+    name = next((f"{label}: {known[key]}" for key, label in (("pmid", "PMID"), ("doi", "doi")) if known.get(key)), None)
+    document = known.get("document")
+    parts.append(name or (str(document) if document else passage.id))
+    return ". ".join(parts) + "."

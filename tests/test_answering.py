@@ -1,0 +1,87 @@
+"""Extractive answers: quotes are verbatim, cited, ordered and not repeated."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from biorerank_plugins import Evidence, Passage, RankedPassage, Ranking
+from biorerank_plugins.answering import cite, compose_answer
+
+
+def ranked(rank: int, text: str, *sentences: tuple[str, float], **about) -> RankedPassage:
+    evidence = tuple(
+        Evidence(s, text.index(s), text.index(s) + len(s), score=score, probability=score) for s, score in sentences
+    )
+    passage = Passage(f"p{rank}", text, **about)
+    return RankedPassage(passage, rank - 1, rank, 1.0, 0.7, 0.7, evidence=evidence)
+
+
+FIRST = ranked(1, "A is so. B follows. C too.", ("C too.", 0.9), ("A is so.", 0.6), metadata={"pmid": "11"})
+SECOND = ranked(2, "D holds.  A is so!", ("D holds.", 0.8), ("A is so!", 0.5), title="On D")
+
+
+def test_the_best_sentences_stand_in_the_order_of_the_ranking_and_of_the_text():
+    answer = compose_answer(Ranking("q", (FIRST, SECOND)), max_sentences=3)
+    assert answer.text == "A is so. [1] C too. [1] D holds. [2]"
+    assert [(c.number, c.passage.id, c.text) for c in answer.citations] == [
+        (1, "p1", "PMID: 11."),
+        (2, "p2", "On D. p2."),
+    ]
+    for quote in answer.quotes:
+        passage = answer.citations[quote.number - 1].passage
+        assert passage.text[quote.evidence.start : quote.evidence.end] == quote.evidence.text
+
+
+def test_a_sentence_in_the_same_words_is_quoted_once():
+    assert compose_answer(Ranking("q", (FIRST, SECOND)), max_sentences=9).text.count("A is so") == 1
+
+
+def test_only_the_best_and_only_probable_ones():
+    assert compose_answer(Ranking("q", (FIRST, SECOND)), max_sentences=1).text == "C too. [1]"
+    assert compose_answer(Ranking("q", (FIRST, SECOND)), min_probability=0.85).text == "C too. [1]"
+    assert compose_answer(Ranking("q", (FIRST, SECOND)), min_probability=1.0).text == ""
+
+
+def test_numbers_follow_the_answer_and_not_the_ranking():
+    silent = ranked(1, "Nothing here.", ("Nothing here.", 0.1))
+    answer = compose_answer(Ranking("q", (silent, SECOND)), max_sentences=1)
+    assert (answer.text, [c.passage.id for c in answer.citations]) == ("D holds. [1]", ["p2"])
+
+
+@pytest.mark.parametrize("ranking", [Ranking("q"), Ranking("q", (FIRST,), no_evidence=True)])
+def test_without_evidence_there_is_no_answer(ranking: Ranking):
+    answer = compose_answer(ranking)
+    assert (answer.text, answer.quotes, answer.citations) == ("", (), ())
+    assert answer.no_evidence is bool(ranking.no_evidence)
+
+
+def test_a_ranking_without_sentences_is_refused():
+    bare = RankedPassage(Passage("1", "text"), 0, 1, 1.0, 0.7, 0.7)
+    with pytest.raises(ValueError, match="evidence=1"):
+        compose_answer(Ranking("q", (bare,)))
+
+
+@pytest.mark.parametrize("options", [{"max_sentences": 0}, {"max_sentences": True}, {"min_probability": 2}])
+def test_impossible_numbers_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        compose_answer(Ranking("q"), **options)
+
+
+def test_the_answer_is_plain_json():
+    document = json.loads(json.dumps(compose_answer(Ranking("q", (FIRST, SECOND))).to_dict()))
+    assert document["quotes"][0]["passage"] == "p1"
+    assert document["citations"][1]["text"] == "On D. p2."
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({"title": "T.", "metadata": {"doi": "10.1/x", "year": 2020}}, "T. 2020. doi: 10.1/x."),
+        ({"metadata": {"document": "http://www.ncbi.nlm.nih.gov/pubmed/1"}}, "http://www.ncbi.nlm.nih.gov/pubmed/1."),
+        ({}, "7."),
+    ],
+)
+def test_references(about, expected: str):
+    assert cite(Passage("7", "x", **about)) == expected
