@@ -38,7 +38,8 @@ __all__ = ["BioReranker"]
 
 T = TypeVar("T")
 _CLOSED = "This reranker is closed."
-_WAITING_THREADS = 32  # they tokenise and wait; the model itself runs in one thread, which merges their requests
+# They tokenise and wait; the model itself runs in one thread. Each is started on the event loop, which waits for it.
+_WAITING_THREADS = 8
 
 
 class BioReranker:
