@@ -81,6 +81,7 @@ def test_a_ranking_is_a_sequence_and_plain_json():
                 "n_windows": 1,
                 "truncated": False,
                 "fused": None,
+                "window": None,
             }
         ],
         "dropped": ["2"],
