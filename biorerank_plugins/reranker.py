@@ -385,7 +385,7 @@ class BioReranker:
 
             def check(done: int) -> None:
                 if deadline is not None and time.monotonic() > deadline:
-                    raise ScoringTimeoutError(f"Scoring took too long: {done} of {len(places)} passages were scored.")
+                    raise ScoringTimeoutError(f"Scoring took too long: {done} of {len(places)} texts were scored.")
                 advance(done)
 
             scores = scorer.score(list(places), check)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from biorerank_plugins.text import wellformed
+
 __all__ = ["MAX_SENTENCE", "split_sentences"]
 
 MAX_SENTENCE = 1000
@@ -42,7 +44,7 @@ def _starts(text: str) -> list[int]:
     """Return where sentences begin, ascending; whatever the library gives, these are positions inside the text."""
     import sentencex  # type: ignore[import-untyped]
 
-    found = {int(boundary["start_index"]) for boundary in sentencex.get_sentence_boundaries("en", text)}
+    found = {int(boundary["start_index"]) for boundary in sentencex.get_sentence_boundaries("en", wellformed(text))}
     return sorted(start for start in found if 0 < start < len(text))
 
 

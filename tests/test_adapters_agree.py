@@ -369,7 +369,7 @@ def test_evidence_is_the_same_everywhere_and_no_model_reads_it(tiny_cross_encode
 
     postprocessor = bio_llama_index.BioRerankPostprocessor(str(tiny_cross_encoder_dir), dtype="float32", evidence=2)
     [node] = postprocessor.postprocess_nodes([NodeWithScore(node=TextNode(text=text))], query_str=query)
-    assert node.node.metadata["evidence"] == expected
+    assert node.node.metadata["biorerank_evidence"] == expected
     assert node.node.get_content(MetadataMode.EMBED) == node.node.get_content(MetadataMode.LLM) == text
     [again] = postprocessor.postprocess_nodes([node], query_str=query)
     assert again.score == node.score
@@ -381,9 +381,19 @@ def test_evidence_is_the_same_everywhere_and_no_model_reads_it(tiny_cross_encode
 
     compressor = bio_langchain.BioRerankCompressor(model=str(tiny_cross_encoder_dir), dtype="float32", evidence=2)
     [found] = compressor.compress_documents([LangChainDocument(page_content=text)], query)
-    assert found.metadata["evidence"] == expected
+    assert found.metadata["biorerank_evidence"] == expected
     [again] = compressor.compress_documents([found], query)
     assert again.metadata["relevance_score"] == found.metadata["relevance_score"]
+
+
+def test_what_the_user_calls_evidence_is_left_alone(tiny_cross_encoder_dir):
+    own = {"evidence": "Level A"}
+    postprocessor = bio_llama_index.BioRerankPostprocessor(str(tiny_cross_encoder_dir), dtype="float32", evidence=1)
+    nodes = [NodeWithScore(node=TextNode(text="Aspirin.", metadata=own))]
+    assert postprocessor.postprocess_nodes(nodes, query_str="q")[0].node.metadata["evidence"] == "Level A"
+    compressor = bio_langchain.BioRerankCompressor(model=str(tiny_cross_encoder_dir), dtype="float32", evidence=1)
+    [found] = compressor.compress_documents([LangChainDocument(page_content="Aspirin.", metadata=own)], "q")
+    assert found.metadata["evidence"] == "Level A"
 
 
 def test_haystack_says_when_there_is_no_evidence(tiny_cross_encoder_dir, tmp_path):

@@ -47,6 +47,15 @@ def test_only_returned_passages_have_evidence_and_ranking_is_as_without(reranker
     json.dumps(with_sentences.to_dict())
 
 
+def test_a_lone_surrogate_does_not_lose_the_ranking(reranker: BioReranker):
+    text = "cells \ud800 divide. Aspirin inhibits platelets."
+    [ranked] = reranker.rank(QUERY, [text], evidence=2)
+    assert sorted(text[e.start : e.end] for e in ranked.evidence) == [
+        "Aspirin inhibits platelets.",
+        "cells \ud800 divide.",
+    ]
+
+
 def test_several_queries_get_their_own_evidence(reranker: BioReranker):
     requests = [(QUERY, [TEXT]), ("a", ["Cells divide. So they do."]), ("b", [])]
     together = reranker.rank_many(requests, evidence=1)

@@ -13,6 +13,8 @@ from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Enco
 from biorerank_plugins.cli.evaluation_inputs import Sources, read_inputs
 from biorerank_plugins.cli.output import Column, Output
 
+_FEW = 50  # questions
+
 
 @command
 def calibrate(
@@ -70,6 +72,8 @@ def calibrate(
 
         search = TwoStageSearch(passages, reranker)
         judged = judge(search, inputs.queries, inputs.qrels, candidates=candidates, show_progress=output.show_progress)
+        if len(judged) < _FEW:
+            output.warn(f"Judged questions: {len(judged)}. Fewer than {_FEW} say little about probabilities.")
         fitted = fit(judged, depth=depth, precision=precision)
         curves = {
             "sigmoid": reliability_of(judged, Calibration(), depth),
@@ -84,19 +88,20 @@ def calibrate(
         from biorerank_plugins.settings import store_calibration
 
         store_calibration(folder, fitted)
-    output.document(
-        {
-            "questions": len(judged),
-            "calibration": fitted.to_dict(),
-            "reliability": {name: curve.to_dict() for name, curve in curves.items()},
-            "answerability": {
-                "auroc": answers.auroc,
-                "precision": answers.precision,
-                "abstained_with_evidence": answers.abstained_with,
-                "abstained_without_evidence": answers.abstained_without,
-            },
-        }
-    )
+    if json:
+        output.document(
+            {
+                "questions": len(judged),
+                "calibration": fitted.to_dict(),
+                "reliability": {name: curve.to_dict() for name, curve in curves.items()},
+                "answerability": {
+                    "auroc": answers.auroc,
+                    "precision": answers.precision,
+                    "abstained_with_evidence": answers.abstained_with,
+                    "abstained_without_evidence": answers.abstained_without,
+                },
+            }
+        )
     names = ["n", "ECE", "Brier", "Brier skill"]
     output.table(
         [Column("probabilities"), *(Column(name, numeric=True) for name in names)],

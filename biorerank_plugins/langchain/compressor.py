@@ -29,7 +29,7 @@ RELEVANCE_SCORE = "relevance_score"
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the first stage's score."""
 
-EVIDENCE = "evidence"
+EVIDENCE = "biorerank_evidence"
 """Metadata key of the best sentences: text, offsets in ``page_content``, score and probability of each."""
 
 _OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, EVIDENCE, FIRST_STAGE_KEY)
@@ -84,7 +84,8 @@ class BioRerankCompressor(BaseDocumentCompressor):
     :param top_n: return at most so many documents; ``None`` returns all.
     :param min_score: return only documents whose score is at least this.
     :param min_probability: return only documents whose probability of being relevant is at least this.
-    :param evidence: give each returned document its best sentences, at most so many, in ``metadata["evidence"]``.
+    :param evidence: give each returned document its best sentences, at most so many, in
+        ``metadata["biorerank_evidence"]``.
     :param deduplicate: keep only the first of documents that agree in one of these keys: ``"id"``, ``"pmid"``,
         ``"doi"``, ``"text"``, or a list of them. ``None`` keeps all.
     :param fusion: weight of the retrieval scores in the order, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.

@@ -35,7 +35,7 @@ __all__ = [
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the first stage's score, as LlamaIndex's own rerankers name it."""
 
-EVIDENCE = "evidence"
+EVIDENCE = "biorerank_evidence"
 """Metadata key of the best sentences: text, offsets, score and probability of each."""
 
 _HIDDEN = (RETRIEVAL_SCORE, EVIDENCE)  # from EMBED and LLM text

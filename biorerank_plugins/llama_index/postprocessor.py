@@ -84,8 +84,8 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     :param keep_retrieval_score: whether ``metadata["retrieval_score"]`` keeps the first stage's score.
     :param min_score: return only nodes whose score is at least this.
     :param min_probability: return only nodes whose probability is at least this.
-    :param evidence: give each returned node its best sentences, at most so many, in ``metadata["evidence"]`` (text,
-        offsets, score, probability), hidden from EMBED and LLM text.
+    :param evidence: give each returned node its best sentences, at most so many, in ``metadata["biorerank_evidence"]``
+        (text, offsets, score, probability), hidden from EMBED and LLM text.
     :param deduplicate: keep the first of nodes that agree in one of these keys: ``"id"``, ``"pmid"``, ``"doi"``,
         ``"text"``; ``None`` keeps all.
     :param fusion: weight of the retrieval scores in the order, as :meth:`BioReranker.rank` takes it. ``"stored"``: the

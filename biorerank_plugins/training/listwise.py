@@ -42,6 +42,7 @@ NEGATIVES = 6
 
 PAIR_WEIGHT = 0.2
 DISTIL_WEIGHT = 0.25
+MOST_LOG_ODDS = 1000
 TOKENS_AT_ONCE = 4096
 _CHARACTERS_PER_TOKEN = 4
 
@@ -105,9 +106,12 @@ def _group(record: dict[str, Any]) -> RankingGroup:
     positives = [as_text(text, "positive").strip() for text in (given if isinstance(given, list) else [given])]
     if not positives:
         raise Malformed("'positive' is an empty list.")
-    prior = record.get("prior") or []
+    prior = record.get("prior")
+    prior = [] if prior is None else prior
     if not isinstance(prior, list) or not all(isinstance(p, int | float) and not isinstance(p, bool) for p in prior):
         raise Malformed("'prior' is no list of numbers.")
+    if any(abs(p) > MOST_LOG_ODDS for p in prior):
+        raise Malformed(f"'prior' holds a number beyond ±{MOST_LOG_ODDS}, which is no log-odds.")
     return RankingGroup(
         as_text(record["query"], "query").strip(),
         positives[0],

@@ -188,6 +188,9 @@ def test_a_file_may_hold_several_positives_and_a_prior(tmp_path: Path):
         ('{"query": "q", "positive": [], "negatives": ["n"]}', "empty list"),
         ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": "high"}', "no list of numbers"),
         ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": [true, 1]}', "no list of numbers"),
+        ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": 0}', "no list of numbers"),
+        ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": [1e38, 0]}', "no log-odds"),
+        ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": [1' + "0" * 400 + ", 1]}", "no log-odds"),
     ],
 )
 def test_a_line_with_an_impossible_group_is_named(tmp_path: Path, line: str, message: str):
