@@ -107,12 +107,11 @@ class BioReranker:
         local_files_only: bool | None = None,
     ) -> None:
         self._query_prefix = wellformed(string("query_prefix", query_prefix))
-        self._document_prefix = wellformed(string("document_prefix", document_prefix))
         length = None if window_length is None else whole_number("window_length", window_length, least=8)
         stride = None if window_stride is None else whole_number("window_stride", window_stride)
         self._reader = PassageReader(
             check_template(stored_template(model) if template is None else template),
-            self._document_prefix,
+            wellformed(string("document_prefix", document_prefix)),
             check_windows(windows, length, stride),
         )
         self._load: Callable[[], Scorer] = partial(
@@ -284,7 +283,7 @@ class BioReranker:
         started = time.perf_counter()
 
         def logits(pairs: list[tuple[str, str]]) -> NDArray[np.float32]:
-            read = [(self._query_text(query), self._document_prefix + wellformed(text)) for query, text in pairs]
+            read = [(self._query_text(query), self._passage_text(text)) for query, text in pairs]
             found = self._score(read, deadline, show_progress=False).logits
             refuse_non_finite([f"sentence {text[:40]!r}" for _, text in pairs], found)
             return found
@@ -371,11 +370,14 @@ class BioReranker:
     def _query_text(self, query: str) -> str:
         return self._query_prefix + wellformed(query)
 
+    def _passage_text(self, text: str) -> str:
+        return self._reader.prefix + wellformed(text)
+
     def _pair_texts(self, pair: Sequence[str]) -> tuple[str, str]:
         if isinstance(pair, str) or len(pair) != 2:
             raise TypeError(f"Expected (query, text) pairs, got {pair!r:.80}.")
         query, text = pair
-        return self._query_text(check_query(query)), self._document_prefix + wellformed(string("A text", text))
+        return self._query_text(check_query(query)), self._passage_text(string("A text", text))
 
     def _score(self, pairs: list[tuple[str, str]], deadline: float | None, show_progress: bool) -> PairScores:
         scorer = self._open_scorer()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from biorerank_plugins.checks import whole_number
 from biorerank_plugins.first_stage.arguments import check_first_stage
+from biorerank_plugins.ordering import check_fusion
 from biorerank_plugins.passages import Ranking
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class TwoStageSearch:
             min_score=min_score,
             min_probability=min_probability,
             evidence=evidence,
-            fusion=self.fusion_weight(fusion),
+            fusion=fusion,  # the candidates say what their scores are
             deduplicate=deduplicate,
             timeout=timeout,
             show_progress=show_progress,
@@ -137,11 +138,10 @@ class TwoStageSearch:
 
         :param fusion: as :meth:`search` takes it.
         :returns: the weight; ``None`` where the order is by logit.
-        :raises ValueError: if ``fusion`` is a word other than ``"stored"``.
+        :raises ValueError: if ``fusion`` is neither a number of at least 0, nor ``"stored"``, nor ``None``.
         """
-        if not isinstance(fusion, str):
-            return fusion
+        fusion = check_fusion(fusion)
         if fusion != "stored":
-            raise ValueError(f"fusion must be a number, None or 'stored', got {fusion!r}.")
+            return fusion
         scores = self.index.scores_of(self.first_stage)
         return None if scores is None else self.reranker.stored_fusion(scores)
