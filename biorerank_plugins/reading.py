@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.text import Template, passage_text
+from biorerank_plugins.text import Template, passage_text, wellformed
 from biorerank_plugins.windows import Span, WindowedText, Windows
 
 if TYPE_CHECKING:
@@ -59,19 +60,20 @@ class PassageReader:
         if self.windows.aggregation is None or fits is None:
             return readings
         long = [number for number, text in enumerate(texts) if len(text) > fits]
-        cut = [self._parts(items[number][1], texts[number]) for number in long]
-        spans = scorer.spans([(items[number][0], parts) for number, parts in zip(long, cut, strict=True)], self.windows)
-        for number, parts, own in zip(long, cut, spans, strict=True):
+        cut = [WindowedText(texts[number], partial(self._parts, items[number][1], texts[number])) for number in long]
+        spans = scorer.spans([(items[number][0], text) for number, text in zip(long, cut, strict=True)], self.windows)
+        for number, text, own in zip(long, cut, spans, strict=True):
             if len(own) > 1:
-                known = parts.body == items[number][1].text
-                windows = tuple(parts.window(span) for span in own)
+                known = text.body == wellformed(items[number][1].text)
+                windows = tuple(text.window(span) for span in own)
                 readings[number] = Reading(windows, tuple(own) if known else tuple((0, 0) for _ in own))
         return readings
 
-    def _parts(self, passage: Passage, text: str) -> WindowedText:
+    def _parts(self, passage: Passage, text: str) -> tuple[str, str, str]:
         """Find the passage's own text in what the template made of it; only that is cut."""
+        body = wellformed(passage.text)
         if callable(self.template):
-            head, found, tail = text.partition(passage.text)
-            return WindowedText(head, passage.text, tail) if found and passage.text else WindowedText("", text, "")
+            head, found, tail = text.partition(body) if body else (text, "", "")
+            return (head, body, tail) if found else ("", text, "")
         head, _, tail = self.text(replace(passage, text=_PLACE)).partition(_PLACE)
-        return WindowedText(head, passage.text, tail)
+        return head, body, tail

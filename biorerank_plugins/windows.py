@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.scoring import PairScores
 
-__all__ = ["Aggregation", "WindowedText", "Windows", "check_windows", "fold", "window_spans"]
+__all__ = ["Aggregation", "Span", "WindowedText", "Windows", "check_windows", "fold", "window_spans"]
 
 Aggregation: TypeAlias = Literal["max", "first", "mean-top-2"]
 """How the logits of a passage's windows become one: the best (MaxP), the first, or the mean of the two best."""
@@ -37,13 +38,35 @@ class Windows:
     stride: int | None
 
 
-@dataclass(frozen=True, slots=True)
 class WindowedText:
-    """A passage as the model's template writes it, in three parts: only ``body`` is cut, the others are repeated."""
+    """A passage as the model's template writes it, in three parts: only ``body`` is cut, the others are repeated.
 
-    head: str
-    body: str
-    tail: str
+    :param whole: all of it, as the model reads it where it fits.
+    :param cut: gives the three parts; called only for a passage that does not fit.
+    """
+
+    def __init__(self, whole: str, cut: Callable[[], tuple[str, str, str]]) -> None:
+        self.whole = whole
+        self._cut = cut
+
+    @cached_property
+    def _parts(self) -> tuple[str, str, str]:
+        return self._cut()
+
+    @property
+    def head(self) -> str:
+        """What stands before the body; ``whole`` begins with both."""
+        return self._parts[0]
+
+    @property
+    def body(self) -> str:
+        """What is cut into windows."""
+        return self._parts[1]
+
+    @property
+    def tail(self) -> str:
+        """What stands behind it."""
+        return self._parts[2]
 
     def window(self, span: Span) -> str:
         """Return the text of a window."""
@@ -123,7 +146,9 @@ def fold(scores: PairScores, counts: Sequence[int], aggregation: Aggregation | N
     """
     from biorerank_plugins.scoring import PairScores as Scores
 
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int) if len(counts) else np.zeros(0, int)
+    if len(scores.logits) == len(counts):  # one window each, as nearly always
+        return scores, [0] * len(counts)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
     logits = np.empty(len(counts), dtype=np.float32)
     best: list[int] = []
     for number, (start, count) in enumerate(zip(starts, counts, strict=True)):
@@ -131,7 +156,5 @@ def fold(scores: PairScores, counts: Sequence[int], aggregation: Aggregation | N
         best.append(0 if aggregation == "first" else int(own.argmax()))
         top2 = aggregation == "mean-top-2" and count > 1
         logits[number] = np.sort(own)[-2:].mean() if top2 else own[best[-1]]
-    if not len(counts):
-        return scores, best
     any_of = np.logical_or.reduceat
     return Scores(logits, any_of(scores.truncated, starts), any_of(scores.query_truncated, starts)), best

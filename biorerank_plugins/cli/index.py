@@ -15,6 +15,7 @@ from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
 from biorerank_plugins.cli.inputs import Format, read_collection
 from biorerank_plugins.cli.output import Output
+from biorerank_plugins.errors import BioRerankError
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
@@ -25,6 +26,15 @@ SkipBad = Annotated[
     bool,
     typer.Option(
         "--skip-bad", help="Leave out malformed lines and say how many; duplicates are a matter of --on-duplicate."
+    ),
+]
+
+
+TokenIds = Annotated[
+    bool | None,
+    typer.Option(
+        "--token-ids/--no-token-ids",
+        help="Store the passages' token ids for the embedded reranker, which is then faster (default: store them).",
     ),
 ]
 
@@ -53,6 +63,7 @@ def index(
     no_lexical: Annotated[
         bool, typer.Option("--no-lexical", help="Vectors only: no BM25, and so no hybrid search.")
     ] = False,
+    token_ids: TokenIds = None,
     skip_bad: SkipBad = False,
     on_duplicate: Annotated[OnDuplicate, typer.Option("--on-duplicate", help="An id that is there already.")] = (
         OnDuplicate.ERROR
@@ -86,6 +97,8 @@ def index(
         _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
     if add and no_lexical:
         _common.usage_error("--no-lexical belongs to a new index; --add keeps what the index has.")
+    if add and token_ids is not None:
+        _common.usage_error("--token-ids and --no-token-ids belong to a new index; --add keeps what the index has.")
     _check_factory(factory)
     start = time.perf_counter()
     passages = read_collection(inputs, format=format, skip_bad=skip_bad, output=output)
@@ -100,6 +113,7 @@ def index(
                 out,
                 "Flat" if factory is None else factory,
                 not no_lexical,
+                token_ids is not False,
                 encoder,
                 on_duplicate,
                 device,
@@ -135,6 +149,7 @@ def _build(
     out: Path,
     factory: str,
     lexical: bool,
+    token_ids: bool,
     encoder: str | None,
     on_duplicate: OnDuplicate,
     device: str | None,
@@ -153,8 +168,17 @@ def _build(
         on_duplicate=on_duplicate.value,
         lexical=lexical,
     ) as built:
+        if token_ids:
+            _store_token_ids(built, output)
         built.save(out)
         return _summary(built, out, added=len(built))
+
+
+def _store_token_ids(index: PassageIndex, output: Output) -> None:
+    try:
+        index.cache_tokens(show_progress=output.show_progress)
+    except BioRerankError as error:  # hours of embedding must not be lost for want of what only saves time
+        output.note(f"Token ids are left out: {error}")
 
 
 def _add(
@@ -178,4 +202,5 @@ def _summary(index: PassageIndex, out: Path, *, added: int) -> dict[str, Any]:
         "added": added,
         "encoder": index.encoder.model_id,
         "lexical": index.lexical,
+        "token_ids": index.token_ids is not None,
     }

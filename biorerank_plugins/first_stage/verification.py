@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ __all__ = [
     "FORMAT_VERSION",
     "LEXICAL_FILE",
     "MANIFEST",
+    "TOKEN_IDS_FILE",
     "VERSION_NAME",
     "Version",
     "current_name",
@@ -25,10 +27,11 @@ __all__ = [
     "open_version",
 ]
 
-FORMAT_VERSION = 2
-READABLE_FORMATS = (1, 2)  # 1 had no lexical part, which is made from the passages then
+FORMAT_VERSION = 3
+READABLE_FORMATS = (1, 2, 3)  # 1 had no lexical part, which is made from the passages then; 2 had no token ids
 FILES = ("passages.sqlite", "vectors.faiss")
 LEXICAL_FILE = "lexical.npz"
+TOKEN_IDS_FILE = "token_ids.bin"
 CURRENT = "CURRENT"
 MANIFEST = "manifest.json"
 VERSION_NAME = re.compile(r"v\d{8}")
@@ -40,15 +43,21 @@ class Version:
 
     :param folder: its own folder.
     :param manifest: what the manifest says.
+    :param verify: how it was checked.
+    :param damages: what is wrong with files that it can do without, by name.
     """
 
     folder: Path
     manifest: dict[str, Any]
+    verify: Literal["full", "fast"]
+    damages: Mapping[str, str] = field(default_factory=dict)
 
 
 def files_of(manifest: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of the files that stand beside a manifest."""
-    return (*FILES, LEXICAL_FILE) if manifest.get("lexical") else FILES
+    lexical = (LEXICAL_FILE,) if manifest.get("lexical") else ()
+    token_ids = (TOKEN_IDS_FILE,) if manifest.get("token_ids") else ()
+    return (*FILES, *lexical, *token_ids)
 
 
 def is_index(folder: Path) -> bool:
@@ -101,14 +110,20 @@ def _check_version(folder: Path, manifest_sha256: str, verify: Literal["full", "
         raise PassageIndexError(f"{folder / MANIFEST} was changed: its SHA-256 is not the one in {CURRENT}.")
     present = {entry.name for entry in folder.iterdir()}
     expected = {MANIFEST, *files_of(manifest)}
-    if present != expected:
+    missing, unexpected = sorted(expected - present - {TOKEN_IDS_FILE}), sorted(present - expected)
+    if missing or unexpected:
         raise PassageIndexError(
-            f"{folder} does not hold the files of an index: missing {sorted(expected - present)}, "
-            f"unexpected {sorted(present - expected)}."
+            f"{folder} does not hold the files of an index: missing {missing}, unexpected {unexpected}."
         )
+    damages: dict[str, str] = {}
     for name in files_of(manifest):
-        _check_file(folder / name, manifest, verify)
-    return Version(folder, manifest)
+        try:
+            _check_file(folder / name, manifest, verify)
+        except PassageIndexError as error:
+            if name != TOKEN_IDS_FILE:
+                raise
+            damages[name] = str(error).rstrip(".")
+    return Version(folder, manifest, verify, damages)
 
 
 def _parse_manifest(raw: bytes, folder: Path) -> dict[str, Any]:
@@ -120,7 +135,7 @@ def _parse_manifest(raw: bytes, folder: Path) -> dict[str, Any]:
     if version not in READABLE_FORMATS:
         raise PassageIndexError(
             f"{folder} has index format {version!r}; this release reads formats "
-            f"{' and '.join(map(str, READABLE_FORMATS))}. "
+            f"{READABLE_FORMATS[0]} to {READABLE_FORMATS[-1]}. "
             "Build the index again, or use the release that wrote it."
         )
     return dict(manifest)

@@ -9,38 +9,35 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from biorerank_plugins.scoring.text_ids import TextIds, UnsupportedTokenizerError
 from biorerank_plugins.windows import window_spans
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from biorerank_plugins.windows import WindowedText, Windows
+    from biorerank_plugins.scoring.token_cache import TokenIds
+    from biorerank_plugins.windows import Span, WindowedText, Windows
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["EncodedPair", "PairTokenizer", "UnsupportedTokenizerError", "warn_if_cased_vocabulary_is_lowered"]
 
-
-TokenIds: TypeAlias = NDArray[np.int32]
-
 _AT_THE_EDGES = 4
-_TEXTS_AT_ONCE = 2048  # an encoding holds offsets and words beside its ids: kilobytes that must not pile up
-
-
-class UnsupportedTokenizerError(Exception):
-    """Pairs cannot be put together from separate ids for this tokenizer; the model is run by sentence-transformers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedPair:
-    """Token ids of one pair with special tokens (int32 [n]), segment ids (uint8 [n]), and what was cut."""
+    """Token ids of one pair with special tokens (int32 [n]), segment ids (uint8 [n]), and what was cut.
+
+    Pairs of the same query share memory: neither array may be changed.
+    """
 
     ids: NDArray[np.int32]
     types: NDArray[np.uint8]
@@ -49,29 +46,60 @@ class EncodedPair:
 
 
 @dataclass(frozen=True, slots=True)
+class _Beginning:
+    """What the pairs of one query have in common.
+
+    :param ids: what stands before the passage.
+    :param types: segment ids of a pair whose passage takes up all the room, without what stands after it.
+    :param room: tokens that are left for a passage.
+    :param truncated: whether the query was cut.
+    """
+
+    ids: TokenIds
+    types: NDArray[np.uint8]
+    room: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Template:
     """What a tokenizer puts around the two halves of a pair: for BERT ``[CLS] query [SEP] passage [SEP]``."""
 
-    before: list[int]
-    between: list[int]
-    after: list[int]
-    before_types: list[int]
+    before: TokenIds
+    between: TokenIds
+    after: TokenIds
+    before_types: NDArray[np.uint8]
     query_type: int
-    between_types: list[int]
+    between_types: NDArray[np.uint8]
     passage_type: int
-    after_types: list[int]
+    after_types: NDArray[np.uint8]
+    one_run: bool  # whether what stands after the passage has its segment id
 
     @property
     def special_tokens(self) -> int:
         return len(self.before) + len(self.between) + len(self.after)
 
-    def ids(self, query: TokenIds, passage: TokenIds) -> TokenIds:
-        parts = (self.before, query, self.between, passage, self.after)
-        return np.concatenate(parts, dtype=np.int32, casting="unsafe")
+    def beginning(self, query: TokenIds, query_max_length: int, max_length: int) -> _Beginning:
+        """Return what the pairs of a query have in common."""
+        kept = query[:query_max_length]
+        room = max_length - len(kept) - self.special_tokens
+        query_types = np.full(len(kept), self.query_type, np.uint8)
+        run = np.full(room + len(self.after), self.passage_type, np.uint8)
+        return _Beginning(
+            np.concatenate((self.before, kept, self.between)),
+            np.concatenate((self.before_types, query_types, self.between_types, run)),
+            room,
+            truncated=len(kept) < len(query),
+        )
 
-    def types(self, query: TokenIds, passage: TokenIds) -> NDArray[np.uint8]:
-        halves = [self.query_type] * len(query), [self.passage_type] * len(passage)
-        return np.array([*self.before_types, *halves[0], *self.between_types, *halves[1], *self.after_types], np.uint8)
+    def join(self, beginning: _Beginning, passage: TokenIds) -> EncodedPair:
+        """Return a pair; this runs for every passage."""
+        cut = len(passage) > beginning.room
+        ids = np.concatenate((beginning.ids, passage[: beginning.room] if cut else passage, self.after))
+        types = beginning.types[: len(ids)]
+        if not self.one_run:
+            types = np.concatenate((types[: len(ids) - len(self.after)], self.after_types))
+        return EncodedPair(ids, types, cut, beginning.truncated)
 
 
 class PairTokenizer:
@@ -86,13 +114,10 @@ class PairTokenizer:
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int, query_max_length: int) -> None:
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            raise UnsupportedTokenizerError(f"{type(tokenizer).__name__} is no fast tokenizer.")
+        self.texts = TextIds(tokenizer)
         if "left" in (tokenizer.padding_side, tokenizer.truncation_side):
             raise UnsupportedTokenizerError(f"{type(tokenizer).__name__} pads or cuts on the left.")
-        self._tokenizer = _private_copy(backend)
-        self._template = _learn_template(self._tokenizer)
+        self._template = _learn_template(self.texts.tokenizer)
         self.pad_id = int(tokenizer.pad_token_id or 0)
         self.has_types = "token_type_ids" in tokenizer.model_input_names
         self.max_length = max_length
@@ -104,86 +129,69 @@ class PairTokenizer:
                 f"{query_max_length} tokens; it must be at least {least}. Lower query_max_length."
             )
         self._check_against(tokenizer)
-        warn_if_cased_vocabulary_is_lowered(self._tokenizer)
+        warn_if_cased_vocabulary_is_lowered(self.texts.tokenizer)
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> list[EncodedPair]:
         """Return the token ids of pairs; a query that occurs again is tokenised once.
 
         :param pairs: (query, text) pairs.
         """
-        queries = list(dict.fromkeys(query for query, _ in pairs))
+        beginnings = self._beginnings(query for query, _ in pairs)
         texts = list(dict.fromkeys(text for _, text in pairs))
-        query_ids = dict(zip(queries, self._ids(queries), strict=True))
-        text_ids = dict(zip(texts, self._ids(texts), strict=True))
-        return [self._join(query_ids[query], text_ids[text]) for query, text in pairs]
+        ids = dict(zip(texts, self.texts.of(texts), strict=True))
+        join = self._template.join
+        return [join(beginnings[query], ids[text]) for query, text in pairs]
 
     @property
     def least_room(self) -> int:
         """Tokens that are left for a passage beside the longest query."""
         return self.max_length - self.query_max_length - self._template.special_tokens
 
-    def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
-        """Return the windows in which passages are read, as spans of their body.
+    def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[Span]]:
+        """Return the windows in which passages are read, as spans of their body; none for one that is read as a whole.
 
         :param items: (query, passage) pairs.
         :param windows: how long they are, and how far they overlap.
         """
-        queries = list(dict.fromkeys(query for query, _ in items))
-        sizes = {q: min(len(ids), self.query_max_length) for q, ids in zip(queries, self._ids(queries), strict=True)}
-        heads = [len(ids) for ids in self._ids([text.head for _, text in items])]
-        tails = [len(ids) for ids in self._ids([text.tail for _, text in items])]
-        found = []
-        for (query, text), around in zip(items, map(sum, zip(heads, tails, strict=True)), strict=True):
-            whole = self.max_length - self._template.special_tokens - sizes[query]
-            offsets = np.array(self._tokenizer.encode(text.body, add_special_tokens=False).offsets, np.int64)
-            if len(offsets) + around <= whole:
-                found.append([(0, len(text.body))])
-                continue
-            # A word at the edge of a window may have more tokens by itself than it had in the whole text. A title so
-            # long that it leaves no room is no reason to cut the passage into crumbs: then each window loses its end.
-            room = max(whole - around - _AT_THE_EDGES, whole // 4, 1)
-            room = room if windows.length is None else min(room, windows.length)
-            found.append(window_spans(text.body, offsets.reshape(-1, 2), room, windows.stride))
-        return found
+        beginnings = self._beginnings(query for query, _ in items)
+        rooms: dict[str, int] = {}
+        for query, text in items:
+            rooms[text.whole] = min(beginnings[query].room, rooms.get(text.whole, self.max_length))
+        offsets = dict(zip(rooms, self.texts.measure(list(rooms), list(rooms.values())), strict=True))
+        return [self._spans(text, offsets[text.whole], beginnings[query].room, windows) for query, text in items]
 
-    def _ids(self, texts: list[str]) -> list[TokenIds]:
-        ids: list[TokenIds] = []
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            part = self._tokenizer.encode_batch_fast(texts[start : start + _TEXTS_AT_ONCE], add_special_tokens=False)
-            ids += [np.array(encoding.ids, dtype=np.int32) for encoding in part]
-        return ids
+    def _spans(self, text: WindowedText, offsets: NDArray[np.int64] | None, whole: int, windows: Windows) -> list[Span]:
+        if offsets is None or len(offsets) <= whole:
+            return []
+        around = sum(map(len, self.texts.tokenise([text.head, text.tail])))
+        # A word at the edge of a window may have more tokens by itself than it had in the whole text. A title so
+        # long that it leaves no room is no reason to cut the passage into crumbs: then each window loses its end.
+        room = max(whole - around - _AT_THE_EDGES, whole // 4, 1)
+        room = room if windows.length is None else min(room, windows.length)
+        start, stop = len(text.head), len(text.head) + len(text.body)
+        # A token may belong to the body and to what stands before it, as "▁" or "Ġ" to the space.
+        inside = offsets[(offsets[:, 1] > start) & (offsets[:, 0] < stop)]
+        return window_spans(text.body, np.clip(inside, start, stop) - start, room, windows.stride)
 
-    def _join(self, query: TokenIds, passage: TokenIds) -> EncodedPair:
-        t = self._template
-        kept_query = query[: self.query_max_length]
-        kept = passage[: self.max_length - len(kept_query) - t.special_tokens]
-        return EncodedPair(
-            ids=t.ids(kept_query, kept),
-            types=t.types(kept_query, kept),
-            truncated=len(kept) < len(passage),
-            query_truncated=len(kept_query) < len(query),
-        )
+    def _beginnings(self, queries: Iterable[str]) -> dict[str, _Beginning]:
+        different = list(dict.fromkeys(queries))
+        return {
+            query: self._template.beginning(ids, self.query_max_length, self.max_length)
+            for query, ids in zip(different, self.texts.tokenise(different), strict=True)
+        }
 
     def _check_against(self, tokenizer: Any) -> None:
         """Compare with what transformers itself builds: a pair template that we misread must not score wrongly."""
         # Calling it changes its truncation state, which other threads may be using.
         tokenizer = copy.deepcopy(tokenizer)
         for query, text in (("Is p53 a tumour suppressor?", "It is, in 50% of cases."), ("a", "b c"), ("", "b")):
-            halves = self._ids([query, text])
+            first, second = self.texts.tokenise([query, text])
             theirs = tokenizer(query, text)
-            ids, types = self._template.ids(*halves), self._template.types(*halves)
-            same = ids.tolist() == theirs["input_ids"]
-            if not same or (self.has_types and types.tolist() != theirs["token_type_ids"]):
+            longest = len(first) + len(second) + self._template.special_tokens
+            ours = self._template.join(self._template.beginning(first, longest, longest), second)
+            same = ours.ids.tolist() == theirs["input_ids"]
+            if not same or (self.has_types and ours.types.tolist() != theirs["token_type_ids"]):
                 raise UnsupportedTokenizerError(f"{type(tokenizer).__name__} builds pairs in its own way.")
-
-
-def _private_copy(backend: Tokenizer) -> Tokenizer:
-    from tokenizers import Tokenizer as FastTokenizer
-
-    private = FastTokenizer.from_str(backend.to_str())
-    private.no_truncation()
-    private.no_padding()
-    return private
 
 
 def _learn_template(tokenizer: Tokenizer) -> _Template:
@@ -197,15 +205,17 @@ def _learn_template(tokenizer: Tokenizer) -> _Template:
     q1, p1 = q0 + len(query.ids), p0 + len(text.ids)
     if pair.ids[q0:q1] != query.ids or pair.ids[p0:p1] != text.ids or p0 < q1:
         raise UnsupportedTokenizerError("The tokenizer changes the halves of a pair.")
+    ids, types = np.array(pair.ids, dtype=np.int32), np.array(pair.type_ids, dtype=np.uint8)
     return _Template(
-        before=pair.ids[:q0],
-        between=pair.ids[q1:p0],
-        after=pair.ids[p1:],
-        before_types=pair.type_ids[:q0],
+        before=ids[:q0],
+        between=ids[q1:p0],
+        after=ids[p1:],
+        before_types=types[:q0],
         query_type=pair.type_ids[q0],
-        between_types=pair.type_ids[q1:p0],
+        between_types=types[q1:p0],
         passage_type=pair.type_ids[p0],
-        after_types=pair.type_ids[p1:],
+        after_types=types[p1:],
+        one_run=bool((types[p1:] == types[p0]).all()),
     )
 
 

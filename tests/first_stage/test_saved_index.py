@@ -89,13 +89,14 @@ def test_the_manifest_says_what_the_index_is(saved: Path) -> None:
     manifest = json.loads((version_of(saved) / "manifest.json").read_text())
     files = manifest.pop("files")
     assert manifest == {
-        "format_version": 2,
+        "format_version": 3,
         "encoder": {"model_id": "words", "content_hash": "hash", "config": {"type": "WordEncoder", "seed": ""}},
         "dimension": 16,
         "metric": "inner_product",
         "factory": "Flat",
         "count": 300,
         "lexical": lexical_settings(),
+        "token_ids": None,
     }
     assert set(files) == {"passages.sqlite", "vectors.faiss", "lexical.npz"}
     for name, listed in files.items():
@@ -184,7 +185,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda v: (v.parent / "CURRENT").write_text('{"version": "../x", "manifest_sha256": ""}'),
         "names no version",
     ),
-    "unknown format": (lambda v: edit_manifest(v.parent, format_version=3), "has index format 3; this release reads"),
+    "unknown format": (lambda v: edit_manifest(v.parent, format_version=4), "has index format 4; this release reads"),
     "wrong count": (lambda v: edit_manifest(v.parent, count=299), "holds 300 passages, its manifest says 299"),
     "wrong dimension": (lambda v: edit_manifest(v.parent, dimension=8), "dimensions"),
     "wrong metric": (lambda v: edit_manifest(v.parent, metric="l2"), "metric 'l2'"),
