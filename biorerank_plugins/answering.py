@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins.metadata import MetadataKeys, check_metadata_keys, cite
 from biorerank_plugins.passages import Evidence, Passage, RankedPassage, Ranking
 
 __all__ = ["Answer", "Citation", "Quote", "cite", "compose_answer"]
@@ -18,11 +19,13 @@ class Citation:
     :param number: from 1, in the order in which the answer quotes.
     :param passage: the passage.
     :param text: the passage's reference, see :func:`cite`.
+    :param retracted: whether its metadata say that the article is retracted; the reference says it too.
     """
 
     number: int
     passage: Passage
     text: str
+    retracted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,24 @@ class Answer:
                 for quote in self.quotes
             ],
             "citations": [
-                {"number": citation.number, "text": citation.text, "passage": citation.passage.to_dict()}
+                {
+                    "number": citation.number,
+                    "text": citation.text,
+                    "retracted": citation.retracted,
+                    "passage": citation.passage.to_dict(),
+                }
                 for citation in self.citations
             ],
         }
 
 
-def compose_answer(ranking: Ranking, *, max_sentences: int = 4, min_probability: float = 0.0) -> Answer:
+def compose_answer(
+    ranking: Ranking,
+    *,
+    max_sentences: int = 4,
+    min_probability: float = 0.0,
+    metadata_keys: MetadataKeys | None = None,
+) -> Answer:
     r"""Quote the best evidence of a ranking.
 
     The best sentences are taken over all passages, and stand in the order of the ranking, those of one passage in the
@@ -91,6 +105,7 @@ def compose_answer(ranking: Ranking, *, max_sentences: int = 4, min_probability:
     :param ranking: ranked with ``evidence=k``.
     :param max_sentences: at most so many.
     :param min_probability: leave out sentences below.
+    :param metadata_keys: where the passages' metadata hold what a citation says; ``None``: the common spellings.
     :returns: the answer; without sentences where the ranking has no evidence.
     :raises ValueError: if the ranking was made without ``evidence``, or a number is impossible.
 
@@ -102,6 +117,7 @@ def compose_answer(ranking: Ranking, *, max_sentences: int = 4, min_probability:
     """
     whole_number("max_sentences", max_sentences)
     finite_number("min_probability", min_probability, low=0, high=1)
+    keys = check_metadata_keys(metadata_keys)
     if ranking.no_evidence or not len(ranking):
         return Answer(ranking.query, no_evidence=bool(ranking.no_evidence))
     found = [(ranked, sentence) for ranked in ranking for sentence in ranked.evidence]
@@ -113,7 +129,8 @@ def compose_answer(ranking: Ranking, *, max_sentences: int = 4, min_probability:
     quotes = []
     for ranked, sentence in in_order:
         if ranked.rank not in citations:
-            citations[ranked.rank] = Citation(len(citations) + 1, ranked.passage, cite(ranked.passage))
+            text, retracted = cite(ranked.passage, keys), keys.retracted_in(ranked.passage)
+            citations[ranked.rank] = Citation(len(citations) + 1, ranked.passage, text, retracted)
         quotes.append(Quote(sentence, citations[ranked.rank].number))
     return Answer(ranking.query, tuple(quotes), tuple(citations.values()))
 
@@ -131,19 +148,3 @@ def _distinct(
         seen.add(words)
         kept.append((ranked, sentence))
     return kept
-
-
-def cite(passage: Passage) -> str:
-    """Return a passage's reference: title, journal and year as far as they are known, then PMID, DOI or id.
-
-    >>> cite(Passage("7", "…", title="TP53 in cancer", metadata={"pmid": "123", "year": 2019, "journal": "BMJ"}))
-    'TP53 in cancer. BMJ. 2019. PMID: 123.'
-    """
-    known = passage.metadata
-    parts = [
-        str(value).strip().rstrip(".") for value in (passage.title, known.get("journal"), known.get("year")) if value
-    ]
-    name = next((f"{label}: {known[key]}" for key, label in (("pmid", "PMID"), ("doi", "doi")) if known.get(key)), None)
-    document = known.get("document")
-    parts.append(name or (str(document) if document else passage.id))
-    return ". ".join(parts) + "."

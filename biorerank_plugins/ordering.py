@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from biorerank_plugins.boosts import Boosts
 from biorerank_plugins.checks import check_query, finite_number, whole_number
 from biorerank_plugins.errors import ScoringError
+from biorerank_plugins.metadata import MetadataKeys
 from biorerank_plugins.passages import Candidate, PassageLike, RankedPassage, Ranking, as_candidates
-from biorerank_plugins.text import Deduplicate, deduplicate
+from biorerank_plugins.text import Deduplicate, check_keys, deduplicate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +22,19 @@ if TYPE_CHECKING:
     from biorerank_plugins.reading import Reading
     from biorerank_plugins.scoring import PairScores
 
-__all__ = ["Cut", "Found", "Request", "check_fusion", "order_candidates", "refuse_non_finite"]
+__all__ = [
+    "ArticleRules",
+    "Cut",
+    "Found",
+    "Request",
+    "Retracted",
+    "check_fusion",
+    "order_candidates",
+    "refuse_non_finite",
+]
+
+Retracted: TypeAlias = Literal["keep", "flag", "drop"]
+"""Retracted articles: nobody looks; they are marked; they are left out before scoring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +65,43 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class ArticleRules:
+    """What is made of what the metadata say about articles; made by :meth:`checked`."""
+
+    keys: MetadataKeys
+    deduplicate: tuple[str, ...]
+    retracted: Retracted
+    boosts: Boosts | None
+
+    @classmethod
+    def checked(
+        cls, keys: MetadataKeys, duplicates: Deduplicate, retracted: str, boosts: Boosts | None
+    ) -> ArticleRules:
+        """Return the rules.
+
+        :raises TypeError: if ``boosts`` are none.
+        :raises ValueError: if a key or a word is unknown.
+        """
+        if boosts is not None and not isinstance(boosts, Boosts):
+            raise TypeError(f"boosts must be Boosts or None, got {type(boosts).__name__}: {boosts!r:.80}.")
+        for known in get_args(Retracted):
+            if retracted == known:
+                return cls(keys, check_keys(duplicates), known, boosts)
+        raise ValueError(f"retracted={retracted!r} is unknown. Choose one of: {', '.join(get_args(Retracted))}.")
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One query with its candidates: positions to score, and positions that repeat another candidate."""
+    """One query with its candidates: positions to score, and those left out with the reason."""
 
     query: str
     candidates: Sequence[Candidate]
     kept: Sequence[int]
-    dropped: Sequence[int]
+    dropped: Mapping[int, str]
+    rules: ArticleRules
 
     @classmethod
-    def checked(cls, query: str, passages: Iterable[PassageLike], keys: Deduplicate) -> Request:
+    def checked(cls, query: str, passages: Iterable[PassageLike], rules: ArticleRules) -> Request:
         """Return the request.
 
         :raises TypeError: if the query is no string, or a passage is none.
@@ -68,8 +109,14 @@ class Request:
         """
         query = check_query(query)
         candidates = as_candidates(passages)
-        kept, dropped = deduplicate(candidates, keys)
-        return cls(query, candidates, kept, dropped)
+        dropped: dict[int, str] = {}
+        if rules.retracted == "drop":
+            found = (place for place, one in enumerate(candidates) if rules.keys.retracted_in(one.passage))
+            dropped = dict.fromkeys(found, "retracted")
+        sound = [place for place in range(len(candidates)) if place not in dropped]
+        kept, repeated = deduplicate([candidates[place] for place in sound], rules.deduplicate, rules.keys)
+        dropped |= {sound[place]: "duplicate" for place in repeated}
+        return cls(query, candidates, [sound[place] for place in kept], dict(sorted(dropped.items())), rules)
 
     def scored(self) -> list[Candidate]:
         """Return the candidates that are scored, in input order."""
@@ -140,12 +187,14 @@ def order_candidates(
     refuse_non_finite([candidate.passage.id for candidate in candidates], logits)
     first_stage = [_finite_or_none(candidate.score) for candidate in candidates]
     values = _fused(logits, first_stage, fusion)
+    rules = request.rules
+    boosts = [0.0 if rules.boosts is None else rules.boosts.of(one.passage, rules.keys) for one in candidates]
     probabilities = [
         calibration.probability(logit, len(read.texts)) for logit, read in zip(logits, found.readings, strict=True)
     ]
     ranked: list[RankedPassage] = []
     # The sort is stable: passages that the model cannot tell apart keep their first-stage order.
-    for position in sorted(range(len(values)), key=lambda p: -values[p]):
+    for position in sorted(range(len(values)), key=lambda p: -(values[p] + boosts[p])):
         score, probability = float(found.activated[position]), probabilities[position]
         if not cut.admits(score, probability):
             continue
@@ -162,6 +211,8 @@ def order_candidates(
                 window=found.readings[position].spans[found.best[position]] if found.readings[position].spans else None,
                 truncated=bool(scores.truncated[position]),
                 fused=None if values is logits else values[position],
+                boost=boosts[position],
+                retracted=None if rules.retracted == "keep" else rules.keys.retracted_in(candidates[position].passage),
             )
         )
     return Ranking(
@@ -172,6 +223,7 @@ def order_candidates(
         no_evidence=_none_reaches(probabilities, calibration.evidence_threshold),
         query_truncated=bool(scores.query_truncated.any()),
         timings=timings,
+        drop_reasons=tuple(request.dropped.values()),
     )
 
 

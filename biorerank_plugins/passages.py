@@ -136,7 +136,8 @@ class RankedPassage:
     :param passage: the passage as it was given.
     :param input_index: its position in the caller's list, counted from 0.
     :param rank: place in the ranking, counted from 1.
-    :param logit: the model's raw output, higher is better; the order is by it, or by the fused value with fusion.
+    :param logit: the model's raw output, higher is better; the order is by it, or by the fused value with fusion, plus
+        the boost.
     :param score: the model's own activation of the logit (what ``CrossEncoder.predict`` gives).
     :param probability: calibrated probability of relevance if the model carries a calibration, else ``sigmoid(logit)``.
     :param retrieval_score: the first stage's score, if the caller gave one.
@@ -145,6 +146,8 @@ class RankedPassage:
     :param truncated: whether a part of the passage was not read by the model.
     :param window: of a passage read in several windows, where the one that won lies in ``passage.text``.
     :param fused: what the order is by where fusion is on: the logit plus the weighted first-stage score.
+    :param boost: what was added to that for the article's year and kind (:class:`~biorerank_plugins.boosts.Boosts`).
+    :param retracted: whether its metadata say that the article is retracted; ``None`` if nobody asked.
     """
 
     passage: Passage
@@ -159,6 +162,8 @@ class RankedPassage:
     truncated: bool = False
     fused: float | None = None
     window: tuple[int, int] | None = None
+    boost: float = 0.0
+    retracted: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line as plain JSON types."""
@@ -178,6 +183,8 @@ class RankedPassage:
             "truncated": self.truncated,
             "fused": self.fused,
             "window": None if self.window is None else list(self.window),
+            "boost": self.boost,
+            "retracted": self.retracted,
         }
 
 
@@ -187,12 +194,13 @@ class Ranking(Sequence[RankedPassage]):
 
     :param query: the query as it was given.
     :param passages: the ranked passages, best first.
-    :param dropped: passages left out as duplicates of a ranked one, in input order.
+    :param dropped: passages left out before scoring, in input order.
     :param below_threshold: number of passages scored and then left out by ``min_score`` or ``min_probability``.
     :param no_evidence: True if no scored passage reaches the threshold stored with the model
         (``None`` if the model carries no threshold).
     :param query_truncated: whether the query was cut at ``query_max_length``.
     :param timings: seconds by stage.
+    :param drop_reasons: for each dropped passage ``"duplicate"`` (of a ranked one) or ``"retracted"``.
 
     >>> ranking = Ranking("q", ())
     >>> len(ranking), list(ranking)
@@ -206,14 +214,17 @@ class Ranking(Sequence[RankedPassage]):
     no_evidence: bool | None = None
     query_truncated: bool = False
     timings: Mapping[str, float] = field(default_factory=dict)
+    drop_reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timings", MappingProxyType(dict(self.timings)))
+        if not self.drop_reasons:
+            object.__setattr__(self, "drop_reasons", ("duplicate",) * len(self.dropped))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As in Passage: a mappingproxy cannot be pickled.
         values = [getattr(self, one.name) for one in fields(self)]
-        return (Ranking, (*values[:-1], dict(self.timings)))
+        return (Ranking, tuple(dict(value) if isinstance(value, Mapping) else value for value in values))
 
     def __len__(self) -> int:
         return len(self.passages)
@@ -234,6 +245,7 @@ class Ranking(Sequence[RankedPassage]):
             "query": self.query,
             "passages": [ranked.to_dict() for ranked in self.passages],
             "dropped": [passage.id for passage in self.dropped],
+            "drop_reasons": list(self.drop_reasons),
             "below_threshold": self.below_threshold,
             "no_evidence": self.no_evidence,
             "query_truncated": self.query_truncated,

@@ -12,15 +12,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from weakref import WeakSet
 
 from biorerank_plugins.checks import check_query, positive_number, string, whole_number
-from biorerank_plugins.errors import ScoringTimeoutError
+from biorerank_plugins.errors import ModelError, ScoringTimeoutError
 from biorerank_plugins.evidence import with_evidence
-from biorerank_plugins.ordering import Cut, Found, Request, check_fusion, order_candidates, refuse_non_finite
+from biorerank_plugins.metadata import MetadataKeys, check_metadata_keys
+from biorerank_plugins.ordering import (
+    ArticleRules,
+    Cut,
+    Found,
+    Request,
+    Retracted,
+    check_fusion,
+    order_candidates,
+    refuse_non_finite,
+)
 from biorerank_plugins.passages import PassageLike, Ranking
 from biorerank_plugins.reading import PassageReader
 from biorerank_plugins.settings import stored_calibration, stored_fusion, stored_template
-from biorerank_plugins.text import Deduplicate, Template, check_keys, check_template, wellformed
+from biorerank_plugins.text import Deduplicate, Template, check_template, wellformed
 from biorerank_plugins.windows import Aggregation, check_windows, fold
 
 if TYPE_CHECKING:
@@ -31,8 +42,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
+    from biorerank_plugins.boosts import Boosts
     from biorerank_plugins.calibration import Calibration
     from biorerank_plugins.scoring import Check, PairScorer, PairScores, Scorer
+    from biorerank_plugins.scoring.passage_tokens import PassageTokens
+    from biorerank_plugins.scoring.token_cache import TokenIdCache
 
 __all__ = ["BioReranker"]
 
@@ -70,6 +84,8 @@ class BioReranker:
         with the model, else that one.
     :param query_prefix: text put before each query.
     :param document_prefix: text put before each passage.
+    :param metadata_keys: where a passage's metadata hold PMID, DOI, year and so on, for the options of :meth:`rank`;
+        ``None``: the common spellings.
     :param revision: branch, tag or commit on the hub.
     :param token: access token for the hub.
     :param cache_folder: where models from the hub are kept.
@@ -101,12 +117,14 @@ class BioReranker:
         template: Template | None = None,
         query_prefix: str = "",
         document_prefix: str = "",
+        metadata_keys: MetadataKeys | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
         cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool | None = None,
     ) -> None:
         self._query_prefix = wellformed(string("query_prefix", query_prefix))
+        self.metadata_keys = check_metadata_keys(metadata_keys)
         length = None if window_length is None else whole_number("window_length", window_length, least=8)
         stride = None if window_stride is None else whole_number("window_stride", window_stride)
         self._reader = PassageReader(
@@ -132,6 +150,7 @@ class BioReranker:
         self._fusion: Mapping[str, float] | None = None
         self._stored_calibration: Calibration | None = None
         self._scorer: Scorer | None = None
+        self._token_caches: WeakSet[TokenIdCache] = WeakSet()
         self._executor: ThreadPoolExecutor | None = None
         self._closed = False
         self._lock = threading.Lock()  # held for moments only: the event loop takes it too
@@ -150,6 +169,34 @@ class BioReranker:
     def model_name(self) -> str:
         """Name or folder of the model; loads it."""
         return self._open_scorer().name
+
+    def use_token_cache(self, cache: TokenIdCache) -> None:
+        """Look for the token ids of passages in a cache, beside those that are in use already.
+
+        Scores stay the same. A cache of another tokenizer is not used. The cache is not kept alive.
+
+        :param cache: ``PassageIndex.token_ids``; :class:`~biorerank_plugins.TwoStageSearch` does this by itself.
+        """
+        with self._lock:
+            self._token_caches.add(cache)
+            scorer = self._scorer
+        _attach(cache, scorer)
+
+    def passage_tokens(self) -> PassageTokens:
+        """Return how passages become token ids, for :meth:`PassageIndex.cache_tokens`; loads the model.
+
+        :raises ModelError: if the model tokenises in its own way.
+        """
+        from biorerank_plugins.scoring.passage_tokens import PassageTokens
+
+        scorer = self._open_scorer()
+        ids = getattr(scorer, "text_ids", None)
+        if ids is None:
+            raise ModelError(
+                f"Token ids cannot be stored for {scorer.name}: it puts its input together in its own way. "
+                "Use the index without them."
+            )
+        return PassageTokens.of(ids, self._reader.template, self._reader.prefix, self._model)
 
     def stored_fusion(self, scores: str) -> float | None:
         """Return the fusion weight stored with the model for the scores of a first stage.
@@ -174,6 +221,8 @@ class BioReranker:
         evidence: int = 0,
         fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
+        retracted: Retracted = "keep",
+        boosts: Boosts | None = None,
         timeout: float | None = None,
         show_progress: bool = False,
     ) -> Ranking:
@@ -198,12 +247,16 @@ class BioReranker:
             where they carry none, or those of several first stages, by logit.
         :param deduplicate: keep only the first of passages that agree in one of these keys: ``"id"``, ``"pmid"``,
             ``"doi"``, ``"text"``, or a list of them. What was left out is in ``Ranking.dropped``.
+        :param retracted: articles that their metadata call retracted: ``"keep"`` does not look, ``"flag"`` marks them
+            (``RankedPassage.retracted``), ``"drop"`` leaves them out before scoring (``Ranking.dropped``).
+        :param boosts: what to add to the logits of recent articles or of kinds of study before passages are put in
+            order; reported apart (``RankedPassage.boost``).
         :param timeout: seconds after which :class:`~biorerank_plugins.errors.ScoringTimeoutError` is raised; looked at
             before each batch.
         :param show_progress: draw a progress bar on standard error.
         :returns: the ranking; empty for no passages.
         :raises ValueError: if the query is empty or an option is impossible.
-        :raises TypeError: if a passage is none.
+        :raises TypeError: if a passage is none, or ``boosts`` are none.
         :raises ScoringError: if a passage has no finite logit.
 
         >>> BioReranker().rank("Is aspirin an antiplatelet drug?", [])  # doctest: +SKIP
@@ -217,6 +270,8 @@ class BioReranker:
             evidence=evidence,
             fusion=fusion,
             deduplicate=deduplicate,
+            retracted=retracted,
+            boosts=boosts,
             timeout=timeout,
             show_progress=show_progress,
         )[0]
@@ -231,6 +286,8 @@ class BioReranker:
         evidence: int = 0,
         fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
+        retracted: Retracted = "keep",
+        boosts: Boosts | None = None,
         timeout: float | None = None,
         show_progress: bool = False,
     ) -> list[Ranking]:
@@ -243,11 +300,11 @@ class BioReranker:
         The other parameters are those of :meth:`rank`; ``timeout`` is for all requests together.
         """
         cut = Cut.checked(top_k, min_score, min_probability)
-        keys = check_keys(deduplicate)
+        rules = ArticleRules.checked(self.metadata_keys, deduplicate, retracted, boosts)
         evidence = whole_number("evidence", evidence, least=0)
         fusion = check_fusion(fusion)
         deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)
-        prepared = [Request.checked(query, passages, keys) for query, passages in requests]
+        prepared = [Request.checked(query, passages, rules) for query, passages in requests]
         items = [
             (self._query_text(request.query), candidate.passage)
             for request in prepared
@@ -401,6 +458,9 @@ class BioReranker:
                 scorer = self._load()
                 with self._lock:
                     self._scorer = scorer
+                    caches = list(self._token_caches)
+                for cache in caches:
+                    _attach(cache, scorer)
                 if self._closed:  # while it was loading
                     self.close()
                 self._loaded()
@@ -421,6 +481,12 @@ class BioReranker:
                 self._executor = ThreadPoolExecutor(max_workers=_WAITING_THREADS, thread_name_prefix="biorerank")
             executor = self._executor
         return await asyncio.get_running_loop().run_in_executor(executor, call)
+
+
+def _attach(cache: TokenIdCache, scorer: Scorer | None) -> None:
+    use = getattr(scorer, "use_token_cache", None)  # scorers that leave tokenising to others have none
+    if use is not None:
+        use(cache)
 
 
 def _load(*args: Any, **options: Any) -> Scorer:

@@ -13,9 +13,11 @@ from biorerank_plugins.ordering import check_fusion
 from biorerank_plugins.passages import Ranking
 
 if TYPE_CHECKING:
+    from biorerank_plugins.boosts import Boosts
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.filters import Filter
     from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.ordering import Retracted
     from biorerank_plugins.reranker import BioReranker
     from biorerank_plugins.text import Deduplicate
 
@@ -30,6 +32,9 @@ class TwoStageSearch:
 
     A ranking's ``timings`` hold, beside the reranker's own, ``first_stage``: the seconds spent in the index. For many
     queries at once both are those of the whole call.
+
+    Token ids that the index holds (:meth:`PassageIndex.cache_tokens`) are used by the reranker where they are those of
+    its tokenizer.
 
     :param index: where candidates come from.
     :param reranker: what orders them.
@@ -61,6 +66,8 @@ class TwoStageSearch:
         evidence: int = 0,
         fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
+        retracted: Retracted = "keep",
+        boosts: Boosts | None = None,
         timeout: float | None = None,
     ) -> Ranking:
         """Return the passages that answer ``query``, best first.
@@ -75,6 +82,8 @@ class TwoStageSearch:
         :param fusion: weight of the first stage's scores in the order, as :meth:`BioReranker.rank` takes it;
             ``"stored"`` takes what is stored with the model for the scores of this first stage, if anything.
         :param deduplicate: which duplicates to drop, as :meth:`BioReranker.rank` takes it.
+        :param retracted: what becomes of retracted articles, as :meth:`BioReranker.rank` takes it.
+        :param boosts: of recent articles or of kinds of study, as :meth:`BioReranker.rank` takes them.
         :param timeout: seconds the reranking may take.
         :raises TypeError: if ``query`` is no string.
         :raises ValueError: if ``query`` is blank, or an option is impossible.
@@ -89,6 +98,8 @@ class TwoStageSearch:
             evidence=evidence,
             fusion=fusion,
             deduplicate=deduplicate,
+            retracted=retracted,
+            boosts=boosts,
             timeout=timeout,
         )[0]
 
@@ -104,6 +115,8 @@ class TwoStageSearch:
         evidence: int = 0,
         fusion: float | Literal["stored"] | None = "stored",
         deduplicate: Deduplicate = None,
+        retracted: Retracted = "keep",
+        boosts: Boosts | None = None,
         timeout: float | None = None,
         show_progress: bool = False,
     ) -> list[Ranking]:
@@ -117,6 +130,9 @@ class TwoStageSearch:
         :raises ValueError: if a query is blank, or an option is impossible.
         """
         candidates = whole_number("candidates", candidates)
+        token_ids = self.index.token_ids  # others after each change of the index
+        if token_ids is not None:
+            self.reranker.use_token_cache(token_ids)
         start = time.perf_counter()
         found = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
         seconds = time.perf_counter() - start
@@ -128,6 +144,8 @@ class TwoStageSearch:
             evidence=evidence,
             fusion=fusion,  # the candidates say what their scores are
             deduplicate=deduplicate,
+            retracted=retracted,
+            boosts=boosts,
             timeout=timeout,
             show_progress=show_progress,
         )

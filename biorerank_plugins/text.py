@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
+from biorerank_plugins.metadata import DEFAULT_KEYS, MetadataKeys
 from biorerank_plugins.passages import Candidate, Passage
 
 __all__ = [
@@ -29,8 +30,6 @@ Template: TypeAlias = str | Callable[[Passage], str]
 DEDUPLICATION_KEYS = ("id", "pmid", "doi", "text")
 Deduplicate: TypeAlias = str | Sequence[str] | None
 
-_PUBMED_URL = re.compile(r"pubmed(?:\.ncbi\.nlm\.nih\.gov)?/(\d+)/?$")
-_DOI = re.compile(r"10\.\d{4,9}/\S+", re.IGNORECASE)
 # Signs stay: CD4+ and CD4- cells, p < 0.05 and p > 0.05 are not the same.
 _SENTENCE_MARKS = re.compile(r"""[\s.,;:!?'"()\[\]]+""")
 _SEPARATORS = " \t\n.,;:|/-–—"
@@ -116,12 +115,16 @@ def _field(passage: Passage, name: str) -> str:
     return "" if value is None else str(value)
 
 
-def deduplicate(candidates: Iterable[Candidate], keys: Deduplicate) -> tuple[list[int], list[int]]:
+def deduplicate(
+    candidates: Iterable[Candidate], keys: Deduplicate, metadata_keys: MetadataKeys = DEFAULT_KEYS
+) -> tuple[list[int], list[int]]:
     """Find passages that repeat an earlier one.
 
     :param candidates: in order; the first of equal passages stays.
     :param keys: any of ``"id"``, ``"pmid"``, ``"doi"``, ``"text"`` (equal up to case, white space and punctuation of
-        sentences); two passages are the same if *one* of the keys is equal. ``None`` keeps all.
+        sentences); two passages are the same if *one* of the keys is equal. PMIDs and DOIs are compared in one form,
+        whether they are written as numbers, with a prefix or as addresses. ``None`` keeps all.
+    :param metadata_keys: where PMIDs and DOIs stand.
     :returns: positions that stay, positions that repeat a passage that stays.
     :raises ValueError: if a key is unknown.
     """
@@ -130,7 +133,7 @@ def deduplicate(candidates: Iterable[Candidate], keys: Deduplicate) -> tuple[lis
     kept: list[int] = []
     dropped: list[int] = []
     for position, candidate in enumerate(candidates):
-        own = {(key, value) for key in wanted if (value := _key_value(candidate.passage, key))}
+        own = {(key, value) for key in wanted if (value := _key_value(candidate.passage, key, metadata_keys))}
         if own & seen:
             dropped.append(position)
         else:
@@ -155,17 +158,12 @@ def check_keys(keys: Deduplicate) -> tuple[str, ...]:
     return wanted
 
 
-def _key_value(passage: Passage, key: str) -> str:
+def _key_value(passage: Passage, key: str, keys: MetadataKeys) -> str:
     if key == "id":
         return passage.id
-    if key == "text":
-        folded = unicodedata.normalize("NFKC", passage.text).casefold()
-        return _SENTENCE_MARKS.sub(" ", folded).strip() or folded.strip()
-    value = str(passage.metadata.get(key) or "").strip()
+    if key == "pmid":
+        return keys.pmid_of(passage)
     if key == "doi":
-        found = _DOI.search(value)
-        return found.group().casefold() if found else ""
-    if not value:  # BioASQ gives the PubMed address of the document instead
-        found = _PUBMED_URL.search(str(passage.metadata.get("document") or ""))
-        return found.group(1) if found else ""
-    return value
+        return keys.doi_of(passage)
+    folded = unicodedata.normalize("NFKC", passage.text).casefold()
+    return _SENTENCE_MARKS.sub(" ", folded).strip() or folded.strip()

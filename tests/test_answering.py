@@ -8,6 +8,7 @@ import pytest
 
 from biorerank_plugins import Evidence, Passage, RankedPassage, Ranking
 from biorerank_plugins.answering import cite, compose_answer
+from biorerank_plugins.metadata import MetadataKeys
 
 
 def ranked(rank: int, text: str, *sentences: tuple[str, float], **about) -> RankedPassage:
@@ -73,13 +74,23 @@ def test_the_answer_is_plain_json():
     document = json.loads(json.dumps(compose_answer(Ranking("q", (FIRST, SECOND))).to_dict()))
     assert document["quotes"][0]["passage"] == "p1"
     assert document["citations"][1]["text"] == "On D. p2."
+    assert document["citations"][1]["retracted"] is False
+
+
+def test_a_citation_says_that_its_article_is_retracted_and_follows_the_keys():
+    about = {"title": "On D", "metadata": {"when": "2019-02", "is_retracted": True}}
+    ranking = Ranking("q", (ranked(1, "D holds.", ("D holds.", 0.8), **about),))
+    [citation] = compose_answer(ranking, metadata_keys=MetadataKeys(year="when")).citations
+    assert (citation.text, citation.retracted) == ("On D [retracted]. 2019. p1.", True)
+    with pytest.raises(TypeError, match="metadata_keys must be MetadataKeys or None, got dict"):
+        compose_answer(ranking, metadata_keys={"year": "when"})
 
 
 @pytest.mark.parametrize(
     ("about", "expected"),
     [
-        ({"title": "T.", "metadata": {"doi": "10.1/x", "year": 2020}}, "T. 2020. doi: 10.1/x."),
-        ({"metadata": {"document": "http://www.ncbi.nlm.nih.gov/pubmed/1"}}, "http://www.ncbi.nlm.nih.gov/pubmed/1."),
+        ({"title": "T.", "metadata": {"doi": "10.1000/x", "year": 2020}}, "T. 2020. doi: 10.1000/x."),
+        ({"metadata": {"document": "http://www.ncbi.nlm.nih.gov/pubmed/1"}}, "PMID: 1."),
         ({}, "7."),
     ],
 )

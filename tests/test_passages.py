@@ -82,9 +82,12 @@ def test_a_ranking_is_a_sequence_and_plain_json():
                 "truncated": False,
                 "fused": None,
                 "window": None,
+                "boost": 0.0,
+                "retracted": None,
             }
         ],
         "dropped": ["2"],
+        "drop_reasons": ["duplicate"],
         "below_threshold": 4,
         "no_evidence": None,
         "query_truncated": False,

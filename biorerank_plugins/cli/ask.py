@@ -9,6 +9,7 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
+from biorerank_plugins.cli.articles import Retracted, RetractedArticles
 from biorerank_plugins.cli.filters import parse_filters
 from biorerank_plugins.cli.output import Output, one_line
 
@@ -25,6 +26,7 @@ def ask(
     filter: Annotated[
         list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
     ] = None,
+    retracted: Retracted = RetractedArticles.FLAG,
     model: Model = None,
     encoder: Encoder = None,
     device: Device = None,
@@ -35,7 +37,8 @@ def ask(
 ) -> None:
     """Answer a question in sentences of the passages, each with its source; exit with 3 where there is no evidence.
 
-    Nothing is written by a language model. Research use; not medical advice.
+    Nothing is written by a language model. The sources say which articles are retracted; --retracted drop quotes none
+    of them. Research use; not medical advice.
 
     Example: biorerank ask pubmed-index "Do statins cause muscle pain?"
     """
@@ -50,7 +53,12 @@ def ask(
         from biorerank_plugins.search import TwoStageSearch
 
         ranking = TwoStageSearch(opened, reranker).search(
-            question, candidates=max(candidates, passages), filters=conditions, top_k=passages, evidence=sentences
+            question,
+            candidates=max(candidates, passages),
+            filters=conditions,
+            top_k=passages,
+            evidence=sentences,
+            retracted=retracted.value,
         )
         answer = compose_answer(ranking, max_sentences=sentences)
     if json:

@@ -10,7 +10,7 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Json, Quiet, command
-from biorerank_plugins.cli.evaluation_inputs import Sources, read_inputs
+from biorerank_plugins.cli.evaluation_inputs import Sources, read_inputs, tell_doubts
 from biorerank_plugins.cli.output import Column, Output
 
 _FEW = 50  # questions
@@ -65,6 +65,7 @@ def calibrate(
         passages = stack.enter_context(inputs.index(encoder, device, dtype, output))
         if passages is None:
             _common.usage_error("Give the passages by --index, --corpus or --beir.")
+        tell_doubts(inputs, sources, passages, output)
         from biorerank_plugins.calibration import Calibration
         from biorerank_plugins.evaluation.calibrate import answerability, judge, reliability_of
         from biorerank_plugins.evaluation.calibrate import calibrate as fit

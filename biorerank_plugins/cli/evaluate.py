@@ -12,7 +12,7 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Fusion, Json, Quiet, command
-from biorerank_plugins.cli.evaluation_inputs import Sources, load_rerankers, name_models, read_inputs
+from biorerank_plugins.cli.evaluation_inputs import Sources, load_rerankers, name_models, read_inputs, tell_doubts
 from biorerank_plugins.cli.output import Output
 from biorerank_plugins.cli.views import show_report, show_systems
 
@@ -126,6 +126,7 @@ def evaluate(
         )
         rerankers = load_rerankers(models, stack, device, dtype)
         passages = stack.enter_context(inputs.index(encoder, device, dtype, output))
+        tell_doubts(inputs, sources, passages, output)
         if is_simple and passages is not None:
             from biorerank_plugins.evaluation import evaluate_two_stage
 

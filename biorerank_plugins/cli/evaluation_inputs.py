@@ -120,6 +120,22 @@ class Inputs:
             yield index
 
 
+def tell_doubts(inputs: Inputs, sources: Sources, index: PassageIndex | None, output: Output) -> None:
+    """Warn about judgements that do not fit the collection, or call nothing relevant.
+
+    :param inputs: questions and judgements.
+    :param sources: where they came from; judgements made from BioASQ's snippets are told about where they are made.
+    :param index: the passages; ``None`` where runs alone are measured.
+    :param output: where to.
+    """
+    from biorerank_plugins.evaluation.judgements import doubts
+
+    if sources.qrels is not None:
+        asked = {query.id for query in inputs.queries} if inputs.queries else None
+        for doubt in doubts(inputs.qrels, asked=asked, collection=index):
+            output.warn(doubt)
+
+
 def read_inputs(
     sources: Sources,
     stack: ExitStack,

@@ -21,9 +21,10 @@ from biorerank_plugins.cli._common import (
     Quiet,
     command,
 )
+from biorerank_plugins.cli.articles import Boost, Recency, Retracted, RetractedArticles, article_options
 from biorerank_plugins.cli.inputs import LINES, STDIN, Format, SkipBad, read_collection
 from biorerank_plugins.cli.output import Output
-from biorerank_plugins.cli.views import ranking_table
+from biorerank_plugins.cli.views import ranking_table, tell_retracted
 
 
 @command
@@ -38,6 +39,9 @@ def rerank(
     min_probability: MinProbability = None,
     evidence: EvidenceSentences = 0,
     abstain: Abstain = False,
+    retracted: Retracted = RetractedArticles.KEEP,
+    recency: Recency = None,
+    boost: Boost = None,
     format: Format = "auto",
     skip_bad: SkipBad = False,
     model: Model = None,
@@ -56,6 +60,7 @@ def rerank(
     """
     question = _common.check_question(query)
     output = Output(json, quiet)
+    articles = article_options(retracted, recency, boost)
     if format == "auto" and (passages == STDIN or (passages.suffix == ".txt" and passages.is_file())):
         format = LINES
     texts = list(read_collection([passages], format=format, skip_bad=skip_bad, output=output))
@@ -70,10 +75,12 @@ def rerank(
             min_score=min_score,
             min_probability=min_probability,
             evidence=evidence,
+            **articles,
             show_progress=output.show_progress and len(texts) > 100,
         )
     if json:
         output.document(ranking.to_dict())
     if abstain and ranking.no_evidence:
         _common.fail("No evidence: no passage reaches the threshold.", code=_common.NO_EVIDENCE)
-    output.table(*ranking_table(ranking))
+    output.table(*ranking_table(ranking, is_boosted=articles["boosts"] is not None))
+    tell_retracted(output, ranking.to_dict())

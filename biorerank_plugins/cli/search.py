@@ -27,13 +27,16 @@ from biorerank_plugins.cli._common import (
     Quiet,
     command,
 )
+from biorerank_plugins.cli.articles import Boost, Recency, Retracted, RetractedArticles, article_options
+from biorerank_plugins.cli.bioasq import SNIPPETS, BioASQ, check_bioasq, write_bioasq
 from biorerank_plugins.cli.filters import parse_filters
 from biorerank_plugins.cli.inputs import STDIN, read_questions
 from biorerank_plugins.cli.output import Output
-from biorerank_plugins.cli.views import Table, candidates_document, candidates_table, ranking_table
+from biorerank_plugins.cli.views import Table, candidates_document, candidates_table, ranking_table, tell_retracted
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.passages import Ranking
     from biorerank_plugins.readers import Query
     from biorerank_plugins.search import TwoStageSearch
 
@@ -78,6 +81,10 @@ def search(
     evidence: EvidenceSentences = 0,
     abstain: Abstain = False,
     fusion: Fusion = None,
+    retracted: Retracted = RetractedArticles.KEEP,
+    recency: Recency = None,
+    boost: Boost = None,
+    bioasq: BioASQ = None,
     model: Model = None,
     encoder: Encoder = None,
     device: Device = None,
@@ -88,19 +95,25 @@ def search(
 ) -> None:
     """Find the passages of an index that answer a question.
 
-    Several questions come from --queries FILE or from stdin; with --json each is then one line.
+    Several questions come from --queries FILE or from stdin; with --json each is then one line. --bioasq FILE answers a
+    BioASQ test set: --queries BioASQ-task13bPhaseA-testset1.json --bioasq submission.json.
 
     Example: biorerank search pubmed-index "Do statins cause muscle pain?" --k 5 --filter "year>=2015"
     """
     output = Output(json, quiet)
     conditions = parse_filters(filter or [])
+    articles = article_options(retracted, recency, boost)
+    check_bioasq(bioasq, no_rerank=no_rerank, abstain=abstain)
     questions, several = _questions(query, queries)
     with ExitStack() as stack:
         opened = stack.enter_context(_common.open_index(index, encoder=encoder, device=device, dtype=dtype))
         stage = _usable(first_stage, opened)
         if no_rerank:
-            if abstain or evidence or min_probability is not None:
-                _common.usage_error("--abstain, --evidence and --min-probability need the reranker, not --no-rerank.")
+            if abstain or evidence or min_probability is not None or articles != article_options():
+                _common.usage_error(
+                    "--abstain, --evidence, --min-probability, --retracted, --recency and --boost need the reranker, "
+                    "not --no-rerank."
+                )
             answers = _first_stage(opened, stage, questions, k, conditions)
         else:
             from biorerank_plugins.search import TwoStageSearch
@@ -114,9 +127,13 @@ def search(
                 "top_k": k,
                 "min_score": min_score,
                 "min_probability": min_probability,
-                "evidence": evidence,
+                "evidence": evidence if bioasq is None else max(evidence, SNIPPETS),
                 "fusion": "stored" if fusion is None else fusion,
+                **articles,
             }
+            if bioasq is not None:
+                write_bioasq(bioasq, questions, _rankings(both, questions, options), reranker, queries, output)
+                return
             answers = _two_stages(both, questions, options)
         output.note(f"First stage: {stage.value} ({_STAGES[stage.value]}).")
         none = _write(output, questions, answers, several, abstain=abstain)
@@ -155,10 +172,15 @@ def _first_stage(
 
 
 def _two_stages(both: TwoStageSearch, questions: Sequence[Query], options: dict[str, Any]) -> Iterator[Answer]:
+    is_boosted = options["boosts"] is not None
+    for ranking in _rankings(both, questions, options):
+        table = ranking_table(ranking, is_boosted=is_boosted)
+        yield {"first_stage": both.first_stage, **ranking.to_dict()}, table
+
+
+def _rankings(both: TwoStageSearch, questions: Sequence[Query], options: dict[str, Any]) -> Iterator[Ranking]:
     for start in range(0, len(questions), _AT_ONCE):
-        texts = [question.text for question in questions[start : start + _AT_ONCE]]
-        for ranking in both.search_many(texts, **options):
-            yield {"first_stage": both.first_stage, **ranking.to_dict()}, ranking_table(ranking)
+        yield from both.search_many([question.text for question in questions[start : start + _AT_ONCE]], **options)
 
 
 def _write(
@@ -170,6 +192,7 @@ def _write(
         if abstain and document.get("no_evidence"):
             without.append(question.id)
             table = (table[0], [])
+        tell_retracted(output, document)
         if several:
             if output.json:
                 output.document({"query_id": question.id, **document}, indent=None)

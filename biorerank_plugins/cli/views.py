@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.cli.output import Column, Output, one_line
@@ -36,23 +36,34 @@ def passage_text(passage: Passage) -> str:
     return text
 
 
-def ranking_table(ranking: Ranking) -> Table:
-    """Lay out a ranking; ``fused`` is what the order is by, ``moved`` compares it with the order of the input."""
+def ranking_table(ranking: Ranking, *, is_boosted: bool = False) -> Table:
+    """Lay out a ranking; ``fused`` and ``boost`` are what the order is by, ``moved`` compares it with the input's."""
     is_fused = any(r.fused is not None for r in ranking)
-    numbers = ["rank", *(["fused"] if is_fused else []), "score", "moved"]
+    numbers = ["rank", *(["fused"] if is_fused else []), *(["boost"] if is_boosted else []), "score", "moved"]
     columns = [*(Column(name, numeric=True) for name in numbers), Column("id"), Column("passage", wide=True)]
     rows: list[list[object]] = [
         [
             r.rank,
             *([f"{r.fused:.2f}"] if r.fused is not None else []),
+            *([f"{r.boost:+.2f}"] if is_boosted else []),
             f"{r.score:.4f}",
             move(r.input_index + 1, r.rank),
             r.passage.id,
-            evidence_text(r) if r.evidence else passage_text(r.passage),
+            ("[retracted] " if r.retracted else "") + (evidence_text(r) if r.evidence else passage_text(r.passage)),
         ]
         for r in ranking
     ]
     return columns, rows
+
+
+def tell_retracted(output: Output, ranking: Mapping[str, Any]) -> None:
+    """Say which retracted articles were left out, if any.
+
+    :param ranking: as JSON.
+    """
+    pairs = zip(ranking.get("dropped", ()), ranking.get("drop_reasons", ()), strict=True)
+    if ids := [id_ for id_, reason in pairs if reason == "retracted"]:
+        output.note(f"Retracted, so left out: {', '.join(ids)}.")
 
 
 def evidence_text(ranked: RankedPassage) -> str:

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from biorerank_plugins.calibration import Calibration, fit_calibration
 from biorerank_plugins.checks import finite_number, whole_number
 from biorerank_plugins.evaluation.reliability import Reliability, reliability
+from biorerank_plugins.metadata import DEFAULT_KEYS
 
 if TYPE_CHECKING:
     from biorerank_plugins.passages import Passage, Ranking
@@ -108,8 +109,7 @@ def _judged(ranking: Ranking, relevant: Collection[str], search: TwoStageSearch)
 
 
 def _document(passage: Passage) -> str:
-    found = passage.metadata.get("document") or passage.metadata.get("pmid") or passage.metadata.get("doi")
-    return str(found or "")
+    return DEFAULT_KEYS.pmid_of(passage) or DEFAULT_KEYS.doi_of(passage) or str(passage.metadata.get("document") or "")
 
 
 def calibrate(judged: Sequence[Judged], *, depth: int = 10, precision: float = PRECISION) -> Calibration:

@@ -1,0 +1,86 @@
+"""``--bioasq FILE``: answers as a BioASQ submission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli.inputs import STDIN
+from biorerank_plugins.cli.output import Output
+
+if TYPE_CHECKING:
+    from biorerank_plugins.passages import Ranking
+    from biorerank_plugins.readers import Query
+    from biorerank_plugins.reranker import BioReranker
+
+__all__ = ["SNIPPETS", "BioASQ", "check_bioasq", "write_bioasq"]
+
+SNIPPETS = 10
+"""Snippets of a question, all of which may stand in one document."""
+
+BioASQ = Annotated[
+    Path | None,
+    typer.Option(
+        "--bioasq",
+        metavar="FILE",
+        parser=_common.path,
+        help="Write documents and snippets as a BioASQ Task b phase A submission, instead of showing passages.",
+    ),
+]
+
+
+def check_bioasq(target: Path | None, *, no_rerank: bool, abstain: bool) -> None:
+    """Find out before the work, not after it, that a submission cannot be written."""
+    if target is None:
+        return
+    if no_rerank or abstain:
+        _common.usage_error("--bioasq needs the reranker's sentences, for every question: no --no-rerank or --abstain.")
+    if target.is_dir() or not target.absolute().parent.is_dir():
+        _common.fail(f"{target} cannot be written: give a file in a folder that exists.")
+
+
+def write_bioasq(
+    target: Path,
+    questions: list[Query],
+    rankings: Iterable[Ranking],
+    reranker: BioReranker,
+    source: Path | None,
+    output: Output,
+) -> None:
+    """Write the submission, and tell what is in it and what is not.
+
+    :param source: the file of the questions, if they came from one.
+    """
+    from biorerank_plugins.evaluation.bioasq_export import bioasq_submission, question_types
+
+    types = question_types(source) if source is not None and source != STDIN else {}
+    made = bioasq_submission(
+        zip(questions, rankings, strict=True),
+        score=reranker.score,
+        types=types,
+        metadata_keys=reranker.metadata_keys,
+    )
+    made.write(target)
+    counts = {
+        "questions": len(made.questions),
+        "documents": sum(len(question["documents"]) for question in made.questions),
+        "snippets": sum(len(question["snippets"]) for question in made.questions),
+    }
+    if output.json:
+        left_out = {"without_pmid": len(made.without_pmid), "out_of_place": len(made.out_of_place)}
+        output.document({"file": str(target), **counts, **left_out})
+    output.note(f"{target}: " + ", ".join(f"{number} {what}" for what, number in counts.items()) + ".")
+    if made.without_pmid:
+        output.warn(
+            f"{len(made.without_pmid)} passages have no PMID and were left out, such as {made.without_pmid[0]}."
+        )
+    if made.out_of_place:
+        output.warn(
+            f"{len(made.out_of_place)} passages gave no snippets, such as {made.out_of_place[0]}: another text claims "
+            "the same place of the same article. Passages that are parts of an abstract must say in their metadata, "
+            "under 'offset', where in it they begin."
+        )

@@ -1,0 +1,53 @@
+"""What is suspicious about judgements, before an hour of scoring is spent on them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Mapping
+
+__all__ = ["doubts"]
+
+_NAMED = 3
+
+
+def doubts(
+    qrels: Mapping[str, Mapping[str, int]],
+    *,
+    asked: Collection[str] | None = None,
+    collection: Container[str] | None = None,
+) -> list[str]:
+    """Return what looks wrong, one sentence each; nothing for judgements that fit.
+
+    :param qrels: question id ► passage id ► grade; a grade above 0 is relevant.
+    :param asked: the questions that are asked; ``None`` for all.
+    :param collection: knows which passages there are; ``None`` if that is not known.
+
+    >>> doubts({"q1": {"p1": 1, "p2": 1}}, collection={"p1"})
+    ['1 of 2 relevant passages are not in the collection, such as p2; they count as not found.']
+    """
+    names = [name for name in qrels if qrels[name] and (asked is None or name in asked)]
+    relevant = {name: [passage for passage, grade in qrels[name].items() if grade > 0] for name in names}
+    without = [name for name in names if not relevant[name]]
+    if names and len(without) == len(names):
+        return [
+            f"No passage is judged relevant: all {sum(len(qrels[name]) for name in names)} grades are 0 or less, so "
+            "there is nothing to find."
+        ]
+    found = []
+    if without:
+        found.append(
+            f"{len(without)} of {len(names)} judged questions have no passage with a grade above 0, such as "
+            f"{_some(without)}; there is nothing to find for them."
+        )
+    if collection is not None:
+        wanted = dict.fromkeys(passage for passages in relevant.values() for passage in passages)
+        missing = [passage for passage in wanted if passage not in collection]
+        if missing:
+            found.append(
+                f"{len(missing)} of {len(wanted)} relevant passages are not in the collection, such as "
+                f"{_some(missing)}; they count as not found."
+            )
+    return found
+
+
+def _some(names: Iterable[str]) -> str:
+    return ", ".join([*names][:_NAMED])

@@ -1,0 +1,76 @@
+"""The parts of the evidence benchmarks that could be wrong without anybody noticing."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from biorerank_plugins import Candidate, Passage
+
+ROOT = Path(__file__).parents[2]
+
+
+def _script(name: str) -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def windows() -> Iterator[ModuleType]:
+    yield from _script("windows")
+
+
+@pytest.fixture(scope="module")
+def sentences() -> Iterator[ModuleType]:
+    yield from _script("sentences")
+
+
+def test_a_long_passage_holds_its_short_one_and_is_the_same_each_time(windows: ModuleType):
+    collection = windows.Collection([f"Abstract {n}." for n in range(20)])
+    found = [Candidate(Passage(f"p{n}", f"Text {n}!"), float(n)) for n in range(200)]
+    mixed = collection.mixed(found)
+    assert mixed == collection.mixed(found[::-1])[::-1]
+    parts = [one.passage.text.split("\n") for one in mixed]
+    assert all(short.passage.text in own for short, own in zip(found, parts, strict=True))
+    sizes = [len(own) for own in parts]
+    assert 70 <= sizes.count(1) <= 130
+    assert set(sizes) == {1, 3, 4, 5, 6, 7}
+    places = {own.index(short.passage.text) for short, own in zip(found, parts, strict=True) if len(own) == 7}
+    assert len(places) > 3
+    assert [(one.score, one.passage.id) for one in mixed] == [(one.score, one.passage.id) for one in found]
+
+
+def test_the_error_by_chance_falls_with_the_number_of_passages(windows: ModuleType):
+    small, large = (windows.by_chance(np.linspace(0.1, 0.9, n).tolist(), 5) for n in (50, 5000))
+    assert small > 3 * large > 0
+    # One bin of n probabilities of a half: the mean absolute deviation of a mean of n coins.
+    assert windows.by_chance([0.5] * 400, 1) == pytest.approx(0.5 / 20 * np.sqrt(2 / np.pi), rel=0.1)
+
+
+def test_neighbours_of_a_sentence(sentences: ModuleType):
+    text = ["T.", "A.", "B.", "C."]
+    ways = {name: [way(text, n) for n in range(4)] for name, way in sentences.TEXTS.items()}
+    assert ways == {
+        "alone": text,
+        "with the one before": ["T.", "T. A.", "A. B.", "B. C."],
+        "with the one after": ["T. A.", "A. B.", "B. C.", "C."],
+        "with both neighbours": ["T. A.", "T. A. B.", "A. B. C.", "B. C."],
+        "with the title": ["T.", "T. A.", "T. B.", "T. C."],
+    }
+
+
+def test_average_precision_by_hand(sentences: ModuleType):
+    one = sentences.Abstract("a", "q", ["x", "y", "z"], [0, 1, 1])
+    assert sentences.average_precisions([one], [np.array([0.5, 0.9, 0.1])]) == {"a": pytest.approx((1 + 2 / 3) / 2)}
+    assert sentences.average_precisions([one], [np.zeros(3)]) == {"a": pytest.approx((1 / 2 + 2 / 3) / 2)}
