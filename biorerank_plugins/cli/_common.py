@@ -50,7 +50,9 @@ Encoder = Annotated[
     typer.Option("--encoder", metavar="MODEL", help="Bi-encoder: embedded name, folder, or hub name."),
 ]
 Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps, …")]
-Dtype = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.")]
+Dtype = Annotated[
+    str, typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16, float16; for a reranker also int8.")
+]
 Candidates = Annotated[int, typer.Option("--candidates", "-c", min=1, help="Passages handed to the reranker.")]
 Fusion = Annotated[
     float | None,

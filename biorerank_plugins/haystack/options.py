@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from haystack.utils import ComponentDevice, Secret
 
 from biorerank_plugins.checks import check_query, whole_number
-from biorerank_plugins.scoring.loading import BACKENDS
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +35,7 @@ def check_loading(
     model_kwargs: Mapping[str, Any] | None,
     tokenizer_kwargs: Mapping[str, Any] | None,
     config_kwargs: Mapping[str, Any] | None,
+    backends: Sequence[str] = ("auto", "torch"),
 ) -> None:
     """Refuse what this package does not do when it loads a model.
 
@@ -46,8 +46,8 @@ def check_loading(
         raise ValueError("trust_remote_code=True is not supported: a model that brings code of its own is never run.")
     if config_kwargs:
         _refuse("config_kwargs", config_kwargs)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r} is not available. Choose one of: {', '.join(BACKENDS)}.")
+    if backend not in backends:
+        raise ValueError(f"backend={backend!r} is not available. Choose one of: {', '.join(backends)}.")
     device_name(device)
     dtype_name(dtype, model_kwargs)
     length_limit(None, tokenizer_kwargs)

@@ -70,7 +70,7 @@ class Scorer(Protocol):
         ...
 
     def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
-        """Return the windows in which long passages are read, as spans of their body.
+        """Return the windows in which long passages are read, as spans of their body; none for one read as a whole.
 
         :param items: (query, passage) pairs.
         :param windows: how far windows overlap.

@@ -14,22 +14,22 @@ import torch
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.scoring import Check, PairScorer, PairScores
 from biorerank_plugins.scoring.tokens import PairTokenizer
-from biorerank_plugins.scoring.torch_backend import TorchBackend
 from biorerank_plugins.scoring.worker import BatchWorker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
+    from biorerank_plugins.scoring.backends import Backend
+    from biorerank_plugins.scoring.text_ids import TextIds
+    from biorerank_plugins.scoring.token_cache import TokenIdCache
     from biorerank_plugins.windows import WindowedText, Windows
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["CrossEncoderScorer", "PairScorerAdapter", "TokenScorer"]
 
-# Padded tokens a batch. On a CPU what matters is that activations stay in the cache; on a GPU that it has work to do.
-CPU_BATCH_TOKENS = 2_048
-GPU_BATCH_TOKENS = 32_768
+_PAIRS_AT_ONCE = 1_024  # that are tokenised while a device computes those before them
 
 
 class TokenScorer:
@@ -39,22 +39,26 @@ class TokenScorer:
     :param tokenizer: builds the pairs.
     :param backend: runs a batch.
     :param activation: the model's activation, a torch module.
-    :param max_batch_tokens: padded tokens a batch; ``None`` chooses by device.
+    :param max_batch_tokens: tokens a batch.
     """
 
     def __init__(
-        self, name: str, tokenizer: PairTokenizer, backend: TorchBackend, activation: Any, max_batch_tokens: int | None
+        self, name: str, tokenizer: PairTokenizer, backend: Backend, activation: Any, max_batch_tokens: int
     ) -> None:
         self.name = name
         self._tokenizer = tokenizer
-        self._backend: TorchBackend | None = backend
+        self._backend: Backend | None = backend
         self._activation = activation
-        default = CPU_BATCH_TOKENS if backend.device.type == "cpu" else GPU_BATCH_TOKENS
+        start = getattr(backend, "start", None)
         self._worker = BatchWorker(
             backend.forward,
-            default if max_batch_tokens is None else max_batch_tokens,
+            max_batch_tokens,
+            start=start,
+            padded=getattr(backend, "padded", True),
             merge=backend.device.type != "cpu",
         )
+        # On a CPU all pairs of a request are sorted by length; a device that computes meanwhile gets them in parts.
+        self._at_once = None if start is None else _PAIRS_AT_ONCE
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,15 +79,27 @@ class TokenScorer:
         """Return windows; see :class:`~biorerank_plugins.scoring.Scorer`."""
         return self._tokenizer.spans(items, windows)
 
+    @property
+    def text_ids(self) -> TextIds:
+        """The tokenizer, for storing token ids."""
+        return self._tokenizer.texts
+
+    def use_token_cache(self, cache: TokenIdCache) -> None:
+        """Look for token ids of passages in a cache, if they are of this tokenizer."""
+        self._tokenizer.texts.use(cache)
+
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""
         self._open()
-        encoded = self._tokenizer.encode(pairs)
-        return PairScores(
-            self._worker.run(encoded, check),
-            np.fromiter((pair.truncated for pair in encoded), np.bool_, len(pairs)),
-            np.fromiter((pair.query_truncated for pair in encoded), np.bool_, len(pairs)),
-        )
+        cut, query_cut = np.zeros(len(pairs), np.bool_), np.zeros(len(pairs), np.bool_)
+        step = self._at_once or max(1, len(pairs))
+        with self._worker.submit(check) as submission:
+            for first in range(0, len(pairs), step):
+                encoded = self._tokenizer.encode(pairs[first : first + step])
+                cut[first : first + step] = [pair.truncated for pair in encoded]
+                query_cut[first : first + step] = [pair.query_truncated for pair in encoded]
+                submission.add(encoded)
+            return PairScores(submission.result(), cut, query_cut)
 
     def activate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the model's own activation of logits."""
@@ -94,7 +110,7 @@ class TokenScorer:
         self._backend = None
         self._worker.close()
 
-    def _open(self) -> TorchBackend:
+    def _open(self) -> Backend:
         if self._backend is None:
             raise RuntimeError("This reranker is closed.")
         return self._backend

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.scoring import PairScorer, Scorer
 
-__all__ = ["BACKENDS", "load_scorer", "resolve_folder"]
-
-BACKENDS = ("auto", "torch")
+__all__ = ["load_scorer", "resolve_folder"]
 
 T = TypeVar("T")
 
@@ -71,35 +69,34 @@ def load_scorer(
     :raises ValueError: if an option is impossible.
     """
     from biorerank_plugins.scoring import PairScorer
+    from biorerank_plugins.scoring.backends import where_to_compute
     from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
-    from biorerank_plugins.scoring.devices import resolve_device, resolve_dtype
-    from biorerank_plugins.scoring.routes import Lengths, scorer_for, token_scorer
+    from biorerank_plugins.scoring.routes import Lengths, Place, scorer_for, token_scorer
     from biorerank_plugins.scoring.tokens import UnsupportedTokenizerError
 
     lengths = Lengths(max_length, query_max_length, max_batch_tokens)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r} is unknown. Choose one of: {', '.join(BACKENDS)}.")
     if _is_cross_encoder(model):
         own = model.model
-        chosen_device = model.device if device is None else resolve_device(device)
-        automatic = dtype is None or dtype == "auto"
-        chosen_dtype = (own.dtype if own is not None else None) if automatic else resolve_dtype(dtype, chosen_device)
+        where = where_to_compute(backend, model.device if device is None else device, dtype)
+        # What the caller chose for the object holds, unless something else is asked for here.
+        as_it_is = (dtype is None or dtype == "auto") and backend != "onnx"
+        place = Place(backend, where[0], (own.dtype if own is not None else None) if as_it_is else where[1])
         loaded = _independent_of(model)
         name = str(
             getattr(model.model_card_data, "base_model", None) or getattr(own, "name_or_path", "") or "CrossEncoder"
         )
     elif model is None or isinstance(model, (str, os.PathLike)):
-        chosen_device = resolve_device(device)
-        chosen_dtype = resolve_dtype(dtype, chosen_device)
+        place = Place(backend, *where_to_compute(backend, device, dtype))
         folder = resolve_folder(models.DEFAULT_RERANKER if model is None else model)
         name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
         if folder is not None and is_plain(folder):
             plain = _explained(name, folder, lambda: load_plain(folder))
             with suppress(UnsupportedTokenizerError):
-                return token_scorer(name, plain, chosen_device, chosen_dtype, lengths)
-        loaded = _load_cross_encoder(name, folder, chosen_device, revision, token, cache_folder, local_files_only)
+                return token_scorer(name, plain, place, lengths)
+        loaded = _load_cross_encoder(name, folder, place.device, revision, token, cache_folder, local_files_only)
         _refuse_untrained_head(name, loaded)
     elif isinstance(model, PairScorer) and not isinstance(model, type):
+        where_to_compute(backend, device, dtype)  # refuses what is impossible, though the object does what it does
         return PairScorerAdapter(model)
     else:
         raise TypeError(
@@ -111,7 +108,7 @@ def load_scorer(
             f"{name} has {loaded.num_labels} labels; a reranker needs a model with one label, whose output is the "
             "relevance of the passage."
         )
-    return scorer_for(name, loaded, chosen_device, chosen_dtype, lengths)
+    return scorer_for(name, loaded, place, lengths)
 
 
 def _is_cross_encoder(model: object) -> TypeGuard[CrossEncoder]:

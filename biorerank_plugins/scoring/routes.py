@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.scoring.backends import choose_backend
 from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenScorer
 from biorerank_plugins.scoring.plain_folder import PlainCrossEncoder
 from biorerank_plugins.scoring.tokens import PairTokenizer, UnsupportedTokenizerError
-from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import CrossEncoder
 
     from biorerank_plugins.scoring import Scorer
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Lengths", "position_limit", "scorer_for", "token_scorer"]
+__all__ = ["Lengths", "Place", "position_limit", "scorer_for", "token_scorer"]
 
 _POSITIONS_AFTER_PADDING = {
     "roberta",
@@ -47,36 +49,50 @@ class Lengths:
     max_batch_tokens: int | None
 
 
-def scorer_for(
-    name: str, model: CrossEncoder, device: torch.device, dtype: torch.dtype | None, lengths: Lengths
-) -> Scorer:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how a model computes.
+
+    :param backend: one of :data:`~biorerank_plugins.scoring.devices.BACKENDS`.
+    :param device: the device.
+    :param dtype: precision; ``None`` keeps what the model has.
+    """
+
+    backend: str
+    device: torch.device
+    dtype: torch.dtype | None
+
+
+def scorer_for(name: str, model: CrossEncoder, place: Place, lengths: Lengths) -> Scorer:
     """Return the scorer of a cross-encoder that nobody else uses.
 
     :param name: name or folder of the model.
     :param model: the model; it is moved and converted.
-    :param device: where to run.
-    :param dtype: precision; ``None`` keeps what the model has.
+    :param place: where and how to run it.
     :param lengths: limits.
+    :raises ModelError: if it cannot be run in the way that was asked for.
     """
     why = _not_covered(model)
-    if why is None and dtype is not None:
+    if why is None and place.dtype is not None:
         plain = PlainCrossEncoder(model.model, model.tokenizer, model.activation_fn)
         try:
-            return token_scorer(name, plain, device, dtype, lengths, stated=model.max_seq_length)
+            return token_scorer(name, plain, place, lengths, stated=model.max_seq_length)
         except UnsupportedTokenizerError as error:
             why = str(error)
+    if place.backend in ("packed", "onnx") or place.dtype == torch.int8:
+        wish = "dtype='int8'" if place.dtype == torch.int8 else f"backend={place.backend!r}"
+        raise ModelError(f"{wish} is not possible for {name}: {why} Choose backend='auto' and another dtype.")
     logger.info("%s runs through CrossEncoder.predict: %s", name, why)
     own = model.max_seq_length
     if own is None or own > lengths.max_length:
         model.max_seq_length = lengths.max_length
-    return CrossEncoderScorer(name, model.to(device=device, dtype=dtype))
+    return CrossEncoderScorer(name, model.to(device=place.device, dtype=place.dtype))
 
 
 def token_scorer(
     name: str,
     model: PlainCrossEncoder,
-    device: torch.device,
-    dtype: torch.dtype,
+    place: Place,
     lengths: Lengths,
     *,
     stated: int | None = None,
@@ -85,8 +101,7 @@ def token_scorer(
 
     :param name: name or folder of the model.
     :param model: the model; it is moved and converted.
-    :param device: where to run.
-    :param dtype: precision.
+    :param place: where and how to run it; with a precision.
     :param lengths: limits.
     :param stated: longest pair that the model states; ``None`` takes the tokenizer's.
     :raises UnsupportedTokenizerError: if pairs cannot be built by us.
@@ -102,8 +117,18 @@ def token_scorer(
     )
     # A tokenizer may give segment ids that the model does not take, as BERT's beside a DistilBERT.
     has_types = tokenizer.has_types and "token_type_ids" in signature(model.network.forward).parameters
-    backend = TorchBackend(model.network, device=device, dtype=dtype, pad_id=tokenizer.pad_id, has_types=has_types)
-    return TokenScorer(name, tokenizer, backend, model.activation, lengths.max_batch_tokens)
+    assert place.dtype is not None
+    backend, batch_tokens = choose_backend(
+        name,
+        model.network,
+        tokenizer,
+        backend=place.backend,
+        device=place.device,
+        dtype=place.dtype,
+        has_types=has_types,
+    )
+    given = lengths.max_batch_tokens
+    return TokenScorer(name, tokenizer, backend, model.activation, batch_tokens if given is None else given)
 
 
 def _not_covered(model: CrossEncoder) -> str | None:

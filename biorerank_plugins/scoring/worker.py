@@ -4,6 +4,9 @@ Callers hand in encoded pairs and wait. The worker serves them in turn, one batc
 request leaves free in its batch is filled with pairs of the others where that is asked for. On a GPU it turns many
 small requests into few large batches. On a CPU one request fills its batches by itself, and the last bits of a logit,
 which differ with the pairs beside it, stay the same whatever else is going on. A request that fails fails alone.
+
+A backend that computes elsewhere may start a batch without waiting for it. Then the next one is packed meanwhile, and a
+caller can bring its pairs in parts: the first are computed while the next are tokenised.
 """
 
 from __future__ import annotations
@@ -12,16 +15,18 @@ import atexit
 import logging
 import threading
 import weakref
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from traceback import clear_frames
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import numpy as np
 
 from biorerank_plugins.errors import ScoringError
+from biorerank_plugins.scoring.memory import is_out_of_memory, release_cached_memory
+from biorerank_plugins.scoring.requests import Batch, Request, Taken, next_batch, pairs_of, tokens_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,70 +36,88 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["BatchWorker"]
+__all__ = ["BatchWorker", "Submission"]
+
+Logits: TypeAlias = "NDArray[np.float32]"
+Attempt: TypeAlias = "Callable[[], Logits]"
 
 MAX_WAITING = 200_000
 """Pairs that may wait; callers that bring more are held up until there is room."""
 
+AT_ONCE = 2
+"""Batches that a device is given: one that it computes, one that is ready when it is done."""
 
-@dataclass(eq=False)
-class _Request:
-    pairs: Sequence[EncodedPair]
-    check: Check
-    logits: NDArray[np.float32]
-    remaining: list[int]  # positions, shortest pair first: the longest is taken from the end
-    lengths: list[int]  # their lengths
-    done: int = 0
-    result: Future[NDArray[np.float32]] = field(default_factory=Future)
 
-    @classmethod
-    def of(cls, pairs: Sequence[EncodedPair], check: Check) -> _Request:
-        # Of equal lengths the first comes first, from the end of the list.
-        order = sorted(range(len(pairs)), key=lambda position: (len(pairs[position].ids), -position))
-        lengths = [len(pairs[position].ids) for position in order]
-        return cls(pairs, check, np.empty(len(pairs), dtype=np.float32), order, lengths)
+class Submission:
+    """Pairs that one caller brings in parts; made by :meth:`BatchWorker.submit`."""
 
-    def take(self, room: int, longest: int) -> list[int]:
-        """Take up to ``room`` pairs of at most ``longest`` tokens, longest first."""
-        end = bisect_right(self.lengths, longest)
-        start = max(0, end - room)
-        taken = self.remaining[start:end][::-1]
-        del self.remaining[start:end], self.lengths[start:end]
-        return taken
+    def __init__(self, worker: BatchWorker, check: Check) -> None:
+        self._worker = worker
+        self._request = Request(check)
+
+    def add(self, pairs: Sequence[EncodedPair]) -> None:
+        """Bring pairs; they may be computed from now on. Waits while too many pairs wait.
+
+        :param pairs: encoded pairs.
+        :raises RuntimeError: if the worker is closed.
+        :raises ScoringError: if pairs that were brought before could not be computed, or whatever ``check`` raised.
+        """
+        if pairs:
+            self._worker._add(self._request, pairs)
+
+    def result(self) -> Logits:
+        """Wait for the logits of all pairs, float32 [n], in the order in which they were brought.
+
+        :raises RuntimeError, ScoringError: see :meth:`add`.
+        """
+        self._worker._complete(self._request)
+        return self._request.result.result()
 
 
 class BatchWorker:
     """Runs batches of one model in a thread of its own.
 
     :param forward: from one batch to its logits, float32 [n].
-    :param max_batch_tokens: padded tokens a batch; halved, for good, when memory runs out.
+    :param max_batch_tokens: tokens a batch; halved, for good, when memory runs out.
+    :param start: sends a batch on its way and returns a function that waits for its logits; ``None`` if only
+        ``forward`` can be called. When memory runs out in it, the batch is halved and tried again with ``forward``.
+    :param padded: whether all pairs of a batch count as long as its longest.
     :param merge: whether a batch may hold pairs of several requests.
     :param max_waiting: pairs that may wait.
     :param idle_seconds: without work the thread ends after so long, so that a model that nobody closed can be
         collected; the next request starts it again.
+
+    >>> with worker.submit(check) as submission:  # doctest: +SKIP
+    ...     for part in parts:
+    ...         submission.add(tokenizer.encode(part))
+    ...     logits = submission.result()
     """
 
     def __init__(
         self,
-        forward: Callable[[Sequence[EncodedPair]], NDArray[np.float32]],
+        forward: Callable[[Sequence[EncodedPair]], Logits],
         max_batch_tokens: int,
         *,
+        start: Callable[[Sequence[EncodedPair]], Attempt] | None = None,
+        padded: bool = True,
         merge: bool = True,
         max_waiting: int = MAX_WAITING,
         idle_seconds: float = 5.0,
     ) -> None:
         self.max_batch_tokens = max_batch_tokens
         self._forward = forward
+        self._start = start
+        self._padded = padded
         self._merge = merge
         self._max_waiting = max_waiting
         self._idle_seconds = idle_seconds
-        self._requests: deque[_Request] = deque()
+        self._requests: deque[Request] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
         _ALL.add(self)
 
-    def run(self, pairs: Sequence[EncodedPair], check: Check) -> NDArray[np.float32]:
+    def run(self, pairs: Sequence[EncodedPair], check: Check) -> Logits:
         """Return the logits of pairs, float32 [n], in the same order.
 
         :param pairs: encoded pairs.
@@ -103,25 +126,21 @@ class BatchWorker:
         :raises RuntimeError: if the worker is closed.
         :raises ScoringError: if not even one pair fits into memory.
         """
-        if not pairs:
-            return np.empty(0, dtype=np.float32)
-        request = _Request.of(pairs, check)
-        with self._changed:
-            # A request larger than the whole queue is let in when nothing else waits.
-            self._changed.wait_for(
-                lambda: self._closed or not self._requests or self._waiting() + len(pairs) <= self._max_waiting
-            )
-            self._refuse_if_closed()
-            self._requests.append(request)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="biorerank-scoring", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+        with self.submit(check) as submission:
+            submission.add(pairs)
+            return submission.result()
+
+    @contextmanager
+    def submit(self, check: Check) -> Iterator[Submission]:
+        """Let the body bring pairs in parts; what is left of them is forgotten when it ends.
+
+        :param check: see :meth:`run`; the number of pairs done counts over all parts.
+        """
+        submission = Submission(self, check)
         try:
-            return request.result.result()
-        except BaseException:
-            self._forget(request)  # Ctrl-C while waiting: nobody wants the rest
-            raise
+            yield submission
+        finally:
+            self._forget(submission._request)  # an error, or Ctrl-C while waiting: nobody wants the rest
 
     def close(self) -> None:
         """End the thread, after the batch it runs; requests that wait raise. Closing twice is fine."""
@@ -134,41 +153,58 @@ class BatchWorker:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _waiting(self) -> int:
-        return sum(len(request.remaining) for request in self._requests)
+    def _add(self, request: Request, pairs: Sequence[EncodedPair]) -> None:
+        with self._changed:
+            # More than the whole queue holds is let in when nothing else waits.
+            self._changed.wait_for(
+                lambda: (
+                    self._closed
+                    or request.result.done()
+                    or not self._waiting()
+                    or self._waiting() + len(pairs) <= self._max_waiting
+                )
+            )
+            if request.result.done():
+                request.result.result()  # raises why
+            if self._closed:
+                raise RuntimeError("This reranker is closed.")
+            request.add(pairs)
+            if request not in self._requests:
+                self._requests.append(request)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="biorerank-scoring", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
 
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise RuntimeError("This reranker is closed.")
+    def _complete(self, request: Request) -> None:
+        with self._changed:
+            request.complete = True
+            if request.answered:
+                self._finish(request, None)
+
+    def _waiting(self) -> int:
+        return sum(request.waiting for request in self._requests)
 
     def _serve(self) -> None:
+        running: deque[tuple[Batch, Attempt]] = deque()  # what the device was given, oldest first
+        at_once = 1 if self._start is None else AT_ONCE
         while True:
+            batch: Batch = []
             with self._changed:
-                if not self._changed.wait_for(lambda: self._closed or self._requests, timeout=self._idle_seconds) or (
-                    self._closed
-                ):
+                if not running:
+                    self._changed.wait_for(lambda: self._closed or self._waiting(), timeout=self._idle_seconds)
+                if not self._closed and self._waiting():
+                    batch = next_batch(self._requests, self.max_batch_tokens, padded=self._padded, merge=self._merge)
+                    batch = [part for part in batch if self._may_go_on(*part)]
+                elif not running:
                     self._thread = None
                     return
-                batch = self._next_batch()
             if batch:
-                self._run(batch)
+                self._begin(batch, running)
+            if running and (not batch or len(running) == at_once):
+                self._end(*running.popleft())
 
-    def _next_batch(self) -> list[tuple[_Request, list[int]]]:
-        """Take a batch: pairs of the request whose turn it is, then what fits of the others."""
-        first = self._requests[0]
-        self._requests.rotate(-1)
-        longest = first.lengths[-1]
-        room = max(1, self.max_batch_tokens // longest)
-        batch = []
-        others = [other for other in self._requests if other is not first] if self._merge else []
-        for request in [first, *others]:
-            taken = request.take(room, longest) if room else []
-            if taken:
-                room -= len(taken)
-                batch.append((request, taken))
-        return [part for part in batch if self._may_go_on(*part)]
-
-    def _may_go_on(self, request: _Request, taken: list[int]) -> bool:
+    def _may_go_on(self, request: Request, taken: Taken) -> bool:
         try:
             request.check(request.done)
         except BaseException as error:  # a time limit, or whatever the caller's progress bar raises
@@ -176,13 +212,27 @@ class BatchWorker:
             return False
         return True
 
-    def _run(self, batch: list[tuple[_Request, list[int]]]) -> None:
+    def _begin(self, batch: Batch, running: deque[tuple[Batch, Attempt]]) -> None:
+        pairs = pairs_of(batch)
+        if self._start is None:
+            running.append((batch, partial(self._forward, pairs)))
+            return
         try:
-            logits = self._logits([request.pairs[position] for request, taken in batch for position in taken])
+            running.append((batch, self._start(pairs)))
+        except BaseException as error:
+            if is_out_of_memory(error):
+                clear_frames(error.__traceback__)  # they hold tensors
+            while running:  # so do batches on their way
+                self._end(*running.popleft())
+            self._end(batch, partial(_raise, error))
+
+    def _end(self, batch: Batch, attempt: Attempt | None) -> None:
+        try:
+            logits = self._logits(pairs_of(batch), attempt)
         except BaseException as error:
             if len(batch) > 1:  # whose pairs they were is not known: each on its own
                 for part in batch:
-                    self._run([part])
+                    self._end([part], None)
                 return
             with self._changed:
                 self._finish(batch[0][0], error)
@@ -193,15 +243,15 @@ class BatchWorker:
                 request.logits[taken] = logits[start : start + len(taken)]
                 start += len(taken)
                 request.done += len(taken)
-                if request.done == len(request.pairs):
+                if request.answered:
                     self._finish(request, None)
             self._changed.notify_all()
 
-    def _logits(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
+    def _logits(self, pairs: Sequence[EncodedPair], attempt: Attempt | None = None) -> Logits:
         try:
-            return self._forward(pairs)
+            return self._forward(pairs) if attempt is None else attempt()
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(pairs) == 1:
                 raise ScoringError(
@@ -212,7 +262,7 @@ class BatchWorker:
         return np.concatenate([self._logits(pairs[:middle]), self._logits(pairs[middle:])])
 
     def _halve(self, pairs: Sequence[EncodedPair]) -> None:
-        tried = len(pairs) * max(len(pair.ids) for pair in pairs)
+        tried = tokens_of(pairs, padded=self._padded)
         smaller = max(1, tried // 2)
         if tried <= self.max_batch_tokens:  # not the second half of a batch whose first half was too large already
             logger.warning(
@@ -222,14 +272,14 @@ class BatchWorker:
                 smaller,
             )
             self.max_batch_tokens = smaller
-        _release_cached_memory()
+        release_cached_memory()
 
-    def _forget(self, request: _Request) -> None:
+    def _forget(self, request: Request) -> None:
         with self._changed:
             if request in self._requests:
                 self._finish(request, RuntimeError("cancelled"))
 
-    def _finish(self, request: _Request, error: BaseException | None) -> None:
+    def _finish(self, request: Request, error: BaseException | None) -> None:
         """Answer a request; the lock is held."""
         if request in self._requests:
             self._requests.remove(request)
@@ -252,13 +302,5 @@ def _close_all() -> None:
         worker.close()
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
-
-
-def _release_cached_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _raise(error: BaseException) -> NoReturn:
+    raise error

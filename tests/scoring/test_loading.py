@@ -280,7 +280,7 @@ def test_a_folder_without_a_model(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"backend": "onnx"}, "backend='onnx' is unknown. Choose one of: auto, torch"),
+        ({"backend": "openvino"}, "backend='openvino' is unknown. Choose one of: auto, torch"),
         ({"dtype": "int4"}, "dtype='int4' is unknown"),
         ({"dtype": "float16"}, "not possible on a CPU"),
         ({"device": "tpu9"}, "device='tpu9'"),

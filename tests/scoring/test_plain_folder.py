@@ -42,7 +42,7 @@ def test_scores_equal_those_of_cross_encoder(folder: Path) -> None:
 
     assert is_plain(folder)
     ours = BioReranker(folder, device="cpu", dtype="float32").predict(PAIRS)
-    assert np.abs(ours - CrossEncoder(str(folder), device="cpu").predict(PAIRS)).max() < 1e-5
+    assert np.abs(ours - CrossEncoder(str(folder), device="cpu").predict(PAIRS)).max() < 3e-5
 
 
 def test_the_stored_activation_is_used(folder: Path) -> None:
@@ -52,7 +52,7 @@ def test_the_stored_activation_is_used(folder: Path) -> None:
     _change(folder / "config_sentence_transformers.json", activation_fn="torch.nn.modules.linear.Identity")
     assert is_plain(folder)
     ours = BioReranker(folder, device="cpu", dtype="float32").predict(PAIRS)
-    assert np.abs(ours - CrossEncoder(str(folder), device="cpu").predict(PAIRS)).max() < 1e-5
+    assert np.abs(ours - CrossEncoder(str(folder), device="cpu").predict(PAIRS)).max() < 3e-5
     assert np.allclose(sigmoid, 1 / (1 + np.exp(-ours)), atol=1e-6)
 
 

@@ -6,46 +6,17 @@ import gc
 import logging
 import subprocess
 import sys
-import threading
-import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worker_helpers import Recorder, expected, nothing, pair, start_together, wait_until
 
 from biorerank_plugins.errors import ScoringError
-from biorerank_plugins.scoring.tokens import EncodedPair
 from biorerank_plugins.scoring.worker import BatchWorker
-
-
-def pair(length: int, value: int = 1) -> EncodedPair:
-    return EncodedPair(np.full(length, value, np.int32), np.zeros(length, np.uint8), False, False)
-
-
-def expected(pairs: list[EncodedPair]) -> list[float]:
-    return [float(one.ids.sum()) for one in pairs]
-
-
-class Recorder:
-    """A forward function that remembers its batches, and can be held up."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-        self.go_on = threading.Event()
-        self.go_on.set()
-
-    def __call__(self, pairs):
-        self.go_on.wait()
-        self.batches.append([len(one.ids) for one in pairs])
-        return np.array(expected(pairs), dtype=np.float32)
-
-
-def nothing(_: int) -> None:
-    pass
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
@@ -59,26 +30,6 @@ def test_each_pair_gets_its_logit_and_batches_keep_the_budget(lengths, budget):
     assert sorted(length for batch in forward.batches for length in batch) == sorted(lengths)
     assert [max(batch) for batch in forward.batches] == sorted((max(b) for b in forward.batches), reverse=True)
     work.close()
-
-
-def start_together(work: BatchWorker, forward: Recorder, requests):
-    """Hand requests in while the worker is held up with a first one, so that all of them wait."""
-    forward.go_on.clear()
-    pool = ThreadPoolExecutor(len(requests) + 1)
-    futures = [pool.submit(work.run, [pair(3)], nothing)]
-    wait_until(lambda: work._thread is not None and not work._waiting())
-    for number, request in enumerate(requests, start=1):
-        futures.append(pool.submit(work.run, *request))
-        wait_until(lambda n=number: len(work._requests) == n + 1)
-    forward.go_on.set()
-    return futures
-
-
-def wait_until(condition, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.001)
 
 
 def test_requests_that_wait_together_share_a_batch():

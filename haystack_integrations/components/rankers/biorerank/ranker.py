@@ -24,6 +24,7 @@ from biorerank_plugins.haystack.options import (
 from biorerank_plugins.haystack.ranking import RankingCall
 from biorerank_plugins.ordering import Cut, check_fusion
 from biorerank_plugins.reranker import BioReranker
+from biorerank_plugins.scoring.devices import BACKENDS
 from biorerank_plugins.text import Deduplicate, Template, check_keys, check_template
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
     ``model_kwargs``            ``dtype`` or ``torch_dtype``; anything else is refused
     ``tokenizer_kwargs``        ``model_max_length``; anything else is refused
     ``config_kwargs``           refused unless empty
-    ``backend="torch"``         backends of :class:`~biorerank_plugins.BioReranker`; others are refused
+    ``backend="torch"``         backends of :class:`~biorerank_plugins.BioReranker`; ``"torch"``, the host's default, is
+                                our ``"auto"``, which runs on torch too; others are refused
     ``batch_size=16``           16 lets the core choose batches for the device; another number limits a batch to
                                 ``batch_size * max_length`` padded tokens
     =========================== =======================================================================================
@@ -166,7 +168,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         self.local_files_only = local_files_only
         Cut.checked(top_k, None, min_probability)
         check_keys(deduplicate)
-        check_loading(device, dtype, backend, trust_remote_code, model_kwargs, tokenizer_kwargs, config_kwargs)
+        refused = (trust_remote_code, model_kwargs, tokenizer_kwargs, config_kwargs)
+        check_loading(device, dtype, backend, *refused, backends=BACKENDS)
         if template is not None and self.meta_fields_to_embed:
             raise ValueError("Give template or meta_fields_to_embed, not both: each says what the model reads.")
 
@@ -238,7 +241,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
             self.model,
             device=device_name(self.device),
             dtype=dtype_name(self.dtype, self.model_kwargs),
-            backend=self.backend,
+            backend="auto" if self.backend == "torch" else self.backend,
             max_length=limit,
             query_max_length=self.query_max_length,
             max_batch_tokens=None if self.batch_size == _HOST_BATCH_SIZE else self.batch_size * limit,

@@ -1,0 +1,148 @@
+"""Which backend runs a model, in which precision, and why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.scoring.devices import BACKENDS, DTYPES, resolve_device, resolve_dtype
+from biorerank_plugins.scoring.torch_backend import TorchBackend
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from biorerank_plugins.scoring.tokens import EncodedPair, PairTokenizer
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["Backend", "choose_backend", "where_to_compute"]
+
+# Tokens a batch. On a CPU what matters is that activations stay in the cache; on a GPU that it has work to do.
+_BATCH_TOKENS = {"cpu": 2_048, "onnx": 512}
+_GPU_BATCH_TOKENS = 32_768
+
+
+class Backend(Protocol):
+    """Token ids in, logits out. One that also has ``start`` computes while the next batch is packed."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device the model runs on."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the layers."""
+        ...
+
+    def forward(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
+        """Return the logits of one batch, float32 [n].
+
+        :param pairs: the batch, at least one pair.
+        """
+        ...
+
+
+def where_to_compute(
+    backend: str, device: str | torch.device | None, dtype: str | torch.dtype | None
+) -> tuple[torch.device, torch.dtype]:
+    """Return device and precision for what a user asks for.
+
+    int8 is taken only when asked for; it runs on ONNX Runtime, on a CPU.
+
+    :param backend: one of :data:`~biorerank_plugins.scoring.devices.BACKENDS`.
+    :param device: see :func:`~biorerank_plugins.scoring.devices.resolve_device`.
+    :param dtype: see :func:`~biorerank_plugins.scoring.devices.resolve_dtype`; also ``"int8"``.
+    :raises ValueError: if a name is unknown, or the three do not go together; the message says what does.
+
+    >>> where_to_compute("onnx", "cpu", "auto")
+    (device(type='cpu'), torch.float32)
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r} is unknown. Choose one of: {', '.join(BACKENDS)}.")
+    name = "auto" if dtype is None else str(dtype).removeprefix("torch.")
+    int8 = name == "int8"
+    if not int8 and backend != "onnx":
+        _refuse_unknown(dtype)
+        chosen = resolve_device(device)
+        return chosen, resolve_dtype(dtype, chosen)
+    if backend not in ("auto", "onnx"):
+        raise ValueError(f"dtype='int8' needs backend='onnx' (or 'auto'); got backend={backend!r}.")
+    chosen = resolve_device("cpu" if device is None else device)
+    if chosen.type != "cpu":
+        raise ValueError(f"{'int8' if int8 else 'backend=onnx'} runs on a CPU; got device={str(chosen)!r}.")
+    if int8:
+        return chosen, torch.int8
+    if name not in ("auto", "float32", "fp32"):
+        raise ValueError(f"backend='onnx' computes in float32 or int8; got dtype={dtype!r}.")
+    return chosen, torch.float32
+
+
+def _refuse_unknown(dtype: str | torch.dtype | None) -> None:
+    try:
+        resolve_dtype(dtype, torch.device("cpu"))
+    except ValueError as error:
+        if "is unknown" in str(error):
+            raise ValueError(f"dtype={dtype!r} is unknown. Choose one of: {', '.join(DTYPES)}, int8.") from error
+
+
+def choose_backend(
+    name: str,
+    model: Any,
+    tokenizer: PairTokenizer,
+    *,
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    has_types: bool,
+) -> tuple[Backend, int]:
+    """Return what runs a model, and the tokens a batch that suit it.
+
+    ``"auto"`` takes int8 to ONNX Runtime; everything else to the forward pass without padding where it covers the model
+    and the device, else to transformers' own.
+
+    :param name: name of the model, for messages.
+    :param model: a sequence-classification model with one label, not used by anyone else: it may be moved.
+    :param tokenizer: builds its pairs.
+    :param backend: one of :data:`~biorerank_plugins.scoring.devices.BACKENDS`.
+    :param device: where to run.
+    :param dtype: precision of the layers.
+    :param has_types: whether the model takes segment ids.
+    :raises ModelError: if the backend that was asked for cannot run the model here; the message says why.
+    """
+    common: dict[str, Any] = {"device": device, "dtype": dtype, "has_types": has_types, "pad_id": tokenizer.pad_id}
+    if backend == "onnx" or dtype == torch.int8:
+        from biorerank_plugins.scoring.onnx_backend import OnnxBackend
+
+        chosen: Backend = OnnxBackend(model, dtype=dtype, tokenizer=tokenizer, has_types=has_types)
+        _say(name, chosen, "onnx", "int8 was asked for" if backend == "auto" else "asked for")
+        return chosen, _BATCH_TOKENS["onnx"]
+    tokens = _BATCH_TOKENS["cpu"] if device.type == "cpu" else _GPU_BATCH_TOKENS
+    if backend == "torch":
+        chosen = TorchBackend(model, **common)
+        _say(name, chosen, "torch", "asked for")
+        return chosen, tokens
+    from biorerank_plugins.scoring.packed_backend import packed_backend, why_not_packed
+
+    why_not = why_not_packed(model, device, dtype)
+    if why_not is None:
+        chosen = packed_backend(model, **common)
+        _say(name, chosen, "packed", "asked for" if backend == "packed" else "no padding, and this model allows it")
+        return chosen, tokens
+    if backend == "packed":
+        raise ModelError(
+            f"backend='packed' is not possible for {name} here: {why_not} Choose backend='auto' or 'torch'."
+        )
+    chosen = TorchBackend(model, **common)
+    _say(name, chosen, "torch", why_not)
+    return chosen, tokens
+
+
+def _say(name: str, chosen: Backend, backend: str, why: str) -> None:
+    dtype = str(chosen.dtype).removeprefix("torch.")
+    logger.info("%s runs on backend %s in %s on %s: %s.", name, backend, dtype, chosen.device, why.rstrip("."))

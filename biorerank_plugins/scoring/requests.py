@@ -1,0 +1,127 @@
+"""Pairs of one caller on their way through a worker: what waits, what is done, and who waits for it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from biorerank_plugins.scoring import Check
+    from biorerank_plugins.scoring.tokens import EncodedPair
+
+__all__ = ["Batch", "Request", "Taken", "next_batch", "pairs_of", "tokens_of"]
+
+Taken: TypeAlias = list[int]
+"""Positions of pairs in their request."""
+
+
+class Request:
+    """Pairs that came so far; the worker's lock is held wherever it is changed.
+
+    :param check: called before each batch that holds pairs of this request; it may raise to end it.
+    """
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+        self.pairs: list[EncodedPair] = []
+        self.logits: NDArray[np.float32] = np.empty(0, np.float32)
+        self.done = 0
+        self.complete = False
+        """Whether no more pairs will come."""
+        self.result: Future[NDArray[np.float32]] = Future()
+        # Shortest pair first, so that the longest is taken from the end.
+        self._remaining: Taken = []
+        self._lengths: list[int] = []
+
+    @property
+    def waiting(self) -> int:
+        """Pairs that are in no batch yet."""
+        return len(self._remaining)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest pair that waits."""
+        return self._lengths[-1]
+
+    @property
+    def answered(self) -> bool:
+        """Whether nothing is left to compute, and nothing will come."""
+        return self.complete and self.done == len(self.pairs)
+
+    def add(self, pairs: Sequence[EncodedPair]) -> None:
+        """Append pairs."""
+        positions = range(len(self.pairs), len(self.pairs) + len(pairs))
+        self.pairs.extend(pairs)
+        self.logits = np.concatenate([self.logits, np.empty(len(pairs), np.float32)])
+        # Of equal lengths the first comes first, from the end of the list.
+        self._remaining = sorted(
+            [*self._remaining, *positions], key=lambda position: (len(self.pairs[position].ids), -position)
+        )
+        self._lengths = [len(self.pairs[position].ids) for position in self._remaining]
+
+    def take_padded(self, room: int, longest: int) -> Taken:
+        """Take up to ``room`` pairs of at most ``longest`` tokens, longest first."""
+        end = bisect_right(self._lengths, longest)
+        return self._take(max(0, end - room), end)
+
+    def take_packed(self, room: int) -> Taken:
+        """Take pairs of at most ``room`` tokens together, longest first."""
+        start = end = bisect_right(self._lengths, room)
+        while start and self._lengths[start - 1] <= room:
+            start -= 1
+            room -= self._lengths[start]
+        return self._take(start, end)
+
+    def _take(self, start: int, end: int) -> Taken:
+        taken = self._remaining[start:end][::-1]
+        del self._remaining[start:end], self._lengths[start:end]
+        return taken
+
+
+Batch: TypeAlias = list[tuple[Request, Taken]]
+"""Pairs of one or several requests that are computed together."""
+
+
+def next_batch(requests: deque[Request], max_tokens: int, *, padded: bool, merge: bool) -> Batch:
+    """Take a batch: pairs of the request whose turn it is, then what fits of the others.
+
+    :param requests: at least one of which waits; the one that was served goes to the end.
+    :param max_tokens: tokens a batch; one pair that is longer is a batch of its own.
+    :param padded: whether all pairs of a batch count as long as its longest.
+    :param merge: whether it may hold pairs of several requests.
+    """
+    first = next(request for request in requests if request.waiting)
+    requests.remove(first)
+    requests.append(first)
+    longest = first.longest
+    room = max(1, max_tokens // longest) if padded else max(longest, max_tokens)
+    others = [other for other in requests if other is not first] if merge else []
+    batch: Batch = []
+    for request in [first, *others]:
+        taken = request.take_padded(room, longest) if padded else request.take_packed(room)
+        if taken:
+            batch.append((request, taken))
+            room -= len(taken) if padded else tokens_of(pairs_of([(request, taken)]), padded=False)
+    return batch
+
+
+def pairs_of(batch: Batch) -> list[EncodedPair]:
+    """Return the pairs of a batch, request by request."""
+    return [request.pairs[position] for request, taken in batch for position in taken]
+
+
+def tokens_of(pairs: Sequence[EncodedPair], *, padded: bool) -> int:
+    """Return how many tokens pairs count as in one batch.
+
+    :param pairs: at least one pair.
+    :param padded: whether all count as long as the longest.
+    """
+    lengths = [len(pair.ids) for pair in pairs]
+    return len(lengths) * max(lengths) if padded else sum(lengths)

@@ -1,0 +1,129 @@
+"""Which backend runs a model: what is chosen, what is said about it, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from biorerank_plugins import BioReranker
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.scoring.backends import where_to_compute
+from biorerank_plugins.scoring.devices import cpu_has_bf16
+
+CPU = torch.device("cpu")
+PAIRS = [
+    ("is p53 a tumour suppressor", text)
+    for text in ("p53 suppresses tumours", "aspirin", "", "insulin lowers glucose in the cells of the heart " * 9)
+]
+AUTO = torch.bfloat16 if cpu_has_bf16() else torch.float32
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "expected"),
+    [
+        ("auto", "auto", AUTO),
+        ("auto", None, AUTO),
+        ("packed", "bf16", torch.bfloat16),
+        ("torch", "float32", torch.float32),
+        ("onnx", "auto", torch.float32),
+        ("onnx", "fp32", torch.float32),
+        ("onnx", "int8", torch.int8),
+        ("auto", "int8", torch.int8),
+        ("auto", torch.int8, torch.int8),
+    ],
+)
+def test_where_a_model_computes(backend, dtype, expected):
+    assert where_to_compute(backend, "cpu", dtype) == (CPU, expected)
+
+
+def test_what_runs_on_a_cpu_only_goes_there_by_itself():
+    assert where_to_compute("onnx", None, "auto")[0] == where_to_compute("auto", None, "int8")[0] == CPU
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "message"),
+    [
+        ("openvino", "auto", r"backend='openvino' is unknown\. Choose one of: auto, torch, packed, onnx"),
+        ("auto", "int4", r"dtype='int4' is unknown\. Choose one of: auto, float32, bfloat16, float16, int8"),
+        ("torch", "int8", r"dtype='int8' needs backend='onnx' \(or 'auto'\); got backend='torch'"),
+        ("packed", "int8", r"needs backend='onnx'"),
+        ("onnx", "bfloat16", r"backend='onnx' computes in float32 or int8; got dtype='bfloat16'"),
+        ("auto", "float16", r"dtype='float16' is not possible on a CPU"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(backend, dtype, message):
+    with pytest.raises(ValueError, match=message):
+        where_to_compute(backend, "cpu", dtype)
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch", "packed", "onnx"])
+def test_all_backends_give_the_scores_of_sentence_transformers(backend, tiny_cross_encoder_dir, tmp_path, monkeypatch):
+    from sentence_transformers import CrossEncoder
+
+    monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
+    expected = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu").predict(PAIRS)
+    with BioReranker(tiny_cross_encoder_dir, backend=backend, dtype="float32", device="cpu") as reranker:
+        assert reranker.predict(PAIRS) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({}, r"runs on backend packed in .* on cpu: no padding, and this model allows it\."),
+        ({"backend": "torch"}, r"runs on backend torch in .* on cpu: asked for\."),
+        ({"dtype": "int8"}, r"runs on backend onnx in int8 on cpu: int8 was asked for\."),
+    ],
+)
+def test_a_log_line_says_what_was_chosen_and_why(options, line, tiny_cross_encoder_dir, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
+    with caplog.at_level(logging.INFO, "biorerank_plugins"), BioReranker(tiny_cross_encoder_dir, **options) as reranker:
+        reranker.warm_up()
+    said = [record.getMessage() for record in caplog.records]
+    import re
+
+    assert any(re.search(line, message) for message in said), said
+
+
+def test_a_model_that_the_packed_pass_does_not_cover_runs_padded(tmp_path, make_tokenizer, caplog):
+    folder = _distilbert(tmp_path, make_tokenizer)
+    with (
+        caplog.at_level(logging.INFO, "biorerank_plugins"),
+        BioReranker(folder, dtype="float32", device="cpu") as reranker,
+    ):
+        assert np.isfinite(reranker.predict(PAIRS)).all()
+    assert "runs on backend torch in float32 on cpu: DistilBertForSequenceClassification is none of" in caplog.text
+
+
+@pytest.mark.parametrize("options", [{"backend": "packed"}, {"backend": "onnx"}, {"dtype": "int8"}])
+def test_and_is_refused_where_another_backend_was_asked_for(options, tmp_path, make_tokenizer):
+    folder = _distilbert(tmp_path, make_tokenizer)
+    with (
+        pytest.raises(ModelError, match="DistilBertForSequenceClassification is none of"),
+        BioReranker(folder, **{"dtype": "float32", "device": "cpu", **options}) as reranker,
+    ):
+        reranker.warm_up()
+
+
+def test_a_scorer_of_the_users_own_takes_no_impossible_option():
+    class Scorer:
+        def logits(self, query, texts):
+            return [0.0 for _ in texts]
+
+    with pytest.raises(ValueError, match="backend='fast' is unknown"):
+        BioReranker(Scorer(), backend="fast").rank("q", ["a"])
+
+
+def _distilbert(folder, make_tokenizer):
+    from sentence_transformers import CrossEncoder
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    raw = folder / "raw"
+    raw.mkdir()
+    make_tokenizer(raw)
+    config = DistilBertConfig(vocab_size=200, dim=32, n_layers=1, n_heads=2, hidden_dim=64, num_labels=1)
+    DistilBertForSequenceClassification(config).save_pretrained(raw)
+    CrossEncoder(str(raw), device="cpu").save_pretrained(str(folder / "model"))
+    return folder / "model"
