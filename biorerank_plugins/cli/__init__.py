@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from biorerank_plugins import __version__
 from biorerank_plugins.cli.ask import ask
+from biorerank_plugins.cli.bench import bench
 from biorerank_plugins.cli.calibrate import calibrate
 from biorerank_plugins.cli.demo import demo
 from biorerank_plugins.cli.evaluate import evaluate
@@ -83,7 +84,7 @@ def biorerank(
         raise typer.Exit(2)
 
 
-for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate):
+for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate, bench):
     app.command()(_command)
 
 

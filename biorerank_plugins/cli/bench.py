@@ -1,0 +1,126 @@
+"""``biorerank bench``: how fast this machine scores, side by side with what one would use instead."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import Debug, Device, Json, Model, Quiet, command
+from biorerank_plugins.cli.output import Column, Output
+
+if TYPE_CHECKING:
+    from biorerank_plugins.bench.run import Benchmark
+
+_WORDS = 4  # the first columns are words, the others numbers
+
+
+@command
+def bench(
+    model: Model = None,
+    shape: Annotated[
+        str | None,
+        typer.Option("--shape", metavar="SHAPE", help="Random weights instead: minilm-l6, bert-base, … Times only."),
+    ] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mix", metavar="MIX", help="bioasq (sentences) or tokens a pair, such as 150; may be given repeatedly."
+        ),
+    ] = None,
+    candidates: Annotated[
+        list[int] | None,
+        typer.Option("--candidates", "-c", min=1, help="Passages a question; may be given repeatedly. Default: 100."),
+    ] = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--system",
+            metavar="NAME",
+            help="What to compare with predict, by name or beginning (ours, st, flashrank); may be given repeatedly.",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often every system is timed.")] = 5,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Questions at the same time.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads of every system on the CPU; torch's default.")
+    ] = None,
+    max_length: Annotated[int, typer.Option("--max-length", min=16, help="Tokens a pair.")] = 512,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", parser=_common.path, help="Folder with bioasq/; the demo collection if not given."),
+    ] = None,
+    roofline: Annotated[bool, typer.Option("--roofline/--no-roofline", help="Measure the device too.")] = True,
+    json_out: Annotated[
+        Path | None, typer.Option("--json-out", parser=_common.path, help="File for the results, with every round.")
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option("--plots", parser=_common.path, help="Folder for plots over batch size and candidates; minutes."),
+    ] = None,
+    device: Device = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare the speed of this reranker with sentence-transformers, LlamaIndex, Haystack, FlashRank and rerankers.
+
+    All score the same pairs with the same weights, in turns; the ratio is to CrossEncoder.predict in fp32, in the same
+    round. What is not installed, or not possible here, is listed with the reason.
+
+    Example: biorerank bench --candidates 100 --rounds 5 --system ours --system st-best
+    """
+    output = Output(json, quiet)
+    if json_out is not None and not json_out.absolute().parent.is_dir():
+        _common.fail(f"{json_out} cannot be written: there is no folder {json_out.parent}.")
+    from biorerank_plugins.bench.options import Options
+    from biorerank_plugins.bench.run import run_benchmark
+
+    options = Options(
+        model=model,
+        shape=shape,
+        mixes=tuple(mix or ["bioasq"]),
+        candidates=tuple(candidates or [100]),
+        systems=tuple(system or []),
+        rounds=rounds,
+        concurrency=concurrency,
+        threads=threads,
+        device=device,
+        max_length=max_length,
+        data=data,
+        plots=plots,
+        with_roofline=roofline,
+    )
+    try:
+        options.check()
+    except ValueError as error:
+        _common.usage_error(str(error))
+    _common._quiet_libraries()
+    found = run_benchmark(options, note=output.note)
+    document = found.to_dict()
+    if json_out is not None:
+        json_out.write_text(json_module.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if json:
+        output.document(document)
+    _show(output, found)
+
+
+def _show(output: Output, found: Benchmark) -> None:
+    from biorerank_plugins.bench.results import COLUMNS, rows
+
+    columns = [Column(name, numeric=place >= _WORDS or name == "candidates") for place, name in enumerate(COLUMNS)]
+    output.table(columns, rows(found.comparisons))
+    reasons = {**found.not_possible, **{n: why for c in found.comparisons for n, why in c.not_possible.items()}}
+    for name, why in reasons.items():
+        output.note(f"Not possible here: {name}: {why}")
+    machine = found.machine
+    output.note(
+        f"Rounds: {found.comparisons[0].rounds}. Threads: {machine['threads']}. {machine['cpu']}, {machine['device']}; "
+        f"{found.model['name']}{' (random weights)' if found.model['random_weights'] else ''}; {found.model['texts']}."
+    )
+    if found.roofline is not None:
+        rates = ", ".join(f"{dtype} {rate / 1e9:,.0f}" for dtype, rate in found.roofline.operations.items())
+        output.note(f"Best rate of matrix products here, billions of operations a second: {rates}.")

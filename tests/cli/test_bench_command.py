@@ -1,0 +1,112 @@
+"""``biorerank bench`` on a tiny model, one round."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+QUICK = ("--rounds", "1", "--candidates", "5", "--no-roofline", "--system", "ours-torch-float32")
+
+
+@pytest.fixture
+def bench(run, tiny_cross_encoder_dir):
+    return lambda *arguments: run("bench", "--model", tiny_cross_encoder_dir, *arguments)
+
+
+def test_a_table_with_the_baseline_and_ours(bench):
+    result = bench(*QUICK)
+    assert result.exit_code == 0, result.output
+    heading, *lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert heading[:4] == ["mix", "candidates", "system", "dtype"]
+    found = {line[2]: dict(zip(heading, line, strict=True)) for line in lines}
+    assert set(found) == {"predict", "ours-torch-float32"}
+    assert found["predict"]["ratio"] == "1.00x"
+    assert float(found["ours-torch-float32"]["Δ score"]) < 1e-5
+    assert "Rounds: 1." in result.stderr
+
+
+def test_json_on_stdout_and_in_a_file(bench, tmp_path):
+    result = bench(*QUICK, "--json", "--quiet", "--json-out", tmp_path / "speed.json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document == json.loads((tmp_path / "speed.json").read_text())
+    assert document["model"]["name"] == "tiny-cross-encoder"
+    assert document["model"]["max_length"] == 128  # what the model has positions for
+    (comparison,) = document["comparisons"]
+    assert comparison["rounds"] == 1
+    assert comparison["candidates"] == 5
+    assert comparison["systems"]["ours-torch-float32"]["largest_difference_of_score"] < 1e-5
+    assert document["roofline"] is None
+    assert result.stderr == ""
+
+
+def test_several_mixes_and_numbers_of_candidates(bench):
+    result = bench(*QUICK, "--candidates", "3", "--mix", "20", "--mix", "bioasq", "--concurrency", "2", "--json")
+    assert result.exit_code == 0, result.output
+    shown = [(one["mix"], one["candidates"]) for one in json.loads(result.stdout)["comparisons"]]
+    assert shown == [("20", 5), ("20", 3), ("bioasq", 5), ("bioasq", 3)]
+
+
+def test_what_is_not_possible_here_is_said(bench):
+    result = bench(*QUICK, "--system", "ours-torch-float16", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "Not possible here: ours-torch-float16" in result.stderr
+
+
+def test_plots(bench, tmp_path):
+    pytest.importorskip("matplotlib")
+    result = bench(*QUICK, "--plots", tmp_path / "plots", "--json")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"throughput.png", "latency.png"}
+    assert set(json.loads(result.stdout)["curves"]) == {"mix", "throughput", "latency"}
+
+
+def test_plots_without_matplotlib_are_refused_before_the_work(bench, tmp_path, monkeypatch, error_line):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "biorerank-plugins[eval]" in error_line(bench(*QUICK, "--plots", tmp_path / "plots"))
+    assert not (tmp_path / "plots").exists()
+
+
+def test_threads_are_given_back(bench):
+    import torch
+
+    before = torch.get_num_threads()
+    result = bench(*QUICK, "--threads", "1", "--json")
+    assert json.loads(result.stdout)["machine"]["threads"] == 1
+    assert torch.get_num_threads() == before
+
+
+def test_a_shape_has_random_weights_and_leaves_no_files(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
+    options = ("--shape", "minilm-l6", "--rounds", "1", "--candidates", "2", "--no-roofline", "--json")
+    result = run("bench", *options, "--system", "ours-onnx-float32")
+    assert result.exit_code == 0, result.output
+    model = json.loads(result.stdout)["model"]
+    assert (model["name"], model["random_weights"], model["layers"], model["hidden"]) == ("minilm-l6", True, 6, 384)
+    assert list(tmp_path.iterdir()) == []
+    assert os.environ["BIORERANK_CACHE"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        (("--system", "nothing"), "no system 'nothing'. Choose from: predict", 2),
+        (("--mix", "short"), "The mix 'short' is unknown", 2),
+        (("--shape", "bert-base"), "Give a model or a shape", 2),
+        (("--rounds", "0"), "Invalid value for '--rounds'", 2),
+        (("--candidates", "none"), "Invalid value for '--candidates'", 2),
+        (("--device", "tpu"), "is no device", 1),
+        (("--data", "missing-folder"), "No corpus.jsonl.gz", 1),
+        (("--json-out", "missing-folder/out.json"), "there is no folder", 1),
+    ],
+)
+def test_wrong_options_are_one_line(bench, error_line, arguments, said, code):
+    assert said in error_line(bench("--quiet", *arguments), code=code)
+
+
+def test_an_unknown_shape_or_model_is_one_line(run, error_line):
+    assert "Choose one of: minilm-l6" in error_line(run("bench", "--shape", "giant"), code=2)
+    assert "There is no model 'nothing'" in error_line(run("bench", "--quiet", "--model", "nothing"))
