@@ -17,8 +17,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "BiEncoder": "biorerank_plugins.first_stage",
     "BioReranker": "biorerank_plugins.reranker",
+    "Boosts": "biorerank_plugins.boosts",
     "Candidate": "biorerank_plugins.passages",
     "Evidence": "biorerank_plugins.passages",
+    "MetadataKeys": "biorerank_plugins.metadata",
     "PairScorer": "biorerank_plugins.scoring",
     "Passage": "biorerank_plugins.passages",
     "PassageIndex": "biorerank_plugins.first_stage",
@@ -30,8 +32,10 @@ _HOMES = {
 __all__ = [
     "BiEncoder",
     "BioReranker",
+    "Boosts",
     "Candidate",
     "Evidence",
+    "MetadataKeys",
     "PairScorer",
     "Passage",
     "PassageIndex",
@@ -42,7 +46,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from biorerank_plugins.boosts import Boosts
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
+    from biorerank_plugins.metadata import MetadataKeys
     from biorerank_plugins.passages import Candidate, Evidence, Passage, RankedPassage, Ranking
     from biorerank_plugins.reranker import BioReranker
     from biorerank_plugins.scoring import PairScorer

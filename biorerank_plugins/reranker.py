@@ -66,13 +66,15 @@ class BioReranker:
         (:class:`~biorerank_plugins.scoring.PairScorer`).
     :param device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` chooses. A ``CrossEncoder`` object stays
         where it is.
-    :param dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``: fp16 on CUDA, bf16 on a CPU that has it
-        natively, else fp32; a ``CrossEncoder`` object keeps its own.
-    :param backend: ``"auto"`` or ``"torch"``.
+    :param dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"`` (on a CPU, with ONNX Runtime), or ``"auto"``:
+        fp16 on CUDA, bf16 on a CPU that has it natively, else fp32; a ``CrossEncoder`` object keeps its own.
+    :param backend: what runs the model: ``"packed"`` without padding (BERT, ELECTRA, RoBERTa and XLM-R, on a CPU or
+        CUDA), ``"torch"`` as transformers does, ``"onnx"`` with ONNX Runtime on a CPU in fp32 or int8. ``"auto"`` takes
+        ONNX Runtime for int8, else the packed one where it covers model and device, and logs what it took and why.
     :param max_length: tokens a pair, or a query with one window of a longer passage. Never more than the model takes.
     :param query_max_length: tokens a query; a longer one is cut there and reported. A long passage never cuts it. At
         most half of what the model takes.
-    :param max_batch_tokens: padded tokens a batch; ``None`` chooses by device.
+    :param max_batch_tokens: tokens a batch; ``None`` chooses by device and backend.
     :param windows: how a passage longer than ``max_length`` is read: True or ``"max"`` in windows, of which the best
         counts; ``"first"`` and ``"mean-top-2"`` count the first, or the mean of the two best; False cuts it and reports
         it as truncated. The query and the title stand before each window.
@@ -170,13 +172,16 @@ class BioReranker:
         """Name or folder of the model; loads it."""
         return self._open_scorer().name
 
-    def use_token_cache(self, cache: TokenIdCache) -> None:
+    def use_token_cache(self, cache: TokenIdCache | None) -> None:
         """Look for the token ids of passages in a cache, beside those that are in use already.
 
         Scores stay the same. A cache of another tokenizer is not used. The cache is not kept alive.
 
         :param cache: ``PassageIndex.token_ids``; :class:`~biorerank_plugins.TwoStageSearch` does this by itself.
+            ``None``, of an index without them, does nothing.
         """
+        if cache is None:
+            return
         with self._lock:
             self._token_caches.add(cache)
             scorer = self._scorer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,8 +75,8 @@ def bench(
     Example: biorerank bench --candidates 100 --rounds 5 --system ours --system st-best
     """
     output = Output(json, quiet)
-    if json_out is not None and not json_out.absolute().parent.is_dir():
-        _common.fail(f"{json_out} cannot be written: there is no folder {json_out.parent}.")
+    if json_out is not None:
+        _refuse_unwritable(json_out)
     from biorerank_plugins.bench.options import Options
     from biorerank_plugins.bench.run import run_benchmark
 
@@ -101,11 +102,19 @@ def bench(
     _common._quiet_libraries()
     found = run_benchmark(options, note=output.note)
     document = found.to_dict()
-    if json_out is not None:
-        json_out.write_text(json_module.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if json:
         output.document(document)
-    _show(output, found)
+    _show(output, found)  # before anything is written: what took minutes must not be lost with a full disk
+    if json_out is not None:
+        json_out.write_text(json_module.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _refuse_unwritable(path: Path) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        _common.fail(f"{path} cannot be written: there is no folder {folder}.")
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        _common.fail(f"{path} cannot be written: it is a folder, or may not be written to.")
 
 
 def _show(output: Output, found: Benchmark) -> None:

@@ -56,7 +56,7 @@ def article_passage(element: Any) -> Passage:
         return Passage(pmid, text, title, metadata)
     if title is None:
         raise Malformed(f"PMID {pmid} has neither abstract nor title.")
-    return Passage(pmid, title, None, metadata)
+    return Passage(pmid, title, None, {"section": "title", **metadata})
 
 
 def _title(article: Any) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,12 @@ import torch
 
 from biorerank_plugins.errors import MissingExtraError, ModelError
 from biorerank_plugins.scoring.onnx_files import built_once, content_key
-from biorerank_plugins.scoring.onnx_graph import GRAPH_VERSION, bert_graph
+from biorerank_plugins.scoring.onnx_graph import GRAPH_VERSION, activation_name, bert_graph
 from biorerank_plugins.scoring.packed_attention import reference_attention
 from biorerank_plugins.scoring.packed_bert import FAMILIES, PackedBert, places_of
-from biorerank_plugins.scoring.packed_support import cannot_be_packed
+from biorerank_plugins.scoring.packed_support import why_not_packed
 from biorerank_plugins.scoring.packing import Layout, pack
-from biorerank_plugins.scoring.quantization import fit_quantization
+from biorerank_plugins.scoring.quantization import FIT_VERSION, fit_quantization
 from biorerank_plugins.scoring.quantization_pairs import quantization_pairs
 from biorerank_plugins.scoring.tokens import EncodedPair, PairTokenizer
 from biorerank_plugins.scoring.torch_backend import TorchBackend
@@ -31,6 +30,7 @@ __all__ = ["OnnxBackend", "why_not_onnx"]
 
 _FORBIDDEN = np.float32(-1e9)  # added to the products of a query with padding
 _CPU = torch.device("cpu")
+_LARGEST = 1_900_000_000  # bytes; protobuf's limit is 2 GiB
 
 
 def why_not_onnx(model: Any, device: torch.device) -> str | None:
@@ -41,16 +41,34 @@ def why_not_onnx(model: Any, device: torch.device) -> str | None:
     """
     if device.type != "cpu":
         return f"it runs on a CPU, not on {device}."
-    return cannot_be_packed(model, _CPU, torch.float32)
+    return why_not_packed(model, _CPU, torch.float32) or _no_operator(model) or _too_large(model)
+
+
+def _no_operator(model: Any) -> str | None:
+    try:
+        activation_name(_layers(model)[0].intermediate.intermediate_act_fn)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _too_large(model: Any) -> str | None:
+    size = 4 * sum(weight.numel() for weight in model.parameters())
+    return f"it has {size / 1e9:.1f} GB of weights; an ONNX file holds 2 GB." if size > _LARGEST else None
+
+
+def _layers(model: Any) -> Any:
+    return getattr(model, FAMILIES[type(model).__name__].base).encoder.layer
 
 
 class OnnxBackend:
     """Runs a model on ONNX Runtime.
 
     The model is exported, and quantised, once; the file is kept in the user's cache folder under a hash of the weights.
-    The first use with int8 therefore takes seconds (a MiniLM) to a minute or two (a BERT-base) longer. With int8 each
-    layer has fixed ranges, fitted on the package's demo collection, so a logit does not depend on the passages beside
-    it; it differs from the fp32 logit by about 0.1 (root mean square, embedded model).
+    The first use with int8 therefore takes half a minute (a MiniLM) to some minutes (a BERT-base) longer. With int8
+    each layer has fixed ranges, fitted on the package's demo collection, so a logit does not depend on the passages
+    beside it; it differs from the fp32 logit by about 0.1 (root mean square, embedded model).
+    The torch model stays in memory beside it, for logits that are not finite. Threads are torch's at loading time.
 
     :param model: a sequence-classification model with one label of BERT's kind, not used by anyone else.
     :param dtype: ``torch.int8`` or ``torch.float32``.
@@ -79,20 +97,21 @@ class OnnxBackend:
         )
         network = PackedBert(model, _CPU, torch.float32, reference_attention).eval()
         precision = "int8" if dtype == torch.int8 else "float32"
-        key = content_key(network.state_dict(), f"{GRAPH_VERSION} {precision} {model.config.to_json_string()}")
-        family = FAMILIES[type(model).__name__]
+        about = f"{GRAPH_VERSION} {FIT_VERSION} {precision} {has_types} {model.config.to_json_string()}"
+        fitting = quantization_pairs(tokenizer, self._places.longest) if dtype == torch.int8 else []
+        # The pairs are part of the key: another tokenizer gives other ids, and so other ranges.
+        ids = {f"pair {i}": torch.from_numpy(pair.ids) for i, pair in enumerate(fitting)}
+        key = content_key({**network.state_dict(), **ids}, about)
 
         def build() -> bytes:
-            layers = getattr(model, family.base).encoder.layer
             fitted = {}
             if dtype == torch.int8:
                 logger.info("Fitting int8 scales; this is done once for a model.")
-                fitted = fit_quantization(layers, quantization_pairs(tokenizer), self._exact.forward)
+                fitted = fit_quantization(_layers(model), fitting, self._exact.forward)
             content: bytes = bert_graph(network, fitted).SerializeToString()
             return content
 
         self._session = built_once(f"{key}-{precision}", build, _session)
-        self._lock = threading.Lock()
 
     def forward(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
         """Return the logits of one batch, float32 [n]. One that is not finite is computed again by torch in fp32.
@@ -100,11 +119,20 @@ class OnnxBackend:
         :param pairs: the batch, at least one pair; it is padded to its longest pair.
         :raises ValueError: if a pair does not fit the model.
         """
-        logits: NDArray[np.float32] = self._session.run(None, self._padded(pairs))[0]
+        logits = self._run(pairs)
         if np.isfinite(logits).all():
             return logits
-        logger.warning("A logit was not finite in %s; the batch is computed again in fp32 by torch.", self.dtype)
+        logger.warning("ONNX Runtime gave a logit that is not finite; the batch is computed again in fp32 by torch.")
         return self._exact.forward(pairs)
+
+    def _run(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
+        try:
+            logits: NDArray[np.float32] = self._session.run(None, self._padded(pairs))[0]
+        except Exception as error:  # ONNX Runtime's errors have no common class, and none for memory
+            if "failed to allocate" in str(error).lower() or "bad_alloc" in str(error):
+                raise MemoryError(str(error)) from error
+            raise
+        return logits
 
     def _padded(self, pairs: Sequence[EncodedPair]) -> dict[str, NDArray[Any]]:
         layout = Layout.of(pairs)
@@ -131,6 +159,5 @@ def _session(content: bytes | str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    # What a run took is given back by the next one of another shape; the arena would keep the most of all shapes.
-    options.enable_mem_pattern = False
+    options.enable_mem_pattern = False  # each batch has another shape; a plan for each would stay in memory
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

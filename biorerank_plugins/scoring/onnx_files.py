@@ -26,7 +26,7 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     named = os.environ.get("BIORERANK_CACHE")
-    return (Path(named).expanduser() if named else user_cache_path("biorerank")) / "onnx"
+    return (Path(os.path.expanduser(named)) if named else user_cache_path("biorerank")) / "onnx"
 
 
 def content_key(weights: Mapping[str, Any], about: str) -> str:
@@ -64,6 +64,12 @@ def built_once(name: str, build: Callable[[], bytes], load: Callable[[bytes | st
     return load(str(path))
 
 
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def _is_whole(path: Path) -> bool:
     try:
         stated = path.with_suffix(".sha256").read_text(encoding="ascii").strip()
@@ -90,6 +96,8 @@ def _replace(path: Path, content: bytes) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
+            if hasattr(os, "fchmod"):  # as other new files: a folder may be shared
+                os.fchmod(handle, 0o666 & ~_umask())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

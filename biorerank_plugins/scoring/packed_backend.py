@@ -87,10 +87,12 @@ class PackedBackend:
         if device.type == "cpu" and can_prepare(dtype):
             network.prepare()
         self._network: Any = network
-        self._exact: Callable[[], TorchBackend] = partial(
-            TorchBackend, model, device=device, dtype=torch.float32, pad_id=pad_id, has_types=has_types
-        )
         self._exact_backend: TorchBackend | None = None
+        self._exact: Callable[[], TorchBackend] | None = None
+        if dtype != torch.float32:  # in fp32 there is nothing more exact to keep the model for
+            self._exact = partial(
+                TorchBackend, model, device=device, dtype=torch.float32, pad_id=pad_id, has_types=has_types
+            )
         self._exact_lock = threading.Lock()
 
     def forward(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
@@ -107,7 +109,7 @@ class PackedBackend:
         return self._checked(pairs, logits.cpu().numpy())
 
     def _checked(self, pairs: Sequence[EncodedPair], logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.dtype == torch.float32 or np.isfinite(logits).all():
+        if self._exact is None or np.isfinite(logits).all():
             return logits
         logger.warning("A logit was not finite in %s; the batch is computed again in fp32.", self.dtype)
         with self._exact_lock:

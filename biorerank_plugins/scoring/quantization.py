@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["IntegerProduct", "QuantizedLinear", "fit_linear", "fit_quantization"]
+__all__ = ["FIT_VERSION", "IntegerProduct", "QuantizedLinear", "fit_linear", "fit_quantization"]
 
 _STRENGTHS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 _CUTS = (1.0, 0.9, 0.8, 0.7)
 _ROWS = 2_000  # tokens a layer is fitted on
 _SEED = 20_261_123
+FIT_VERSION = 1
+"""Raised whenever the same pairs give other scales."""
 LARGEST_ERROR = 0.1
 """A layer whose output is off by more than this share of its spread stays in fp32."""
 

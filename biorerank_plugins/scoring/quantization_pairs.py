@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 __all__ = ["quantization_pairs"]
 
 _ANSWERS, _OTHERS = 2, 3  # passages a question
+_LONGEST, _QUERY = 512, 128  # tokens of a pair, and of a query
 _SEED = 20_261_123
 
 
-def quantization_pairs(tokenizer: PairTokenizer) -> list[EncodedPair]:
+def quantization_pairs(tokenizer: PairTokenizer, longest: int) -> list[EncodedPair]:
     """Return about 300 pairs of the demo collection, most of them sentences and a few of a paragraph.
 
-    :param tokenizer: builds the pairs.
+    :param tokenizer: builds the pairs, at full length whatever its own limits are: what is fitted is kept, for users
+        with other limits too.
+    :param longest: tokens that the model has positions for.
     """
     from biorerank_plugins import demo
     from biorerank_plugins.readers import read_passages, read_queries
@@ -38,4 +41,4 @@ def quantization_pairs(tokenizer: PairTokenizer) -> list[EncodedPair]:
     # A few long ones: their positions and lengths would not be seen otherwise.
     questions = [query for query, _ in pairs[::20]]
     pairs += [(query, " ".join(draw.sample(sorted(texts.values()), 8))) for query in questions]
-    return tokenizer.encode(pairs)
+    return tokenizer.with_limits(min(longest, _LONGEST), min(_QUERY, longest // 2)).encode(pairs)

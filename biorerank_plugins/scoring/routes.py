@@ -41,7 +41,7 @@ class Lengths:
 
     :param max_length: tokens a pair.
     :param query_max_length: tokens a query.
-    :param max_batch_tokens: padded tokens a batch; ``None`` chooses by device.
+    :param max_batch_tokens: tokens a batch; ``None`` chooses by device and backend.
     """
 
     max_length: int

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import weakref
 from collections import deque
@@ -294,6 +295,16 @@ class BatchWorker:
 
 # A thread that is inside torch, or on its way out of it, while Python shuts down takes the process with it.
 _ALL: weakref.WeakSet[BatchWorker] = weakref.WeakSet()
+
+
+def _begin_again() -> None:
+    """In a child process after a fork: threads, and whoever waits for them, are the parent's."""
+    for worker in list(_ALL):
+        worker._requests, worker._changed, worker._thread = deque(), threading.Condition(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
 
 
 @atexit.register

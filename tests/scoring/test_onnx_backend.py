@@ -63,6 +63,34 @@ def test_int8_is_near_fp32_and_does_not_depend_on_its_neighbours(tiny_cross_enco
     assert together == pytest.approx(alone, abs=1e-5)
 
 
+def test_the_file_does_not_depend_on_the_limits_of_who_builds_it(tiny_cross_encoder_dir: Path, cache: Path):
+    with BioReranker(tiny_cross_encoder_dir, dtype="int8", max_length=24, query_max_length=8) as short:
+        short.rank(QUERY, TEXTS)
+    [file] = cache.glob("*.onnx")
+    built = file.read_bytes()
+    file.unlink()
+    _logits(tiny_cross_encoder_dir, TEXTS, "int8")
+    assert file.read_bytes() == built
+
+
+def test_an_activation_without_an_operator_is_named():
+    assert why_not_onnx(make_model(hidden_act="silu"), CPU) == "The activation SiLUActivation has no ONNX form here."
+
+
+def test_memory_that_runs_out_is_told_apart(monkeypatch: pytest.MonkeyPatch):
+    backend = OnnxBackend(make_model(), dtype=torch.float32, tokenizer=Tokenizer(), has_types=True)
+
+    class Full:
+        def run(self, *_: object) -> None:
+            raise Exception(
+                "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer"
+            )
+
+    backend._session = Full()
+    with pytest.raises(MemoryError, match="Failed to allocate"):
+        backend.forward(make_pairs(5, 9))
+
+
 def test_a_model_is_exported_once(tiny_cross_encoder_dir: Path, cache: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO, "biorerank_plugins.scoring"):
         first = _logits(tiny_cross_encoder_dir, TEXTS, "int8")
@@ -128,14 +156,24 @@ def test_the_cache_is_in_the_users_folder_unless_said(monkeypatch: pytest.Monkey
 
 
 def test_a_logit_that_is_not_finite_is_computed_again_by_torch(caplog: pytest.LogCaptureFixture):
+    pairs = make_pairs(5, 9)
+    backend = OnnxBackend(make_model(), dtype=torch.float32, tokenizer=Tokenizer(), has_types=True)
+    expected = backend.forward(pairs)
+
+    class Overflowing:
+        def run(self, *_: object) -> list[np.ndarray]:
+            return [np.array([expected[0], np.nan], np.float32)]
+
+    backend._session = Overflowing()
+    assert backend.forward(pairs) == pytest.approx(expected, abs=2e-5)
+    assert "computed again in fp32 by torch" in caplog.text
+
+
+def test_weights_that_are_no_numbers_are_refused():
     model = make_model()
     with torch.no_grad():
         model.bert.encoder.layer[0].output.dense.bias[0] = float("nan")
-    backend = OnnxBackend(model, dtype=torch.float32, tokenizer=Tokenizer(), has_types=True)
-    with torch.no_grad():  # the weights that torch has are in order again
-        model.bert.encoder.layer[0].output.dense.bias[0] = 0.0
-    assert np.isfinite(backend.forward(make_pairs(5, 9))).all()
-    assert "computed again in fp32 by torch" in caplog.text
+    assert "up to nan off" in str(why_not_onnx(model, CPU))
 
 
 def test_it_says_why_it_cannot_run_a_model():
