@@ -54,6 +54,7 @@ T = TypeVar("T")
 _CLOSED = "This reranker is closed."
 # They tokenise and wait; the model itself runs in one thread. Each is started on the event loop, which waits for it.
 _WAITING_THREADS = 8
+_OF_THIS_PROCESS = frozenset({"_scorer", "_token_caches", "_executor", "_closed", "_lock", "_loading"})
 
 
 class BioReranker:
@@ -151,6 +152,9 @@ class BioReranker:
         self._model = model
         self._fusion: Mapping[str, float] | None = None
         self._stored_calibration: Calibration | None = None
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
         self._scorer: Scorer | None = None
         self._token_caches: WeakSet[TokenIdCache] = WeakSet()
         self._executor: ThreadPoolExecutor | None = None
@@ -420,6 +424,14 @@ class BioReranker:
             scorer.close()
         if executor is not None:
             executor.shutdown(wait=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what makes another reranker like this one, for pickle and copy: it loads the model by itself."""
+        return {name: value for name, value in vars(self).items() if name not in _OF_THIS_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start_afresh()
 
     def __enter__(self) -> BioReranker:
         return self

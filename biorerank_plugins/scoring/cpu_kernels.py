@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _TYPICAL_ROWS = 1024  # rows that the layout of a weight is chosen for; any number works
 _LEAST_FILL = 0.8  # a pair shorter than this share of the longest is padded to another length
+_MOST_PRODUCTS = 512 * 512  # of queries and keys, a head, at once: they stay in the cache, and memory is bounded
+_FINE, _COARSE = 16, 32  # steps of the lengths that pairs are padded to, up to 128 tokens and above
 
 
 @cache
@@ -88,6 +90,9 @@ class CpuAttention:
     An :data:`~biorerank_plugins.scoring.packed_attention.Attention`. How the groups lie is worked out once a batch and
     thread, and not in every layer. The products of long pairs, megabytes of them, are written to the same memory each
     time: asking the system for it anew costs more than computing them.
+
+    oneDNN makes and keeps machine code for every shape it meets, half a megabyte each. Hence lengths in steps, and
+    products of half precision in powers of two of pairs: a hundred shapes at most, whatever comes.
     """
 
     def __init__(self) -> None:
@@ -95,7 +100,8 @@ class CpuAttention:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, in_q: Tensor, in_k: Tensor, most_q: int, most_k: int) -> Tensor:
         """Return what the queries read, [tokens, heads, size]."""
-        read = torch.empty_like(q, memory_format=torch.contiguous_format)
+        # Zeros: rows that belong to no pair go through the next layers too, and tiny numbers left in them are slow.
+        read = torch.zeros_like(q, memory_format=torch.contiguous_format)
         one_query_each = in_q is not in_k
         for group in self._groups(in_k):
             queries = group.pairs if one_query_each else group.places
@@ -138,7 +144,7 @@ class _Group:
     def __init__(self, offsets: NDArray[np.int32], pairs: NDArray[np.int64]) -> None:
         starts = offsets[:-1][pairs].astype(np.int64)
         lengths = np.diff(offsets)[pairs]
-        self.count, self.longest = len(pairs), int(lengths.max())
+        self.count, self.longest = len(pairs), _rounded(int(lengths.max()))
         column = np.arange(self.longest)
         inside = column < lengths[:, None]
         # Padding repeats the first token of its pair: any row that exists will do, nobody looks at it.
@@ -162,14 +168,30 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, group: _Group, kept: _Kept, *, one_
     keys, values = (by_head(x.index_select(0, group.places), longest) for x in (k, v))
     shape = (n, heads, asked, longest)
     products = kept.room("products", shape, q.dtype)
-    torch.bmm(queries, keys.transpose(1, 2), out=products.view(n * heads, asked, longest))
+    _multiply(queries, keys.transpose(1, 2), products.view(n * heads, asked, longest), heads)
     # In fp32: torch's softmax of bf16 takes four times as long. Scale, mask and conversion are one pass.
     masked = torch.add(group.mask, products, alpha=size**-0.5, out=kept.room("masked", shape, torch.float32))
     weights = torch.softmax(masked, -1, out=masked)
     weights = weights if q.dtype == torch.float32 else products.copy_(weights)
-    read = torch.bmm(weights.view(n * heads, asked, longest), values)
+    read = q.new_empty(n * heads, asked, size)
+    _multiply(weights.view(n * heads, asked, longest), values, read, heads)
     read = read.view(n, heads, asked, size).transpose(1, 2).reshape(n * asked, heads, size)
     return read if one_query_each or group.real is None else read.index_select(0, group.real)
+
+
+def _multiply(one: Tensor, other: Tensor, out: Tensor, heads: int) -> None:
+    """Write the products of two stacks of matrices, [pairs * heads, ...] each, in as few shapes as possible."""
+    first, left = 0, len(one) // heads
+    while left:
+        pairs = left if one.dtype == torch.float32 else 1 << (left.bit_length() - 1)  # fp32 is MKL's, which keeps none
+        part = slice(first * heads, (first + pairs) * heads)
+        torch.bmm(one[part], other[part], out=out[part])
+        first, left = first + pairs, left - pairs
+
+
+def _rounded(length: int) -> int:
+    step = _FINE if length <= 128 else _COARSE
+    return -(-length // step) * step
 
 
 def _groups(offsets: NDArray[np.int32]) -> list[_Group]:
@@ -178,7 +200,9 @@ def _groups(offsets: NDArray[np.int32]) -> list[_Group]:
     order = order[lengths[order] > 0]
     groups = []
     while len(order):
-        alike = int(np.count_nonzero(lengths[order] >= _LEAST_FILL * lengths[order[0]]))
+        longest = int(lengths[order[0]])
+        alike = int(np.count_nonzero(lengths[order] >= _LEAST_FILL * longest))
+        alike = min(alike, max(1, _MOST_PRODUCTS // _rounded(longest) ** 2))
         groups.append(_Group(offsets, order[:alike]))
         order = order[alike:]
     return groups

@@ -91,10 +91,13 @@ def load_scorer(
         name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
         if folder is not None and is_plain(folder):
             plain = _explained(name, folder, lambda: load_plain(folder))
+            _refuse_foreign_tokenizer(name, plain.network, plain.tokenizer)
             with suppress(UnsupportedTokenizerError):
                 return token_scorer(name, plain, place, lengths)
         loaded = _load_cross_encoder(name, folder, place.device, revision, token, cache_folder, local_files_only)
         _refuse_untrained_head(name, loaded)
+        if loaded.model is not None:
+            _refuse_foreign_tokenizer(name, loaded.model, loaded.tokenizer)
     elif isinstance(model, PairScorer) and not isinstance(model, type):
         where_to_compute(backend, device, dtype)  # refuses what is impossible, though the object does what it does
         return PairScorerAdapter(model)
@@ -183,6 +186,17 @@ def _refuse_untrained_head(name: str, model: CrossEncoder) -> None:
         raise ModelError(
             f"{name} is no cross-encoder but {' '.join(architectures)}, which has no trained classification head. "
             f"Give a cross-encoder, such as the embedded {models.DEFAULT_RERANKER!r}."
+        )
+
+
+def _refuse_foreign_tokenizer(name: str, network: Any, tokenizer: Any) -> None:
+    """Refuse a tokenizer of another model here, and not with an index error at some passage."""
+    words = getattr(getattr(network, "config", None), "vocab_size", None)
+    # Tokens that were added later are not counted: some models come with names that their weights have no rows for.
+    known = getattr(tokenizer, "vocab_size", None)
+    if isinstance(words, int) and isinstance(known, int) and known > words:
+        raise ModelError(
+            f"The tokenizer of {name} has {known} tokens, and its model knows {words}: they do not belong together."
         )
 
 

@@ -19,7 +19,7 @@ from biorerank_plugins.scoring.lanes import CudaLane, Lane, Slot
 from biorerank_plugins.scoring.packed_attention import attention_for
 from biorerank_plugins.scoring.packed_bert import PackedBert, places_of
 from biorerank_plugins.scoring.packed_support import cannot_be_packed, why_not_packed
-from biorerank_plugins.scoring.packing import Layout, pack
+from biorerank_plugins.scoring.packing import Layout, pack, rounded
 from biorerank_plugins.scoring.tokens import EncodedPair
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
@@ -101,12 +101,12 @@ class PackedBackend:
         :param pairs: the batch, at least one pair.
         :raises ValueError: if a pair does not fit the model.
         """
-        layout = Layout.of(pairs)
+        layout = rounded(Layout.of(pairs))
         flat = np.empty(layout.size, np.int32)
         pack(pairs, self.places, layout, flat)
         with torch.inference_mode():
             logits = self._network(*layout.split(torch.from_numpy(flat).to(self.device)), layout.longest)
-        return self._checked(pairs, logits.cpu().numpy())
+        return self._checked(pairs, logits[: len(pairs)].cpu().numpy())
 
     def _checked(self, pairs: Sequence[EncodedPair], logits: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._exact is None or np.isfinite(logits).all():

@@ -21,7 +21,8 @@ def _heads(tokens: int, seed: int) -> torch.Tensor:
     return torch.randn(tokens, 3, 4, 8, generator=draw).unbind(1)[seed % 3]
 
 
-LENGTHS = [(7,), (5, 5, 5), (1, 9, 3, 40, 41, 38, 1), tuple(range(1, 30)), (3, 0, 4, 0)]
+# The last but one has more products than are made at once.
+LENGTHS = [(7,), (5, 5, 5), (1, 9, 3, 40, 41, 38, 1), tuple(range(1, 30)), (300, 290, 310, 280, 9), (3, 0, 4, 0)]
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
@@ -64,3 +65,21 @@ def test_a_prepared_layer_gives_what_the_layer_gives(gelu, dtype, near):
             expected = layer(x)
             expected = nn.functional.gelu(expected) if gelu else expected
             torch.testing.assert_close(prepared(x.to(dtype)).float(), expected, atol=near, rtol=near)
+
+
+def test_products_in_half_precision_are_those_of_all_pairs():
+    lengths = (21, 20, 19, 21, 20, 18, 21)  # one group, multiplied as four, two and one
+    offsets = _offsets(*lengths)
+    q, k, v = (_heads(sum(lengths), seed) for seed in range(3))
+    expected = reference_attention(q, k, v, offsets, offsets, 21, 21)
+    half = (x.to(torch.bfloat16) for x in (q, k, v))
+    given = CpuAttention()(*half, offsets, offsets, 21, 21)
+    torch.testing.assert_close(given.float(), expected, atol=0.03, rtol=0.03)
+
+
+def test_tokens_that_belong_to_no_pair_stay_zero():
+    offsets = _offsets(4, 3, 0)
+    q, k, v = (_heads(16, seed) for seed in range(3))
+    read = CpuAttention()(q, k, v, offsets, offsets, 4, 4)
+    assert torch.equal(read[7:], torch.zeros(9, 4, 8))
+    assert read[:7].abs().min() > 0

@@ -300,3 +300,17 @@ class _Scorer:
 def test_what_is_no_model_is_refused(model):
     with pytest.raises(TypeError, match="model must be a name, a folder, a CrossEncoder or an object with logits"):
         _reranker(model).warm_up()
+
+
+def test_a_tokenizer_of_another_model_is_refused_when_loading(tiny_cross_encoder_dir: Path, tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_cross_encoder_dir, tmp_path / "mixed")
+    weights = load_file(folder / "model.safetensors")
+    words = "bert.embeddings.word_embeddings.weight"
+    weights[words] = weights[words][:40].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 40}))
+    with pytest.raises(ModelError, match="its model knows 40: they do not belong together"):
+        _reranker(folder).warm_up()

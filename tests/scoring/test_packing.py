@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biorerank_plugins.scoring.packing import Layout, Places, bucket_of, pack
+from biorerank_plugins.scoring.packing import Layout, Places, bucket_of, pack, rounded
 from biorerank_plugins.scoring.tokens import EncodedPair
 
 BERT = Places(n_words=100, n_positions=64, n_types=2)
@@ -94,3 +94,15 @@ def test_a_pair_that_does_not_fit_the_model_is_refused(pairs, message):
 def test_the_longest_pair_of_roberta_is_shorter_than_its_table():
     with pytest.raises(ValueError, match="63 tokens; the model has positions for 62"):
         packed([pair([2] * 63)], Places(100, 64, 1, padding=1))
+
+
+def test_rounded_for_a_cpu_adds_little_and_gives_few_layouts() -> None:
+    seen = set()
+    for tokens in range(1, 2_049):
+        layout = rounded(Layout(tokens, 1 + tokens % 64, 200))
+        assert 0 <= layout.tokens - tokens <= (15 if tokens <= 256 else 63)
+        assert 0 <= layout.pairs - (1 + tokens % 64) <= 7
+        assert layout.longest == 200
+        assert rounded(layout) == layout
+        seen.add(layout.tokens)
+    assert len(seen) == 16 + 28
