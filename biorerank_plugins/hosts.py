@@ -9,17 +9,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.errors import MissingExtraError
+from biorerank_plugins.metadata import DEFAULT_KEYS
+from biorerank_plugins.ordering import ArticleRules
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage
 from biorerank_plugins.settings import stored_template
 from biorerank_plugins.text import Template
 
+if TYPE_CHECKING:
+    from biorerank_plugins.boosts import Boosts
+
 __all__ = [
+    "BOOST_KEY",
     "FIRST_STAGE_KEY",
+    "RETRACTED_KEY",
     "HostTexts",
+    "article_marks",
+    "boosts_of",
+    "check_boosts",
+    "check_retracted",
     "evidence_records",
     "host_candidate",
     "kept_score",
@@ -29,6 +40,12 @@ __all__ = [
 
 FIRST_STAGE_KEY = "biorerank_first_stage"
 """Metadata key under which our retrievers say what their scores are (:attr:`Candidate.first_stage`)."""
+
+RETRACTED_KEY = "biorerank_retracted"
+"""Metadata key that is True where ``retracted="flag"`` found a retracted article."""
+
+BOOST_KEY = "biorerank_boost"
+"""Metadata key of what was added to the logit for the article's year and kind, where something was."""
 
 
 @contextmanager
@@ -114,6 +131,54 @@ def evidence_records(ranked: RankedPassage) -> list[dict[str, Any]]:
         that was ranked.
     """
     return [asdict(sentence) for sentence in ranked.evidence]
+
+
+def article_marks(ranked: RankedPassage) -> dict[str, Any]:
+    """Return what the host's object says about the article beside its score; nothing where there is nothing to say.
+
+    :param ranked: a line of a ranking.
+    """
+    marks = {RETRACTED_KEY: ranked.retracted, BOOST_KEY: ranked.boost}
+    return {key: value for key, value in marks.items() if value}
+
+
+def check_retracted(value: Any) -> Any:
+    """Return what becomes of retracted articles, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
+
+    :raises ValueError: if it is another word.
+    """
+    return ArticleRules.checked(DEFAULT_KEYS, None, value, None).retracted
+
+
+def check_boosts(value: Boosts | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return boosts as a dictionary of plain types, which a host can save.
+
+    :param value: :class:`~biorerank_plugins.Boosts`, or their settings by name.
+    :raises TypeError: if it is neither.
+    :raises ValueError: if a setting is unknown or impossible.
+
+    >>> check_boosts({"recency_half_life_years": 5})["recency_weight"]
+    1.0
+    """
+    boosts = boosts_of(value)
+    if boosts is None:
+        return None
+    given = {one.name: getattr(boosts, one.name) for one in fields(boosts)}
+    return {name: dict(one) if isinstance(one, Mapping) else one for name, one in given.items()}
+
+
+def boosts_of(settings: Boosts | Mapping[str, Any] | None) -> Boosts | None:
+    """Return boosts of what :func:`check_boosts` takes."""
+    from biorerank_plugins.boosts import Boosts
+
+    if settings is None or isinstance(settings, Boosts):
+        return settings
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"boosts must be Boosts, their settings by name, or None; got {settings!r:.80}.")
+    known = [one.name for one in fields(Boosts)]
+    if unknown := sorted(set(map(str, settings)) - set(known)):
+        raise ValueError(f"boosts: {', '.join(unknown)} unknown. Known are {', '.join(known)}.")
+    return Boosts(**settings)
 
 
 def kept_score(score: Any) -> float | None:

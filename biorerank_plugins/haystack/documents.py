@@ -9,7 +9,15 @@ from typing import Any
 
 from haystack import Document
 
-from biorerank_plugins.hosts import FIRST_STAGE_KEY, HostTexts, evidence_records, host_candidate
+from biorerank_plugins.hosts import (
+    BOOST_KEY,
+    FIRST_STAGE_KEY,
+    RETRACTED_KEY,
+    HostTexts,
+    article_marks,
+    evidence_records,
+    host_candidate,
+)
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage
 from biorerank_plugins.settings import stored_template
 from biorerank_plugins.text import Template, check_template, passage_text
@@ -31,7 +39,8 @@ RETRIEVAL_SCORE_KEY = "biorerank_retrieval_score"
 EVIDENCE_KEY = "biorerank_evidence"
 """Key of ``meta`` under which the best sentences are: text, offsets in ``content``, score and probability of each."""
 
-_OWN_KEYS = (RETRIEVAL_SCORE_KEY, FIRST_STAGE_KEY, EVIDENCE_KEY)
+_OF_THIS_RANKING = (EVIDENCE_KEY, RETRACTED_KEY, BOOST_KEY)
+_OWN_KEYS = (RETRIEVAL_SCORE_KEY, FIRST_STAGE_KEY, *_OF_THIS_RANKING)
 
 
 def check_documents(documents: object) -> list[Document]:
@@ -113,7 +122,9 @@ class DocumentTexts:
 def ranked_document(document: Document, score: float, ranked: RankedPassage) -> Document:
     """Return a new document with the reranker's score; the first stage's and the evidence are in ``meta``."""
     meta = copy.deepcopy(document.meta)
-    meta.pop(EVIDENCE_KEY, None)
+    for key in _OF_THIS_RANKING:
+        meta.pop(key, None)
+    meta |= article_marks(ranked)
     if ranked.evidence:
         meta[EVIDENCE_KEY] = evidence_records(ranked)
     if ranked.retrieval_score is not None:

@@ -15,7 +15,18 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from biorerank_plugins.checks import finite_number, positive_number, whole_number
-from biorerank_plugins.hosts import FIRST_STAGE_KEY, HostTexts, evidence_records, host_candidate
+from biorerank_plugins.hosts import (
+    BOOST_KEY,
+    FIRST_STAGE_KEY,
+    RETRACTED_KEY,
+    HostTexts,
+    article_marks,
+    boosts_of,
+    check_boosts,
+    check_retracted,
+    evidence_records,
+    host_candidate,
+)
 from biorerank_plugins.ordering import check_fusion
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 from biorerank_plugins.reranker import BioReranker
@@ -32,7 +43,8 @@ RETRIEVAL_SCORE = "retrieval_score"
 EVIDENCE = "biorerank_evidence"
 """Metadata key of the best sentences: text, offsets in ``page_content``, score and probability of each."""
 
-_OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, EVIDENCE, FIRST_STAGE_KEY)
+_OF_THIS_RANKING = (EVIDENCE, RETRACTED_KEY, BOOST_KEY)
+_OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, FIRST_STAGE_KEY, *_OF_THIS_RANKING)
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "top_n": whole_number,
@@ -41,6 +53,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "evidence": partial(whole_number, least=0),
     "deduplicate": lambda _, keys: check_keys(keys),
     "fusion": lambda _, weight: check_fusion(weight),
+    "retracted": lambda _, word: check_retracted(word),
+    "boosts": lambda _, boosts: check_boosts(boosts),
     "timeout": positive_number,
     "max_length": partial(whole_number, least=8),
     "query_max_length": whole_number,
@@ -89,6 +103,10 @@ class BioRerankCompressor(BaseDocumentCompressor):
     :param deduplicate: keep only the first of documents that agree in one of these keys: ``"id"``, ``"pmid"``,
         ``"doi"``, ``"text"``, or a list of them. ``None`` keeps all.
     :param fusion: weight of the retrieval scores in the order, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
+    :param retracted: articles that their metadata call retracted: ``"keep"``, ``"flag"``
+        (``metadata["biorerank_retracted"]``) or ``"drop"``.
+    :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name: recent articles and strong kinds of
+        study further up; what was added is in ``metadata["biorerank_boost"]``.
     :param timeout: seconds that scoring may take.
     :param device: as :class:`~biorerank_plugins.BioReranker` takes it, and so the following ones.
     :param dtype: precision the model computes in.
@@ -126,6 +144,8 @@ class BioRerankCompressor(BaseDocumentCompressor):
     evidence: int = 0
     deduplicate: str | tuple[str, ...] | None = None
     fusion: float | Literal["stored"] | None = "stored"
+    retracted: Literal["keep", "flag", "drop"] = "keep"
+    boosts: dict[str, Any] | None = None
     timeout: float | None = None
     device: Any = Field(default=None, frozen=True)
     dtype: Any = Field(default="auto", frozen=True)
@@ -196,8 +216,9 @@ class BioRerankCompressor(BaseDocumentCompressor):
         self._reranker.close()
 
     def _options(self) -> dict[str, Any]:
-        names = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "timeout")
-        return {"top_k": self.top_n, **{name: getattr(self, name) for name in names}}
+        names = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "retracted", "timeout")
+        options = {name: getattr(self, name) for name in names}
+        return {"top_k": self.top_n, "boosts": boosts_of(self.boosts), **options}
 
     def _candidates(self, documents: Sequence[Document]) -> Iterator[Candidate]:
         # An iterator: the thread that scores makes them, and not the event loop.
@@ -213,7 +234,9 @@ class BioRerankCompressor(BaseDocumentCompressor):
     def _document(self, document: Document, line: RankedPassage) -> Document:
         metadata = deepcopy(document.metadata)
         # A BaseCrossEncoder's scores are what its model calls scores: the core was told that they are logits.
-        metadata.pop(EVIDENCE, None)
+        for key in _OF_THIS_RANKING:
+            metadata.pop(key, None)
+        metadata |= article_marks(line)
         if line.evidence:
             metadata[EVIDENCE] = evidence_records(line)
         metadata[RELEVANCE_SCORE] = line.logit if _is_theirs(self.model) else line.score

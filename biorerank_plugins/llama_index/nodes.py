@@ -17,7 +17,14 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
-from biorerank_plugins.hosts import HostTexts, evidence_records, kept_score
+from biorerank_plugins.hosts import (
+    BOOST_KEY,
+    RETRACTED_KEY,
+    HostTexts,
+    article_marks,
+    evidence_records,
+    kept_score,
+)
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage
 
 __all__ = [
@@ -38,7 +45,7 @@ RETRIEVAL_SCORE = "retrieval_score"
 EVIDENCE = "biorerank_evidence"
 """Metadata key of the best sentences: text, offsets, score and probability of each."""
 
-_HIDDEN = (RETRIEVAL_SCORE, EVIDENCE)  # from EMBED and LLM text
+_HIDDEN = (RETRIEVAL_SCORE, EVIDENCE, RETRACTED_KEY, BOOST_KEY)  # from EMBED and LLM text
 _NODE_CONTENT = "_node_content"  # as LlamaIndex's vector stores name it
 
 
@@ -109,6 +116,7 @@ def reranked_node(one: NodeWithScore, ranked: RankedPassage, *, keep_retrieval_s
     :param keep_retrieval_score: whether its metadata says what the first stage's score was.
     """
     metadata = {key: value for key, value in one.node.metadata.items() if key not in _HIDDEN}
+    metadata |= article_marks(ranked)
     if ranked.evidence:
         metadata[EVIDENCE] = evidence_records(ranked)
     if keep_retrieval_score and ranked.retrieval_score is not None:

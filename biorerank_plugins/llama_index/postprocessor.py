@@ -24,7 +24,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from biorerank_plugins import models
 from biorerank_plugins.checks import finite_number, positive_number, whole_number
-from biorerank_plugins.hosts import HostTexts, saved_model_name
+from biorerank_plugins.hosts import HostTexts, boosts_of, check_boosts, check_retracted, saved_model_name
 from biorerank_plugins.llama_index.nodes import SavedBySettings, node_candidate, query_text, reranked_node
 from biorerank_plugins.llama_index.swap import from_cross_encoder_kwargs, refuse_remote_code
 from biorerank_plugins.ordering import check_fusion
@@ -43,6 +43,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "evidence": lambda value: whole_number("evidence", value, least=0),
     "deduplicate": lambda value: list(check_keys(value)),
     "fusion": check_fusion,
+    "retracted": check_retracted,
+    "boosts": check_boosts,
     "timeout": lambda value: positive_number("timeout", value),
     "batch_size": lambda value: whole_number("batch_size", value),
     "device": str,  # as JSON can hold it: torch.device("cuda:0") is "cuda:0",
@@ -91,6 +93,10 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     :param fusion: weight of the retrieval scores in the order, as :meth:`BioReranker.rank` takes it. ``"stored"``: the
         weight stored with the model, for nodes that carry the scores of
         :class:`~biorerank_plugins.llama_index.BioRetriever`; any others are ordered by the model alone.
+    :param retracted: articles that their metadata call retracted: ``"keep"``, ``"flag"``
+        (``metadata["biorerank_retracted"]``) or ``"drop"``.
+    :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name: recent articles and strong kinds of
+        study further up; what was added is in ``metadata["biorerank_boost"]``.
     :param timeout: seconds a call may take.
     :param dtype: as in :class:`~biorerank_plugins.BioReranker`; so are ``backend``, ``max_length``,
         ``query_max_length``, ``template``, ``query_prefix``, ``document_prefix``, ``revision``, ``token`` and
@@ -123,6 +129,8 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     evidence: int = 0
     deduplicate: list[str] | None = None
     fusion: float | Literal["stored"] | None = "stored"
+    retracted: Literal["keep", "flag", "drop"] = "keep"
+    boosts: dict[str, Any] | None = None
     timeout: float | None = None
     dtype: str | None = Field(default="auto", frozen=True)
     backend: str = Field(default="auto", frozen=True)
@@ -218,8 +226,9 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
         return result
 
     def _options(self) -> dict[str, Any]:
-        names = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "timeout")
-        return {"top_k": self.top_n, **{name: getattr(self, name) for name in names}}
+        names = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "retracted", "timeout")
+        options = {name: getattr(self, name) for name in names}
+        return {"top_k": self.top_n, "boosts": boosts_of(self.boosts), **options}
 
     @contextmanager
     def _reported(

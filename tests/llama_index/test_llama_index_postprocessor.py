@@ -341,6 +341,8 @@ def test_settings_survive_saving(own_dir):
         keep_retrieval_score=False,
         min_score=0.0,
         min_probability=0.0,
+        retracted="drop",
+        boosts={"recency_half_life_years": 4},
         evidence=1,
         deduplicate=("pmid", "text"),
         fusion=0.5,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from haystack import Document, component
@@ -22,6 +23,7 @@ from biorerank_plugins.haystack.options import (
     token_value,
 )
 from biorerank_plugins.haystack.ranking import RankingCall
+from biorerank_plugins.hosts import boosts_of, check_boosts, check_retracted
 from biorerank_plugins.ordering import Cut, check_fusion
 from biorerank_plugins.reranker import BioReranker
 from biorerank_plugins.scoring.devices import BACKENDS
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import CrossEncoder
 
+    from biorerank_plugins.boosts import Boosts
     from biorerank_plugins.scoring import PairScorer
 
 __all__ = ["BioRanker"]
@@ -85,6 +88,10 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         text, offsets, score, probability.
     :param deduplicate: ``"id"``, ``"pmid"``, ``"doi"``, ``"text"``, a list of them, or ``None`` to keep all.
     :param fusion: weight of the first stage's scores, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
+    :param retracted: documents that their ``meta`` calls retracted: ``"keep"``, ``"flag"``
+        (``meta["biorerank_retracted"]``) or ``"drop"``.
+    :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name: recent articles and strong kinds of
+        study further up; what was added is in ``meta["biorerank_boost"]``.
     :param timeout: seconds after which a run raises :class:`~biorerank_plugins.errors.ScoringTimeoutError`.
     :param revision: branch, tag or commit of a model on the hub.
     :param cache_folder: where models from the hub are kept.
@@ -130,6 +137,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         evidence: int = 0,
         deduplicate: Deduplicate = "id",
         fusion: float | Literal["stored"] | None = "stored",
+        retracted: Literal["keep", "flag", "drop"] = "keep",
+        boosts: Boosts | Mapping[str, Any] | None = None,
         timeout: float | None = None,
         revision: str | None = None,
         cache_folder: str | os.PathLike[str] | None = None,
@@ -162,6 +171,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         self.evidence = whole_number("evidence", evidence, least=0)
         self.deduplicate = deduplicate
         self.fusion = check_fusion(fusion)
+        self.retracted = check_retracted(retracted)
+        self.boosts = check_boosts(boosts)
         self.timeout = None if timeout is None else positive_number("timeout", timeout)
         self.revision = revision
         self.cache_folder = cache_folder
@@ -229,6 +240,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
             evidence=self.evidence,
             fusion=self.fusion,
             deduplicate=self.deduplicate,
+            retracted=self.retracted,
+            boosts=boosts_of(self.boosts),
             timeout=self.timeout,
         )
 
