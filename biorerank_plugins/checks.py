@@ -63,4 +63,10 @@ def check_query(value: object) -> str:
 
 
 def _is_real(value: object) -> TypeGuard[float]:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
+    return True

@@ -6,8 +6,11 @@
     ├── ModelError            a model cannot be found, loaded or used
     ├── ScoringError          a pair has no usable score
     ├── ScoringTimeoutError   scoring did not finish in the time asked for
+    ├── OverloadedError       too much is waiting; the same call may work later
     ├── PassageIndexError     an index cannot be built, read or changed
     ├── ReaderError           an input file or line cannot be read
+    ├── ShardError            the shards of a job cannot be made or read
+    ├── LLMError              a language model gives no answer, or not all of it
     └── MissingExtraError     an optional dependency is not installed
 
 Wrong arguments raise :class:`ValueError` or :class:`TypeError`, as everywhere in Python.
@@ -17,12 +20,15 @@ from __future__ import annotations
 
 __all__ = [
     "BioRerankError",
+    "LLMError",
     "MissingExtraError",
     "ModelError",
+    "OverloadedError",
     "PassageIndexError",
     "ReaderError",
     "ScoringError",
     "ScoringTimeoutError",
+    "ShardError",
 ]
 
 
@@ -50,8 +56,19 @@ class ScoringTimeoutError(BioRerankError, TimeoutError):
     """Scoring did not finish within the ``timeout`` that the caller asked for."""
 
 
+class OverloadedError(BioRerankError):
+    """Too much waits to be scored, so that a call was refused; nothing is wrong with it, and it may work later.
+
+    A server answers it with status 429 or 503.
+    """
+
+
 class PassageIndexError(BioRerankError):
     """A passage index cannot be built, read, searched or changed."""
+
+
+class ShardError(BioRerankError):
+    """The shards of a job over a large collection cannot be made or read."""
 
 
 class ReaderError(BioRerankError):
@@ -67,6 +84,10 @@ class ReaderError(BioRerankError):
         super().__init__(f"{place}: {message}" if place else message)
         self.path = path
         self.line = line
+
+
+class LLMError(BioRerankError):
+    """A language model cannot be reached, gives an error, or stops in the middle of its answer."""
 
 
 class MissingExtraError(BioRerankError, ImportError):

@@ -201,6 +201,7 @@ class Ranking(Sequence[RankedPassage]):
     :param query_truncated: whether the query was cut at ``query_max_length``.
     :param timings: seconds by stage.
     :param drop_reasons: for each dropped passage ``"duplicate"`` (of a ranked one) or ``"retracted"``.
+    :param missing_shards: parts of a sharded index that did not answer, so that the ranking may lack passages.
 
     >>> ranking = Ranking("q", ())
     >>> len(ranking), list(ranking)
@@ -215,6 +216,7 @@ class Ranking(Sequence[RankedPassage]):
     query_truncated: bool = False
     timings: Mapping[str, float] = field(default_factory=dict)
     drop_reasons: tuple[str, ...] = ()
+    missing_shards: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timings", MappingProxyType(dict(self.timings)))
@@ -250,6 +252,7 @@ class Ranking(Sequence[RankedPassage]):
             "no_evidence": self.no_evidence,
             "query_truncated": self.query_truncated,
             "timings": dict(self.timings),
+            **({"missing_shards": list(self.missing_shards)} if self.missing_shards else {}),
         }
 
 

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, Literal
 
-from biorerank_plugins.checks import check_query, positive_number, string, whole_number
-from biorerank_plugins.errors import ModelError, ScoringTimeoutError
+from biorerank_plugins import telemetry
+from biorerank_plugins.calls import Call, Calls, watched
+from biorerank_plugins.checks import check_query, string, whole_number
+from biorerank_plugins.errors import ModelError
 from biorerank_plugins.evidence import with_evidence
+from biorerank_plugins.loaded import LoadedModel
 from biorerank_plugins.metadata import MetadataKeys, check_metadata_keys
-from biorerank_plugins.ordering import (
-    ArticleRules,
-    Cut,
-    Found,
-    Request,
-    Retracted,
-    check_fusion,
-    order_candidates,
-    refuse_non_finite,
-)
+from biorerank_plugins.options import RankOptions
+from biorerank_plugins.ordering import Found, Request, Retracted, order_candidates, refuse_non_finite
 from biorerank_plugins.passages import PassageLike, Ranking
 from biorerank_plugins.reading import PassageReader
 from biorerank_plugins.settings import stored_calibration, stored_fusion, stored_template
@@ -44,23 +34,28 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.boosts import Boosts
     from biorerank_plugins.calibration import Calibration
-    from biorerank_plugins.scoring import Check, PairScorer, PairScores, Scorer
+    from biorerank_plugins.scoring import PairScorer, PairScores, Scorer
+    from biorerank_plugins.scoring.cache import ScoreCacheInfo
     from biorerank_plugins.scoring.passage_tokens import PassageTokens
     from biorerank_plugins.scoring.token_cache import TokenIdCache
 
 __all__ = ["BioReranker"]
 
-T = TypeVar("T")
-_CLOSED = "This reranker is closed."
-# They tokenise and wait; the model itself runs in one thread. Each is started on the event loop, which waits for it.
-_WAITING_THREADS = 8
-_OF_THIS_PROCESS = frozenset({"_scorer", "_token_caches", "_executor", "_closed", "_lock", "_loading"})
+_OF_THIS_PROCESS = frozenset({"_calls", "_loaded"})
 
 
 class BioReranker:
     """A cross-encoder that puts the passages with the right evidence first.
 
     The model is loaded at the first use (or by :meth:`warm_up`). One reranker may be shared by threads and tasks.
+    Rerankers of one process that name the same model and the same options of it share one copy in memory; it is freed
+    when the last of them is closed or forgotten. A child process after a fork may go on with it on a CPU, and raises
+    :class:`~biorerank_plugins.errors.ModelError` on a GPU; pickled, for a process that is spawned, it loads the model
+    there.
+
+    The same call gives the same logits on a CPU, bit by bit, whatever else is going on. Where pairs of several calls
+    share batches, as on a GPU, or the same pair is scored in another call, fp32 logits agree within 1e-5. Passages with
+    equal values keep the order in which they were given.
 
     :param model: name of an embedded model (``None``: the default one), a folder, a name on the hub, a
         sentence-transformers ``CrossEncoder`` with one label, or any object with ``logits(query, texts)``
@@ -93,6 +88,11 @@ class BioReranker:
     :param token: access token for the hub.
     :param cache_folder: where models from the hub are kept.
     :param local_files_only: True never asks the hub. Embedded models and folders never do.
+    :param cache_bytes: memory for scores that were computed before, about 3,000 of them in 1 MB; the least recently
+        used go first, and :meth:`cache_info` says how many were found again. 0 keeps none. Values are those that were
+        computed then: in half precision the last bits may differ from those of a new computation.
+    :param max_waiting: passages that all calls together may have under way; a call beyond that raises
+        :class:`~biorerank_plugins.errors.OverloadedError` at once instead of waiting. ``None`` for any number.
     :raises ValueError: if an option is impossible.
 
     Example::
@@ -125,6 +125,8 @@ class BioReranker:
         token: str | bool | None = None,
         cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool | None = None,
+        cache_bytes: int = 0,
+        max_waiting: int | None = None,
     ) -> None:
         self._query_prefix = wellformed(string("query_prefix", query_prefix))
         self.metadata_keys = check_metadata_keys(metadata_keys)
@@ -135,9 +137,7 @@ class BioReranker:
             wellformed(string("document_prefix", document_prefix)),
             check_windows(windows, length, stride),
         )
-        self._load: Callable[[], Scorer] = partial(
-            _load,
-            model,
+        self._options: dict[str, Any] = dict(
             device=device,
             dtype=dtype,
             backend=backend,
@@ -150,17 +150,15 @@ class BioReranker:
             local_files_only=local_files_only,
         )
         self._model = model
+        self._cache_bytes = whole_number("cache_bytes", cache_bytes, least=0)
+        self._max_waiting = None if max_waiting is None else whole_number("max_waiting", max_waiting)
         self._fusion: Mapping[str, float] | None = None
         self._stored_calibration: Calibration | None = None
         self._start_afresh()
 
     def _start_afresh(self) -> None:
-        self._scorer: Scorer | None = None
-        self._token_caches: WeakSet[TokenIdCache] = WeakSet()
-        self._executor: ThreadPoolExecutor | None = None
-        self._closed = False
-        self._lock = threading.Lock()  # held for moments only: the event loop takes it too
-        self._loading = threading.Lock()  # held while the model is loaded
+        self._calls = Calls(self._max_waiting)
+        self._loaded = LoadedModel(self._model, self._options, self._cache_bytes, self._calls)
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first use.
@@ -184,12 +182,8 @@ class BioReranker:
         :param cache: ``PassageIndex.token_ids``; :class:`~biorerank_plugins.TwoStageSearch` does this by itself.
             ``None``, of an index without them, does nothing.
         """
-        if cache is None:
-            return
-        with self._lock:
-            self._token_caches.add(cache)
-            scorer = self._scorer
-        _attach(cache, scorer)
+        if cache is not None:
+            self._loaded.use_token_cache(cache)
 
     def passage_tokens(self) -> PassageTokens:
         """Return how passages become token ids, for :meth:`PassageIndex.cache_tokens`; loads the model.
@@ -260,13 +254,16 @@ class BioReranker:
             (``RankedPassage.retracted``), ``"drop"`` leaves them out before scoring (``Ranking.dropped``).
         :param boosts: what to add to the logits of recent articles or of kinds of study before passages are put in
             order; reported apart (``RankedPassage.boost``).
-        :param timeout: seconds after which :class:`~biorerank_plugins.errors.ScoringTimeoutError` is raised; looked at
-            before each batch.
+        :param timeout: seconds after which :class:`~biorerank_plugins.errors.ScoringTimeoutError` is raised, and what
+            is left of the call is forgotten. Looked at while texts are cut, tokenised, and wait to be scored; only a
+            model that is being loaded, or of your own, is not interrupted.
         :param show_progress: draw a progress bar on standard error.
         :returns: the ranking; empty for no passages.
         :raises ValueError: if the query is empty or an option is impossible.
         :raises TypeError: if a passage is none, or ``boosts`` are none.
         :raises ScoringError: if a passage has no finite logit.
+        :raises ScoringTimeoutError: if the time limit is reached.
+        :raises OverloadedError: if too much is waiting; see ``max_waiting``.
 
         >>> BioReranker().rank("Is aspirin an antiplatelet drug?", [])  # doctest: +SKIP
         Ranking(query='Is aspirin an antiplatelet drug?', passages=(), ...)
@@ -308,53 +305,73 @@ class BioReranker:
 
         The other parameters are those of :meth:`rank`; ``timeout`` is for all requests together.
         """
-        cut = Cut.checked(top_k, min_score, min_probability)
-        rules = ArticleRules.checked(self.metadata_keys, deduplicate, retracted, boosts)
-        evidence = whole_number("evidence", evidence, least=0)
-        fusion = check_fusion(fusion)
-        deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)
-        prepared = [Request.checked(query, passages, rules) for query, passages in requests]
+        options = RankOptions.checked(
+            self.metadata_keys,
+            top_k=top_k,
+            min_score=min_score,
+            min_probability=min_probability,
+            evidence=evidence,
+            fusion=fusion,
+            deduplicate=deduplicate,
+            retracted=retracted,
+            boosts=boosts,
+            show_progress=show_progress,
+        )
+        with self._calls.begin(timeout) as call:
+            return self._ranked(requests, options, call)
+
+    @telemetry.staged("rank")
+    def _ranked(
+        self, requests: Iterable[tuple[str, Iterable[PassageLike]]], options: RankOptions, call: Call
+    ) -> list[Ranking]:
+        prepared = [Request.checked(query, passages, options.rules) for query, passages in requests]
         items = [
             (self._query_text(request.query), candidate.passage)
             for request in prepared
             for candidate in request.scored()
         ]
+        telemetry.note(queries=len(prepared), passages=len(items))
         if not items:  # nothing to score is no reason to load a model
-            self._loaded()
             return [
-                order_candidates(request, Found.nothing(), cut, None, self.calibration, {"rerank": 0.0})
+                order_candidates(request, Found.nothing(), options.cut, None, self.calibration, {"rerank": 0.0})
                 for request in prepared
             ]
+        self._calls.take(call, len(items))
         started = time.perf_counter()
-        readings = self._reader.read(items, self._open_scorer())
+        scorer = self._open_scorer(call)
+        with telemetry.stage("windows"):
+            readings = self._reader.read(items, scorer, call.check)
         pairs = [(query, text) for (query, _), read in zip(items, readings, strict=True) for text in read.texts]
         scores, best = fold(
-            self._score(pairs, deadline, show_progress),
+            self._score(pairs, call, options.show_progress),
             [len(read.texts) for read in readings],
             self._reader.windows.aggregation,
         )
-        activated = self._open_scorer().activate(scores.logits)
+        telemetry.note(model=scorer.name, truncated=_count_cut(scores))
+        activated = scorer.activate(scores.logits)
         timings = {"rerank": time.perf_counter() - started}
-        weight = partial(self._weight, fusion)
+        weight = partial(self._weight, options.fusion)
         rankings: list[Ranking] = []
         first = 0
         for request in prepared:
             part = slice(first, first + len(request.kept))
             found = Found(scores[part], activated[part], readings[part], best[part])
-            rankings.append(order_candidates(request, found, cut, weight(request), self.calibration, timings))
+            rankings.append(order_candidates(request, found, options.cut, weight(request), self.calibration, timings))
             first = part.stop
-        return self._with_evidence(rankings, evidence, deadline) if evidence else rankings
+        return self._with_evidence(rankings, options.evidence, call) if options.evidence else rankings
 
-    def _with_evidence(self, rankings: list[Ranking], count: int, deadline: float | None) -> list[Ranking]:
+    @telemetry.staged("evidence")
+    def _with_evidence(self, rankings: list[Ranking], count: int, call: Call) -> list[Ranking]:
         started = time.perf_counter()
 
         def logits(pairs: list[tuple[str, str]]) -> NDArray[np.float32]:
             read = [(self._query_text(query), self._passage_text(text)) for query, text in pairs]
-            found = self._score(read, deadline, show_progress=False).logits
+            found = self._score(read, call, show_progress=False).logits
             refuse_non_finite([f"sentence {text[:40]!r}" for _, text in pairs], found)
             return found
 
-        answered = with_evidence(rankings, count, logits, self._open_scorer().activate, self.calibration.probability)
+        activate = self._open_scorer(call).activate
+        answered = with_evidence(rankings, count, logits, activate, self.calibration.probability)
         seconds = time.perf_counter() - started
         return [replace(ranking, timings={**ranking.timings, "evidence": seconds}) for ranking in answered]
 
@@ -376,12 +393,18 @@ class BioReranker:
         return None if name is None else self.stored_fusion(name)
 
     async def arank(self, query: str, passages: Iterable[PassageLike], **options: Any) -> Ranking:
-        """Rank like :meth:`rank`, without blocking the event loop; same parameters."""
-        return await self._in_thread(partial(self.rank, query, passages, **options))
+        """Rank like :meth:`rank`, without blocking the event loop; same parameters.
+
+        Cancelling it frees its place in the queue at once, and ``timeout`` counts from here.
+        """
+        return (await self.arank_many([(query, passages)], **options))[0]
 
     async def arank_many(self, requests: Iterable[tuple[str, Iterable[PassageLike]]], **options: Any) -> list[Ranking]:
-        """Rank like :meth:`rank_many`, without blocking the event loop; same parameters."""
-        return await self._in_thread(partial(self.rank_many, requests, **options))
+        """Rank like :meth:`rank_many`, without blocking the event loop; same parameters. See also :meth:`arank`."""
+        timeout = options.pop("timeout", None)
+        checked = RankOptions.checked(self.metadata_keys, **options)
+        places = _count(requests)
+        return await self._calls.run(partial(self._ranked, requests, checked), timeout, places)
 
     def score(self, query: str, texts: Sequence[str]) -> list[float]:
         """Return the model's score of each text, in the same order.
@@ -410,20 +433,28 @@ class BioReranker:
         if len(pairs) == 2 and all(isinstance(part, str) for part in pairs):
             single: NDArray[np.float32] = self.predict([(str(pairs[0]), str(pairs[1]))])[0]
             return single
-        logits = self._score([self._pair_texts(pair) for pair in pairs], None, show_progress).logits
-        refuse_non_finite([str(position) for position in range(len(pairs))], logits)
-        return self._open_scorer().activate(logits)
+        with self._calls.begin() as call:
+            texts = [self._pair_texts(pair) for pair in pairs]
+            self._calls.take(call, len(texts))
+            logits = self._score(texts, call, show_progress).logits
+            refuse_non_finite([str(position) for position in range(len(pairs))], logits)
+            return self._open_scorer(call).activate(logits)
+
+    def cache_info(self) -> ScoreCacheInfo:
+        """Return how many scores were found in the cache of ``cache_bytes``, and what it holds.
+
+        >>> BioReranker(cache_bytes=10_000_000).cache_info().hit_rate
+        0.0
+        """
+        return self._loaded.cache_info()
 
     def close(self) -> None:
-        """Give weights and threads back; the reranker cannot be used afterwards. Closing twice is fine."""
-        with self._lock:
-            scorer, executor = self._scorer, self._executor
-            self._scorer = self._executor = None
-            self._closed = True
-        if scorer is not None:
-            scorer.close()
-        if executor is not None:
-            executor.shutdown(wait=False)
+        """Give weights and threads back; the reranker cannot be used afterwards. Closing twice is fine.
+
+        Calls under way raise :class:`RuntimeError`. Weights that another reranker shares stay.
+        """
+        self._calls.close()
+        self._loaded.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what makes another reranker like this one, for pickle and copy: it loads the model by itself."""
@@ -453,69 +484,35 @@ class BioReranker:
         query, text = pair
         return self._query_text(check_query(query)), self._passage_text(string("A text", text))
 
-    def _score(self, pairs: list[tuple[str, str]], deadline: float | None, show_progress: bool) -> PairScores:
-        scorer = self._open_scorer()
+    def _score(self, pairs: list[tuple[str, str]], call: Call, show_progress: bool) -> PairScores:
+        scorer = self._open_scorer(call)
         # Equal pairs are scored once: rows of a batch differ in the last bits, and ties would not keep their order.
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
-        with _progress(len(places), show_progress) as advance:
 
-            def check(done: int) -> None:
-                if deadline is not None and time.monotonic() > deadline:
-                    raise ScoringTimeoutError(f"Scoring took too long: {done} of {len(places)} texts were scored.")
-                advance(done)
+        def compute(different: list[tuple[str, str]]) -> PairScores:
+            with watched(call, len(different), show_progress) as watch:
+                return scorer.score(different, watch)
 
-            scores = scorer.score(list(places), check)
-            advance(len(places))
-        return scores[[places[pair] for pair in pairs]]
+        return self._loaded.scores(list(places), compute)[[places[pair] for pair in pairs]]
 
-    def _open_scorer(self) -> Scorer:
-        with self._loading:
-            scorer = self._loaded()
-            if scorer is None:
-                scorer = self._load()
-                with self._lock:
-                    self._scorer = scorer
-                    caches = list(self._token_caches)
-                for cache in caches:
-                    _attach(cache, scorer)
-                if self._closed:  # while it was loading
-                    self.close()
-                self._loaded()
-            return scorer
+    @property
+    def _scorer(self) -> Scorer | None:
+        return self._loaded.scorer
 
-    def _loaded(self) -> Scorer | None:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError(_CLOSED)
-            return self._scorer
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        # A pool of its own: asyncio's default one is shared with everything else that the host runs in threads.
-        with self._lock:
-            if self._closed:
-                raise RuntimeError(_CLOSED)
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(max_workers=_WAITING_THREADS, thread_name_prefix="biorerank")
-            executor = self._executor
-        return await asyncio.get_running_loop().run_in_executor(executor, call)
+    def _open_scorer(self, call: Call | None = None) -> Scorer:
+        return self._loaded.open(call or Call())
 
 
-def _attach(cache: TokenIdCache, scorer: Scorer | None) -> None:
-    use = getattr(scorer, "use_token_cache", None)  # scorers that leave tokenising to others have none
-    if use is not None:
-        use(cache)
+def _count_cut(scores: PairScores) -> int:
+    cut = int(scores.truncated.sum())
+    telemetry.count("truncations", cut, truncated="passage")
+    telemetry.count("truncations", int(scores.query_truncated.sum()), truncated="query")
+    return cut
 
 
-def _load(*args: Any, **options: Any) -> Scorer:
-    from biorerank_plugins.scoring import load_scorer  # torch is loaded here, not with the package
-
-    return load_scorer(*args, **options)
-
-
-@contextmanager
-def _progress(total: int, shown: bool) -> Iterator[Check]:
-    """Draw a progress bar; gives the function to call with the number of pairs done."""
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, disable=not shown, unit="pair", desc="Reranking", leave=False) as bar:
-        yield lambda done: bar.update(done - bar.n)
+def _count(requests: Iterable[tuple[str, Iterable[PassageLike]]]) -> int | None:
+    """Return the number of passages; ``None`` if only reading them would tell, which may take long."""
+    if not isinstance(requests, Sequence):
+        return None
+    passages = [request[1] for request in requests]
+    return sum(map(len, passages)) if all(isinstance(given, Sized) for given in passages) else None

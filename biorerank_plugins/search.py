@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from biorerank_plugins import telemetry
 from biorerank_plugins.checks import whole_number
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.ordering import check_fusion
@@ -103,6 +104,7 @@ class TwoStageSearch:
             timeout=timeout,
         )[0]
 
+    @telemetry.staged("search")
     def search_many(
         self,
         queries: Sequence[str],
@@ -134,7 +136,10 @@ class TwoStageSearch:
         if token_ids is not None:
             self.reranker.use_token_cache(token_ids)
         start = time.perf_counter()
-        found = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
+        telemetry.note(queries=len(queries), candidates=candidates, filtered=filters is not None)
+        with telemetry.stage("first_stage", kind=self.first_stage):
+            found = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
+            telemetry.note(found=sum(map(len, found)))
         seconds = time.perf_counter() - start
         rankings = self.reranker.rank_many(
             zip(queries, found, strict=True),
@@ -149,7 +154,14 @@ class TwoStageSearch:
             timeout=timeout,
             show_progress=show_progress,
         )
-        return [replace(ranking, timings={"first_stage": seconds, **ranking.timings}) for ranking in rankings]
+        return [
+            replace(
+                ranking,
+                timings={"first_stage": seconds, **ranking.timings},
+                missing_shards=getattr(candidates_of, "missing_shards", ()),  # a sharded index says so
+            )
+            for ranking, candidates_of in zip(rankings, found, strict=True)
+        ]
 
     def fusion_weight(self, fusion: float | str | None = "stored") -> float | None:
         """Return the weight with which the first stage's scores enter the order.

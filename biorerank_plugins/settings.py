@@ -135,7 +135,7 @@ def _read(model: object) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is damaged: {error}.") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path} is damaged: expected a JSON object.")

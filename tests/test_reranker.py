@@ -345,7 +345,7 @@ def test_impossible_settings_are_refused_when_it_is_made(options, error):
 
 
 def test_a_time_limit(reranker, tiny_cross_encoder_dir):
-    with pytest.raises(ScoringTimeoutError, match="of 40 texts were scored") as caught:
+    with pytest.raises(ScoringTimeoutError, match="Scoring took too long, more than 1e-09 seconds") as caught:
         reranker.rank(QUERY, _texts(40), timeout=1e-9)
     assert isinstance(caught.value, TimeoutError)
     assert len(reranker.rank(QUERY, _texts(3), timeout=60)) == 3

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 import logging
-import threading
+import os
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from biorerank_plugins.errors import ScoringError
+from biorerank_plugins import telemetry
+from biorerank_plugins.calls import CLOSED, Call, Watch
+from biorerank_plugins.errors import ModelError, ScoringError
+from biorerank_plugins.forks import Lock, computing, why_not_here
 from biorerank_plugins.scoring import Check, PairScorer, PairScores
-from biorerank_plugins.scoring.tokens import PairTokenizer
+from biorerank_plugins.scoring.memory import is_out_of_memory, release_cached_memory
+from biorerank_plugins.scoring.tokens import EncodedPair, PairTokenizer
 from biorerank_plugins.scoring.worker import BatchWorker
 
 if TYPE_CHECKING:
@@ -29,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["CrossEncoderScorer", "PairScorerAdapter", "TokenScorer"]
 
-_PAIRS_AT_ONCE = 1_024  # that are tokenised while a device computes those before them
+_PAIRS_AT_ONCE = 1_024  # that are tokenised between two looks at the clock, or while a device computes those before
 
 
 class TokenScorer:
@@ -58,7 +63,8 @@ class TokenScorer:
             merge=backend.device.type != "cpu",
         )
         # On a CPU all pairs of a request are sorted by length; a device that computes meanwhile gets them in parts.
-        self._at_once = None if start is None else _PAIRS_AT_ONCE
+        self._in_parts = start is not None
+        self._process = os.getpid()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -90,16 +96,22 @@ class TokenScorer:
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""
-        self._open()
-        cut, query_cut = np.zeros(len(pairs), np.bool_), np.zeros(len(pairs), np.bool_)
-        step = self._at_once or max(1, len(pairs))
+        _refuse_in_child(self._open().device, self._process)
         with self._worker.submit(check) as submission:
-            for first in range(0, len(pairs), step):
-                encoded = self._tokenizer.encode(pairs[first : first + step])
-                cut[first : first + step] = [pair.truncated for pair in encoded]
-                query_cut[first : first + step] = [pair.query_truncated for pair in encoded]
+            encoded: list[EncodedPair] = []
+            for first in range(0, len(pairs), _PAIRS_AT_ONCE):
+                check(submission.request.done)
+                with telemetry.stage("tokenise"):
+                    part = self._tokenizer.encode(pairs[first : first + _PAIRS_AT_ONCE])
+                encoded += part
+                if self._in_parts:
+                    submission.add(part)
+            if not self._in_parts:
                 submission.add(encoded)
-            return PairScores(submission.result(), cut, query_cut)
+            cut = np.array([pair.truncated for pair in encoded], np.bool_)
+            query_cut = np.array([pair.query_truncated for pair in encoded], np.bool_)
+            with telemetry.stage("score", pairs=len(pairs)):
+                return PairScores(submission.result(), cut, query_cut)
 
     def activate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the model's own activation of logits."""
@@ -112,7 +124,7 @@ class TokenScorer:
 
     def _open(self) -> Backend:
         if self._backend is None:
-            raise RuntimeError("This reranker is closed.")
+            raise RuntimeError(CLOSED)
         return self._backend
 
 
@@ -145,31 +157,60 @@ class CrossEncoderScorer(_OneWindow):
         self._exact: CrossEncoder | None = None
         self._activation = model.activation_fn
         # CrossEncoder sets truncation state on a tokenizer that all threads share.
-        self._lock = threading.Lock()
+        self._lock = Lock()
+        self._batch_size = 32  # what predict takes by itself
+        self._process = os.getpid()
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""
-        model = self._model
-        if model is None:
-            raise RuntimeError("This reranker is closed.")
+        call = check.call if isinstance(check, Watch) else Call()
         logits: list[NDArray[np.float32]] = []
         step = 256  # often enough to look at the clock, seldom enough to keep batches full
         for start in range(0, len(pairs), step):
             check(start)
-            with self._lock:
-                logits.append(self._predict(model, pairs[start : start + step]))
+            call.wait_for(self._lock)
+            try:
+                model = self._model
+                if model is None:
+                    raise RuntimeError(CLOSED)
+                _refuse_in_child(model.device, self._process)
+                with telemetry.stage("score"):
+                    logits.append(computing(partial(self._predict, model, pairs[start : start + step])))
+            finally:
+                self._lock.release()
         return _untruncated(np.concatenate(logits) if logits else np.empty(0, np.float32))
 
     def _predict(self, model: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        inputs: Any = [list(pair) for pair in pairs]
-        logits: NDArray[np.float32] = model.predict(inputs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+        logits = self._in_batches(model, pairs)
         half = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32) != torch.float32
         if np.isfinite(logits).all() or not half:
             return logits
         logger.warning("A logit was not finite; the passages are scored again in fp32.")
+        telemetry.count("fallbacks")
         if self._exact is None:
             self._exact = copy.deepcopy(model).float()
         return self._predict(self._exact, pairs)
+
+    def _in_batches(self, model: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        inputs: Any = [list(pair) for pair in pairs]
+        while True:
+            try:
+                logits: NDArray[np.float32] = model.predict(
+                    inputs,
+                    batch_size=self._batch_size,
+                    activation_fn=torch.nn.Identity(),
+                    show_progress_bar=False,
+                )
+                return logits
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self._batch_size == 1:
+                    raise ScoringError(f"Not even one pair fits into memory: {error}") from error
+            self._batch_size //= 2
+            logger.warning("Out of memory; going on with %d pairs a batch.", self._batch_size)
+            telemetry.count("memory.halvings")
+            release_cached_memory()
 
     def activate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the model's own activation of logits."""
@@ -187,6 +228,7 @@ class PairScorerAdapter(_OneWindow):
         self.name = type(scorer).__name__
         self._scorer = scorer
 
+    @telemetry.staged("score")
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs, asking the object once for each run of pairs with the same query."""
         logits = np.empty(len(pairs), dtype=np.float32)
@@ -212,6 +254,13 @@ class PairScorerAdapter(_OneWindow):
 
     def close(self) -> None:
         """Do nothing: the object belongs to the caller."""
+
+
+def _refuse_in_child(device: torch.device, loaded_in: int) -> None:
+    lost = device.type == "cuda" and bool(getattr(torch.cuda, "_is_in_bad_fork", bool)())
+    reason = why_not_here(device.type, loaded_in=loaded_in, here=os.getpid(), cuda_is_lost=lost)
+    if reason is not None:
+        raise ModelError(reason)
 
 
 def _untruncated(logits: NDArray[np.float32]) -> PairScores:

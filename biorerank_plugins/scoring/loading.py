@@ -36,7 +36,7 @@ def resolve_folder(name: str | os.PathLike[str]) -> Path | None:
     if text in models.names():
         return models.path(text)
     path = Path(text).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, no error where a name is too long for a path
         if not (path / "config.json").is_file() and not (path / "modules.json").is_file():
             raise ModelError(f"The folder {text!r} holds no model: config.json is missing.")
         return path

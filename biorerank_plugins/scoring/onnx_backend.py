@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from biorerank_plugins import telemetry
 from biorerank_plugins.errors import MissingExtraError, ModelError
+from biorerank_plugins.forks import renew_in_child
 from biorerank_plugins.scoring.onnx_files import built_once, content_key
 from biorerank_plugins.scoring.onnx_graph import GRAPH_VERSION, activation_name, bert_graph
 from biorerank_plugins.scoring.packed_attention import reference_attention
@@ -111,7 +114,19 @@ class OnnxBackend:
             content: bytes = bert_graph(network, fitted).SerializeToString()
             return content
 
-        self._session = built_once(f"{key}-{precision}", build, _session)
+        self._source: bytes | str = b""
+        self._session: Any = built_once(f"{key}-{precision}", build, self._open)
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Forget the session, in a child process: its threads are the parent's, and it may wait for them for ever."""
+        # Freeing it would wait too, at the latest when Python ends: one reference more, that nobody gives back.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session = None
+
+    def _open(self, source: bytes | str) -> Any:
+        self._source = source
+        return _session(source)
 
     def forward(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
         """Return the logits of one batch, float32 [n]. One that is not finite is computed again by torch in fp32.
@@ -123,9 +138,12 @@ class OnnxBackend:
         if np.isfinite(logits).all():
             return logits
         logger.warning("ONNX Runtime gave a logit that is not finite; the batch is computed again in fp32 by torch.")
+        telemetry.count("fallbacks")
         return self._exact.forward(pairs)
 
     def _run(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
+        if self._session is None:
+            self._session = _session(self._source)
         try:
             logits: NDArray[np.float32] = self._session.run(None, self._padded(pairs))[0]
         except Exception as error:  # ONNX Runtime's errors have no common class, and none for memory

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from biorerank_plugins import telemetry
 from biorerank_plugins.scoring.cpu_kernels import can_prepare
 from biorerank_plugins.scoring.cuda_graphs import Capture, GraphCache, captured_on
 from biorerank_plugins.scoring.fused import AddNorm, add_norm, fused_add_norm
@@ -112,6 +113,7 @@ class PackedBackend:
         if self._exact is None or np.isfinite(logits).all():
             return logits
         logger.warning("A logit was not finite in %s; the batch is computed again in fp32.", self.dtype)
+        telemetry.count("fallbacks")
         with self._exact_lock:
             if self._exact_backend is None:
                 self._exact_backend = self._exact()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from biorerank_plugins import telemetry
+from biorerank_plugins.calls import Call, Watch
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biorerank_plugins.scoring import Check
     from biorerank_plugins.scoring.tokens import EncodedPair
+    from biorerank_plugins.scoring.worker import BatchWorker
 
-__all__ = ["Batch", "Request", "Taken", "next_batch", "pairs_of", "tokens_of"]
+__all__ = ["Batch", "Request", "Submission", "Taken", "next_batch", "pairs_of", "tell_batch", "tokens_of"]
 
 Taken: TypeAlias = list[int]
 """Positions of pairs in their request."""
@@ -36,6 +41,8 @@ class Request:
         self.complete = False
         """Whether no more pairs will come."""
         self.result: Future[NDArray[np.float32]] = Future()
+        self.waits_since: float | None = None
+        """When its first pairs came; ``None`` before, and once a batch has some of them."""
         # Shortest pair first, so that the longest is taken from the end.
         self._remaining: Taken = []
         self._lengths: list[int] = []
@@ -57,6 +64,8 @@ class Request:
 
     def add(self, pairs: Sequence[EncodedPair]) -> None:
         """Append pairs."""
+        if not self.pairs:
+            self.waits_since = time.perf_counter()
         positions = range(len(self.pairs), len(self.pairs) + len(pairs))
         self.pairs.extend(pairs)
         self.logits = np.concatenate([self.logits, np.empty(len(pairs), np.float32)])
@@ -112,6 +121,18 @@ def next_batch(requests: deque[Request], max_tokens: int, *, padded: bool, merge
     return batch
 
 
+def tell_batch(batch: Batch, *, padded: bool) -> None:
+    """Measure how long the requests of a batch waited, and how large it is."""
+    if not batch or not telemetry.enabled():
+        return
+    now = time.perf_counter()
+    for request, _ in batch:
+        if request.waits_since is not None:
+            telemetry.record("queue.duration", now - request.waits_since)
+            request.waits_since = None
+    telemetry.record("batch.tokens", tokens_of(pairs_of(batch), padded=padded))
+
+
 def pairs_of(batch: Batch) -> list[EncodedPair]:
     """Return the pairs of a batch, request by request."""
     return [request.pairs[position] for request, taken in batch for position in taken]
@@ -125,3 +146,39 @@ def tokens_of(pairs: Sequence[EncodedPair], *, padded: bool) -> int:
     """
     lengths = [len(pair.ids) for pair in pairs]
     return len(lengths) * max(lengths) if padded else sum(lengths)
+
+
+class Submission:
+    """Pairs that one caller brings in parts; made by :meth:`BatchWorker.submit`."""
+
+    def __init__(self, worker: BatchWorker, check: Check) -> None:
+        self._worker = worker
+        self.request = Request(check)
+        self.call = check.call if isinstance(check, Watch) else Call()
+
+    def add(self, pairs: Sequence[EncodedPair]) -> None:
+        """Bring pairs; they may be computed from now on. Waits while too many pairs wait.
+
+        :param pairs: encoded pairs.
+        :raises RuntimeError: if the worker is closed.
+        :raises OverloadedError: if there is no room for the first pairs until the call's time is up.
+        :raises ScoringError: if pairs that were brought before could not be computed, or whatever ``check`` raised.
+        """
+        if pairs:
+            self._worker.add(self.request, pairs, self.call)
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait for the logits of all pairs, float32 [n], in the order in which they were brought.
+
+        :raises RuntimeError, ScoringError: see :meth:`add`.
+        :raises ScoringTimeoutError: as soon as the call's time is up, whatever is being computed.
+        """
+        request = self.request
+        self._worker.complete(request)
+        while True:
+            try:
+                return request.result.result(self.call.seconds_left())
+            except TimeoutError:
+                if request.result.done():  # that is what the request ended with
+                    raise
+            request.check(request.done)

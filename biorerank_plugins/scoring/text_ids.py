@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biorerank_plugins import telemetry
 from biorerank_plugins.scoring.token_cache import CacheInfo, TokenIdCache, TokenIds, text_keys
 
 if TYPE_CHECKING:
@@ -149,6 +150,9 @@ class TextIds:
                 continue
             for number, count, own in zip(missing[there].tolist(), counts, ids, strict=True):
                 found[number] = count, own if len(own) == count else None
+        misses = found.count(None)
+        telemetry.count("cache.lookups", misses, cache="token_ids", hit=False)
+        telemetry.count("cache.lookups", len(found) - misses, cache="token_ids", hit=True)
         return found
 
     def _forget(self, cache: TokenIdCache, reason: ValueError) -> None:

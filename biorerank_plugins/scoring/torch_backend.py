@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from biorerank_plugins import telemetry
 from biorerank_plugins.scoring.tokens import EncodedPair
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class TorchBackend:
         if np.isfinite(logits).all() or self.dtype == torch.float32:
             return logits
         logger.warning("A logit was not finite in %s; the batch is computed again in fp32.", self.dtype)
+        telemetry.count("fallbacks")
         return self._run(self._in_fp32(), pairs)
 
     @torch.inference_mode()

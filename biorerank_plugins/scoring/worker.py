@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import weakref
 from collections import deque
@@ -21,58 +20,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from traceback import clear_frames
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn
 
-import numpy as np
-
-from biorerank_plugins.errors import ScoringError
-from biorerank_plugins.scoring.memory import is_out_of_memory, release_cached_memory
-from biorerank_plugins.scoring.requests import Batch, Request, Taken, next_batch, pairs_of, tokens_of
+from biorerank_plugins.calls import CLOSED, Call
+from biorerank_plugins.errors import OverloadedError, ScoringTimeoutError
+from biorerank_plugins.forks import renew_in_child
+from biorerank_plugins.scoring.memory import Attempt, Budget, Logits, is_out_of_memory
+from biorerank_plugins.scoring.requests import Batch, Request, Submission, Taken, next_batch, pairs_of, tell_batch
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from biorerank_plugins.scoring import Check
     from biorerank_plugins.scoring.tokens import EncodedPair
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["BatchWorker", "Submission"]
-
-Logits: TypeAlias = "NDArray[np.float32]"
-Attempt: TypeAlias = "Callable[[], Logits]"
+__all__ = ["BatchWorker"]
 
 MAX_WAITING = 200_000
 """Pairs that may wait; callers that bring more are held up until there is room."""
 
 AT_ONCE = 2
 """Batches that a device is given: one that it computes, one that is ready when it is done."""
-
-
-class Submission:
-    """Pairs that one caller brings in parts; made by :meth:`BatchWorker.submit`."""
-
-    def __init__(self, worker: BatchWorker, check: Check) -> None:
-        self._worker = worker
-        self._request = Request(check)
-
-    def add(self, pairs: Sequence[EncodedPair]) -> None:
-        """Bring pairs; they may be computed from now on. Waits while too many pairs wait.
-
-        :param pairs: encoded pairs.
-        :raises RuntimeError: if the worker is closed.
-        :raises ScoringError: if pairs that were brought before could not be computed, or whatever ``check`` raised.
-        """
-        if pairs:
-            self._worker._add(self._request, pairs)
-
-    def result(self) -> Logits:
-        """Wait for the logits of all pairs, float32 [n], in the order in which they were brought.
-
-        :raises RuntimeError, ScoringError: see :meth:`add`.
-        """
-        self._worker._complete(self._request)
-        return self._request.result.result()
 
 
 class BatchWorker:
@@ -105,18 +73,27 @@ class BatchWorker:
         max_waiting: int = MAX_WAITING,
         idle_seconds: float = 5.0,
     ) -> None:
-        self.max_batch_tokens = max_batch_tokens
-        self._forward = forward
+        self._budget = Budget(forward, max_batch_tokens, padded=padded)
         self._start = start
         self._padded = padded
         self._merge = merge
         self._max_waiting = max_waiting
         self._idle_seconds = idle_seconds
+        self._closed = False
+        self.renew()
+        renew_in_child(self)
+        _ALL.add(self)
+
+    def renew(self) -> None:
+        """Begin without a thread, as in a child process: the thread, and whoever waits for it, are its parent's."""
         self._requests: deque[Request] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._closed = False
-        _ALL.add(self)
+
+    @property
+    def max_batch_tokens(self) -> int:
+        """Tokens a batch, as of now."""
+        return self._budget.tokens
 
     def run(self, pairs: Sequence[EncodedPair], check: Check) -> Logits:
         """Return the logits of pairs, float32 [n], in the same order.
@@ -139,9 +116,10 @@ class BatchWorker:
         """
         submission = Submission(self, check)
         try:
-            yield submission
-        finally:
-            self._forget(submission._request)  # an error, or Ctrl-C while waiting: nobody wants the rest
+            with submission.call.ended_by(partial(self._drop, submission.request)):
+                yield submission
+        finally:  # an error, or Ctrl-C while waiting: nobody wants the rest
+            self._drop(submission.request, RuntimeError("cancelled"))
 
     def close(self) -> None:
         """End the thread, after the batch it runs; requests that wait raise. Closing twice is fine."""
@@ -153,22 +131,32 @@ class BatchWorker:
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        self._start, self._budget.forward = None, _closed  # they hold the weights
 
-    def _add(self, request: Request, pairs: Sequence[EncodedPair]) -> None:
+    def add(self, request: Request, pairs: Sequence[EncodedPair], call: Call) -> None:
+        """Let pairs of a request wait; see :meth:`Submission.add`."""
         with self._changed:
             # More than the whole queue holds is let in when nothing else waits.
-            self._changed.wait_for(
+            room = self._changed.wait_for(
                 lambda: (
                     self._closed
                     or request.result.done()
                     or not self._waiting()
                     or self._waiting() + len(pairs) <= self._max_waiting
-                )
+                ),
+                call.seconds_left(),
             )
             if request.result.done():
                 request.result.result()  # raises why
             if self._closed:
-                raise RuntimeError("This reranker is closed.")
+                raise RuntimeError(CLOSED)
+            if not room and request.pairs:
+                raise ScoringTimeoutError(f"Scoring took too long: {request.done} texts were scored.")
+            if not room:
+                raise OverloadedError(
+                    f"{self._waiting()} texts wait to be scored, and there was no room for {len(pairs)} more in time. "
+                    "Try again later, or with a longer timeout."
+                )
             request.add(pairs)
             if request not in self._requests:
                 self._requests.append(request)
@@ -177,7 +165,8 @@ class BatchWorker:
                 self._thread.start()
             self._changed.notify_all()
 
-    def _complete(self, request: Request) -> None:
+    def complete(self, request: Request) -> None:
+        """Expect no more pairs of a request; see :meth:`Submission.result`."""
         with self._changed:
             request.complete = True
             if request.answered:
@@ -195,11 +184,12 @@ class BatchWorker:
                 if not running:
                     self._changed.wait_for(lambda: self._closed or self._waiting(), timeout=self._idle_seconds)
                 if not self._closed and self._waiting():
-                    batch = next_batch(self._requests, self.max_batch_tokens, padded=self._padded, merge=self._merge)
-                    batch = [part for part in batch if self._may_go_on(*part)]
+                    batch = next_batch(self._requests, self._budget.tokens, padded=self._padded, merge=self._merge)
                 elif not running:
                     self._thread = None
                     return
+            tell_batch(batch, padded=self._padded)
+            batch = [part for part in batch if self._may_go_on(*part)]  # not with the lock: it may draw a progress bar
             if batch:
                 self._begin(batch, running)
             if running and (not batch or len(running) == at_once):
@@ -209,14 +199,15 @@ class BatchWorker:
         try:
             request.check(request.done)
         except BaseException as error:  # a time limit, or whatever the caller's progress bar raises
-            self._finish(request, error)
+            with self._changed:
+                self._finish(request, error)
             return False
         return True
 
     def _begin(self, batch: Batch, running: deque[tuple[Batch, Attempt]]) -> None:
         pairs = pairs_of(batch)
         if self._start is None:
-            running.append((batch, partial(self._forward, pairs)))
+            running.append((batch, partial(self._budget.forward, pairs)))
             return
         try:
             running.append((batch, self._start(pairs)))
@@ -229,7 +220,7 @@ class BatchWorker:
 
     def _end(self, batch: Batch, attempt: Attempt | None) -> None:
         try:
-            logits = self._logits(pairs_of(batch), attempt)
+            logits = self._budget.run(pairs_of(batch), attempt)
         except BaseException as error:
             if len(batch) > 1:  # whose pairs they were is not known: each on its own
                 for part in batch:
@@ -248,37 +239,9 @@ class BatchWorker:
                     self._finish(request, None)
             self._changed.notify_all()
 
-    def _logits(self, pairs: Sequence[EncodedPair], attempt: Attempt | None = None) -> Logits:
-        try:
-            return self._forward(pairs) if attempt is None else attempt()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(pairs) == 1:
-                raise ScoringError(
-                    f"Not even one pair of {len(pairs[0].ids)} tokens fits into memory: {error}"
-                ) from error
-        self._halve(pairs)
-        middle = len(pairs) // 2
-        return np.concatenate([self._logits(pairs[:middle]), self._logits(pairs[middle:])])
-
-    def _halve(self, pairs: Sequence[EncodedPair]) -> None:
-        tried = tokens_of(pairs, padded=self._padded)
-        smaller = max(1, tried // 2)
-        if tried <= self.max_batch_tokens:  # not the second half of a batch whose first half was too large already
-            logger.warning(
-                "Out of memory with %d tokens a batch; going on with %d. Set max_batch_tokens=%d to start there.",
-                tried,
-                smaller,
-                smaller,
-            )
-            self.max_batch_tokens = smaller
-        release_cached_memory()
-
-    def _forget(self, request: Request) -> None:
+    def _drop(self, request: Request, error: Exception) -> None:
         with self._changed:
-            if request in self._requests:
-                self._finish(request, RuntimeError("cancelled"))
+            self._finish(request, error)
 
     def _finish(self, request: Request, error: BaseException | None) -> None:
         """Answer a request; the lock is held."""
@@ -297,16 +260,6 @@ class BatchWorker:
 _ALL: weakref.WeakSet[BatchWorker] = weakref.WeakSet()
 
 
-def _begin_again() -> None:
-    """In a child process after a fork: threads, and whoever waits for them, are the parent's."""
-    for worker in list(_ALL):
-        worker._requests, worker._changed, worker._thread = deque(), threading.Condition(), None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_again)
-
-
 @atexit.register
 def _close_all() -> None:
     for worker in list(_ALL):
@@ -315,3 +268,7 @@ def _close_all() -> None:
 
 def _raise(error: BaseException) -> NoReturn:
     raise error
+
+
+def _closed(_: Sequence[EncodedPair]) -> NoReturn:
+    raise RuntimeError(CLOSED)

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worker_helpers import Recorder, expected, nothing, pair, start_together, wait_until
 
-from biorerank_plugins.errors import ScoringError
+from biorerank_plugins.calls import Call, Watch
+from biorerank_plugins.errors import OverloadedError, ScoringError
 from biorerank_plugins.scoring.worker import BatchWorker
 
 
@@ -128,6 +129,22 @@ def test_a_full_queue_holds_callers_up_and_loses_nothing():
         futures = [pool.submit(work.run, pairs, nothing) for pairs in requests]
         for pairs, future in zip(requests, futures, strict=True):
             assert future.result(20).tolist() == expected(pairs)
+
+
+def test_a_full_queue_refuses_a_caller_whose_time_is_up():
+    forward = Recorder()
+    work = BatchWorker(forward, 10, max_waiting=4)
+    futures = start_together(work, forward, [])
+    forward.go_on.clear()
+    with ThreadPoolExecutor(2) as pool:
+        futures += [pool.submit(work.run, [pair(10)] * 4, nothing) for _ in range(2)]
+        wait_until(lambda: work._waiting() >= 3)
+        with pytest.raises(OverloadedError, match=r"texts wait to be scored, and there was no room for 3 more in time"):
+            work.run([pair(10)] * 3, Watch(Call(0.1), 3, nothing))
+        forward.go_on.set()
+        assert [len(future.result(10)) for future in futures] == [1, 4, 4]
+    assert len(work.run([pair(10)] * 3, Watch(Call(60), 3, nothing))) == 3
+    work.close()
 
 
 def test_closing_answers_who_waits():

@@ -1,0 +1,129 @@
+"""One copy of a model in memory for all rerankers of a process that ask for the same; freed with the last of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+import weakref
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins import models
+from biorerank_plugins.forks import Lock, computing
+from biorerank_plugins.scoring.loading import load_scorer, resolve_folder
+from biorerank_plugins.scoring.memory import trim_memory
+
+if TYPE_CHECKING:
+    from biorerank_plugins.scoring import Scorer
+
+__all__ = ["SharedScorer", "shared_scorer"]
+
+
+class SharedScorer:
+    """A model, loaded at the first use, with those who use it.
+
+    Users that are forgotten without leaving count no more, and a model that all have forgotten is freed too.
+
+    :param load: loads it.
+    :param fingerprint: hash of everything that its scores depend on.
+    """
+
+    def __init__(self, load: Callable[[], Scorer], fingerprint: Callable[[], str]) -> None:
+        self._load = load
+        self._fingerprint = fingerprint
+        self._scorer: Scorer | None = None
+        self._users: weakref.WeakSet[object] = weakref.WeakSet()
+        self._lock = Lock()  # held while the model is loaded
+
+    def open(self, user: object) -> Scorer:
+        """Return the scorer, and count one more user.
+
+        :param user: holds the scorer until it leaves.
+        :raises ModelError: if the model cannot be loaded.
+        """
+        with self._lock:
+            if self._scorer is None:
+                self._scorer = computing(self._load)
+            self._users.add(user)
+            return self._scorer
+
+    def leave(self, user: object) -> None:
+        """Count one user less, of those that :meth:`open` was called for; the last one closes the scorer."""
+        with self._lock:
+            self._users.discard(user)
+            if not self._users and self._scorer is not None:
+                scorer, self._scorer = self._scorer, None
+                scorer.close()
+                del scorer
+                trim_memory()
+
+    def fingerprint(self) -> bytes:
+        """Return a hash of everything that the scores depend on: weights, precision, backend, device and lengths."""
+        return hashlib.sha256(self._fingerprint().encode()).digest()
+
+
+_SHARED: weakref.WeakValueDictionary[Hashable, SharedScorer] = weakref.WeakValueDictionary()
+_LOCK = Lock()
+
+
+def shared_scorer(model: Any, options: Mapping[str, Any]) -> SharedScorer:
+    """Return the scorer of a model, the same one for the same model and options while somebody holds it.
+
+    Models that are named share, by the files in their folder as they are now or by their name on the hub. An object is
+    its owner's, and is never shared.
+
+    :param model: what a reranker was given as ``model``.
+    :param options: those of :func:`~biorerank_plugins.scoring.load_scorer`.
+    :raises ModelError: if a folder holds no model, or a name is unknown.
+    :raises ValueError: if an option is impossible.
+    """
+    if model is not None and not isinstance(model, (str, os.PathLike)):
+        return SharedScorer(partial(load_scorer, model, **options), lambda: uuid.uuid4().hex)
+    from biorerank_plugins.scoring.backends import where_to_compute
+
+    # "The fastest" and its name are the same.
+    device, dtype = where_to_compute(options["backend"], options["device"], options["dtype"])
+    options = {**options, "device": device, "dtype": dtype}
+    name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
+    folder = resolve_folder(name if model is None or isinstance(model, str) else model)
+    key = (name, _state(folder), _threads(), *(str(value) for _, value in sorted(options.items())))
+    with _LOCK:
+        found = _SHARED.get(key)
+        if found is None:
+            found = _SHARED[key] = SharedScorer(
+                partial(load_scorer, model, **options), partial(_fingerprint, folder, key)
+            )
+        return found
+
+
+def _state(folder: Path | None) -> Hashable:
+    """Return what changes when a folder's files are replaced; reading them would take as long as loading."""
+    if folder is None:
+        return None
+    stats = [stat for part in (folder, *folder.iterdir()) if part.is_dir() for stat in _stats(part)]
+    return os.path.realpath(folder), tuple(sorted(stats))
+
+
+def _stats(folder: Path) -> list[tuple[str, int, int]]:
+    found: list[tuple[str, int, int]] = []
+    with suppress(OSError):  # a folder that may not be read, or a file that is gone: loading will tell if it matters
+        for file in folder.iterdir():
+            if file.is_file():
+                stat = file.stat()
+                found.append((str(file), stat.st_size, stat.st_mtime_ns))
+    return found
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()  # ONNX Runtime takes this number when it loads a model
+
+
+def _fingerprint(folder: Path | None, key: tuple[Hashable, ...]) -> str:
+    weights = repr(key[:2]) if folder is None else models.content_hash(folder)
+    return f"{weights} {key[3:]}"

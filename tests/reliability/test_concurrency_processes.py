@@ -1,0 +1,240 @@
+"""Child processes: forked ones go on scoring on a CPU, whatever the parent was doing; spawned ones load the model."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from biorerank_plugins import BioReranker
+from biorerank_plugins.forks import Lock, renew_in_child, why_not_here
+
+QUERY, TEXTS = "is p53 a tumour suppressor", [f"p53 suppresses tumours {'and cells ' * n}" for n in range(30)]
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+_SCRIPT = """
+import asyncio, multiprocessing, os, signal, sys, threading, time
+import torch
+from biorerank_plugins import BioReranker
+QUERY, TEXTS = "is p53 a tumour suppressor", [f"p53 suppresses tumours {'and cells ' * n}" for n in range(30)]
+def make():
+    return BioReranker(sys.argv[1], device="cpu", dtype="float32", backend=sys.argv[2], cache_bytes=0)
+"""
+
+
+def _run(body: str, *arguments: object) -> None:
+    """In a process of its own: forking one that runs threads is what is tested."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _SCRIPT + body, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_fork
+@pytest.mark.parametrize("backend", ["packed", "torch", "onnx"])
+def test_children_of_a_busy_parent_score_as_it_does(tiny_cross_encoder_dir, tmp_path, monkeypatch, backend):
+    """Forked while three threads score: locks are taken, and threads of the libraries below are at work."""
+    if backend == "onnx":
+        pytest.importorskip("onnxruntime")
+        monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
+    _run(
+        """
+torch.set_num_threads(2)
+reranker = make()
+before = reranker.score(QUERY, TEXTS)
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        reranker.rank(QUERY, TEXTS)
+threads = [threading.Thread(target=busy) for _ in range(3)]
+for thread in threads:
+    thread.start()
+codes = []
+for number in range(8):
+    time.sleep(0.02 * number)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        same = reranker.score(QUERY, TEXTS) == before
+        found = asyncio.run(reranker.arank(QUERY, TEXTS))
+        reranker.close()
+        os._exit(0 if same and len(found) == len(TEXTS) else 1)
+    codes.append(os.waitpid(child, 0)[1])
+stop.set()
+for thread in threads:
+    thread.join()
+assert codes == [0] * 8, codes
+assert reranker.score(QUERY, TEXTS) == before
+""",
+        tiny_cross_encoder_dir,
+        backend,
+    )
+
+
+@needs_fork
+@pytest.mark.parametrize("route", ["tokens", "predict"])
+def test_a_child_loads_a_model_after_its_parent_computed(tiny_cross_encoder_dir, route):
+    """In the thread that forked, OpenMP would wait for helpers that are gone."""
+    _run(
+        """
+from sentence_transformers import CrossEncoder
+torch.set_num_threads(2)
+torch.randn(2000, 2000) @ torch.randn(2000, 2000)
+torch.randn(2_000_000).sigmoid()
+BioReranker(sys.argv[1], device="cpu").score(QUERY, TEXTS)
+def fresh():
+    if sys.argv[2] == "tokens":
+        return BioReranker(sys.argv[1], device="cpu", dtype="float32", max_length=100)
+    return BioReranker(CrossEncoder(sys.argv[1], device="cpu", prompts={"m": "a "}, default_prompt_name="m"))
+reranker = fresh()
+expected = fresh().score(QUERY, TEXTS)
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    found = reranker.score(QUERY, TEXTS)
+    os._exit(0 if max(abs(one - other) for one, other in zip(found, expected)) < 1e-5 else 1)
+status = os.waitpid(child, 0)[1]
+assert status == 0, status
+""",
+        tiny_cross_encoder_dir,
+        route,
+    )
+
+
+@needs_fork
+def test_a_child_loads_a_model_that_its_parent_was_loading(tiny_cross_encoder_dir):
+    """The lock that is held while a model is loaded is free in the child."""
+    _run(
+        """
+class Slow(os.PathLike):
+    def __fspath__(self):
+        time.sleep(0.5)
+        return sys.argv[1]
+reranker = BioReranker(Slow(), device="cpu", dtype="float32")
+expected = make().score(QUERY, TEXTS)
+thread = threading.Thread(target=reranker.warm_up)
+thread.start()
+time.sleep(0.3)
+assert reranker._scorer is None
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    found = reranker.score(QUERY, TEXTS)
+    print(max(abs(one - other) for one, other in zip(found, expected)), flush=True)
+    os._exit(0 if found == expected else 1)
+status = os.waitpid(child, 0)[1]
+assert status == 0, status
+thread.join()
+assert reranker.score(QUERY, TEXTS) == expected
+""",
+        tiny_cross_encoder_dir,
+        "auto",
+    )
+
+
+def test_a_reranker_goes_to_a_spawned_process(tiny_cross_encoder_dir, tmp_path):
+    """``spawn`` imports the script again, so it must be a file."""
+    script = tmp_path / "spawned.py"
+    script.write_text(
+        _SCRIPT
+        + """
+def work(reranker, texts):
+    with reranker:
+        return reranker.score(QUERY, texts)
+if __name__ == "__main__":
+    reranker = make()
+    expected = reranker.score(QUERY, TEXTS)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(work, (reranker, TEXTS)) == expected
+    assert reranker.score(QUERY, TEXTS) == expected
+""",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(tiny_cross_encoder_dir), "auto"], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_copy_is_a_reranker_of_its_own(tiny_cross_encoder_dir: Path):
+    options = {"windows": False, "query_prefix": "p53 ", "max_length": 64, "cache_bytes": 10_000, "max_waiting": 50}
+    reranker = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32", **options)
+    expected = reranker.score(QUERY, TEXTS)
+    for made in (pickle.loads(pickle.dumps(reranker)), copy.deepcopy(reranker), copy.copy(reranker)):
+        with made:
+            assert made.score(QUERY, TEXTS) == expected
+            assert made.cache_info().max_bytes == 10_000
+            assert made.cache_info().misses == len(TEXTS)
+    assert reranker.score(QUERY, TEXTS) == expected
+    reranker.close()
+    with pickle.loads(pickle.dumps(reranker)) as made:  # closed is what it is, not what it was made with
+        assert made.score(QUERY, TEXTS) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "loaded_in", "lost", "fine"),
+    [
+        ("cpu", 1, False, True),
+        ("cpu", 2, True, True),
+        ("cuda", 2, False, True),
+        ("cuda", 1, False, False),  # loaded before the fork
+        ("cuda", 2, True, False),  # the parent used CUDA
+        ("mps", 1, False, False),
+        ("mps", 2, True, True),
+    ],
+)
+def test_a_gpu_is_refused_in_a_forked_child_with_a_way_out(device, loaded_in, lost, fine):
+    reason = why_not_here(device, loaded_in=loaded_in, here=2, cuda_is_lost=lost)
+    assert (reason is None) == fine
+    if reason is not None:
+        assert device in reason
+        assert "spawn" in reason
+        assert "device='cpu'" in reason
+
+
+@needs_fork
+def test_a_lock_is_free_in_a_child():
+    class Told:
+        times = 0
+
+        def renew(self) -> None:
+            self.times += 1
+
+    lock, told, held, go_on = Lock(), Told(), threading.Event(), threading.Event()
+    renew_in_child(told)
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            go_on.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    child = os.fork() if sys.version_info < (3, 12) else _quiet_fork()
+    if not child:
+        os._exit(0 if lock.acquire(timeout=5) and told.times == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not lock.acquire(timeout=0)
+    assert told.times == 0
+    go_on.set()
+    thread.join()
+
+
+def _quiet_fork() -> int:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads is the point
+        return os.fork()
