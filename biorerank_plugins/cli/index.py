@@ -13,7 +13,8 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
-from biorerank_plugins.cli.inputs import Format, read_collection
+from biorerank_plugins.cli.index_scale import Engine, EngineName, ListsOnDisk, Plan, RayIndex, show_plan
+from biorerank_plugins.cli.inputs import LINES, STDIN, Format, read_collection
 from biorerank_plugins.cli.output import Output
 from biorerank_plugins.errors import BioRerankError
 
@@ -49,16 +50,20 @@ class OnDuplicate(StrEnum):
 @command
 def index(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT", parser=_common.path, help="Files or folders; - reads stdin.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="INPUT", parser=_common.path, help="Files or folders; - reads stdin."),
+    ] = None,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", parser=_common.path, help="Where the index is, or shall be."),
-    ],
+    ] = None,
     format: Format = "auto",
     factory: Annotated[
         str | None, typer.Option("--factory", help="FAISS index: Flat (default), HNSW32, IVF256,Flat, …")
     ] = None,
+    engine: Engine = EngineName.PLAIN,
+    lists_on_disk: ListsOnDisk = False,
+    plan: Plan = None,
     encoder: Encoder = None,
     no_lexical: Annotated[
         bool, typer.Option("--no-lexical", help="Vectors only: no BM25, and so no hybrid search.")
@@ -76,31 +81,39 @@ def index(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Build an index of passages, or add to one.
+    """Build an index of passages, add to one, or plan one.
 
     Reads JSONL (BEIR and BioASQ), TSV, folders of text and PubMed XML, gzipped or not. The folder is switched to the
     new index at the very end: until then, and after Ctrl-C or an error, the index that was there stays as it was.
 
+    --engine ray embeds with Ray, in parts that are kept in FOLDER.work until the index is done: after a crash the same
+    command goes on. It reads Parquet too. --plan N measures this machine for some seconds, indexes nothing, and tells
+    what N passages would take.
+
     Example: biorerank index corpus.jsonl.gz pubmed24n0001.xml.gz --out pubmed-index
     """
+    if plan is not None:
+        show_plan(plan, inputs, encoder, device, dtype, Output(json, quiet))
+        return
+    if not inputs or out is None:
+        missing = "option '--out'" if inputs else "argument 'INPUT'"
+        _common.usage_error(f"Missing {missing} (only --plan N needs none). See 'biorerank index --help'.")
     from biorerank_plugins.first_stage.storage import prepared_folder
-    from biorerank_plugins.first_stage.verification import is_index
 
     output = Output(json, quiet)
-    if add and overwrite:
-        _common.usage_error("--add and --overwrite exclude each other.")
-    if add and not is_index(out):
-        _common.fail(f"There is no passage index in {out} to add to; leave --add out to build one.")
-    if not add and not overwrite and is_index(out):
-        _common.fail(f"{out} holds an index already. Use --overwrite to replace it, --add to add to it.")
-    if add and factory is not None:
-        _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
-    if add and no_lexical:
-        _common.usage_error("--no-lexical belongs to a new index; --add keeps what the index has.")
-    if add and token_ids is not None:
-        _common.usage_error("--token-ids and --no-token-ids belong to a new index; --add keeps what the index has.")
+    _check_target(out, add=add, overwrite=overwrite)
+    if add and (factory is not None or no_lexical or token_ids is not None):
+        _refuse_with_add(factory, no_lexical)
     _check_factory(factory)
+    _check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not add and format != LINES)
     start = time.perf_counter()
+    if engine is EngineName.RAY:
+        asked = RayIndex(inputs, out, format, skip_bad, factory or "Flat", not no_lexical, token_ids is not False)
+        model = _common.load_encoder(encoder, device, dtype)
+        with asked.build(model, lists_on_disk, on_duplicate.value, device, dtype, output) as built:
+            summary = _summary(built, out, added=len(built))
+        _tell(summary, out, start, output)
+        return
     passages = read_collection(inputs, format=format, skip_bad=skip_bad, output=output)
     # What stands in the way of saving is found before the passages are embedded, not after.
     with prepared_folder(out):
@@ -120,11 +133,43 @@ def index(
                 dtype,
                 output,
             )
+    _tell(summary, out, start, output)
+
+
+def _tell(summary: dict[str, Any], out: Path, start: float, output: Output) -> None:
     summary["seconds"] = round(time.perf_counter() - start, 3)
-    if json:
+    if output.json:
         output.document(summary)
     noun = "passage" if summary["passages"] == 1 else "passages"
     output.line(f"{out}: {summary['passages']:,} {noun} ({summary['added']:,} new) in {summary['seconds']:.1f} s")
+
+
+def _check_target(out: Path, *, add: bool, overwrite: bool) -> None:
+    from biorerank_plugins.first_stage.verification import is_index
+
+    if add and overwrite:
+        _common.usage_error("--add and --overwrite exclude each other.")
+    if add and not is_index(out):
+        _common.fail(f"There is no passage index in {out} to add to; leave --add out to build one.")
+    if not add and not overwrite and is_index(out):
+        _common.fail(f"{out} holds an index already. Use --overwrite to replace it, --add to add to it.")
+
+
+def _refuse_with_add(factory: str | None, no_lexical: bool) -> None:
+    if factory is not None:
+        _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
+    if no_lexical:
+        _common.usage_error("--no-lexical belongs to a new index; --add keeps what the index has.")
+    _common.usage_error("--token-ids and --no-token-ids belong to a new index; --add keeps what the index has.")
+
+
+def _check_engine(engine: EngineName, inputs: list[Path], *, lists_on_disk: bool, simple: bool) -> None:
+    if engine is EngineName.PLAIN and lists_on_disk:
+        _common.usage_error("--lists-on-disk needs --engine ray.")
+    if engine is EngineName.RAY and (not simple or STDIN in inputs):
+        _common.usage_error(
+            "--engine ray builds a new index from files: it takes no --add, no stdin, no --format lines."
+        )
 
 
 def _check_factory(factory: str | None) -> None:

@@ -51,9 +51,17 @@ def build(
         encoder = BiEncoder()
     factory.check(len(rows), encoder.dimension)
     # A collection is often sorted, and a sample to train on must not be its first part.
-    order = np.random.default_rng(_TRAINING_SEED).permutation(rows) if factory.training_size else rows
-    batches = embedding.embed_all(catalog, order, encoder, batch_size=batch_size, show_progress=show_progress)
-    vectors = _fill(factory, encoder.dimension, rows, batches)
+    order = np.random.default_rng(_TRAINING_SEED).permutation(rows)
+    if factory.training_size and not factory.labelled:  # vectors go in by order, so that the sample is embedded apart
+        picked = np.sort(order[: factory.training_size])
+        parts = embedding.embed_all(catalog, picked, encoder, batch_size=batch_size, show_progress=False)
+        sample = np.concatenate([vectors for _, vectors in parts])
+        batches = embedding.embed_all(catalog, rows, encoder, batch_size=batch_size, show_progress=show_progress)
+        vectors = _filled(VectorStore.empty(factory, encoder.dimension, sample), rows, batches)
+    else:
+        order = order if factory.training_size else rows
+        batches = embedding.embed_all(catalog, order, encoder, batch_size=batch_size, show_progress=show_progress)
+        vectors = _fill(factory, encoder.dimension, rows, batches)
     words = index_passages(catalog.passages(), encoder.config()) if with_lexical else None
     return Contents(vectors, catalog, factory, words), encoder
 
@@ -68,11 +76,15 @@ def _fill(kind: Factory, dimension: int, rows: RowArray, batches: Iterator[tuple
     sample = np.concatenate([vectors for _, vectors in held]) if held else None
     store = VectorStore.empty(kind, dimension, sample)
     del sample
-    store.reserve(len(rows))
 
     def held_and_coming() -> Iterator[tuple[RowArray, FloatArray]]:
         yield from embedding.drain(held)
         yield from batches
 
-    store.add(rows, held_and_coming())
+    return _filled(store, rows, held_and_coming())
+
+
+def _filled(store: VectorStore, rows: RowArray, batches: Iterator[tuple[RowArray, FloatArray]]) -> VectorStore:
+    store.reserve(len(rows))
+    store.add(rows, batches)
     return store

@@ -24,6 +24,7 @@ CREATE TABLE passages (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TE
 CREATE TABLE dead_rows (row INTEGER PRIMARY KEY);
 """
 _COLUMNS = "id, text, title, metadata"
+_DAMAGED = "The index is damaged: load it with verify='full', which says where, or build it again."
 
 
 class Catalog:
@@ -46,6 +47,14 @@ class Catalog:
         """Return an empty catalog that lives in memory."""
         catalog = cls(_connect(":memory:"))
         catalog._connection.executescript(_SCHEMA)
+        return catalog
+
+    @classmethod
+    def create(cls, path: Path) -> Catalog:
+        """Make an empty catalog in a new file; after a crash half-way the file is of no use."""
+        path.touch(exist_ok=False)
+        catalog = cls(_connect(f"{path.resolve().as_uri()}?mode=rw"))
+        catalog._connection.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_SCHEMA}")
         return catalog
 
     @classmethod
@@ -188,7 +197,10 @@ class Catalog:
         :param found: scores and rows.
         :param first_stage: what the scores are, see :class:`~biorerank_plugins.Candidate`.
         """
-        passages = self.fetch(sorted({row for _, rows in found for row in rows.tolist()}))
+        wanted = sorted({row for _, rows in found for row in rows.tolist()})
+        passages = self.fetch(wanted)
+        if len(passages) < len(wanted) or not all(np.isfinite(scores).all() for scores, _ in found):
+            raise PassageIndexError(f"A search found passages that are not there, or no numbers as scores. {_DAMAGED}")
         return [
             [
                 Candidate(passages[row], score, rank, first_stage)
@@ -203,8 +215,13 @@ class Catalog:
             self._connection.close()
 
     def _query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, parameters).fetchall()
+        try:
+            with self._lock:
+                return self._connection.execute(sql, parameters).fetchall()
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            if isinstance(error, sqlite3.ProgrammingError):  # closed: a mistake in the program, not in the data
+                raise
+            raise PassageIndexError(f"The passages of the index cannot be read: {error}. {_DAMAGED}") from error
 
 
 def _connect(target: str) -> sqlite3.Connection:
@@ -230,4 +247,7 @@ def _record(passage: Passage) -> tuple[str, str, str | None, str]:
 
 
 def _passage(id_: str, text: str, title: str | None, metadata: str) -> Passage:
-    return Passage(id_, text, title, json.loads(metadata))
+    try:
+        return Passage(id_, text, title, json.loads(metadata))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PassageIndexError(f"Passage {id_!r} cannot be read: {error}. {_DAMAGED}") from error

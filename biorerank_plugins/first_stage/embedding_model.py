@@ -17,10 +17,13 @@ from biorerank_plugins.scoring.batches import token_budget_batches
 from biorerank_plugins.scoring.plain_folder import quiet_loading
 from biorerank_plugins.scoring.tokens import warn_if_cased_vocabulary_is_lowered
 
-__all__ = ["EmbeddingModel", "Role", "TextInput"]
+__all__ = ["EmbeddingModel", "Role", "TextInput", "Tokens", "tokenize"]
 
 TextInput: TypeAlias = str | tuple[str, str]
 """A text, or a pair of title and text that the tokenizer joins with its separator."""
+
+Tokens: TypeAlias = dict[str, list[int]]
+"""Token ids of one input, and whatever else its tokenizer gives for each token, by name."""
 
 Role: TypeAlias = Literal["query", "passage"]
 
@@ -117,26 +120,21 @@ class EmbeddingModel:
         :param role: what the inputs are; this class treats both alike.
         :returns: ``[len(inputs), dimension]``.
         """
-        vectors = np.empty((len(inputs), self.dimension), dtype=np.float32)
-        encoded = self._tokenize([_prefixed(item, prefix) for item in inputs], max_length)
+        with self._tokenizing:
+            encoded = tokenize(self._tokenizer, inputs, max_length, prefix=prefix)
+        return self.embed(encoded)
+
+    def embed(self, encoded: Sequence[Tokens]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return one vector for each of these inputs, which :func:`tokenize` made.
+
+        :returns: ``[len(encoded), dimension]``.
+        """
+        vectors = np.empty((len(encoded), self.dimension), dtype=np.float32)
         for positions in token_budget_batches([len(item["input_ids"]) for item in encoded], self._batch_tokens):
             vectors[positions] = self._forward([encoded[position] for position in positions])
         return vectors
 
-    def _tokenize(self, inputs: Sequence[TextInput], max_length: int) -> list[dict[str, list[int]]]:
-        encoded: list[dict[str, list[int]]] = []
-        for start in range(0, len(inputs), _TOKENIZED_AT_ONCE):
-            part = inputs[start : start + _TOKENIZED_AT_ONCE]
-            firsts = [item if isinstance(item, str) else item[0] for item in part]
-            seconds = None if isinstance(part[0], str) else [item[1] for item in part]
-            with self._tokenizing:
-                fields = self._tokenizer(
-                    firsts, seconds, truncation="longest_first", max_length=max_length, return_attention_mask=False
-                )
-            encoded += [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
-        return encoded
-
-    def _forward(self, batch: list[dict[str, list[int]]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _forward(self, batch: list[Tokens]) -> np.ndarray[Any, np.dtype[np.float32]]:
         features = self._pad(batch)
         with torch.inference_mode():
             states = self._model(**features).last_hidden_state.float()
@@ -146,7 +144,7 @@ class EmbeddingModel:
             array: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
         return array
 
-    def _pad(self, batch: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    def _pad(self, batch: list[Tokens]) -> dict[str, torch.Tensor]:
         lengths = np.array([len(item["input_ids"]) for item in batch])
         real = np.arange(lengths.max()) < lengths[:, None]
         features = {"attention_mask": real.astype(np.int64)}
@@ -156,6 +154,26 @@ class EmbeddingModel:
             padded[real] = np.concatenate([item[name] for item in batch])
             features[name] = padded
         return {name: torch.from_numpy(values).to(self._device) for name, values in features.items()}
+
+
+def tokenize(tokenizer: Any, inputs: Sequence[TextInput], max_length: int, *, prefix: str) -> list[Tokens]:
+    """Return what a model reads of each input; one thread at a time may use a tokenizer.
+
+    :param tokenizer: of transformers.
+    :param inputs: texts or pairs; not mixed.
+    :param max_length: number of tokens after which an input is cut, special tokens included.
+    :param prefix: text put before every input, before the first half of a pair.
+    """
+    encoded: list[Tokens] = []
+    for start in range(0, len(inputs), _TOKENIZED_AT_ONCE):
+        part = [_prefixed(item, prefix) for item in inputs[start : start + _TOKENIZED_AT_ONCE]]
+        firsts = [item if isinstance(item, str) else item[0] for item in part]
+        seconds = None if isinstance(part[0], str) else [item[1] for item in part]
+        fields = tokenizer(
+            firsts, seconds, truncation="longest_first", max_length=max_length, return_attention_mask=False
+        )
+        encoded += [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
+    return encoded
 
 
 def _prefixed(item: TextInput, prefix: str) -> TextInput:

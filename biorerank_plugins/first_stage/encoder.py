@@ -21,12 +21,12 @@ from biorerank_plugins.text import passage_text, wellformed
 if TYPE_CHECKING:
     import torch
 
-    from biorerank_plugins.first_stage.embedding_model import EmbeddingModel, TextInput
+    from biorerank_plugins.first_stage.embedding_model import EmbeddingModel, TextInput, Tokens
     from biorerank_plugins.first_stage.sentence_transformer_model import SentenceTransformerModel
 
     _Model: TypeAlias = EmbeddingModel | SentenceTransformerModel
 
-__all__ = ["BiEncoder", "TitleUse"]
+__all__ = ["BiEncoder", "TitleUse", "passage_input"]
 
 logger = logging.getLogger(__name__)
 
@@ -207,17 +207,31 @@ class BiEncoder:
             if not isinstance(passage, Passage):
                 raise TypeError(f"Expected a Passage, got {type(passage).__name__}: {passage!r:.80}")
         return self._passages.encode(
-            [self._input(passage) for passage in passages],
+            [passage_input(passage, self._config["title"]) for passage in passages],
             self._config["max_length"],
             prefix=self._config["passage_prefix"],
             role="passage",
         )
 
-    def _input(self, passage: Passage) -> TextInput:
-        title = self._config["title"]
-        if title == "pair":
-            return wellformed(passage.title or ""), wellformed(passage.text)
-        return passage_text(passage) if title == "join" else wellformed(passage.text)
+    def embed_tokens(self, encoded: Sequence[Tokens]) -> FloatArray:
+        """Return one vector for each passage that was tokenised elsewhere, as :mod:`~biorerank_plugins.scale` does.
+
+        :param encoded: what :class:`~biorerank_plugins.scale.tokens.PassageTokenizer` made for this encoder.
+        :returns: ``[len(encoded), dimension]``.
+        :raises ModelError: if this model tokenises for itself.
+        """
+        embed = getattr(self._passages, "embed", None)
+        if embed is None:
+            raise ModelError(f"{self.model_id} tokenises for itself; give it texts.")
+        vectors: FloatArray = embed(encoded)
+        return vectors
+
+
+def passage_input(passage: Passage, title: TitleUse) -> TextInput:
+    """Return the text, or the pair, that an encoder with this use of titles reads of a passage."""
+    if title == "pair":
+        return wellformed(passage.title or ""), wellformed(passage.text)
+    return passage_text(passage) if title == "join" else wellformed(passage.text)
 
 
 def _portable_name(model: str | os.PathLike[str]) -> str:

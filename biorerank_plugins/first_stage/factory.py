@@ -10,11 +10,15 @@ from biorerank_plugins.errors import PassageIndexError
 
 __all__ = ["Factory", "parse_factory"]
 
-OFFERED = "Flat, HNSW<links> (HNSW32), IVF<lists>,Flat (IVF256,Flat), IVF<lists>,PQ<bytes> (IVF256,PQ48)"
+OFFERED = (
+    "Flat, HNSW<links> (HNSW32), HNSW<links>_SQ8 (HNSW32_SQ8), IVF<lists>,Flat (IVF256,Flat), "
+    "IVF<lists>,PQ<bytes> (IVF256,PQ48), IVF<lists>,PQ<bytes>,Refine(SQ8) (IVF256,PQ48,Refine(SQ8))"
+)
 
-_PATTERN = re.compile(r"Flat|HNSW([1-9]\d{0,2})|IVF([1-9]\d{0,6}),(?:Flat|PQ([1-9]\d{0,3}))")
+_PATTERN = re.compile(r"Flat|HNSW([1-9]\d{0,2})(_SQ8)?|IVF([1-9]\d{0,6}),(?:Flat|PQ([1-9]\d{0,3})(,Refine\(SQ8\))?)")
 _PQ_CENTROIDS = 256  # one byte for each part of a vector
 _TRAINING_PER_LIST = 64  # FAISS itself asks for at least 39 and uses at most 256
+_TRAINING_SCALAR = 16_384  # for the range of each dimension
 _HNSW_EF_CONSTRUCTION = 100  # FAISS's 40 costs recall that a second stage cannot bring back
 
 
@@ -26,12 +30,30 @@ class Factory:
     :param links: links of a node (HNSW), else 0.
     :param lists: number of inverted lists (IVF), else 0.
     :param code_bytes: bytes of a vector (PQ), else 0.
+    :param scalar: whether a byte stands for each number of a vector: below the graph (HNSW), or for the second look at
+        what the lists gave (IVF).
     """
 
     text: str
     links: int = 0
     lists: int = 0
     code_bytes: int = 0
+    scalar: bool = False
+
+    @property
+    def refined(self) -> bool:
+        """Whether what the lists give is looked at again with better vectors."""
+        return bool(self.lists) and self.scalar
+
+    @property
+    def labelled(self) -> bool:
+        """Whether FAISS keeps row numbers; other types know vectors by position, and take them in order of rows."""
+        return bool(self.lists) and not self.scalar
+
+    @property
+    def hides(self) -> bool:
+        """Whether FAISS cannot take vectors out, so that removed ones are hidden."""
+        return bool(self.links) or self.refined
 
     @property
     def needed(self) -> int:
@@ -41,7 +63,9 @@ class Factory:
     @property
     def training_size(self) -> int:
         """Number of vectors it is trained on where there are as many; 0 if it needs no training."""
-        return max(self.lists * _TRAINING_PER_LIST, _TRAINING_PER_LIST * _PQ_CENTROIDS) if self.lists else 0
+        if self.lists:
+            return max(self.lists * _TRAINING_PER_LIST, _TRAINING_PER_LIST * _PQ_CENTROIDS)
+        return _TRAINING_SCALAR if self.scalar else 0
 
     def check(self, count: int, dimension: int) -> None:
         """Refuse a collection that is too small to train on, or a dimension that cannot be cut as asked.
@@ -66,11 +90,12 @@ class Factory:
         index = faiss.index_factory(dimension, self.text, faiss.METRIC_INNER_PRODUCT)
         if self.links:
             index.hnsw.efConstruction = max(_HNSW_EF_CONSTRUCTION, 2 * self.links)
+        coarse = faiss.downcast_index(index.base_index) if self.refined else index
         if self.lists:
-            index.cp.min_points_per_centroid = 1  # check() decides; FAISS writes its warning to stderr
+            coarse.cp.min_points_per_centroid = 1  # check() decides; FAISS writes its warning to stderr
         if self.code_bytes:
-            index.pq.cp.min_points_per_centroid = 1
-            index.do_polysemous_training = False  # seconds of work for a kind of search that is not used here
+            coarse.pq.cp.min_points_per_centroid = 1
+            coarse.do_polysemous_training = False  # seconds of work for a kind of search that is not used here
         return index
 
 
@@ -81,10 +106,10 @@ def parse_factory(text: str) -> Factory:
     :raises ValueError: if it is not; the message lists them.
 
     >>> parse_factory("IVF256,PQ48")
-    Factory(text='IVF256,PQ48', links=0, lists=256, code_bytes=48)
+    Factory(text='IVF256,PQ48', links=0, lists=256, code_bytes=48, scalar=False)
     """
     match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
     if match is None or match[1] == "1":
         raise ValueError(f"factory={text!r} is not offered. Choose one of: {OFFERED}.")
-    links, lists, code_bytes = (int(group) if group else 0 for group in match.groups())
-    return Factory(text, links, lists, code_bytes)
+    links, lists, code_bytes = (int(match[group] or 0) for group in (1, 3, 4))
+    return Factory(text, links, lists, code_bytes, scalar=bool(match[2] or match[5]))

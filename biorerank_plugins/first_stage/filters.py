@@ -79,9 +79,18 @@ def compile_filter(filters: Filter | None) -> SqlCondition | None:
     return _all_of(filters, depth=0) if filters else None
 
 
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except RecursionError:
+        return "nested too deeply to be shown"
+
+
 def _require_mapping(value: object, what: str) -> None:
     if not isinstance(value, Mapping):
-        raise TypeError(f'{what} must be a mapping such as {{"year": 2020}}, got {type(value).__name__}: {value!r:.80}')
+        raise TypeError(
+            f'{what} must be a mapping such as {{"year": 2020}}, got {type(value).__name__}: {_shown(value)}'
+        )
 
 
 def _all_of(filters: Filter, depth: int) -> SqlCondition:
@@ -108,7 +117,7 @@ def _entry(key: object, value: Any, depth: int) -> SqlCondition:
 
 def _combination(key: str, filters: Any, depth: int) -> SqlCondition:
     if isinstance(filters, (str, bytes, Mapping)) or not isinstance(filters, (list, tuple)):
-        raise TypeError(f"{key!r} needs a list of filters, got {type(filters).__name__}: {filters!r:.80}")
+        raise TypeError(f"{key!r} needs a list of filters, got {type(filters).__name__}: {_shown(filters)}")
     if not filters:
         raise ValueError(f"{key!r} needs at least one filter.")
     for part in filters:
@@ -183,7 +192,7 @@ def _check_scalar(field: _Field, operand: Any) -> Any:
     value = _plain(operand)
     if value is not None and not isinstance(value, (str, int, float, bool)):
         raise TypeError(
-            f"The condition on {field.name!r} compares with a {type(value).__name__}: {value!r:.80}. "
+            f"The condition on {field.name!r} compares with a {type(value).__name__}: {_shown(value)}. "
             "Expected a string, a number, a boolean or None."
         )
     if isinstance(value, float) and not math.isfinite(value):
@@ -192,8 +201,8 @@ def _check_scalar(field: _Field, operand: Any) -> Any:
         raise ValueError(f"The condition on {field.name!r} compares with {value!r}, which does not fit into 64 bits.")
     if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(
-            f"The condition on {field.name!r} compares with {value!r:.80}, which holds half a surrogate pair and is no "
-            "Unicode text."
+            f"The condition on {field.name!r} compares with {_shown(value)}, which holds half a surrogate pair "
+            "and is no Unicode text."
         )
     return value
 
@@ -234,7 +243,9 @@ def _compare(operator: str) -> Callable[[_Field, Any], SqlCondition]:
 
 def _one_of(field: _Field, operand: Any) -> SqlCondition:
     if not isinstance(operand, (list, tuple, set, frozenset)):
-        raise TypeError(f"'in' on {field.name!r} needs a list of values, got {type(operand).__name__}: {operand!r:.80}")
+        raise TypeError(
+            f"'in' on {field.name!r} needs a list of values, got {type(operand).__name__}: {_shown(operand)}"
+        )
     values = [_check_scalar(field, value) for value in operand]
     stored = field.value()
     # One JSON parameter, because SQLite limits the number of parameters, not their length.

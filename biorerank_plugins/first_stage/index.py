@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -85,7 +86,8 @@ class PassageIndex:
 
         :param passages: strings (whose id is their position), passages or candidates; read once.
         :param encoder: what embeds passages and queries; ``None`` for the embedded bi-encoder.
-        :param factory: ``"Flat"`` (exact), ``"HNSW<M>"``, ``"IVF<lists>,Flat"`` or ``"IVF<lists>,PQ<bytes>"``.
+        :param factory: ``"Flat"`` (exact), ``"HNSW<M>"``, ``"HNSW<M>_SQ8"``, ``"IVF<lists>,Flat"``,
+            ``"IVF<lists>,PQ<bytes>"`` or ``"IVF<lists>,PQ<bytes>,Refine(SQ8)"``.
         :param batch_size: passages that are embedded and added at a time.
         :param show_progress: whether to show a progress bar.
         :param on_duplicate: ``"error"``, or ``"skip"`` to keep the first passage of an id.
@@ -288,6 +290,13 @@ class PassageIndex:
             allowed = None if condition is None else contents.catalog.rows(condition)
             sides = hybrid.Sides(contents.vectors, contents.lexical, self._hybrid)
             return contents.catalog.candidates(sides.search(chosen, asked, vectors, k, allowed), self.scores_of(chosen))
+
+    @contextmanager
+    def reading(self) -> Iterator[Contents]:
+        """Lend what the index holds, to be read while nothing changes it; for searches over several indexes."""
+        with self._searching.reading():
+            self._check_open()
+            yield self._contents
 
     def scores_of(self, first_stage: FirstStage) -> str | None:
         """Return the name of a first stage's scores, under which a reranker may store a fusion weight for them.

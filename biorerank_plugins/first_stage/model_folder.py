@@ -111,6 +111,13 @@ def read_settings(folder: Path) -> EncoderSettings:
 
     :raises ModelError: if one of its files is damaged.
     """
+    try:
+        return _settings_of(folder)
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:  # something is of another type
+        raise ModelError(f"The settings in {folder} are damaged: {error!r:.200}.") from error
+
+
+def _settings_of(folder: Path) -> EncoderSettings:
     config = _read_json(folder / "config.json", default={})
     if not (folder / "modules.json").is_file():
         if any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or ()):
@@ -180,7 +187,7 @@ def _read_json(path: Path, *, default: Any) -> Any:
         return default
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is damaged: {error}.") from error
     if not isinstance(content, type(default)):
         raise ModelError(f"{path} is damaged: expected a JSON {type(default).__name__}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def read(folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"])
         try:
             chosen = _matching_encoder(version.manifest, encoder)
             return _read_version(version, chosen), chosen
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
             raise PassageIndexError(f"The manifest in {version.folder} is damaged: {error!r}.") from error
         except PassageIndexError:
             # A writer may have switched to a newer version and removed this one just now.
@@ -87,7 +88,9 @@ def _read_version(version: verification.Version, encoder: Encoder) -> Contents:
         if len(rows) != manifest["count"]:
             raise PassageIndexError(f"The index holds {len(rows)} passages, its manifest says {manifest['count']}.")
         every = np.sort(np.concatenate([rows, dead]))
-        vectors = read_vectors(version.folder / _VECTORS, factory, manifest["dimension"], every, dead)
+        lists = version.folder / verification.LISTS_FILE if manifest.get("lists_on_disk") else None
+        path = version.folder / _VECTORS
+        vectors = read_vectors(path, factory, manifest["dimension"], every, dead, lists_file=lists)
         words = _read_lexical(version, catalog, rows, encoder)
     except BaseException:
         catalog.close()
@@ -220,6 +223,8 @@ def _commit(
             catalog.close()
         with (target / _VECTORS).open("wb") as file:
             contents.vectors.write(file)
+        if contents.vectors.lists_file is not None:
+            shutil.copyfile(contents.vectors.lists_file, target / verification.LISTS_FILE)
         if contents.lexical is not None:
             with (target / verification.LEXICAL_FILE).open("wb") as file:
                 write_lexical(contents.lexical, file)
@@ -236,6 +241,7 @@ def _commit(
         "dimension": contents.vectors.dimension,
         "metric": "inner_product",
         "factory": contents.factory.text,
+        "lists_on_disk": contents.vectors.lists_file is not None,
         "count": len(contents.vectors),
         "lexical": None if contents.lexical is None else lexical_settings(),
         "token_ids": None if contents.token_ids is None else contents.token_ids.about(),

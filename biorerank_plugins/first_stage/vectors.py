@@ -21,6 +21,7 @@ __all__ = ["FloatArray", "RowArray", "VectorStore", "read_vectors"]
 FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 RowArray: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
+_LISTS_ON_DISK = faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY
 _QUERIES_AT_ONCE = 16  # from 20 on FAISS multiplies matrices, and equal vectors may get unequal last bits
 _SELECTIVE = 0.1  # a filter that keeps less than this is served by exact scoring
 _FEW = 10_000  # … and so is one that keeps no more vectors than this
@@ -28,6 +29,7 @@ _COMPACT_AT = 0.25  # share of removed vectors at which an HNSW index is built a
 _PROBED_SHARE = 8  # one list in eight is searched: a second stage follows, so recall counts
 _LEAST_PROBED = 8
 _LEAST_EF_SEARCH = 64
+_REFINED = 4  # so many times k are looked at again
 
 
 class VectorStore:
@@ -39,11 +41,16 @@ class VectorStore:
     :param factory: its type.
     :param rows: row number of every vector in it, ascending, removed ones included.
     :param dead: those of ``rows`` that were removed and could not be taken out.
+    :param lists_file: file that holds the inverted lists, which are then read from disk and cannot be changed; ``None``
+        if they are in memory.
     """
 
-    def __init__(self, index: Any, factory: Factory, rows: RowArray, dead: RowArray) -> None:
+    def __init__(
+        self, index: Any, factory: Factory, rows: RowArray, dead: RowArray, *, lists_file: Path | None = None
+    ) -> None:
         self._index = index
         self._factory = factory
+        self.lists_file = lists_file
         self._rows = rows
         self._alive = ~np.isin(rows, dead)
 
@@ -91,11 +98,13 @@ class VectorStore:
 
         :param rows: row numbers of all that is added, ascending, above those in the store.
         :param batches: the same rows piece by piece with their vectors ``[n, dimension]``; in order of rows unless
-            the index is an IVF.
+            FAISS keeps row numbers (:attr:`Factory.labelled`).
+        :raises PassageIndexError: if the inverted lists are on disk.
         """
+        self._check_changeable()
         try:
             for batch_rows, vectors in batches:
-                if self._factory.lists:
+                if self._factory.labelled:
                     self._index.add_with_ids(vectors, batch_rows)
                 else:
                     self._index.add(vectors)
@@ -110,34 +119,42 @@ class VectorStore:
 
     def _forget(self, rows: RowArray) -> None:
         """Undo an addition that stopped half-way."""
-        if self._factory.links:
+        if self._factory.hides:
             self._register(rows[: self._index.ntotal - len(self._rows)], alive=False)
         elif len(rows):
-            first = int(rows[0]) if self._factory.lists else len(self._rows)
+            first = int(rows[0]) if self._factory.labelled else len(self._rows)
             self._index.remove_ids(faiss.IDSelectorRange(first, np.iinfo(np.int64).max))
 
     def remove(self, rows: RowArray) -> None:
         """Take vectors out, or hide them where FAISS cannot take them out.
 
         :param rows: row numbers that are in the store.
+        :raises PassageIndexError: if the inverted lists are on disk.
         """
+        self._check_changeable()
         positions = np.searchsorted(self._rows, np.sort(rows))
-        if self._factory.links:
+        if self._factory.hides:
             self._alive[positions] = False
-            if self._rows.size and len(self) < (1 - _COMPACT_AT) * self._rows.size:
+            if self._factory.links and self._rows.size and len(self) < (1 - _COMPACT_AT) * self._rows.size:
                 self._compact()
             return
-        labels = self._rows[positions] if self._factory.lists else positions
+        labels = self._rows[positions] if self._factory.labelled else positions
         self._index.remove_ids(faiss.IDSelectorBatch(labels.astype(np.int64)))
         keep = np.ones(len(self._rows), dtype=bool)
         keep[positions] = False
         self._rows, self._alive = self._rows[keep], self._alive[keep]
+
+    def _check_changeable(self) -> None:
+        if self.lists_file is not None:
+            raise PassageIndexError("An index whose lists are on disk cannot be changed. Build it again.")
 
     def _compact(self) -> None:
         """Build the graph anew from the vectors that are left."""
         fresh = self._factory.make(self.dimension)
         stored = faiss.downcast_index(self._index.storage)
         left = np.flatnonzero(self._alive)
+        if not fresh.is_trained:  # on the vectors that were coded already, whose range is that of the first training
+            fresh.train(stored.reconstruct_n(0, stored.ntotal))
         for start in range(0, len(left), 4096):
             fresh.add(stored.reconstruct_batch(left[start : start + 4096]))
         self._index, self._rows = fresh, self._rows[left]
@@ -166,7 +183,7 @@ class VectorStore:
             if self._alive.all():
                 return None
             allowed = self._rows[self._alive]
-        return allowed if self._factory.lists else np.searchsorted(self._rows, allowed).astype(np.int64)
+        return allowed if self._factory.labelled else np.searchsorted(self._rows, allowed).astype(np.int64)
 
     def _search_block(self, queries: FloatArray, k: int, labels: RowArray | None) -> list[tuple[FloatArray, RowArray]]:
         available = len(self._rows) if labels is None else len(labels)
@@ -181,7 +198,7 @@ class VectorStore:
                 break
             # Which of several equal vectors is the last one must not be left to FAISS: look past all of them.
             exact, fetch = True, min(2 * fetch, available)
-        rows = found if self._factory.lists else self._rows[found]
+        rows = found if self._factory.labelled else self._rows[found]
         return [_best(scores[i], rows[i], k) for i in range(len(queries))]
 
     def _is_selective(self, labels: RowArray | None) -> bool:
@@ -192,26 +209,34 @@ class VectorStore:
     ) -> tuple[FloatArray, RowArray]:
         """Search with the parameter class that this index type wants."""
         index = self._index
-        if self._factory.lists:
+        if self._factory.lists and not (exact and self._factory.refined):
             lists = self._factory.lists
             probed = lists if exact else min(lists, max(_LEAST_PROBED, lists // _PROBED_SHARE))
             parameters = faiss.SearchParametersIVF(nprobe=probed, sel=_bitmap(labels))
+            if self._factory.refined:
+                parameters = faiss.IndexRefineSearchParameters(k_factor=_REFINED, base_index_params=parameters)
         elif self._factory.links and not exact:
             effort = max(_LEAST_EF_SEARCH, 2 * k)
             if labels is not None:
                 effort = effort * len(self._rows) // len(labels)
             parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=_bitmap(labels))
         else:
-            # Flat, or the vectors below the graph. An array of numbers makes FAISS visit only these.
+            # Flat, or the vectors below a graph or behind lists. An array of numbers makes FAISS visit only these.
             index = self._flat_storage()
             parameters = faiss.SearchParameters(sel=None if labels is None else faiss.IDSelectorArray(labels))
-        scores, found = index.search(queries, k, params=parameters)
+        try:
+            scores, found = index.search(queries, k, params=parameters)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise PassageIndexError(f"FAISS cannot search; its file may be damaged: {reason}") from error
         return scores, found
 
     def _flat_storage(self) -> Any:
-        """Return the flat index that holds the vectors, or ``None`` for IVF."""
-        if self._factory.lists:
+        """Return the flat index that holds the vectors, or ``None`` if only lists hold them."""
+        if self._factory.labelled:
             return None
+        if self._factory.refined:
+            return faiss.downcast_index(self._index.refine_index)
         return faiss.downcast_index(self._index.storage) if self._factory.links else self._index
 
     def write(self, file: BinaryIO) -> None:
@@ -235,7 +260,9 @@ def _bitmap(labels: RowArray | None) -> Any:
     return faiss.IDSelectorBitmap(np.packbits(members, bitorder="little"))
 
 
-def read_vectors(path: Path, factory: Factory, dimension: int, rows: RowArray, dead: RowArray) -> VectorStore:
+def read_vectors(
+    path: Path, factory: Factory, dimension: int, rows: RowArray, dead: RowArray, *, lists_file: Path | None = None
+) -> VectorStore:
     """Read a FAISS file and hold it against what it should be.
 
     :param path: the file.
@@ -243,21 +270,27 @@ def read_vectors(path: Path, factory: Factory, dimension: int, rows: RowArray, d
     :param dimension: length of its vectors.
     :param rows: row numbers of its vectors, ascending, ``dead`` included.
     :param dead: rows that were removed.
+    :param lists_file: file beside it that holds the inverted lists, if they stay on disk.
     :raises PassageIndexError: if the file cannot be read or holds something else.
     """
     try:
-        index = faiss.read_index(str(path))
-    except RuntimeError as error:
-        raise PassageIndexError(f"FAISS cannot read {path.name}: {str(error).strip().splitlines()[-1]}") from error
+        index = faiss.read_index(str(path), 0 if lists_file is None else _LISTS_ON_DISK)
+    except (RuntimeError, MemoryError) as error:  # a damaged size asks for more memory than there is
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise PassageIndexError(f"FAISS cannot read {path.name}: {reason}") from error
     expected = factory.make(dimension)
     if not isinstance(index, type(expected)):
         raise PassageIndexError(f"{path.name} holds a {type(index).__name__}, the manifest says {factory.text}.")
     for what, got, wanted in (
         ("metric", index.metric_type, expected.metric_type),
         ("dimension", index.d, dimension),
-        ("lists", getattr(index, "nlist", 0), factory.lists),
+        ("lists", _lists_of(index, factory), factory.lists),
         ("number of vectors", index.ntotal, len(rows)),
     ):
         if got != wanted:
             raise PassageIndexError(f"{path.name} does not fit the manifest: {what} is {got}, expected {wanted}.")
-    return VectorStore(index, factory, rows, dead)
+    return VectorStore(index, factory, rows, dead, lists_file=lists_file)
+
+
+def _lists_of(index: Any, factory: Factory) -> int:
+    return getattr(faiss.downcast_index(index.base_index) if factory.refined else index, "nlist", 0)

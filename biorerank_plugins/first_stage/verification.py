@@ -17,6 +17,7 @@ __all__ = [
     "FILES",
     "FORMAT_VERSION",
     "LEXICAL_FILE",
+    "LISTS_FILE",
     "MANIFEST",
     "TOKEN_IDS_FILE",
     "VERSION_NAME",
@@ -32,6 +33,7 @@ READABLE_FORMATS = (1, 2, 3)  # 1 had no lexical part, which is made from the pa
 FILES = ("passages.sqlite", "vectors.faiss")
 LEXICAL_FILE = "lexical.npz"
 TOKEN_IDS_FILE = "token_ids.bin"
+LISTS_FILE = "vectors.lists"
 CURRENT = "CURRENT"
 MANIFEST = "manifest.json"
 VERSION_NAME = re.compile(r"v\d{8}")
@@ -57,7 +59,8 @@ def files_of(manifest: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of the files that stand beside a manifest."""
     lexical = (LEXICAL_FILE,) if manifest.get("lexical") else ()
     token_ids = (TOKEN_IDS_FILE,) if manifest.get("token_ids") else ()
-    return (*FILES, *lexical, *token_ids)
+    lists = (LISTS_FILE,) if manifest.get("lists_on_disk") else ()
+    return (*FILES, *lexical, *token_ids, *lists)
 
 
 def is_index(folder: Path) -> bool:
@@ -93,7 +96,7 @@ def _read_current(folder: Path) -> dict[str, str]:
     path = folder / CURRENT
     try:
         current = json.loads(_read_plain_file(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PassageIndexError(f"{path} is damaged: {error}.") from error
     named = isinstance(current, dict) and isinstance(current.get("manifest_sha256"), str)
     if not named or VERSION_NAME.fullmatch(str(current.get("version"))) is None:
@@ -129,7 +132,7 @@ def _check_version(folder: Path, manifest_sha256: str, verify: Literal["full", "
 def _parse_manifest(raw: bytes, folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PassageIndexError(f"{folder / MANIFEST} is damaged: {error}.") from error
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if version not in READABLE_FORMATS:

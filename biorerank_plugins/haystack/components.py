@@ -75,8 +75,17 @@ class LazyComponent(Generic[T]):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the component with the settings that :meth:`to_dict` gave; ``data`` is not changed."""
-        return default_from_dict(cls, copy.deepcopy(data))
+        """Return the component with the settings that :meth:`to_dict` gave; ``data`` is not changed.
+
+        :raises TypeError: if ``data`` holds something else than settings.
+        :raises ValueError: if a setting is impossible.
+        """
+        if not isinstance(data, Mapping) or not isinstance(data.get("init_parameters", {}), Mapping):
+            raise TypeError(f"{cls.__name__}.from_dict takes what to_dict gave, got {type(data).__name__}.")
+        try:
+            return default_from_dict(cls, copy.deepcopy(data))
+        except (AttributeError, KeyError, RecursionError) as error:  # of Haystack's own classes, such as Secret
+            raise ValueError(f"The settings of {cls.__name__} are damaged: {error!r:.200}") from error
 
     def _saved(self, name: str, value: Any) -> Any:
         if name == "model":

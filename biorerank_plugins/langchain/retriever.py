@@ -22,6 +22,7 @@ from biorerank_plugins.passages import Candidate, Passage
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.scale import ShardedIndex
 
 __all__ = ["BioRetriever"]
 
@@ -61,7 +62,7 @@ class BioRetriever(BaseRetriever):
     filters: dict[str, Any] | None = None
     first_stage: Literal["hybrid", "dense", "lexical"] | None = None
 
-    _index: PassageIndex = PrivateAttr()
+    _index: PassageIndex | ShardedIndex = PrivateAttr()
 
     @classmethod
     def from_documents(
@@ -110,11 +111,12 @@ class BioRetriever(BaseRetriever):
     def model_post_init(self, context: Any, /) -> None:
         """Open the index."""
         from biorerank_plugins.first_stage import PassageIndex
+        from biorerank_plugins.scale import ShardedIndex, open_index
 
         super().model_post_init(context)
         if isinstance(self.index, (str, os.PathLike)):
-            self._index = PassageIndex.load(self.index)
-        elif isinstance(self.index, PassageIndex):
+            self._index = open_index(self.index)
+        elif isinstance(self.index, (PassageIndex, ShardedIndex)):
             self._index = self.index
         else:
             raise TypeError(f"index must be a PassageIndex or a folder, got {type(self.index).__name__}.")

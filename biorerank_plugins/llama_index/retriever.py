@@ -19,6 +19,7 @@ from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stag
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.llama_index.filters import index_filter
 from biorerank_plugins.llama_index.nodes import found_node, node_passage, query_text
+from biorerank_plugins.scale.sharded import ShardedIndex, open_index
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
@@ -58,7 +59,7 @@ class BioRetriever(BaseRetriever):
 
     def __init__(
         self,
-        index: PassageIndex | str | os.PathLike[str],
+        index: PassageIndex | ShardedIndex | str | os.PathLike[str],
         similarity_top_k: int = 10,
         filters: MetadataFilters | None = None,
         first_stage: FirstStage = "hybrid",
@@ -69,7 +70,7 @@ class BioRetriever(BaseRetriever):
     ) -> None:
         self.similarity_top_k = similarity_top_k
         self._filter = index_filter(filters)
-        self.index = index if isinstance(index, PassageIndex) else PassageIndex.load(index)
+        self.index = index if isinstance(index, (PassageIndex, ShardedIndex)) else open_index(index)
         """The passage index; ``retriever.index.save(folder)`` keeps it."""
         wanted = None if first_stage == "hybrid" else first_stage
         self.first_stage = check_first_stage(wanted, has_lexical=self.index.lexical)

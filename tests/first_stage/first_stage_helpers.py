@@ -10,7 +10,7 @@ import numpy as np
 
 from biorerank_plugins.passages import Passage
 
-FACTORIES = ["Flat", "HNSW8", "IVF4,Flat", "IVF4,PQ4"]
+FACTORIES = ["Flat", "HNSW8", "HNSW8_SQ8", "IVF4,Flat", "IVF4,PQ4", "IVF4,PQ4,Refine(SQ8)"]
 
 
 class WordEncoder:

@@ -17,6 +17,7 @@ from biorerank_plugins.haystack.components import LazyComponent
 from biorerank_plugins.haystack.documents import as_passage, check_documents, found_document
 from biorerank_plugins.haystack.filters import translated
 from biorerank_plugins.haystack.options import checked_query
+from biorerank_plugins.scale.sharded import ShardedIndex, open_index
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
@@ -26,7 +27,7 @@ __all__ = ["BioRetriever"]
 
 
 @component
-class BioRetriever(LazyComponent[PassageIndex]):
+class BioRetriever(LazyComponent[PassageIndex | ShardedIndex]):
     """Finds documents for a question in a FAISS and BM25 index: query text in, documents out, best first.
 
     Every score is higher for a better document. Haystack's filters apply before ``top_k``: a run returns
@@ -65,7 +66,7 @@ class BioRetriever(LazyComponent[PassageIndex]):
 
     def __init__(
         self,
-        index: PassageIndex | str | os.PathLike[str] | None = None,
+        index: PassageIndex | ShardedIndex | str | os.PathLike[str] | None = None,
         *,
         documents: list[Document] | None = None,
         encoder: Encoder | str | os.PathLike[str] | None = None,
@@ -113,22 +114,22 @@ class BioRetriever(LazyComponent[PassageIndex]):
         """Return the best documents, as :meth:`run` does, without blocking the event loop."""
         return await asyncio.to_thread(self.run, query, filters, top_k)
 
-    def _load(self) -> PassageIndex:
-        if isinstance(self.index, PassageIndex):
+    def _load(self) -> PassageIndex | ShardedIndex:
+        if isinstance(self.index, (PassageIndex, ShardedIndex)):
             return self.index
         encoder = self.encoder
         if isinstance(encoder, (str, os.PathLike)):
             encoder = BiEncoder(encoder)
         if self.index is not None:
-            return PassageIndex.load(self.index, encoder=encoder)
+            return open_index(self.index, encoder=encoder)
         return PassageIndex.build(map(as_passage, self.documents or []), encoder=encoder)
 
-    def _release(self, resource: PassageIndex) -> None:
+    def _release(self, resource: PassageIndex | ShardedIndex) -> None:
         if resource is not self.index:
             resource.close()
 
     def _saved(self, name: str, value: Any) -> Any:
-        if name == "index" and isinstance(value, PassageIndex):
+        if name == "index" and isinstance(value, (PassageIndex, ShardedIndex)):
             value = value.folder
         if (name == "documents" and value is not None) or (name == "index" and value is None):
             raise ValueError(

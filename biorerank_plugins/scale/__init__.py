@@ -1,0 +1,44 @@
+"""Past one machine: shards that any engine can work on, Ray Data to encode them, indexes searched side by side.
+
+Only :mod:`.ray_engine` needs the extra ``ray``; names are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from biorerank_plugins.scale.build import build_index
+    from biorerank_plugins.scale.plan import plan
+    from biorerank_plugins.scale.shard_folder import ShardFolder
+    from biorerank_plugins.scale.sharded import ShardedIndex, open_index
+    from biorerank_plugins.scale.shards import EmbeddedShard, embed_shard, score_shard
+
+__all__ = [
+    "EmbeddedShard",
+    "ShardFolder",
+    "ShardedIndex",
+    "build_index",
+    "embed_shard",
+    "open_index",
+    "plan",
+    "score_shard",
+]
+
+_MODULES = {
+    "EmbeddedShard": "shards",
+    "ShardFolder": "shard_folder",
+    "ShardedIndex": "sharded",
+    "build_index": "build",
+    "embed_shard": "shards",
+    "open_index": "sharded",
+    "plan": "plan",
+    "score_shard": "shards",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,160 @@
+"""From any number of passages to a saved index, in steps that a killed run does not lose."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage.catalog import Catalog
+from biorerank_plugins.first_stage.factory import parse_factory
+from biorerank_plugins.first_stage.index import PassageIndex
+from biorerank_plugins.first_stage.lexical import index_passages
+from biorerank_plugins.first_stage.persistence import Contents
+from biorerank_plugins.first_stage.staging import OnDuplicate
+from biorerank_plugins.first_stage.storage import prepared_folder
+from biorerank_plugins.passages import PassageLike
+from biorerank_plugins.scale.collection import stage_in_file
+from biorerank_plugins.scale.encoding import SHARD_SIZE, Work, encode_here, job_of
+from biorerank_plugins.scale.shard_folder import ShardFolder
+from biorerank_plugins.scale.vectors import Embeddings, index_vectors
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.scale.ray_engine import RayOptions
+
+__all__ = ["Engine", "build_index", "embedded", "work_folder"]
+
+Engine = Literal["local", "ray"]
+
+
+def build_index(
+    passages: Iterable[PassageLike],
+    out: str | os.PathLike[str],
+    *,
+    work: str | os.PathLike[str] | None = None,
+    encoder: Encoder | None = None,
+    factory: str = "Flat",
+    engine: Engine = "local",
+    ray_options: RayOptions | None = None,
+    shard_size: int = SHARD_SIZE,
+    lists_on_disk: bool = False,
+    lexical: bool = True,
+    token_ids: bool = False,
+    on_duplicate: OnDuplicate = "error",
+    identity: str | None = None,
+    show_progress: bool = False,
+) -> PassageIndex:
+    """Build a saved index by way of shards in a work folder; repeat the call to go on after it was killed.
+
+    The index holds the same as one of ``PassageIndex.build``: with ``Flat``, the same vectors bit by bit.
+
+    :param passages: as ``PassageIndex.build`` takes them; read once.
+    :param out: folder of the index.
+    :param work: folder for what is made on the way, removed in the end; ``None`` for one beside ``out``.
+    :param encoder: as ``PassageIndex.build`` takes it; for ``"ray"`` a :class:`BiEncoder`.
+    :param factory: as ``PassageIndex.build`` takes it.
+    :param engine: ``"local"`` embeds in this process, ``"ray"`` on Ray, which needs the extra ``ray``.
+    :param ray_options: how to use Ray.
+    :param shard_size: passages of a shard, a multiple of 1,024 for the same batches as on one machine.
+    :param lists_on_disk: whether the lists of an IVF stay on disk, see :func:`.vectors.index_vectors`.
+    :param lexical: whether to index the words too.
+    :param token_ids: whether to store token ids for the embedded reranker.
+    :param on_duplicate: ``"error"``, or ``"skip"`` to keep the first passage of an id.
+    :param identity: see :func:`.collection.stage_in_file`.
+    :param show_progress: whether to show a progress bar.
+    :returns: the index, open, in ``out``.
+    :raises PassageIndexError: if there are no passages, too few for the factory, or ``out`` cannot be written.
+    :raises ShardError: if the work folder belongs to another job, or a shard cannot be made.
+
+    >>> build_index(passages, "pubmed-index", factory="IVF65536,PQ48,Refine(SQ8)", engine="ray")    # doctest: +SKIP
+    """
+    kind = parse_factory(factory)
+    target = Path(out).expanduser().absolute()
+    with prepared_folder(target):
+        embeddings, chosen = embedded(
+            passages,
+            work_folder(target, work),
+            encoder,
+            engine=engine,
+            ray_options=ray_options,
+            shard_size=shard_size,
+            on_duplicate=on_duplicate,
+            identity=identity,
+            show_progress=show_progress,
+        )
+        folder = embeddings.work.catalog.parent
+        vectors = index_vectors(embeddings, kind, folder / "faiss", lists_on_disk=lists_on_disk)
+        catalog = Catalog.open(embeddings.work.catalog)
+        words = index_passages(catalog.passages(), chosen.config()) if lexical else None
+        index = PassageIndex(Contents(vectors, catalog, kind, words), chosen)
+        if token_ids:
+            index.cache_tokens(show_progress=show_progress)
+        index.save(target)
+    shutil.rmtree(folder, ignore_errors=True)
+    return PassageIndex.load(target, encoder=chosen, verify="fast") if lists_on_disk else index
+
+
+def work_folder(out: Path, work: str | os.PathLike[str] | None = None) -> Path:
+    """Return where an index is prepared that shall be in ``out``."""
+    return out.with_name(f"{out.name}.work") if work is None else Path(work).expanduser().absolute()
+
+
+def embedded(
+    passages: Iterable[PassageLike],
+    folder: Path,
+    encoder: Encoder | None,
+    *,
+    engine: Engine,
+    ray_options: RayOptions | None,
+    shard_size: int,
+    on_duplicate: OnDuplicate,
+    identity: str | None,
+    show_progress: bool,
+) -> tuple[Embeddings, Encoder]:
+    """Write passages to a file in ``folder`` and their vectors to shards; the parameters are those of build_index.
+
+    :returns: the vectors, and the encoder that made them.
+    """
+    if engine not in ("local", "ray"):
+        raise ValueError(f"engine={engine!r} is unknown. Choose 'local' or 'ray'.")
+    path = stage_in_file(passages, folder, on_duplicate=on_duplicate, identity=identity)
+    catalog = Catalog.open(path)
+    count = len(catalog)
+    catalog.close()
+    if not count:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise PassageIndexError("There are no passages to index: the collection is empty.")
+    if encoder is None:
+        from biorerank_plugins.first_stage.encoder import BiEncoder
+
+        encoder = BiEncoder()
+    work = Work(path, count, shard_size)
+    shards = ShardFolder(folder / "embeddings", job_of(encoder, shard_size))
+    with shards.working(), _progress(count, show_progress) as on_done:
+        if engine == "local":
+            encode_here(work, shards, encoder, on_done=on_done)
+        else:
+            from biorerank_plugins.scale.ray_engine import RayOptions, encode_on_ray, running_ray
+
+            options = ray_options or RayOptions()
+            with running_ray(options) as ray:
+                encode_on_ray(ray, work, shards, encoder, options, on_done=on_done)
+        shards.finish(work.numbers)
+    return Embeddings(work, shards), encoder
+
+
+@contextmanager
+def _progress(count: int, show: bool) -> Iterator[Callable[[int], None]]:
+    from tqdm.auto import tqdm
+
+    with tqdm(total=count, desc="Embedding", unit=" passages", disable=not show) as progress:
+
+        def on_done(done: int) -> None:
+            progress.update(done)
+
+        yield on_done

@@ -1,0 +1,123 @@
+"""What shards found, each in its part of a collection, becomes what one index would have found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biorerank_plugins.first_stage.arguments import FirstStage
+from biorerank_plugins.first_stage.fusion import Hybrid, reciprocal_rank_fusion, weighted_sum
+from biorerank_plugins.first_stage.hybrid import Found
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.persistence import Contents
+    from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
+
+__all__ = ["Piece", "merge", "search_contents"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one shard says to one query.
+
+    :param dense: inner products and rows, best first.
+    :param lexical: BM25 scores and rows, best first.
+    :param rows: rows of either, ascending; for the hybrid only.
+    :param products: inner product of each of ``rows``.
+    :param words: BM25 score of each of ``rows``.
+    """
+
+    dense: Found
+    lexical: Found
+    rows: RowArray
+    products: FloatArray
+    words: FloatArray
+
+
+_NOTHING: Any = (np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+def search_contents(
+    contents: Contents,
+    first_stage: FirstStage,
+    queries: Sequence[str],
+    embedded: FloatArray,
+    k: int,
+    hybrid: Hybrid,
+    allowed: RowArray | None,
+) -> list[Piece]:
+    """Search one shard.
+
+    :param contents: what it holds.
+    :param first_stage: how to search.
+    :param queries: texts.
+    :param embedded: ``[len(queries), dimension]`` their vectors.
+    :param k: number of results of the whole collection for a query.
+    :param hybrid: how the two sides will be fused.
+    :param allowed: rows that may be found, ascending; ``None`` for all.
+    """
+    if first_stage == "lexical":
+        assert contents.lexical is not None  # checked by the caller
+        found = contents.lexical.search_many(queries, k, allowed)
+        return [Piece(_NOTHING, one, _NOTHING[1], _NOTHING[0], _NOTHING[0]) for one in found]
+    if first_stage == "dense":
+        found = contents.vectors.search(embedded, k, allowed)
+        return [Piece(one, _NOTHING, _NOTHING[1], _NOTHING[0], _NOTHING[0]) for one in found]
+    depth = max(k, hybrid.depth)
+    dense = contents.vectors.search(embedded, depth, allowed)
+    return [
+        _both_sides(contents, query, vector, found, depth, allowed)
+        for query, vector, found in zip(queries, embedded, dense, strict=True)
+    ]
+
+
+def _both_sides(
+    contents: Contents, query: str, vector: FloatArray, dense: Found, depth: int, allowed: RowArray | None
+) -> Piece:
+    assert contents.lexical is not None
+    matches = contents.lexical.match(query)
+    lexical = matches.best(depth, allowed)
+    missing = np.setdiff1d(lexical[1], dense[1])
+    scores, rows = contents.vectors.search(vector[np.newaxis], len(missing), missing)[0] if len(missing) else _NOTHING
+    every = np.concatenate([dense[1], rows])
+    order = np.argsort(every)
+    products = np.concatenate([dense[0], scores])[order]
+    return Piece(dense, lexical, every[order], products, matches.of(every[order]))
+
+
+def merge(pieces: Sequence[Piece], first_stage: FirstStage, k: int, hybrid: Hybrid) -> Found:
+    """Return the best rows of all shards for one query, by score, then by row.
+
+    :param pieces: what each shard said.
+    :param first_stage: how they searched.
+    :param k: number of results.
+    :param hybrid: how the two sides are fused.
+    """
+    if first_stage == "dense":
+        return _best([piece.dense for piece in pieces], k)
+    if first_stage == "lexical":
+        return _best([piece.lexical for piece in pieces], k)
+    depth = max(k, hybrid.depth)
+    dense, lexical = (_best([getattr(piece, side) for piece in pieces], depth) for side in ("dense", "lexical"))
+    if hybrid.lexical_weight is None:
+        fused = reciprocal_rank_fusion([dense[1].tolist(), lexical[1].tolist()])
+        scores, rows = np.fromiter(fused.values(), np.float64, len(fused)), np.fromiter(fused, np.int64, len(fused))
+    else:
+        rows = np.union1d(dense[1], lexical[1])
+        every = np.concatenate([piece.rows for piece in pieces])
+        places = np.argsort(every)[np.searchsorted(np.sort(every), rows)]
+        products = np.concatenate([piece.products for piece in pieces])[places]
+        words = np.concatenate([piece.words for piece in pieces])[places]
+        scores = weighted_sum(products, words, hybrid.lexical_weight)
+    return _best([(scores, rows)], k)
+
+
+def _best(found: Sequence[Found], k: int) -> Found:
+    if not found:
+        return _NOTHING  # type: ignore[no-any-return]
+    scores, rows = np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
+    order = np.lexsort((rows, -scores))[:k]
+    return scores[order], rows[order]

@@ -1,0 +1,190 @@
+"""Reading and encoding on Ray Data; what is done with a shard is in :mod:`.shards`, not here.
+
+A task of Ray tokenises the passages of a shard on processors, an encoder (an actor: it loads the model once, on a GPU
+where there is one) embeds them and writes the shard. All machines must see the work folder and the model. Ray starts no
+dashboard and sends no usage data; a Ray that runs already is used as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins.errors import BioRerankError, MissingExtraError, ShardError
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.scale.encoding import Work
+from biorerank_plugins.scale.reading import read_file
+from biorerank_plugins.scale.shard_folder import ShardFolder
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.protocol import Encoder
+
+__all__ = ["RayOptions", "encode_on_ray", "read_on_ray", "running_ray"]
+
+logger = logging.getLogger(__name__)
+
+_READ_AT_ONCE = 1024  # passages in one row of Ray Data
+_OBJECT_STORE = 512 << 20  # bytes; rows are token ids of some shards, and nothing else
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """How to use Ray.
+
+    :param cpus: processors of a local Ray that is started; ``None`` for all.
+    :param encoders: encoders at work at a time; ``None`` for one a GPU, or one where there is none.
+    :param threads: threads of an encoder on processors; ``None`` for as many as PyTorch takes here.
+    :param device: where encoders compute; ``None`` for a GPU where there is one.
+    :param dtype: precision of the encoders.
+    """
+
+    cpus: int | None = None
+    encoders: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    dtype: str = "auto"
+
+
+@contextmanager
+def running_ray(options: RayOptions | None = None) -> Iterator[Any]:
+    """Give the module ``ray`` with a Ray that runs: the one there is, else a local one, which is stopped at the end.
+
+    :raises MissingExtraError: if Ray is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's workers are as nice to others as this process is, not more.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError("ray", "ray") from error
+    if ray.is_initialized():
+        yield ray
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    settings: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        cpus = (options or RayOptions()).cpus or os.cpu_count()
+        settings.update(num_cpus=cpus, object_store_memory=_OBJECT_STORE, address="local")
+    ray.init(**settings)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def read_on_ray(
+    ray: Any, paths: Sequence[Path], *, format: str, skip_bad: bool, on_skipped: Callable[[Any], None]
+) -> Iterator[Passage]:
+    """Read files side by side; passages come in the order of the files.
+
+    :param ray: what :func:`running_ray` gives.
+    :param paths: files and folders; Parquet files too.
+    :param format: as :func:`~biorerank_plugins.readers.read_passages` takes it.
+    :param skip_bad: whether malformed lines are left out.
+    :param on_skipped: is called with what was left out of a file: ``[path, line, reason]`` each.
+    :raises BioRerankError: if a file cannot be read.
+    """
+    _configure(ray)
+    rows = ray.data.from_items([{"path": str(path)} for path in paths], override_num_blocks=len(paths))
+    read = rows.flat_map(partial(_read_rows, format=format, skip_bad=skip_bad))
+    for row in read.iter_rows():
+        content = json.loads(row["content"])
+        if "error" in content:
+            raise ShardError(content["error"])
+        if "skipped" in content:
+            on_skipped(content["skipped"])
+        yield from (Passage(**fields) for fields in content.get("passages", ()))
+
+
+def _read_rows(row: dict[str, Any], *, format: str, skip_bad: bool) -> Iterator[dict[str, Any]]:
+    from itertools import islice
+
+    from biorerank_plugins.readers import ReadReport
+
+    report = ReadReport()
+    try:
+        passages = iter(read_file(Path(row["path"]), format=format, skip_bad=skip_bad, report=report))
+        while part := list(islice(passages, _READ_AT_ONCE)):
+            yield {"content": json.dumps({"passages": [passage.to_dict() for passage in part]})}
+    except (BioRerankError, ValueError) as error:  # as a row: an error inside Ray would be tried again and dressed up
+        yield {"content": json.dumps({"error": str(error)})}
+    skipped = [[one.path, one.line, one.reason] for one in report.skipped]
+    yield {"content": json.dumps({"skipped": skipped} if skipped else {})}
+
+
+def encode_on_ray(
+    ray: Any,
+    work: Work,
+    shards: ShardFolder,
+    encoder: Encoder,
+    options: RayOptions,
+    *,
+    on_done: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Embed every shard that is not done, as :func:`~.encoding.encode_here` does, with the encoders of a Ray.
+
+    :param ray: what :func:`running_ray` gives.
+    :param work: the passages, in a file that every machine of the Ray sees.
+    :param shards: where the vectors go; every machine must see the folder.
+    :param encoder: a :class:`BiEncoder`; each encoder of the Ray is made by its configuration, and must be the same.
+    :param options: how to use Ray.
+    :param on_done: is called with the number of passages of each shard that is there.
+    :raises ShardError: if a shard cannot be made; those that were are kept.
+    """
+    from biorerank_plugins.first_stage.encoder import BiEncoder
+
+    if not isinstance(encoder, BiEncoder):
+        got = type(encoder).__name__
+        raise ShardError(f"On Ray each encoder is made by its configuration: give a BiEncoder, not {got}.")
+    _configure(ray)
+    from biorerank_plugins.scale.ray_stages import Encode, Tokenise
+
+    gpus, cpus = int(ray.cluster_resources().get("GPU", 0)), int(ray.cluster_resources().get("CPU", 1))
+    on_gpu = gpus > 0 and options.device in (None, "cuda")
+    encoders = options.encoders or (gpus if on_gpu else 1)
+    if not on_gpu and encoders >= cpus:
+        share = 0.5 * cpus / encoders  # so that reading and tokenising never wait for encoders that wait for them
+    else:
+        share = 1.0
+    about = {"catalog": str(work.catalog.resolve()), "folder": str(shards.folder.resolve()), "job": shards.job}
+    threads = options.threads or _threads_here()
+    items = [{"number": n, "first": work.rows(n).start, "end": work.rows(n).stop} for n in work.numbers]
+    done = (
+        ray.data.from_items(items, override_num_blocks=max(1, len(items)))
+        .map(Tokenise, fn_constructor_args=(about,), concurrency=(1, max(1, cpus - 1)), num_cpus=0.25)
+        .map(
+            Encode,
+            fn_constructor_args=(about, "cuda" if on_gpu else options.device, options.dtype, threads),
+            concurrency=encoders,
+            num_cpus=0 if on_gpu else share,
+            num_gpus=1 if on_gpu else None,
+        )
+    )
+    for row in done.iter_rows():
+        if row["error"]:
+            raise ShardError(row["error"])
+        on_done(row["count"])
+
+
+def _configure(ray: Any) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    for name in ("ray.data", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _threads_here() -> int:
+    import torch
+
+    return torch.get_num_threads()

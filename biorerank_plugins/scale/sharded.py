@@ -1,0 +1,297 @@
+"""ShardedIndex: one collection in several indexes, searched side by side."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from biorerank_plugins.checks import whole_number
+from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage import arguments, embedding
+from biorerank_plugins.first_stage.arguments import FirstStage
+from biorerank_plugins.first_stage.filters import Filter, compile_filter
+from biorerank_plugins.first_stage.fusion import Hybrid
+from biorerank_plugins.first_stage.hybrid import NOT_EMBEDDED
+from biorerank_plugins.first_stage.index import PassageIndex
+from biorerank_plugins.passages import Candidate, Passage, PassageLike
+from biorerank_plugins.scale.merging import Piece, merge, search_contents
+from biorerank_plugins.scale.shard_layout import is_sharded, read_layout, shard_of, write_shards
+from biorerank_plugins.scale.side_by_side import OnLost, SideBySide
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.scale.build import Engine
+    from biorerank_plugins.scale.ray_engine import RayOptions
+
+__all__ = ["PartialCandidates", "ShardedIndex", "open_index"]
+
+logger = logging.getLogger(__name__)
+
+
+class PartialCandidates(list[Candidate]):
+    """Candidates of a search in which shards did not answer.
+
+    :param candidates: what the others found.
+    :param missing_shards: names of those that did not.
+    """
+
+    def __init__(self, candidates: Iterable[Candidate], missing_shards: tuple[str, ...]) -> None:
+        super().__init__(candidates)
+        self.missing_shards = missing_shards
+
+
+class ShardedIndex:
+    """One collection in several :class:`PassageIndex` folders, by a hash of the id; searched like one of them.
+
+    With ``Flat`` the results are those of one index: words are weighed by the statistics of the whole collection, and
+    the two sides of the hybrid are fused over all shards. It is searched only: build it again to change it.
+
+    :param shards: the indexes by name; ``None`` for one that is lost.
+    :param on_lost: what to do when a shard is lost, fails, or is too late: ``"error"``, or ``"partial"``, which
+        returns what the others found as :class:`PartialCandidates`, with the names of the missing ones, and logs a
+        warning.
+    :param timeout: seconds that a shard may take; ``None`` for as long as it takes.
+    :raises PassageIndexError: if a shard is lost and ``on_lost`` is ``"error"``, if all are, or if they do not belong
+        together.
+
+    >>> index = ShardedIndex.load("pubmed-shards", on_lost="partial", timeout=2.0)      # doctest: +SKIP
+    >>> TwoStageSearch(index, BioReranker()).search("Does aspirin inhibit COX?")          # doctest: +SKIP
+    """
+
+    token_ids = None
+    """Shards hold no token ids."""
+
+    def __init__(
+        self,
+        shards: dict[str, PassageIndex | None],
+        *,
+        on_lost: OnLost = "error",
+        timeout: float | None = None,
+    ) -> None:
+        self._side_by_side = SideBySide(shards, on_lost, timeout)
+        self._first = next(iter(self._side_by_side.present.values()))
+        self._closed = False
+        self.folder: Path | None = None
+        """Folder it was loaded from."""
+        for name, index in self._side_by_side.present.items():
+            if index.encoder.content_hash != self._first.encoder.content_hash or index.lexical != self._first.lexical:
+                raise PassageIndexError(f"The shard {name} was built in another way than the first one.")
+
+    @classmethod
+    def build(
+        cls,
+        passages: Iterable[PassageLike],
+        folder: str | os.PathLike[str],
+        *,
+        shards: int,
+        encoder: Encoder | None = None,
+        factory: str = "Flat",
+        lexical: bool = True,
+        engine: Engine = "local",
+        ray_options: RayOptions | None = None,
+        on_duplicate: Literal["error", "skip"] = "error",
+        show_progress: bool = False,
+    ) -> Self:
+        """Build a sharded index in a folder, on one machine or on Ray; repeat the call after it was killed.
+
+        :param passages: as ``PassageIndex.build`` takes them.
+        :param folder: a new folder.
+        :param shards: number of shards; each should fit into the memory that will search it.
+        :param encoder: as ``PassageIndex.build`` takes it.
+        :param factory: type of every shard.
+        :param lexical: whether there is a lexical part.
+        :param engine: see :func:`~.build.build_index`.
+        :param ray_options: see :func:`~.build.build_index`.
+        :param on_duplicate: as ``PassageIndex.build`` takes it.
+        :param show_progress: whether to show a progress bar.
+        :raises PassageIndexError: if the folder holds something else, or a shard gets too few passages.
+        """
+        target = Path(folder).expanduser().absolute()
+        chosen = write_shards(
+            passages,
+            target,
+            shards=whole_number("shards", shards),
+            encoder=encoder,
+            factory=factory,
+            lexical=lexical,
+            engine=engine,
+            ray_options=ray_options,
+            on_duplicate=on_duplicate,
+            show_progress=show_progress,
+        )
+        return cls.load(target, encoder=chosen)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        encoder: Encoder | None = None,
+        on_lost: OnLost = "error",
+        timeout: float | None = None,
+        verify: Literal["full", "fast"] = "full",
+    ) -> Self:
+        """Open a sharded index.
+
+        :param folder: its folder.
+        :param encoder: as ``PassageIndex.load`` takes it; all shards share it.
+        :param on_lost: as the class takes it; a shard that is missing or damaged is a lost one.
+        :param timeout: as the class takes it.
+        :param verify: as ``PassageIndex.load`` takes it.
+        :raises PassageIndexError: if there is no sharded index, or too much of it is lost.
+        """
+        path = Path(folder).expanduser().absolute()
+        opened: dict[str, PassageIndex | None] = {}
+        try:
+            for name in read_layout(path):
+                opened[name] = _opened(path / name, encoder, verify, on_lost)
+                index = opened[name]
+                encoder = index.encoder if encoder is None and index is not None else encoder
+            loaded = cls(opened, on_lost=on_lost, timeout=timeout)
+            loaded.folder = path
+            return loaded
+        except BaseException:
+            for index in opened.values():
+                if index is not None:
+                    index.close()
+            raise
+
+    def search(
+        self, query: str, k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
+    ) -> list[Candidate]:
+        """Return the best passages for a query, as :meth:`PassageIndex.search` does."""
+        return self.search_many([query], k, filters, first_stage)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        filters: Filter | None = None,
+        first_stage: FirstStage | None = None,
+    ) -> list[list[Candidate]]:
+        """Return the best passages for each of several queries, as :meth:`PassageIndex.search_many` does.
+
+        :raises PassageIndexError: if a shard does not answer and ``on_lost`` is ``"error"``, or none does.
+        """
+        k = whole_number("k", k)
+        asked = arguments.check_queries(queries)
+        condition = compile_filter(filters)
+        chosen = arguments.check_first_stage(first_stage, has_lexical=self.lexical)
+        self._check_open()
+        if not asked:
+            return []
+        vectors = NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self.encoder)
+
+        def search_one(index: PassageIndex) -> list[Piece]:
+            with index.reading() as contents:
+                allowed = None if condition is None else contents.catalog.rows(condition)
+                return search_contents(contents, chosen, asked, vectors, k, self.hybrid, allowed)
+
+        pieces, missing = self._side_by_side.ask(search_one)
+        found = [
+            merge([piece[place] for piece in pieces.values()], chosen, k, self.hybrid) for place in range(len(asked))
+        ]
+        rows = sorted({row for _, best in found for row in best.tolist()})
+        fetched, gone = self._side_by_side.ask(lambda index: _passages(index, rows), among=tuple(pieces))
+        passages = {row: passage for part in fetched.values() for row, passage in part.items()}
+        scores_are = self.scores_of(chosen)
+        lists = [_candidates(*best, passages, scores_are) for best in found]
+        lost = tuple(name for name in self._side_by_side.shards if name in missing or name in gone)
+        return [PartialCandidates(one, lost) for one in lists] if lost else lists
+
+    def scores_of(self, first_stage: FirstStage) -> str | None:
+        """Return the name of a first stage's scores, as :meth:`PassageIndex.scores_of` does."""
+        return self._first.scores_of(first_stage)
+
+    def get(self, id: str) -> Passage | None:
+        """Return the passage with this id, or ``None``.
+
+        :raises PassageIndexError: if its shard is lost.
+        """
+        self._check_open()
+        names = list(self._side_by_side.shards)
+        name = names[shard_of(id, len(names))]
+        index = self._side_by_side.shards[name]
+        if index is None:
+            raise PassageIndexError(f"The shard {name}, where {id!r} would be, is lost.")
+        return index.get(id)
+
+    def __len__(self) -> int:
+        return sum(len(index) for index in self._side_by_side.present.values())
+
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, str) and self.get(id_) is not None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of passages and queries."""
+        return self._first.encoder
+
+    @property
+    def lexical(self) -> bool:
+        """Whether there is a lexical part."""
+        return self._first.lexical
+
+    @property
+    def hybrid(self) -> Hybrid:
+        """How the hybrid first stage fuses its two sides; may be set."""
+        return self._first.hybrid
+
+    @hybrid.setter
+    def hybrid(self, value: Hybrid) -> None:
+        self._first.hybrid = value
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Names of the shards that could not be opened."""
+        return self._side_by_side.lost
+
+    def close(self) -> None:
+        """Release all shards. Closing twice is fine."""
+        if not self._closed:
+            self._closed = True
+            self._side_by_side.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PassageIndexError("This index was closed. Load it again.")
+
+
+def _candidates(scores: Any, rows: Any, passages: dict[int, Passage], scores_are: str | None) -> list[Candidate]:
+    kept = [(score, row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True) if row in passages]
+    return [Candidate(passages[row], score, rank, scores_are) for rank, (score, row) in enumerate(kept, start=1)]
+
+
+def _passages(index: PassageIndex, rows: list[int]) -> dict[int, Passage]:
+    with index.reading() as contents:
+        return contents.catalog.fetch(rows)
+
+
+def _opened(
+    folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"], on_lost: OnLost
+) -> PassageIndex | None:
+    try:
+        return PassageIndex.load(folder, encoder=encoder, verify=verify)
+    except (PassageIndexError, OSError) as error:
+        if on_lost == "error":
+            raise PassageIndexError(
+                f"The shard {folder.name} cannot be opened: {error} on_lost='partial' goes on without it."
+            ) from error
+        logger.warning("The shard %s cannot be opened: %s", folder.name, error)
+        return None
+
+
+def open_index(folder: str | os.PathLike[str], *, encoder: Encoder | None = None) -> PassageIndex | ShardedIndex:
+    """Open an index, whether it is sharded or not."""
+    kind = ShardedIndex if is_sharded(Path(folder).expanduser()) else PassageIndex
+    return kind.load(folder, encoder=encoder)

@@ -1,0 +1,56 @@
+"""Tokens made apart from the encoder give the vectors that the encoder gives by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from biorerank_plugins import Passage
+from biorerank_plugins.first_stage import BiEncoder
+from biorerank_plugins.scale.shards import embed_shard
+from biorerank_plugins.scale.tokens import PassageTokenizer, TokenFed, pack, unpack
+
+PASSAGES = [
+    Passage("a", "p53 suppresses tumours.", "TP53"),
+    Passage("b", "aspirin inhibits platelets. " * 40),
+    Passage("c", "metformin lowers glucose", "Metformin"),
+] * 5
+
+
+@pytest.mark.parametrize("title", ["join", "pair", "omit"])
+@pytest.mark.parametrize("prefix", ["", "text: "])
+def test_the_same_vectors_bit_by_bit(tiny_encoder_dir, title, prefix):
+    encoder = BiEncoder(tiny_encoder_dir, title=title, passage_prefix=prefix, max_length=32, dtype="float32")
+    tokens = unpack(pack(PassageTokenizer(encoder.config())(PASSAGES)))
+    assert {len(one["input_ids"]) for one in tokens} > {32}
+    fed = embed_shard(PASSAGES, TokenFed(encoder, tokens), batch_size=4)
+    assert np.array_equal(fed.embeddings, embed_shard(PASSAGES, encoder, batch_size=4).embeddings)
+
+
+def test_packing_nothing():
+    assert unpack(pack([])) == []
+
+
+MISSING = """
+import importlib.abc, sys
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "ray":
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Blocked())
+import biorerank_plugins.scale.ray_engine, biorerank_plugins.scale.sharded, biorerank_plugins.scale.plan
+from biorerank_plugins.errors import MissingExtraError
+try:
+    with biorerank_plugins.scale.ray_engine.running_ray():
+        pass
+except MissingExtraError as error:
+    print(error)
+"""
+
+
+def test_without_ray_the_pip_line_is_named():
+    done = subprocess.run([sys.executable, "-c", MISSING], capture_output=True, text=True, timeout=200)
+    assert done.stdout.strip().endswith("pip install 'biorerank-plugins[ray]'"), done.stderr
