@@ -23,6 +23,7 @@ from biorerank_plugins.cli.output import one_line
 from biorerank_plugins.cli.pairs import pairs
 from biorerank_plugins.cli.rerank import rerank
 from biorerank_plugins.cli.search import search
+from biorerank_plugins.cli.serve import serve
 from biorerank_plugins.cli.train import train
 
 __all__ = ["app", "main"]
@@ -84,7 +85,7 @@ def biorerank(
         raise typer.Exit(2)
 
 
-for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate, bench):
+for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate, bench, serve):
     app.command()(_command)
 
 

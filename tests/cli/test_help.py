@@ -12,7 +12,7 @@ from typer.testing import Result
 
 import biorerank_plugins
 
-COMMANDS = ("demo", "index", "search", "rerank", "ask", "evaluate", "pairs", "train", "calibrate", "bench")
+COMMANDS = ("demo", "index", "search", "rerank", "ask", "evaluate", "pairs", "train", "calibrate", "bench", "serve")
 HEAVY = "torch transformers sentence_transformers faiss numpy scipy sklearn lxml ir_measures tokenizers".split()
 
 

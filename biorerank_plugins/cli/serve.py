@@ -1,0 +1,188 @@
+"""``biorerank serve``: rerank and search over HTTP."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
+from biorerank_plugins.cli.output import Output
+from biorerank_plugins.cli.search import FirstStage
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.first_stage.arguments import FirstStage as FirstStageName
+    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.serve import Engine, Limits
+
+_MEGABYTE = 1_000_000
+
+
+@command
+def serve(
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", metavar="DIR", parser=_common.path, help="An index, for /search; without it, none."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            "--api-key",
+            metavar="KEY",
+            envvar="BIORERANK_API_KEY",
+            show_default=False,
+            help="Key that clients must send; others see it in the list of processes, unless it is in the environment.",
+        ),
+    ] = None,
+    model_name: Annotated[
+        list[str] | None,
+        typer.Option("--model-name", metavar="NAME", help="Name of the model in requests; may be given repeatedly."),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option("--cors-origin", metavar="URL", help="Origin whose pages may call; may be given repeatedly."),
+    ] = None,
+    first_stage: Annotated[
+        FirstStage | None, typer.Option("--first-stage", help="How /search finds candidates where a request is silent.")
+    ] = None,
+    max_body: Annotated[float, typer.Option("--max-body", min=0.001, help="Megabytes a request.")] = 10.0,
+    max_texts: Annotated[int, typer.Option("--max-texts", min=1, help="Texts a request.")] = 1_000,
+    max_waiting: Annotated[int, typer.Option("--max-waiting", min=1, help="Pairs under way; then 429.")] = 5_000,
+    max_connections: Annotated[int, typer.Option("--max-connections", min=1, help="Open connections.")] = 512,
+    deadline: Annotated[float, typer.Option("--deadline", min=0.001, help="Seconds an answer may take.")] = 60.0,
+    drain_delay: Annotated[
+        float, typer.Option("--drain-delay", min=0, help="Seconds between SIGTERM and taking no more connections.")
+    ] = 0.0,
+    drain_timeout: Annotated[
+        float, typer.Option("--drain-timeout", min=0, help="Seconds in which requests under way are answered then.")
+    ] = 30.0,
+    ray: Annotated[
+        int, typer.Option("--ray", min=0, metavar="N", help="So many replicas on Ray Serve, instead of one process.")
+    ] = 0,
+    ray_cpus: Annotated[float, typer.Option("--ray-cpus", min=0, help="Processors a replica asks Ray for.")] = 1.0,
+    ray_gpus: Annotated[float, typer.Option("--ray-gpus", min=0, help="GPUs, or parts, a replica asks Ray for.")] = 0.0,
+    model: Model = None,
+    encoder: Encoder = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Serve a reranker over HTTP for clients of Text Embeddings Inference, Cohere and Jina; with --index, search too.
+
+    Routes: /rerank, /v1/rerank, /v2/rerank, /search, /health, /ready, /metrics, and /docs, which describes them.
+    --json prints one line with the URL when everything is loaded.
+
+    Example: biorerank serve --index pubmed-index --port 8080
+    """
+    output = Output(json, quiet)
+    from biorerank_plugins.serve import Limits, Server
+
+    if api_key is not None and not api_key.strip():
+        _common.usage_error("--api-key is blank; give one, or leave it out.")
+    limits = Limits(
+        max_body_bytes=int(max_body * _MEGABYTE),
+        max_texts=max_texts,
+        max_waiting=max_waiting,
+        deadline=deadline,
+        max_connections=max_connections,
+    )
+    stage: FirstStageName | None = None if first_stage is None else first_stage.value
+    wanted = _Wanted(index, model, encoder, device, dtype, stage, tuple(model_name or ()), limits)
+    if index is not None:
+        _check_index(index)
+    if ray:
+        if port == 0 or drain_delay:
+            _common.usage_error("--ray needs a --port, and takes no --drain-delay.")
+        from biorerank_plugins.serve.replicas import Replicas
+
+        replicas = Replicas(
+            build=wanted.engine,
+            count=ray,
+            host=host,
+            port=port,
+            api_key=api_key,
+            cors_origins=tuple(cors_origin or ()),
+            cpus=ray_cpus,
+            gpus=ray_gpus,
+            drain_timeout=drain_timeout,
+        )
+        output.note(f"Starting {ray} replicas; then {replicas.url} answers.")
+        replicas.run(on_ready=lambda: _tell(output, replicas.url, wanted.names, index is not None))
+        return
+    engine = wanted.engine()
+    server = Server(
+        engine,
+        host=host,
+        port=port,
+        api_key=api_key,
+        cors_origins=cors_origin or (),
+        drain_delay=drain_delay,
+        drain_timeout=drain_timeout,
+        on_ready=lambda: _tell(output, server.url, engine.names, engine.searches),
+    )
+    output.note(f"Loading the model; then {server.url} answers.")
+    server.run()
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is served, in plain types: replicas make it from this in other processes."""
+
+    index: Path | None
+    model: str | None
+    encoder: str | None
+    device: str | None
+    dtype: str
+    first_stage: FirstStageName | None
+    names: tuple[str, ...]
+    limits: Limits
+
+    def engine(self) -> Engine:
+        """Return an engine, not yet started."""
+        from biorerank_plugins.serve import Engine
+
+        return Engine(
+            _reranker(self.model, self.device, self.dtype),
+            open_index=None if self.index is None else self._open_index,
+            first_stage=self.first_stage,
+            names=self.names,
+            limits=self.limits,
+        )
+
+    def _open_index(self) -> PassageIndex:
+        assert self.index is not None
+        dtype = "auto" if self.dtype == "int8" else self.dtype  # int8 is for rerankers
+        return _common.open_index(self.index, encoder=self.encoder, device=self.device, dtype=dtype)
+
+
+def _reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:
+    """Return the reranker, not yet loaded: the server says that it is alive meanwhile."""
+    _common._quiet_libraries()
+    from biorerank_plugins.reranker import BioReranker
+
+    return BioReranker(model, device=device, dtype=dtype)
+
+
+def _check_index(index: Path) -> None:
+    from biorerank_plugins.first_stage.verification import is_index
+
+    if not is_index(index):  # said before anything heavy is loaded
+        _common.fail(f"There is no passage index in {index}. Build one: biorerank index FILES --out {index}")
+
+
+def _tell(output: Output, url: str, names: Sequence[str], searches: bool) -> None:
+    if output.json:
+        output.document({"url": url, "models": list(names), "search": searches}, indent=None)
+        sys.stdout.flush()  # whoever started us reads it to know that we are there
+    what = "reranking and search" if searches else "reranking"
+    output.note(f"Serving {what} with {', '.join(names) or 'the model'} on {url}; Ctrl-C stops.")

@@ -1,0 +1,90 @@
+"""The protocols of reranking servers: what is sent, and how logits are read from the answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["SHAPES", "Shape", "logits_of"]
+
+_LEAST = 1e-12  # a score of 0 or 1 would be an infinite logit
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A protocol.
+
+    :param path: of its route.
+    :param texts_key: under which texts are sent.
+    :param gives_logits: whether it gives logits when it is asked to.
+    :param raw_field: how logits are asked for, and what is sent for them; ``None`` where that is not possible.
+    :param options: sent with each request.
+    """
+
+    path: str
+    texts_key: str
+    gives_logits: bool = False
+    raw_field: tuple[str, bool] | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def body(self, query: str, texts: list[str], model: str | None, raw: bool) -> dict[str, Any]:
+        """Return a request."""
+        body: dict[str, Any] = {"query": query, self.texts_key: texts, **dict(self.options)}
+        if self.texts_key == "documents":
+            body["top_n"] = len(texts)
+            if model is not None:
+                body["model"] = model
+        if raw and self.raw_field is not None:
+            name, value = self.raw_field
+            body[name] = value
+        return body
+
+
+SHAPES = {
+    # Without truncation, one long text would fail its whole request.
+    "tei": Shape("/rerank", "texts", True, ("raw_scores", True), (("truncate", True),)),
+    "cohere": Shape("/v2/rerank", "documents"),
+    "jina": Shape("/v1/rerank", "documents", options=(("return_documents", False),)),
+    "vllm": Shape("/rerank", "documents", raw_field=("use_activation", False)),
+}
+
+
+def logits_of(answer: Any, shape: Shape, count: int, *, raw: bool) -> list[float]:
+    """Return the logits in an answer, in the order of the texts.
+
+    :param answer: parsed JSON.
+    :param shape: the protocol.
+    :param count: how many texts were sent.
+    :param raw: whether the numbers are logits.
+    :raises ValueError, TypeError, KeyError: if the answer is not of that protocol, or not for each text.
+    """
+    lines, key = (answer, "score") if shape.texts_key == "texts" else (_results(answer), "relevance_score")
+    if not isinstance(lines, list):
+        raise TypeError(f"expected a list of results, got {type(lines).__name__}.")
+    found: dict[int, float] = {}
+    for line in lines:
+        index, score = line["index"], line[key]
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count or index in found:
+            raise ValueError(f"index {index!r:.40} does not belong to one of {count} texts, or came twice.")
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+            raise ValueError(f"the score of text {index} is {score!r:.40}, and no finite number.")
+        found[index] = float(score) if raw else _inverse_sigmoid(float(score))
+    if len(found) != count:
+        raise ValueError(f"{len(found)} scores for {count} texts.")
+    return [found[index] for index in range(count)]
+
+
+def _results(answer: Any) -> Any:
+    if not isinstance(answer, dict):
+        raise TypeError(f"expected an object with results, got {type(answer).__name__}.")
+    return answer["results"]
+
+
+def _inverse_sigmoid(score: float) -> float:
+    if not 0.0 <= score <= 1.0:
+        raise ValueError(
+            f"a score of {score:g} is not between 0 and 1. If the server gives logits, pass raw_scores=True."
+        )
+    score = min(1.0 - _LEAST, max(_LEAST, score))
+    return math.log(score) - math.log1p(-score)

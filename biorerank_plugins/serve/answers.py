@@ -1,0 +1,139 @@
+"""Answers as JSON that every client can read, and errors in a shape that each of the protocols knows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from biorerank_plugins.errors import BioRerankError, OverloadedError
+
+__all__ = ["Json", "RefusedError", "handlers", "refusal", "unexpected"]
+
+_SHOWN = 5
+_TYPES = {400: "validation", 404: "not_found", 405: "method_not_allowed"}
+
+
+class RefusedError(Exception):
+    """A request that is not answered.
+
+    :param status: the HTTP status.
+    :param kind: a word for programs.
+    :param message: what was expected, what came, what to do.
+    :param retry_after: seconds after which it may work.
+    """
+
+    def __init__(self, status: int, kind: str, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.retry_after = retry_after
+
+
+class Json(Response):
+    """JSON without NaN and infinity, which are no JSON; metadata that hold them say null."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Return the bytes."""
+        try:
+            text = _dumps(content)
+        except ValueError:
+            text = _dumps(_finite(content))
+        try:
+            return text.encode()
+        except UnicodeEncodeError:  # half a surrogate pair, which a client can send in an escape
+            return json.dumps(_finite(content), allow_nan=False).encode("ascii")
+
+
+def _dumps(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(item) for item in value]
+    return value
+
+
+def refusal(error: RefusedError, headers: Mapping[str, str] | None = None) -> Json:
+    """Return an error as an answer: ``error`` and ``error_type`` as of TEI, ``message`` of Cohere, ``detail`` of Jina.
+
+    :param error: why.
+    :param headers: more headers.
+    """
+    message = str(error)
+    content = {"error": message, "error_type": error.kind, "message": message, "detail": message}
+    more = dict(headers or {})
+    if error.retry_after is not None:
+        more["Retry-After"] = str(error.retry_after)
+    return Json(content, status_code=error.status, headers=more)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return refusal(error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    if "json" not in request.headers.get("content-type", "application/json"):
+        said = "Expected JSON with the header Content-Type: application/json."
+        return refusal(RefusedError(422, "validation", said))
+    # What came is not repeated: it may be a body of megabytes, or a patient's.
+    found = [f"{_place(one['loc'])}: {one['msg']}" for one in error.errors()]
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return refusal(RefusedError(422, "validation", "; ".join(found[:_SHOWN]) + more))
+
+
+def _place(loc: Sequence[str | int]) -> str:
+    if loc[0] == "body" and len(loc) == 2 and isinstance(loc[1], int):  # where in malformed JSON
+        return f"The body is no JSON at character {loc[1]}"
+    return ".".join(str(part) for part in loc if part not in ("body", "texts-shape", "documents-shape")) or "The body"
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = _TYPES.get(error.status_code, "error")
+    return refusal(RefusedError(error.status_code, kind, str(error.detail)), error.headers)
+
+
+async def _late(_: Request, error: Exception) -> Response:
+    message = str(error) or "The answer was not there in time. Send fewer texts, or try again later."
+    return refusal(RefusedError(504, "timeout", message))
+
+
+async def _overloaded(_: Request, error: Exception) -> Response:
+    return refusal(RefusedError(429, "overloaded", str(error), 1))
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return refusal(RefusedError(500, "backend", str(error)))
+
+
+def unexpected(error: Exception) -> RefusedError:
+    """Return what a client is told of an error that nobody foresaw: what it says may be about this machine."""
+    return RefusedError(500, "internal", f"The server failed: {type(error).__name__}. Its log says why.")
+
+
+def handlers() -> dict[Any, Any]:
+    """Return what answers which exception, as FastAPI takes it."""
+    return {
+        RefusedError: _refused,
+        RequestValidationError: _invalid,
+        HTTPException: _http,
+        OverloadedError: _overloaded,
+        TimeoutError: _late,
+        BioRerankError: _failed,
+    }

@@ -1,0 +1,183 @@
+"""The work behind the routes: one reranker, perhaps an index, and what may be under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.arguments import check_first_stage
+from biorerank_plugins.serve.admission import Admission
+from biorerank_plugins.serve.answers import RefusedError
+from biorerank_plugins.serve.limits import Limits
+from biorerank_plugins.text import wellformed
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.first_stage.arguments import FirstStage
+    from biorerank_plugins.passages import Ranking
+    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.serve.schemas import SearchRequest
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
+
+_SEARCHES_AT_ONCE = 4
+_EVIDENCE_PAIRS = 10  # sentences of a passage, about
+
+
+class Engine:
+    """One reranker and perhaps an index; :meth:`start` loads them.
+
+    :param reranker: scores. It is closed with the engine.
+    :param open_index: gives the index for ``/search``; called once, when the engine starts. It is closed too.
+    :param first_stage: how candidates are found, where a request does not say; ``None``: the best the index has.
+    :param names: names that the model goes by in requests; without any, its own.
+    :param limits: what is refused.
+
+    >>> engine = Engine(BioReranker(), open_index=lambda: PassageIndex.load("my-index"))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        reranker: BioReranker,
+        *,
+        open_index: Callable[[], PassageIndex] | None = None,
+        first_stage: FirstStage | None = None,
+        names: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        self._reranker = reranker
+        self._open_index = open_index
+        self._first_stage = first_stage
+        self._index: PassageIndex | None = None
+        self._threads = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="biorerank-search")
+        self.limits = limits or Limits()
+        self.admission = Admission(self.limits)
+        self.names = tuple(names)
+        self.ready = False
+        self.draining = False
+        """Set before the server stops: requests are still answered, and load balancers told to send no more."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is an index."""
+        return self._open_index is not None
+
+    def start(self) -> None:
+        """Load everything, and score a pair: the first request must not wait for it. Blocks; does nothing if started.
+
+        :raises BioRerankError: if the model or the index cannot be loaded.
+        """
+        if self.ready:
+            return
+        self._reranker.warm_up()
+        self._reranker.rank("Is it warm?", ["It is."])
+        if not self.names:
+            self.names = (os.path.basename(self._reranker.model_name.rstrip("/\\")) or "reranker",)
+        if self._open_index is not None:
+            index = self._open_index()
+            self._reranker.use_token_cache(index.token_ids)
+            self._first_stage = check_first_stage(self._first_stage, has_lexical=index.lexical)
+            index.search("Is it warm?", 1, first_stage=self._first_stage)
+            self._index = index
+        self.ready = True
+
+    def check_model(self, name: str | None) -> str:
+        """Return the name of the model that answers.
+
+        :param name: what the request asks for; ``None`` and an empty one for any.
+        :raises RefusedError: if it is another one.
+        """
+        if name and name not in self.names:
+            known = ", ".join(self.names)
+            raise RefusedError(404, "unknown_model", f"There is no model {name[:100]!r} here. Served: {known}.")
+        return name or self.names[0]
+
+    def check_ready(self) -> None:
+        """Go on only if everything is loaded.
+
+        :raises RefusedError: with status 503 if not.
+        """
+        if not self.ready:
+            raise RefusedError(503, "not_ready", "The model is being loaded. Try again in a few seconds.", 2)
+
+    async def rank(self, query: str, texts: list[str], *, count_tokens: bool = False) -> tuple[Ranking, int | None]:
+        """Rank texts.
+
+        :param count_tokens: whether to count the tokens too: words, for a model that tokenises in its own way.
+        :raises RefusedError: if there is no room, or there are too many of them.
+        :raises TimeoutError: if the deadline passes.
+        """
+        self.check_ready()
+        self._refuse_many(len(texts), "texts")
+        with self.admission.place(self.limits.pairs(query, texts)):
+            async with asyncio.timeout(self.limits.deadline):
+                ranking = await self._reranker.arank(query, texts, fusion=None, timeout=self.limits.deadline)
+                if not count_tokens:
+                    return ranking, None
+                loop = asyncio.get_running_loop()
+                return ranking, await loop.run_in_executor(self._threads, self._tokens, [query, *texts])
+
+    async def search(self, request: SearchRequest) -> Ranking:
+        """Answer a question from the index; the errors are those of :meth:`rank`."""
+        self.check_ready()
+        if self._index is None:
+            raise RefusedError(404, "no_index", "This server has no index: start it with biorerank serve --index DIR.")
+        self._refuse_many(request.candidates, "candidates")
+        stage = self._stage(request, self._index)
+        returned = min(request.candidates, request.top_k or request.candidates)
+        pairs = request.candidates + (_EVIDENCE_PAIRS * returned if request.evidence else 0)
+        options = request.model_dump(exclude={"query", "candidates", "filters", "first_stage"})
+        find = partial(self._index.search, request.query, request.candidates, request.filters, stage)
+        with self.admission.place(min(pairs, self.limits.max_waiting)):
+            async with asyncio.timeout(self.limits.deadline):
+                loop = asyncio.get_running_loop()
+                started = loop.time()
+                found = await loop.run_in_executor(self._threads, find)
+                left = max(0.001, self.limits.deadline - (loop.time() - started))
+                return await self._reranker.arank(request.query, found, timeout=left, **options)
+
+    def _stage(self, request: SearchRequest, index: PassageIndex) -> FirstStage | None:
+        try:
+            return check_first_stage(request.first_stage or self._first_stage, has_lexical=index.lexical)
+        except Exception as error:
+            raise RefusedError(422, "validation", f"first_stage: {error}") from error
+
+    def _tokens(self, texts: list[str]) -> int:
+        try:
+            ids = self._reranker.passage_tokens().ids
+        except ModelError:
+            return sum(len(text.split()) for text in texts)
+        return sum(len(own) for own in ids.tokenise([wellformed(text) for text in texts]))
+
+    def _refuse_many(self, count: int, what: str) -> None:
+        most = self.limits.max_texts
+        if count > most:
+            raise RefusedError(413, "too_large", f"{count} {what}, and this server takes {most}. Send fewer at once.")
+
+    def close(self) -> None:
+        """Give everything back; closing twice is fine."""
+        self.ready = False
+        self._threads.shutdown(wait=True, cancel_futures=True)  # an index is not closed under a search
+        self._reranker.close()
+        if self._index is not None:
+            self._index.close()
+
+    def info(self) -> dict[str, Any]:
+        """Return what the server is, as JSON types."""
+        from biorerank_plugins import __version__
+
+        return {
+            "model_id": self.names[0] if self.names else None,
+            "model_type": {"reranker": {}},
+            "max_client_batch_size": self.limits.max_texts,
+            "search": self.searches,
+            "version": __version__,
+        }

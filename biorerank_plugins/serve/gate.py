@@ -1,0 +1,184 @@
+"""What stands before every route: the key, the size of the body, slow senders, clients that leave, and counting."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from biorerank_plugins.serve.answers import RefusedError, refusal, unexpected
+from biorerank_plugins.serve.engine import Engine
+from biorerank_plugins.serve.metrics import Metrics
+
+__all__ = ["Gate"]
+
+logger = logging.getLogger(__name__)
+
+_OPEN = ("/health", "/ready", "/docs", "/openapi.json")
+_WORK = ("/rerank", "/v1/rerank", "/v2/rerank", "/search")
+_CLIENT_LEFT = 499
+
+
+class Gate:
+    """ASGI middleware; see the module.
+
+    :param app: what is behind it.
+    :param engine: whose limits hold, and whose load decides whether a body is read at all.
+    :param metrics: where requests are counted.
+    :param api_key: what clients must send as ``Authorization: Bearer KEY``; ``None`` lets everybody in.
+    """
+
+    def __init__(self, app: ASGIApp, *, engine: Engine, metrics: Metrics, api_key: str | None = None) -> None:
+        self._app = app
+        self._engine = engine
+        self._limits = engine.limits
+        self._metrics = metrics
+        self._key = None if api_key is None else api_key.encode()
+        self._being_read = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        watched = _Watched(send)
+        started = time.perf_counter()
+        self._metrics.open.inc()
+        try:
+            await self._let_through(scope, receive, watched)
+        except RefusedError as error:
+            headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+            self._metrics.refused.labels(error.kind).inc()
+            await refusal(error, headers)(scope, receive, watched)
+        except Exception as error:
+            if watched.status:  # the answer has begun, and can only be cut off
+                raise
+            logger.exception("A request to %s failed.", scope["path"])
+            await refusal(unexpected(error))(scope, receive, watched)
+        finally:
+            self._metrics.open.dec()
+            # A path that is no route would let clients make up labels.
+            route = getattr(scope.get("route"), "path", scope["path"] if scope["path"] in _WORK else "other")
+            self._metrics.requests.labels(route, str(watched.status or _CLIENT_LEFT)).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+    async def _let_through(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        if scope["path"] not in _OPEN and scope["method"] != "OPTIONS":
+            self._check_key(headers.get(b"authorization", b""))
+        if scope["method"] == "POST":
+            if scope["path"] in _WORK:
+                self._engine.check_ready()
+                self._engine.admission.refuse_full()
+            with self._reading() as count:
+                body = await self._body(headers, receive, count)
+            if body is not None:
+                await self._answer(scope, body, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _check_key(self, authorization: bytes) -> None:
+        if self._key is None:
+            return
+        scheme, _, key = authorization.partition(b" ")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(key.strip(), self._key):
+            raise RefusedError(401, "unauthorized", "This server asks for its key: Authorization: Bearer KEY.")
+
+    @contextmanager
+    def _reading(self) -> Iterator[_Count]:
+        count = _Count()
+        try:
+            yield count
+        finally:
+            self._being_read -= count.bytes
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive, count: _Count) -> bytes | None:
+        """Read the body; ``None`` if the client left."""
+        most = self._limits.max_body_bytes
+        announced = headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced[:20]) > most:
+            raise _too_large(most)
+        parts: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._limits.body_timeout):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    part = message.get("body", b"")
+                    count.bytes += len(part)
+                    self._being_read += len(part)
+                    if count.bytes > most:
+                        raise _too_large(most)
+                    if self._being_read > self._limits.max_read_bytes:
+                        raise RefusedError(429, "overloaded", "Too many requests are being sent. Try again later.", 1)
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            seconds = self._limits.body_timeout
+            raise RefusedError(408, "slow", f"The request was not sent within {seconds:g} seconds.") from None
+
+    async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Run the application; when the client leaves, what it asked for is given up."""
+        gone = asyncio.create_task(_left(receive))
+        work = asyncio.ensure_future(self._app(scope, _Replay(body, gone), send))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            for task in (work, gone):
+                if not task.done():
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
+
+
+class _Count:
+    """Bytes that one request holds while it is read."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class _Watched:
+    """A ``send`` that remembers the status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+
+class _Replay:
+    """A ``receive`` of a body that was read already."""
+
+    def __init__(self, body: bytes, gone: asyncio.Task[None]) -> None:
+        self._body: bytes | None = body
+        self._gone = gone
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            await asyncio.shield(self._gone)
+            return {"type": "http.disconnect"}
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _too_large(most: int) -> RefusedError:
+    return RefusedError(413, "too_large", f"The request has more than {most} bytes. Send fewer texts at once.")

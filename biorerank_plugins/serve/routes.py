@@ -1,0 +1,155 @@
+"""The routes; each turns a request into one call of the engine, and its ranking into the protocol's answer."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import HTMLResponse, Response
+
+from biorerank_plugins.passages import Ranking
+from biorerank_plugins.serve.answers import Json, RefusedError
+from biorerank_plugins.serve.engine import Engine
+from biorerank_plugins.serve.metrics import Metrics
+from biorerank_plugins.serve.page import docs_page
+from biorerank_plugins.serve.schemas import AnyRerank, DocumentsRerank, SearchRequest, TextsRerank
+
+__all__ = ["routes"]
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "The key is missing or wrong."},
+    404: {"description": "The model is not served here, or there is no index."},
+    413: {"description": "The body is too large, or the request is of too many texts."},
+    422: {"description": "The request is malformed; the message says where."},
+    429: {"description": "Too much is under way; Retry-After says when to come back."},
+    503: {"description": "The model is being loaded."},
+    504: {"description": "The answer was not there by the deadline."},
+}
+
+
+def routes(app: FastAPI, engine: Engine, metrics: Metrics) -> APIRouter:
+    """Return the routes of a server.
+
+    :param app: whose description ``/docs`` shows.
+    :param engine: what answers.
+    :param metrics: what ``/metrics`` shows.
+    """
+    router = APIRouter()
+    _add_work(router, engine, metrics)
+    _add_state(router, app, engine, metrics)
+    return router
+
+
+def _add_work(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
+    def note(pairs: int) -> None:
+        metrics.pairs.inc(pairs)
+        metrics.size.observe(pairs)
+
+    async def documents(request: DocumentsRerank, version: str) -> Response:
+        model = engine.check_model(request.model)
+        try:
+            texts = request.texts()
+        except ValueError as error:
+            raise RefusedError(422, "validation", str(error)) from None
+        # Cohere's second version says nothing of tokens, and counting them takes time.
+        ranking, tokens = await engine.rank(request.query, texts, count_tokens=version == "1")
+        note(engine.limits.pairs(request.query, texts))
+        return Json(_documents_answer(request, ranking, texts, model, version, tokens))
+
+    @router.post("/rerank", responses=_ERRORS, summary="Rerank")
+    async def rerank(request: AnyRerank) -> Response:
+        """Rerank: with `texts` as Text Embeddings Inference does, with `documents` as Cohere, Jina and vLLM do."""
+        if isinstance(request, TextsRerank):
+            ranking, _ = await engine.rank(request.query, request.texts)
+            note(engine.limits.pairs(request.query, request.texts))
+            return Json(_texts_answer(request, ranking))
+        return await documents(request, "1")
+
+    @router.post("/v1/rerank", responses=_ERRORS, summary="Rerank, as Cohere's and Jina's first version")
+    async def rerank_v1(request: DocumentsRerank) -> Response:
+        """Rerank documents as version 1 of Cohere's API and Jina's do."""
+        return await documents(request, "1")
+
+    @router.post("/v2/rerank", responses=_ERRORS, summary="Rerank, as Cohere's second version")
+    async def rerank_v2(request: DocumentsRerank) -> Response:
+        """Rerank documents as version 2 of Cohere's API does."""
+        return await documents(request, "2")
+
+    @router.post("/search", responses=_ERRORS, summary="Search")
+    async def search(request: SearchRequest) -> Response:
+        """Find passages of the index and rerank them: `passages` with scores, probabilities, metadata and evidence."""
+        ranking = await engine.search(request)
+        note(len(ranking) + ranking.below_threshold)
+        return Json(ranking.to_dict())
+
+
+def _texts_answer(request: TextsRerank, ranking: Ranking) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": line.input_index,
+            "score": line.logit if request.raw_scores else line.score,
+            **({"text": request.texts[line.input_index]} if request.return_text else {}),
+        }
+        for line in ranking
+    ]
+
+
+def _documents_answer(
+    request: DocumentsRerank, ranking: Ranking, texts: list[str], model: str, version: str, tokens: int | None
+) -> dict[str, Any]:
+    raw = request.raw_scores or request.use_activation is False
+    results = []
+    for line in ranking[: request.top_n or None]:
+        given = request.documents[line.input_index]
+        # An object comes back as it was, a string as an object: clients read document["text"].
+        document = given if isinstance(given, dict) else {"text": texts[line.input_index]}
+        results.append(
+            {
+                "index": line.input_index,
+                "relevance_score": line.logit if raw else line.score,
+                **({"document": document} if request.return_documents else {}),
+            }
+        )
+    return {
+        "id": str(uuid.uuid4()),
+        "model": model,
+        "results": results,
+        **({} if tokens is None else {"usage": {"total_tokens": tokens, "prompt_tokens": tokens}}),
+        "meta": {"api_version": {"version": version}, "billed_units": {"search_units": 1}},
+    }
+
+
+def _add_state(router: APIRouter, app: FastAPI, engine: Engine, metrics: Metrics) -> None:
+    @router.get("/health", summary="Alive?")
+    async def health() -> Response:
+        """Say that the process answers; whether it takes work is `/ready`."""
+        return Json({"status": "ok"})
+
+    @router.get("/ready", summary="Ready?", responses={503: {"description": "Being loaded, or stopping."}})
+    async def ready() -> Response:
+        """Say whether requests should be sent here: not before the model is loaded, nor once the server stops."""
+        state = "draining" if engine.draining else "ready" if engine.ready else "loading"
+        return Json({"status": state}, status_code=200 if state == "ready" else 503)
+
+    @router.get("/info", summary="What is served")
+    async def info() -> Response:
+        """Say what is served, as Text Embeddings Inference does."""
+        return Json(engine.info())
+
+    @router.get("/v1/models", summary="Models")
+    async def models() -> Response:
+        """List the names that requests may give as `model`."""
+        listed = [{"id": name, "object": "model", "owned_by": "biorerank"} for name in engine.names]
+        return Json({"object": "list", "data": listed})
+
+    @router.get("/metrics", summary="Metrics")
+    async def shown() -> Response:
+        """Show counters in Prometheus' text form."""
+        page = await asyncio.get_running_loop().run_in_executor(None, metrics.page)
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @router.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(docs_page(app.openapi()))

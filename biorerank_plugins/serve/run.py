@@ -1,0 +1,191 @@
+"""Running the application: sockets, signals, and clients that send nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from biorerank_plugins.checks import finite_number
+from biorerank_plugins.serve.app import create_app
+from biorerank_plugins.serve.engine import Engine
+
+__all__ = ["Server"]
+
+_KEEP_ALIVE = 15  # seconds; clients reuse connections, and idle ones are cheap
+
+
+class Server:
+    """An engine behind a socket.
+
+    SIGTERM and Ctrl-C end it in this order: ``/ready`` says 503 while requests are still taken, for ``drain_delay``
+    seconds, so that load balancers look elsewhere; then no connection is taken any more; what is under way is answered,
+    within ``drain_timeout`` seconds; then the engine is closed.
+
+    :param engine: what answers.
+    :param host: address to listen on.
+    :param port: port; 0 for a free one, see :attr:`url`.
+    :param api_key: see :func:`create_app`; so is ``cors_origins``.
+    :param drain_delay: seconds, see above.
+    :param drain_timeout: seconds, see above.
+    :param on_ready: called once everything is loaded.
+    :raises OSError: if the address cannot be listened on.
+    :raises ValueError: if an option is impossible.
+
+    >>> Server(Engine(BioReranker()), port=8080).run()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        api_key: str | None = None,
+        cors_origins: Sequence[str] = (),
+        drain_delay: float = 0.0,
+        drain_timeout: float = 30.0,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._failure: Exception | None = None
+        self._drain_delay = finite_number("drain_delay", drain_delay, low=0, high=3600)
+        timeout = finite_number("drain_timeout", drain_timeout, low=0, high=3600)
+        self._on_ready = on_ready
+        app = create_app(engine, api_key=api_key, cors_origins=cors_origins, on_failure=self._failed)
+        config = uvicorn.Config(
+            app,
+            http=_patient_for(engine.limits.header_timeout),
+            ws="none",
+            log_config=None,  # the root logger is the caller's
+            access_log=False,  # one line a request, at thousands a second
+            limit_concurrency=engine.limits.max_connections,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=max(1, round(timeout)),
+            server_header=False,
+        )
+        self._uvicorn = uvicorn.Server(config)
+        self._socket = _listen(host, port)
+        name, number = self._socket.getsockname()[:2]
+        self.url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
+
+    def run(self) -> None:
+        """Serve until a signal or :meth:`stop`.
+
+        :raises BioRerankError: if the model or the index cannot be loaded.
+        """
+        watcher = threading.Thread(target=self._tell_ready, daemon=True)
+        watcher.start()
+        if threading.current_thread() is threading.main_thread():
+            self._run_with_signals()
+        else:
+            self._uvicorn.run(sockets=[self._socket])
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stop as a signal does; may be called in any thread, and more than once."""
+        if self._engine.draining:
+            return
+        self._engine.draining = True
+        threading.Thread(target=self._drain, daemon=True).start()
+
+    def _run_with_signals(self) -> None:
+        # uvicorn's own handlers would close the socket at once, and then end the process with the signal.
+        loop_server = self._uvicorn
+        before = {number: signal.signal(number, self._signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            worker = threading.Thread(target=loop_server.run, kwargs={"sockets": [self._socket]}, name="biorerank-http")
+            worker.start()
+            while worker.is_alive():  # signals are handled in this thread, between two waits
+                worker.join(0.2)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self._engine.draining and number == signal.SIGINT:
+            self._uvicorn.force_exit = True  # Ctrl-C again
+        self.stop()
+
+    def _drain(self) -> None:
+        time.sleep(self._drain_delay)
+        self._uvicorn.should_exit = True
+
+    def _failed(self, error: Exception) -> None:
+        self._failure = error
+        self._uvicorn.should_exit = True
+
+    def _tell_ready(self) -> None:
+        while not (self._uvicorn.started and self._engine.ready):
+            if self._failure is not None or self._uvicorn.should_exit:
+                return
+            time.sleep(0.02)
+        if self._on_ready is not None:
+            self._on_ready()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}, port {port}: {error.strerror}") from None
+
+
+class _Patient:
+    """Closes connections on which no complete headers come; uvicorn waits for them without end.
+
+    :param header_timeout: set by :func:`_patient_for`.
+    """
+
+    header_timeout = 10.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self: Any, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)  # type: ignore[misc]
+        self._wait_for_headers()
+
+    def data_received(self: Any, data: bytes) -> None:
+        super().data_received(data)  # type: ignore[misc]
+        if self._timer is None and self._is_idle():
+            self._wait_for_headers()
+        elif self._timer is not None and not self._is_idle():
+            self._timer.cancel()
+            self._timer = None
+
+    def connection_lost(self: Any, error: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(error)  # type: ignore[misc]
+
+    def _wait_for_headers(self: Any) -> None:
+        self._timer = self.loop.call_later(self.header_timeout, self._give_up)
+
+    def _is_idle(self: Any) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _give_up(self: Any) -> None:
+        self._timer = None
+        if self._is_idle():
+            self.transport.close()
+
+
+def _patient_for(seconds: float) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol, the fast one where it is installed, with a limit on the time of headers."""
+    base: type[asyncio.Protocol] = H11Protocol
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    except ImportError:
+        pass
+    else:
+        base = HttpToolsProtocol
+    return type("PatientProtocol", (_Patient, base), {"header_timeout": seconds})
