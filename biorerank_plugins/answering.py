@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from biorerank_plugins.checks import finite_number, whole_number
 from biorerank_plugins.metadata import MetadataKeys, check_metadata_keys, cite
-from biorerank_plugins.passages import Evidence, Passage, RankedPassage, Ranking
+from biorerank_plugins.passages import Evidence, Passage, Ranking
 
-__all__ = ["Answer", "Citation", "Quote", "cite", "compose_answer"]
+__all__ = ["Answer", "Citation", "Quote", "cite", "compose_answer", "quote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,36 +116,72 @@ def compose_answer(
         answer = compose_answer(ranking)
         print(answer.text, *(f"[{c.number}] {c.text}" for c in answer.citations), sep="\n")
     """
+    if ranking.no_evidence or not len(ranking):
+        found: list[tuple[Passage, Sequence[Evidence]]] = []
+    else:
+        found = [(ranked.passage, ranked.evidence) for ranked in ranking]
+        if not any(own for _, own in found) and any(passage.text.strip() for passage, _ in found):
+            raise ValueError("The ranking has no evidence sentences: rank with evidence=1 or more.")
+    answer = quote(
+        ranking.query,
+        found,
+        max_sentences=max_sentences,
+        min_probability=min_probability,
+        metadata_keys=metadata_keys,
+    )
+    return replace(answer, no_evidence=bool(ranking.no_evidence))
+
+
+def quote(
+    query: str,
+    found: Iterable[tuple[Passage, Sequence[Evidence]]],
+    *,
+    max_sentences: int = 4,
+    min_probability: float = 0.0,
+    metadata_keys: MetadataKeys | None = None,
+) -> Answer:
+    """Quote evidence that came by another way than a ranking, as :func:`compose_answer` does.
+
+    This is for the objects of a host: a reranked node or document carries its sentences as
+    ``metadata["biorerank_evidence"]``, and ``Evidence(**record)`` makes one of each.
+
+    :param query: the question.
+    :param found: passages, best first, each with its evidence sentences.
+    :param max_sentences: at most so many.
+    :param min_probability: leave out sentences below.
+    :param metadata_keys: where the passages' metadata hold what a citation says; ``None``: the common spellings.
+    :returns: the answer; ``no_evidence`` is True where there are no passages at all.
+    :raises ValueError: if a number is impossible.
+
+    >>> sentence = Evidence("Idarucizumab reverses it.", 0, 25, score=0.9, probability=0.8)
+    >>> quote("What reverses it?", [(Passage("7", "Idarucizumab reverses it."), [sentence])]).text
+    'Idarucizumab reverses it. [1]'
+    """
     whole_number("max_sentences", max_sentences)
     finite_number("min_probability", min_probability, low=0, high=1)
     keys = check_metadata_keys(metadata_keys)
-    if ranking.no_evidence or not len(ranking):
-        return Answer(ranking.query, no_evidence=bool(ranking.no_evidence))
-    found = [(ranked, sentence) for ranked in ranking for sentence in ranked.evidence]
-    if not found and any(ranked.passage.text.strip() for ranked in ranking):
-        raise ValueError("The ranking has no evidence sentences: rank with evidence=1 or more.")
-    best = _distinct(found, max_sentences, min_probability)
-    in_order = sorted(best, key=lambda pair: (pair[0].rank, pair[1].start))
+    given = list(found)
+    lines = [(place, sentence) for place, (_, own) in enumerate(given) for sentence in own]
     citations: dict[int, Citation] = {}
     quotes = []
-    for ranked, sentence in in_order:
-        if ranked.rank not in citations:
-            text, retracted = cite(ranked.passage, keys), keys.retracted_in(ranked.passage)
-            citations[ranked.rank] = Citation(len(citations) + 1, ranked.passage, text, retracted)
-        quotes.append(Quote(sentence, citations[ranked.rank].number))
-    return Answer(ranking.query, tuple(quotes), tuple(citations.values()))
+    best = _distinct(lines, max_sentences, min_probability)
+    for place, sentence in sorted(best, key=lambda line: (line[0], line[1].start)):
+        if place not in citations:
+            passage = given[place][0]
+            number = len(citations) + 1
+            citations[place] = Citation(number, passage, cite(passage, keys), keys.retracted_in(passage))
+        quotes.append(Quote(sentence, citations[place].number))
+    return Answer(query, tuple(quotes), tuple(citations.values()), no_evidence=not given)
 
 
-def _distinct(
-    found: list[tuple[RankedPassage, Evidence]], limit: int, min_probability: float
-) -> list[tuple[RankedPassage, Evidence]]:
+def _distinct(found: list[tuple[int, Evidence]], limit: int, min_probability: float) -> list[tuple[int, Evidence]]:
     """Return the best sentences, none of them twice."""
     seen: set[str] = set()
-    kept: list[tuple[RankedPassage, Evidence]] = []
-    for ranked, sentence in sorted(found, key=lambda pair: -pair[1].score):
+    kept: list[tuple[int, Evidence]] = []
+    for place, sentence in sorted(found, key=lambda line: -line[1].score):
         words = "".join(filter(str.isalnum, sentence.text.casefold()))
         if sentence.probability < min_probability or words in seen or len(kept) == limit:
             continue
         seen.add(words)
-        kept.append((ranked, sentence))
+        kept.append((place, sentence))
     return kept

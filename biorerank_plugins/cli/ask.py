@@ -1,17 +1,34 @@
-"""``biorerank ask``: an answer in the words of the passages, with citations."""
+"""``biorerank ask``: answers with citations, in the words of the passages or of a language model."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
 from biorerank_plugins.cli.articles import Retracted, RetractedArticles
+from biorerank_plugins.cli.ask_view import (
+    NO_EVIDENCE,
+    show_answer,
+    show_sources,
+    sources_cited,
+    stream_to_terminal,
+)
+from biorerank_plugins.cli.chat import chat
 from biorerank_plugins.cli.filters import parse_filters
-from biorerank_plugins.cli.output import Output, one_line
+from biorerank_plugins.cli.output import Output
+from biorerank_plugins.questions import question_notes
+
+if TYPE_CHECKING:
+    from biorerank_plugins.answering import Answer
+    from biorerank_plugins.llm import ChatModel
+    from biorerank_plugins.passages import Ranking
+    from biorerank_plugins.search import TwoStageSearch
+    from biorerank_plugins.written_answers import WrittenAnswer
 
 
 @command
@@ -19,7 +36,9 @@ def ask(
     index: Annotated[
         Path, typer.Argument(metavar="INDEX", parser=_common.path, help="A folder that biorerank index wrote.")
     ],
-    query: Annotated[str, typer.Argument(help="The question.")],
+    query: Annotated[
+        str | None, typer.Argument(help="The question; without one, questions are taken one after another.")
+    ] = None,
     sentences: Annotated[int, typer.Option("--sentences", "-s", min=1, help="Sentences to quote, at most.")] = 4,
     passages: Annotated[int, typer.Option("--passages", "-k", min=1, help="Passages to quote from.")] = 5,
     candidates: Candidates = 100,
@@ -27,6 +46,24 @@ def ask(
         list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
     ] = None,
     retracted: Retracted = RetractedArticles.FLAG,
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            "--llm",
+            metavar="URL",
+            envvar="BIORERANK_LLM_URL",
+            help="Let a language model write the answer: any server with OpenAI's protocol, as Ollama's "
+            "http://localhost:11434/v1.",
+        ),
+    ] = None,
+    llm_model: Annotated[
+        str | None,
+        typer.Option("--llm-model", metavar="NAME", envvar="BIORERANK_LLM_MODEL", help="The language model's name."),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option("--history", parser=_common.path, metavar="FILE", help="Keep typed questions in this file."),
+    ] = None,
     model: Model = None,
     encoder: Encoder = None,
     device: Device = None,
@@ -35,37 +72,107 @@ def ask(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Answer a question in sentences of the passages, each with its source; exit with 3 where there is no evidence.
+    """Answer questions in sentences of the passages, each with its source; exit with 3 where there is no evidence.
 
-    Nothing is written by a language model. The sources say which articles are retracted; --retracted drop quotes none
-    of them. Research use; not medical advice.
+    Without QUERY it is a chat: questions are typed one after another, or come from a pipe, one a line (with --json each
+    answer is a line). Nothing is written by a language model unless --llm names one; its answer cites the passages, and
+    each citation is checked. The sources say which articles are retracted; --retracted drop quotes none of them.
+    Research use; not medical advice.
 
     Example: biorerank ask pubmed-index "Do statins cause muscle pain?"
     """
     output = Output(json, quiet)
     conditions = parse_filters(filter or [])
-    question = _common.check_question(query)
+    question = None if query is None or query == "-" else _common.check_question(query)
+    writer = _writer(llm, llm_model)
     with (
         _common.open_index(index, encoder=encoder, device=device, dtype=dtype) as opened,
         _common.load_reranker(model, device, dtype) as reranker,
     ):
-        from biorerank_plugins.answering import compose_answer
         from biorerank_plugins.search import TwoStageSearch
 
-        ranking = TwoStageSearch(opened, reranker).search(
-            question,
-            candidates=max(candidates, passages),
-            filters=conditions,
-            top_k=passages,
-            evidence=sentences,
-            retracted=retracted.value,
-        )
-        answer = compose_answer(ranking, max_sentences=sentences)
-    if json:
-        output.document(answer.to_dict())
-    if not answer.quotes:
-        _common.fail("No evidence: nothing that was found reaches the threshold.", code=_common.NO_EVIDENCE)
-    if not json:
-        typer.echo(answer.text)
-        for citation in answer.citations:
-            typer.echo(f"[{citation.number}] {one_line(citation.text)}")
+        options = {
+            "candidates": max(candidates, passages),
+            "filters": conditions,
+            "top_k": passages,
+            "evidence": sentences,
+            "retracted": retracted.value,
+        }
+        answerer = _Answerer(output, TwoStageSearch(opened, reranker), options, sentences, writer)
+        if question is None:
+            chat(output, answerer.answer_one_of_many, history=history)
+        elif not answerer.answer(question, indent=2):
+            _common.fail(NO_EVIDENCE, code=_common.NO_EVIDENCE)
+
+
+def _writer(url: str | None, name: str | None) -> ChatModel | None:
+    if url is None or not url.strip():
+        return None
+    if name is None or not name.strip():
+        _common.usage_error("--llm needs --llm-model too: the name under which the server knows the model.")
+    from biorerank_plugins.llm import ChatModel
+
+    return ChatModel.from_settings(url, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answerer:
+    """Searches, answers and shows."""
+
+    output: Output
+    search: TwoStageSearch
+    options: dict[str, Any]
+    sentences: int
+    writer: ChatModel | None
+
+    def answer_one_of_many(self, question: str) -> Ranking | None:
+        """Answer a question of a chat; that there is no evidence is an answer there."""
+        ranking = self.answer(question, indent=None)
+        if ranking is None:
+            self.output.line(NO_EVIDENCE)
+        return ranking
+
+    def answer(self, question: str, *, indent: int | None) -> Ranking | None:
+        """Answer a question, and return the ranking; ``None`` if there is no evidence."""
+        from biorerank_plugins.answering import compose_answer
+
+        for note in question_notes(question):
+            self.output.note(note)
+        ranking = self.search.search(question, **self.options)
+        answer = compose_answer(ranking, max_sentences=self.sentences)
+        written = None
+        if answer.quotes and self.writer is not None:
+            written = self._write(self.writer, question, ranking)
+        if self.output.json:
+            more = {} if written is None else {"written": _document(written)}
+            self.output.document({**answer.to_dict(), **more}, indent=indent)
+        elif answer.quotes and (written is None or written.error is not None):
+            self._show_quotes(answer, instead=written is not None)
+        return ranking if answer.quotes else None
+
+    def _write(self, writer: ChatModel, question: str, ranking: Ranking) -> WrittenAnswer:
+        """Let the language model answer; show what it says as it comes."""
+        from biorerank_plugins.written_answers import WrittenAnswer, cited_prompt
+
+        passages = [ranked.passage for ranked in ranking]
+        written = WrittenAnswer(question, passages)
+        pieces = written.read(writer.stream(cited_prompt(question, passages)))
+        if self.output.json:
+            for _ in pieces:
+                pass
+        else:
+            stream_to_terminal(pieces)
+            show_sources(self.output, sources_cited(written, ranking))
+        for note in written.notes:
+            self.output.warn(note)
+        return written
+
+    def _show_quotes(self, answer: Answer, *, instead: bool) -> None:
+        if instead:
+            self.output.line("The passages themselves say:")
+        show_answer(self.output, answer)
+
+
+def _document(written: WrittenAnswer) -> dict[str, Any]:
+    """Return a written answer as JSON; its citations are places in ``passages``, from 1."""
+    return {**written.to_dict(), "passages": [passage.id for passage in written.passages]}
