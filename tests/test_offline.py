@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from biorerank_plugins import BiEncoder, BioReranker, Passage, PassageIndex, TwoStageSearch
 
@@ -30,3 +36,86 @@ def test_both_stages(tiny_cross_encoder_dir: Path, tiny_encoder_dir: Path, no_ne
     search = TwoStageSearch(index, BioReranker(tiny_cross_encoder_dir, device="cpu"))
     ranking = search.search("what is p53", candidates=2)
     assert {line.passage.id for line in ranking} == {"1", "2"}
+
+
+# Whole pipelines of every host, each in a process of its own whose sockets are blocked from before the first import.
+
+_BLOCKED = """
+import json, sys
+attempts = []
+def audit(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg"):
+        address = arguments[-1] if event == "socket.connect" else arguments
+        if isinstance(address, (str, bytes)):  # a Unix socket of this machine
+            return
+        attempts.append(event + " " + repr(arguments[1:]))
+        raise ConnectionRefusedError("sockets are blocked")
+sys.addaudithook(audit)
+from biorerank_plugins import BiEncoder, PassageIndex, Passage
+encoder, reranker, folder = sys.argv[1:]
+passages = [Passage("1", "p53 suppresses tumours.", "TP53"), Passage("2", "Aspirin binds platelets."),
+            Passage("3", "Insulin lowers glucose.")]
+index = PassageIndex.build(passages, encoder=BiEncoder(encoder, device="cpu"))
+index.save(folder)
+"""
+
+_PIPELINES = {
+    "plain": """
+from biorerank_plugins import BioReranker, TwoStageSearch
+with BioReranker(reranker, device="cpu") as model:
+    search = TwoStageSearch(PassageIndex.load(folder), model)
+    ids = [line.passage.id for line in search.search("what is p53", evidence=1)]
+""",
+    "haystack": """
+from haystack import Document, Pipeline
+from biorerank_plugins.haystack import BioDocumentEmbedder, BioRanker, BioRetriever, BioTextEmbedder
+pipeline = Pipeline()
+pipeline.add_component("retriever", BioRetriever(folder))
+pipeline.add_component("ranker", BioRanker(model=reranker, evidence=1))
+pipeline.connect("retriever.documents", "ranker.documents")
+pipeline = Pipeline.loads(pipeline.dumps())
+found = pipeline.run({"retriever": {"query": "what is p53"}, "ranker": {"query": "what is p53"}})
+ids = [document.id for document in found["ranker"]["documents"]]
+assert BioTextEmbedder(model=encoder).run("what is p53")["embedding"]
+assert BioDocumentEmbedder(model=encoder).run([Document(content="p53")])["documents"][0].embedding
+""",
+    "langchain": """
+from biorerank_plugins.langchain import BioRerankCompressor, BioRetriever
+found = BioRetriever(index=folder, k=3).invoke("what is p53")
+ids = [d.id for d in BioRerankCompressor(model=reranker, evidence=1).compress_documents(found, "what is p53")]
+""",
+    "llama_index": """
+from llama_index.core import get_response_synthesizer
+from llama_index.core.llms import MockLLM
+from llama_index.core.query_engine import RetrieverQueryEngine
+from biorerank_plugins.llama_index import BioEmbedding, BioRerankPostprocessor, BioRetriever
+engine = RetrieverQueryEngine.from_args(
+    BioRetriever(folder), llm=MockLLM(), node_postprocessors=[BioRerankPostprocessor(reranker, top_n=3, evidence=1)]
+)
+ids = [source.node.node_id for source in engine.query("what is p53").source_nodes]
+assert BioEmbedding(encoder).get_query_embedding("what is p53")
+""",
+}
+_NEEDS = {"haystack": "haystack", "langchain": "langchain_core", "llama_index": "llama_index.core"}
+
+
+@pytest.mark.parametrize("host", _PIPELINES)
+def test_whole_pipelines_without_sockets(
+    host: str, tiny_encoder_dir: Path, tiny_cross_encoder_dir: Path, tmp_path: Path
+) -> None:
+    """The hub's own switches are off, so that it is our code that asks nobody; Haystack's telemetry is the user's."""
+    if host in _NEEDS:
+        pytest.importorskip(_NEEDS[host])
+    environment = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "LD_PRELOAD")}
+    environment["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # what the README tells to do
+    code = _BLOCKED + _PIPELINES[host] + "print(json.dumps([sorted(ids), attempts]))"
+    command = [sys.executable, "-c", code, str(tiny_encoder_dir), str(tiny_cross_encoder_dir), str(tmp_path / "index")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [["1", "2", "3"], []]
+
+
+def test_the_block_would_be_noticed(tmp_path: Path) -> None:
+    code = _BLOCKED.partition("from biorerank_plugins")[0] + "import socket; socket.create_connection(('127.0.0.1', 9))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "sockets are blocked" in done.stderr

@@ -24,6 +24,7 @@ from lxml import etree
 
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.lines import MAX_LINE
 from biorerank_plugins.readers.pubmed_article import article_passage, pmid_and_version
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
@@ -103,17 +104,42 @@ def _check_head(file: OpenFile) -> None:
 
 def _elements(stream: io.BufferedReader, name: str) -> Iterator[Any]:
     """Give each article and deletion list; an element is emptied before the next one comes."""
+    bounded = _Bounded(stream, name)
     events = etree.iterparse(
-        stream, events=("end",), tag=_ARTICLES + _DELETIONS, remove_comments=True, remove_pis=True, **_SAFE
+        bounded, events=("end",), tag=_ARTICLES + _DELETIONS, remove_comments=True, remove_pis=True, **_SAFE
     )
     try:
         for _, element in events:
+            bounded.start_again()
             yield element
             element.clear()
             while element.getprevious() is not None:
                 del element.getparent()[0]
     except etree.XMLSyntaxError as problem:
         raise _syntax_error(problem, name) from None
+
+
+class _Bounded:
+    """The bytes of a file, as long as something ends in them now and then: the parser keeps whatever has not ended."""
+
+    def __init__(self, stream: io.BufferedReader, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._room = MAX_LINE
+
+    def start_again(self) -> None:
+        """Note that an article has ended."""
+        self._room = MAX_LINE
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes.
+
+        :raises ReaderError: if nothing has ended for too long.
+        """
+        block = self._stream.read(size)
+        self._room -= len(block)
+        if self._room < 0:
+            raise ReaderError(f"No article of PubMed ends within {MAX_LINE >> 20} MiB of text.", self._name)
+        return block
 
 
 def _syntax_error(problem: Any, name: str) -> ReaderError:
