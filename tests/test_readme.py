@@ -59,6 +59,8 @@ def test_command_block(code: str, tmp_path: Path) -> None:
     out = _run(code, tmp_path)
     if "biorerank train" in code:
         assert (tmp_path / "my-model" / "model" / "model.safetensors").is_file()
+    elif "--plan" in code:
+        assert {"Flat", "HNSW32_SQ8"} <= {line.split("\t")[0] for line in out.splitlines()}
     else:
         assert "Idarucizumab" in out
 
