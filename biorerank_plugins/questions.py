@@ -48,8 +48,8 @@ def question_notes(question: str) -> list[str]:
 
 
 def _is_foreign(text: str) -> bool:
-    letters = [letter for letter in text if letter.isalpha()]
-    # Greek letters stand in English questions too (TNF-alpha, in Greek): one in three is another script.
+    # A Greek letter by itself stands in English questions too (TNF-alpha, omega-3): only words of several letters count.
+    letters = [letter for word in _WORD.findall(text) if len(word) > 1 for letter in word]
     other_script = sum("LATIN" not in unicodedata.name(letter, "") for letter in letters)
     if letters and other_script > len(letters) / 3:
         return True
