@@ -48,7 +48,7 @@ def question_notes(question: str) -> list[str]:
 
 
 def _is_foreign(text: str) -> bool:
-    # A Greek letter by itself stands in English questions too (TNF-alpha, omega-3): only words of several letters count.
+    # A Greek letter by itself stands in English questions too (omega-3): only words of several letters count.
     letters = [letter for word in _WORD.findall(text) if len(word) > 1 for letter in word]
     other_script = sum("LATIN" not in unicodedata.name(letter, "") for letter in letters)
     if letters and other_script > len(letters) / 3:
