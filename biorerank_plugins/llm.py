@@ -192,11 +192,12 @@ def llm_error(error: BaseException, base_url: str, model: str, timeout: float | 
     for cause in causes:
         if isinstance(cause, openai.APIStatusError):
             return LLMError(_of_status(cause, base_url, model))
-        if isinstance(cause, openai.APIConnectionError):
+        # Newer versions of the package also wrap what breaks a stream that had begun.
+        if isinstance(cause, openai.APIConnectionError) and not _was_connected(cause):
             return LLMError(
                 f"No language model answers at {base_url} ({_why(cause)}). Is its server running, is the address right?"
             )
-        if isinstance(cause, openai.APIError):
+        if isinstance(cause, openai.APIError) and not isinstance(cause, openai.APIConnectionError):
             return LLMError(f"The language model {model} stopped with an error: {_short(cause.message)}")
         if isinstance(cause, ValueError):  # no JSON where the protocol has JSON
             return LLMError(
@@ -205,6 +206,11 @@ def llm_error(error: BaseException, base_url: str, model: str, timeout: float | 
     return LLMError(
         f"The connection to the language model at {base_url} broke off ({_short(causes[-1]).rstrip('.')}). Ask again."
     )
+
+
+def _was_connected(error: BaseException) -> bool:
+    """Whether the connection stood before it failed, by names: the package uses httpx or httpx2, by its version."""
+    return any(type(cause).__name__ in ("ReadError", "WriteError", "RemoteProtocolError") for cause in _causes(error))
 
 
 def _of_status(error: Any, base_url: str, model: str) -> str:
