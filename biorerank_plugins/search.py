@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.ordering import Retracted
     from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.text import Deduplicate
 
 __all__ = ["TwoStageSearch"]
@@ -49,7 +50,9 @@ class TwoStageSearch:
     '27870723'
     """
 
-    def __init__(self, index: PassageIndex, reranker: BioReranker, *, first_stage: FirstStage = "hybrid") -> None:
+    def __init__(
+        self, index: PassageIndex | ShardedIndex, reranker: BioReranker, *, first_stage: FirstStage = "hybrid"
+    ) -> None:
         self.index = index
         self.reranker = reranker
         wanted = None if first_stage == "hybrid" else first_stage

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
@@ -23,6 +23,7 @@ from biorerank_plugins.errors import BioRerankError
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
     from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
 
 def path(text: str) -> Path:
@@ -52,6 +53,9 @@ Encoder = Annotated[
 Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps, …")]
 Dtype = Annotated[
     str, typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16, float16; for a reranker also int8.")
+]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Go on without parts of a sharded index that are lost; the answer names them.")
 ]
 Candidates = Annotated[int, typer.Option("--candidates", "-c", min=1, help="Passages handed to the reranker.")]
 Fusion = Annotated[
@@ -216,20 +220,43 @@ def load_encoder(model: str | None, device: str | None, dtype: str) -> BiEncoder
     return BiEncoder(model, device=device, dtype=dtype)
 
 
-def open_index(folder: Path, *, encoder: str | None, device: str | None, dtype: str) -> PassageIndex:
+def check_index(folder: Path) -> None:
+    """Refuse a folder without an index, before anything heavy is loaded."""
+    from biorerank_plugins.first_stage.verification import is_index
+    from biorerank_plugins.scale.shard_layout import is_sharded
+
+    if not is_index(folder) and not is_sharded(folder):
+        fail(f"There is no passage index in {folder}. Build one: biorerank index FILES --out {folder}")
+
+
+def open_index(
+    folder: Path, *, encoder: str | None, device: str | None, dtype: str, partial: bool = False
+) -> PassageIndex | ShardedIndex:
     """Open a saved index with the encoder it was built with, or with the one named, which must be the same model."""
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
-    from biorerank_plugins.first_stage.verification import is_index, open_version
+    from biorerank_plugins.scale.shard_layout import is_sharded
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
-    if not is_index(folder):  # said before anything heavy is loaded
-        fail(f"There is no passage index in {folder}. Build one: biorerank index FILES --out {folder}")
+    check_index(folder)
     _quiet_libraries()
+    model: BiEncoder | None = None
     if encoder is not None:
-        return PassageIndex.load(folder, encoder=BiEncoder(encoder, device=device, dtype=dtype))
-    if device is not None or dtype != "auto":
-        config = open_version(folder, "fast").manifest["encoder"]["config"]
-        return PassageIndex.load(folder, encoder=BiEncoder.from_config(config, device=device, dtype=dtype))
-    return PassageIndex.load(folder)
+        model = BiEncoder(encoder, device=device, dtype=dtype)
+    elif device is not None or dtype != "auto":
+        model = BiEncoder.from_config(_encoder_config(folder), device=device, dtype=dtype)
+    if is_sharded(folder):
+        return ShardedIndex.load(folder, encoder=model, on_lost="partial" if partial else "error")
+    return PassageIndex.load(folder, encoder=model)
+
+
+def _encoder_config(folder: Path) -> dict[str, Any]:
+    from biorerank_plugins.first_stage.verification import is_index, open_version
+    from biorerank_plugins.scale.shard_layout import is_sharded, read_layout
+
+    folders = [folder / name for name in read_layout(folder)] if is_sharded(folder) else [folder]
+    there = next((one for one in folders if is_index(one)), folders[0])  # the first shard may be lost
+    config: dict[str, Any] = open_version(there, "fast").manifest["encoder"]["config"]
+    return config
 
 
 def check_abstain(reranker: BioReranker, abstain: bool) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
     from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
 Qrels = dict[str, dict[str, int]]
 
@@ -100,14 +101,14 @@ class Inputs:
     queries: list[Query]
     qrels: Qrels
     passages: list[Passage] | None = None
-    opened: PassageIndex | None = None
+    opened: PassageIndex | ShardedIndex | None = None
     gold: BioASQGold | None = None
     runs: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
     @contextmanager
     def index(
         self, encoder: str | None, device: str | None, dtype: str, output: Output
-    ) -> Iterator[PassageIndex | None]:
+    ) -> Iterator[PassageIndex | ShardedIndex | None]:
         """Give the passages to search, indexed now if they came from a file."""
         if self.passages is None:
             yield self.opened
@@ -120,7 +121,7 @@ class Inputs:
             yield index
 
 
-def tell_doubts(inputs: Inputs, sources: Sources, index: PassageIndex | None, output: Output) -> None:
+def tell_doubts(inputs: Inputs, sources: Sources, index: PassageIndex | ShardedIndex | None, output: Output) -> None:
     """Warn about judgements that do not fit the collection, or call nothing relevant.
 
     :param inputs: questions and judgements.
@@ -164,9 +165,8 @@ def read_inputs(
     judged = read_qrels(sources.qrels) if sources.qrels is not None else {}
     inputs = Inputs(asked, judged, runs=runs)
     if sources.index is not None:
-        inputs.opened = stack.enter_context(
-            _common.open_index(sources.index, encoder=encoder, device=device, dtype=dtype)
-        )
+        inputs.opened = _common.open_index(sources.index, encoder=encoder, device=device, dtype=dtype)
+        stack.enter_context(inputs.opened)
     elif sources.corpus is not None:
         inputs.passages = list(read_collection([sources.corpus], format="auto", skip_bad=False, output=output))
     if sources.bioasq is not None:

@@ -13,7 +13,16 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
-from biorerank_plugins.cli.index_scale import Engine, EngineName, ListsOnDisk, Plan, RayIndex, show_plan
+from biorerank_plugins.cli.index_scale import (
+    AskedIndex,
+    Engine,
+    EngineName,
+    ListsOnDisk,
+    Plan,
+    Shards,
+    build_shards,
+    show_plan,
+)
 from biorerank_plugins.cli.inputs import LINES, STDIN, Format, read_collection
 from biorerank_plugins.cli.output import Output
 from biorerank_plugins.errors import BioRerankError
@@ -21,6 +30,7 @@ from biorerank_plugins.errors import BioRerankError
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.passages import Passage
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
 
 SkipBad = Annotated[
@@ -63,6 +73,7 @@ def index(
     ] = None,
     engine: Engine = EngineName.PLAIN,
     lists_on_disk: ListsOnDisk = False,
+    shards: Shards = None,
     plan: Plan = None,
     encoder: Encoder = None,
     no_lexical: Annotated[
@@ -88,7 +99,8 @@ def index(
 
     --engine ray embeds with Ray, in parts that are kept in FOLDER.work until the index is done: after a crash the same
     command goes on. It reads Parquet too. --plan N measures this machine for some seconds, indexes nothing, and tells
-    what N passages would take.
+    what N passages would take. --shards N writes N indexes that are searched side by side as one; built again in the
+    same folder after a crash, it goes on.
 
     Example: biorerank index corpus.jsonl.gz pubmed24n0001.xml.gz --out pubmed-index
     """
@@ -101,15 +113,25 @@ def index(
     from biorerank_plugins.first_stage.storage import prepared_folder
 
     output = Output(json, quiet)
+    if shards is not None and (add or overwrite or lists_on_disk or token_ids):
+        _common.usage_error(
+            "--shards builds a new index: it takes no --add, --overwrite, --lists-on-disk or --token-ids."
+        )
     _check_target(out, add=add, overwrite=overwrite)
     if add and (factory is not None or no_lexical or token_ids is not None):
         _refuse_with_add(factory, no_lexical)
     _check_factory(factory)
     _check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not add and format != LINES)
     start = time.perf_counter()
-    if engine is EngineName.RAY:
-        asked = RayIndex(inputs, out, format, skip_bad, factory or "Flat", not no_lexical, token_ids is not False)
+    if shards is not None or engine is EngineName.RAY:
+        asked = AskedIndex(inputs, out, format, skip_bad, factory or "Flat", not no_lexical, token_ids is not False)
         model = _common.load_encoder(encoder, device, dtype)
+    if shards is not None:
+        with build_shards(asked, engine, shards, model, on_duplicate.value, device, dtype, output) as sharded:
+            summary = {**_summary(sharded, out, added=len(sharded)), "shards": shards}
+        _tell(summary, out, start, output)
+        return
+    if engine is EngineName.RAY:
         with asked.build(model, lists_on_disk, on_duplicate.value, device, dtype, output) as built:
             summary = _summary(built, out, added=len(built))
         _tell(summary, out, start, output)
@@ -146,9 +168,12 @@ def _tell(summary: dict[str, Any], out: Path, start: float, output: Output) -> N
 
 def _check_target(out: Path, *, add: bool, overwrite: bool) -> None:
     from biorerank_plugins.first_stage.verification import is_index
+    from biorerank_plugins.scale.shard_layout import is_sharded
 
     if add and overwrite:
         _common.usage_error("--add and --overwrite exclude each other.")
+    if is_sharded(out):
+        _common.fail(f"{out} holds a sharded index, which cannot be changed. Build it anew in another folder.")
     if add and not is_index(out):
         _common.fail(f"There is no passage index in {out} to add to; leave --add out to build one.")
     if not add and not overwrite and is_index(out):
@@ -235,12 +260,15 @@ def _add(
     dtype: str,
     output: Output,
 ) -> dict[str, Any]:
+    from biorerank_plugins.first_stage import PassageIndex
+
     with _common.open_index(out, encoder=encoder, device=device, dtype=dtype) as opened:
+        assert isinstance(opened, PassageIndex)  # _check_target refused a sharded one
         added = opened.add(passages, on_duplicate=on_duplicate.value, show_progress=output.show_progress)
         return _summary(opened, out, added=added)
 
 
-def _summary(index: PassageIndex, out: Path, *, added: int) -> dict[str, Any]:
+def _summary(index: PassageIndex | ShardedIndex, out: Path, *, added: int) -> dict[str, Any]:
     return {
         "folder": str(out),
         "passages": len(index),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from biorerank_plugins.cli import _common
+from biorerank_plugins.cli.inputs import read_collection
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
     from biorerank_plugins.scale.plan import PlannedIndex
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
 
 class EngineName(StrEnum):
@@ -34,12 +37,16 @@ Plan = Annotated[
     typer.Option("--plan", metavar="N", min=1, help="Only tell memory, disk and hours for N passages."),
 ]
 
+Shards = Annotated[
+    int | None, typer.Option("--shards", metavar="N", min=1, help="Write N indexes, searched side by side as one.")
+]
+
 _LISTED = 5  # of what was skipped
 
 
 @dataclass(frozen=True)
-class RayIndex:
-    """An index that Ray shall build.
+class AskedIndex:
+    """An index that shall be built past one machine.
 
     :param inputs: files and folders.
     :param out: where it shall be.
@@ -101,6 +108,47 @@ class RayIndex:
             )
         _tell_skipped(skipped, output)
         return built
+
+
+def build_shards(
+    asked: AskedIndex,
+    engine: EngineName,
+    shards: int,
+    encoder: BiEncoder,
+    on_duplicate: Literal["error", "skip"],
+    device: str | None,
+    dtype: str,
+    output: Output,
+) -> ShardedIndex:
+    """Build a sharded index, by this process or on Ray, or go on where a run was stopped."""
+    from biorerank_plugins.scale.ray_engine import RayOptions, read_on_ray, running_ray
+    from biorerank_plugins.scale.sharded import ShardedIndex
+
+    options = RayOptions(device=device, dtype=dtype)
+    skipped: list[Any] = []
+    on_ray = engine is EngineName.RAY
+    with running_ray(options) if on_ray else nullcontext() as ray:
+        if on_ray:
+            passages = read_on_ray(
+                ray, asked.inputs, format=asked.format, skip_bad=asked.skip_bad, on_skipped=skipped.extend
+            )
+        else:
+            passages = read_collection(list(asked.inputs), format=asked.format, skip_bad=asked.skip_bad, output=output)
+        output.note(f"Embedding passages with {encoder.model_id} …")
+        built = ShardedIndex.build(
+            passages,
+            asked.out,
+            shards=shards,
+            encoder=encoder,
+            factory=asked.factory,
+            lexical=asked.lexical,
+            engine="ray" if on_ray else "local",
+            ray_options=options if on_ray else None,
+            on_duplicate=on_duplicate,
+            show_progress=output.show_progress,
+        )
+    _tell_skipped(skipped, output)
+    return built
 
 
 def _tell_skipped(skipped: list[Any], output: Output) -> None:

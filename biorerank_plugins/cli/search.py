@@ -24,6 +24,7 @@ from biorerank_plugins.cli._common import (
     MinProbability,
     MinScore,
     Model,
+    Partial,
     Quiet,
     command,
 )
@@ -32,12 +33,20 @@ from biorerank_plugins.cli.bioasq import SNIPPETS, BioASQ, check_bioasq, write_b
 from biorerank_plugins.cli.filters import parse_filters
 from biorerank_plugins.cli.inputs import STDIN, read_questions
 from biorerank_plugins.cli.output import Output
-from biorerank_plugins.cli.views import Table, candidates_document, candidates_table, ranking_table, tell_retracted
+from biorerank_plugins.cli.views import (
+    Table,
+    candidates_document,
+    candidates_table,
+    ranking_table,
+    tell_missing,
+    tell_retracted,
+)
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.passages import Ranking
     from biorerank_plugins.readers import Query
+    from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.search import TwoStageSearch
 
 _AT_ONCE = 16  # questions answered together, so that answers appear while others are still to come
@@ -85,6 +94,7 @@ def search(
     recency: Recency = None,
     boost: Boost = None,
     bioasq: BioASQ = None,
+    partial: Partial = False,
     model: Model = None,
     encoder: Encoder = None,
     device: Device = None,
@@ -106,7 +116,8 @@ def search(
     check_bioasq(bioasq, no_rerank=no_rerank, abstain=abstain)
     questions, several = _questions(query, queries)
     with ExitStack() as stack:
-        opened = stack.enter_context(_common.open_index(index, encoder=encoder, device=device, dtype=dtype))
+        opened = _common.open_index(index, encoder=encoder, device=device, dtype=dtype, partial=partial)
+        stack.enter_context(opened)
         stage = _usable(first_stage, opened)
         if no_rerank:
             if abstain or evidence or min_probability is not None or articles != article_options():
@@ -152,7 +163,7 @@ def _questions(query: str | None, queries: Path | None) -> tuple[list[Query], bo
     return [Query("1", _common.check_question(query or ""))], False
 
 
-def _usable(wanted: FirstStage | None, index: PassageIndex) -> FirstStage:
+def _usable(wanted: FirstStage | None, index: PassageIndex | ShardedIndex) -> FirstStage:
     """Return how to search this index; what it has no part for is refused when it was asked for by name."""
     if wanted in (FirstStage.HYBRID, FirstStage.LEXICAL) and not index.lexical:
         _common.fail(
@@ -163,7 +174,7 @@ def _usable(wanted: FirstStage | None, index: PassageIndex) -> FirstStage:
 
 
 def _first_stage(
-    index: PassageIndex, stage: FirstStage, questions: Sequence[Query], k: int, conditions: Any
+    index: PassageIndex | ShardedIndex, stage: FirstStage, questions: Sequence[Query], k: int, conditions: Any
 ) -> Iterator[Answer]:
     for start in range(0, len(questions), _AT_ONCE):
         texts = [question.text for question in questions[start : start + _AT_ONCE]]
@@ -193,6 +204,7 @@ def _write(
             without.append(question.id)
             table = (table[0], [])
         tell_retracted(output, document)
+        tell_missing(output, document)
         if several:
             if output.json:
                 output.document({"query_id": question.id, **document}, indent=None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
+from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Model, Partial, Quiet, command
 from biorerank_plugins.cli.output import Output
 from biorerank_plugins.cli.search import FirstStage
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.first_stage.arguments import FirstStage as FirstStageName
     from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.serve import Engine, Limits
 
 _MEGABYTE = 1_000_000
@@ -69,6 +70,7 @@ def serve(
     ] = 0,
     ray_cpus: Annotated[float, typer.Option("--ray-cpus", min=0, help="Processors a replica asks Ray for.")] = 1.0,
     ray_gpus: Annotated[float, typer.Option("--ray-gpus", min=0, help="GPUs, or parts, a replica asks Ray for.")] = 0.0,
+    partial: Partial = False,
     model: Model = None,
     encoder: Encoder = None,
     device: Device = None,
@@ -97,9 +99,9 @@ def serve(
         max_connections=max_connections,
     )
     stage: FirstStageName | None = None if first_stage is None else first_stage.value
-    wanted = _Wanted(index, model, encoder, device, dtype, stage, tuple(model_name or ()), limits)
+    wanted = _Wanted(index, model, encoder, device, dtype, stage, tuple(model_name or ()), limits, partial)
     if index is not None:
-        _check_index(index)
+        _common.check_index(index)
     if ray:
         if port == 0 or drain_delay:
             _common.usage_error("--ray needs a --port, and takes no --drain-delay.")
@@ -146,6 +148,7 @@ class _Wanted:
     first_stage: FirstStageName | None
     names: tuple[str, ...]
     limits: Limits
+    partial: bool
 
     def engine(self) -> Engine:
         """Return an engine, not yet started."""
@@ -159,10 +162,12 @@ class _Wanted:
             limits=self.limits,
         )
 
-    def _open_index(self) -> PassageIndex:
+    def _open_index(self) -> PassageIndex | ShardedIndex:
         assert self.index is not None
         dtype = "auto" if self.dtype == "int8" else self.dtype  # int8 is for rerankers
-        return _common.open_index(self.index, encoder=self.encoder, device=self.device, dtype=dtype)
+        return _common.open_index(
+            self.index, encoder=self.encoder, device=self.device, dtype=dtype, partial=self.partial
+        )
 
 
 def _reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:
@@ -171,13 +176,6 @@ def _reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:
     from biorerank_plugins.reranker import BioReranker
 
     return BioReranker(model, device=device, dtype=dtype)
-
-
-def _check_index(index: Path) -> None:
-    from biorerank_plugins.first_stage.verification import is_index
-
-    if not is_index(index):  # said before anything heavy is loaded
-        _common.fail(f"There is no passage index in {index}. Build one: biorerank index FILES --out {index}")
 
 
 def _tell(output: Output, url: str, names: Sequence[str], searches: bool) -> None:

@@ -66,6 +66,15 @@ def tell_retracted(output: Output, ranking: Mapping[str, Any]) -> None:
         output.note(f"Retracted, so left out: {', '.join(ids)}.")
 
 
+def tell_missing(output: Output, ranking: Mapping[str, Any]) -> None:
+    """Say which shards of the index did not answer, if any.
+
+    :param ranking: as JSON.
+    """
+    if missing := ranking.get("missing_shards"):
+        output.warn(f"The result is partial: {', '.join(missing)} of the index did not answer.")
+
+
 def evidence_text(ranked: RankedPassage) -> str:
     """The best sentences of a passage, in the order of the text."""
     in_order = sorted(ranked.evidence, key=lambda sentence: sentence.start)
@@ -84,7 +93,8 @@ def candidates_table(candidates: Sequence[Candidate]) -> Table:
 def candidates_document(query: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Return what the first stage found as plain JSON types."""
     lines = [{"rank": c.rank, **c.passage.to_dict(), "score": c.score} for c in candidates]
-    return {"query": query, "passages": lines}
+    missing = getattr(candidates, "missing_shards", ())  # a sharded index says so
+    return {"query": query, "passages": lines, **({"missing_shards": list(missing)} if missing else {})}
 
 
 def measure_label(name: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.readers import Query
     from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["EvaluationReport", "evaluate_two_stage", "judged_queries"]
 
@@ -115,7 +116,7 @@ class _Lists:
 
 
 def evaluate_two_stage(
-    index: PassageIndex,
+    index: PassageIndex | ShardedIndex,
     reranker: BioReranker,
     queries: Iterable[Query],
     qrels: Qrels,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.readers import Query
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["FoundLists", "Latency", "Orderer", "Scores", "score_pairs", "search_all"]
 
@@ -86,7 +87,12 @@ class Scores:
 
 
 def search_all(
-    index: PassageIndex, queries: Sequence[Query], stages: Sequence[FirstStage], candidates: int, *, show_progress: bool
+    index: PassageIndex | ShardedIndex,
+    queries: Sequence[Query],
+    stages: Sequence[FirstStage],
+    candidates: int,
+    *,
+    show_progress: bool,
 ) -> dict[str, FoundLists]:
     """Search every question by every first stage, one question at a time, as a user does: the times are honest.
 

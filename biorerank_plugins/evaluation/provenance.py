@@ -16,6 +16,7 @@ from biorerank_plugins.scoring.loading import resolve_folder
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["describe_setup"]
 
@@ -25,7 +26,7 @@ _PACKAGES = (
 
 
 def describe_setup(
-    index: PassageIndex | None, rerankers: Mapping[str, BioReranker], *, command: Sequence[str] = ()
+    index: PassageIndex | ShardedIndex | None, rerankers: Mapping[str, BioReranker], *, command: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Say how an evaluation was made, as plain JSON types.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
     from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["evaluate_systems"]
 
@@ -30,7 +31,7 @@ _DEPTHS = (5, 10, 20, 50, 100)
 
 
 def evaluate_systems(
-    index: PassageIndex | None,
+    index: PassageIndex | ShardedIndex | None,
     queries: Iterable[Query],
     qrels: Qrels,
     *,
@@ -106,7 +107,7 @@ def evaluate_systems(
 
 
 def _check_stages(
-    index: PassageIndex | None,
+    index: PassageIndex | ShardedIndex | None,
     first_stages: Sequence[str],
     rerankers: Mapping[str, BioReranker],
     gold: BioASQGold | None,
@@ -124,7 +125,7 @@ def _check_stages(
 
 
 def _weights(
-    index: PassageIndex | None,
+    index: PassageIndex | ShardedIndex | None,
     rerankers: Mapping[str, BioReranker],
     stages: Sequence[FirstStage],
     fusion: float | Literal["stored"] | None,
@@ -152,7 +153,7 @@ def _check_names(names: Sequence[str], baseline: str | None) -> str:
 
 
 def _find_and_score(
-    index: PassageIndex | None,
+    index: PassageIndex | ShardedIndex | None,
     asked: Sequence[Query],
     stages: Sequence[FirstStage],
     rerankers: Mapping[str, BioReranker],
@@ -171,7 +172,7 @@ def _find_and_score(
     return found, scores
 
 
-def _finder(index: PassageIndex | None, found: Mapping[str, FoundLists]) -> Find:
+def _finder(index: PassageIndex | ShardedIndex | None, found: Mapping[str, FoundLists]) -> Find:
     """Return what gives the passage of an id: from the lists, else (runs may hold others) from the index."""
     known = {c.passage.id: c.passage for lists in found.values() for listed in lists.lists.values() for c in listed}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -223,6 +223,17 @@ class ShardedIndex:
     def __len__(self) -> int:
         return sum(len(index) for index in self._side_by_side.present.values())
 
+    def passages(self) -> Iterator[Passage]:
+        """Return all passages, shard by shard.
+
+        :raises PassageIndexError: if a shard is lost.
+        """
+        self._check_open()
+        if self.lost:
+            raise PassageIndexError(f"Passages of {', '.join(self.lost)} are lost.")
+        for index in self._side_by_side.present.values():
+            yield from index.passages()
+
     def __contains__(self, id_: object) -> bool:
         return isinstance(id_, str) and self.get(id_) is not None
 
@@ -235,6 +246,11 @@ class ShardedIndex:
     def lexical(self) -> bool:
         """Whether there is a lexical part."""
         return self._first.lexical
+
+    @property
+    def factory(self) -> str:
+        """FAISS type of every shard."""
+        return self._first.factory
 
     @property
     def hybrid(self) -> Hybrid:

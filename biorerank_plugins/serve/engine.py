@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.passages import Ranking
     from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.serve.schemas import SearchRequest
 
 __all__ = ["Engine"]
@@ -48,7 +49,7 @@ class Engine:
         self,
         reranker: BioReranker,
         *,
-        open_index: Callable[[], PassageIndex] | None = None,
+        open_index: Callable[[], PassageIndex | ShardedIndex] | None = None,
         first_stage: FirstStage | None = None,
         names: Sequence[str] = (),
         limits: Limits | None = None,
@@ -56,7 +57,7 @@ class Engine:
         self._reranker = reranker
         self._open_index = open_index
         self._first_stage = first_stage
-        self._index: PassageIndex | None = None
+        self._index: PassageIndex | ShardedIndex | None = None
         self._threads = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="biorerank-search")
         self.limits = limits or Limits()
         self.admission = Admission(self.limits)
@@ -144,7 +145,7 @@ class Engine:
                 left = max(0.001, self.limits.deadline - (loop.time() - started))
                 return await self._reranker.arank(request.query, found, timeout=left, **options)
 
-    def _stage(self, request: SearchRequest, index: PassageIndex) -> FirstStage | None:
+    def _stage(self, request: SearchRequest, index: PassageIndex | ShardedIndex) -> FirstStage | None:
         try:
             return check_first_stage(request.first_stage or self._first_stage, has_lexical=index.lexical)
         except Exception as error:
