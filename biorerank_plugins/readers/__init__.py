@@ -52,12 +52,13 @@ def read_passages(
 
     :param path: a file, a folder, or a binary stream (``sys.stdin.buffer``); gzip is recognised by content.
     :param format: ``jsonl`` (BEIR or ``id``/``text``), ``bioasq`` (Task B questions: their snippets), ``tsv``, ``text``
-        (a file is a passage, its id the path relative to the folder), ``pubmed`` (XML), or ``auto``: by suffix, then
-        content.
+        (a file is a passage, its id the path relative to the folder), ``pubmed`` (XML), ``pdf`` (paragraphs are
+        passages; needs the extra ``pdf``), or ``auto``: by suffix, then content.
     :param bad_lines: ``error`` stops at the first malformed line or record, ``skip`` notes it in the report and goes
         on; so it does with a file that is empty or of a foreign type. A file that breaks off (damaged gzip, XML or JSON
         that is not well-formed) is always an error, since nobody knows how much of it is lost.
     :param report: is filled while the passages are read.
+    :raises MissingExtraError: if there is a PDF file and ``pypdf`` is not installed.
     :raises ReaderError: names file and line. A missing path is reported at once, the rest while reading.
     :raises ValueError: if ``format`` or ``bad_lines`` is none of those.
     :raises TypeError: if ``path`` is neither a path nor a binary stream.
@@ -100,12 +101,19 @@ def _read_pubmed(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     return pubmed.read(file, reading)
 
 
+def _read_pdf(file: OpenFile, reading: Reading) -> Iterator[Passage]:
+    from biorerank_plugins.readers import pdf
+
+    return pdf.read(file, reading)
+
+
 _READERS: dict[str, Callable[[OpenFile, Reading], Iterator[Passage]]] = {
     "jsonl": jsonl.read,
     "bioasq": bioasq.read,
     "tsv": tsv.read,
     "text": text.read,
     "pubmed": _read_pubmed,
+    "pdf": _read_pdf,
 }
 
 

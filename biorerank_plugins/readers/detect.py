@@ -12,7 +12,16 @@ from biorerank_plugins.readers.records import DECODER
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import HEAD, OpenFile
 
-__all__ = ["FORMATS", "SUFFIXES", "UnknownFormatError", "check_readable", "detect", "is_bioasq_document", "suffix_of"]
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "UnknownFormatError",
+    "check_readable",
+    "detect",
+    "is_bioasq_document",
+    "is_pdf",
+    "suffix_of",
+]
 
 SUFFIXES = {
     "jsonl": (".jsonl", ".ndjson", ".json"),
@@ -20,6 +29,7 @@ SUFFIXES = {
     "tsv": (".tsv",),
     "text": (".txt",),
     "pubmed": (".xml",),
+    "pdf": (".pdf",),
 }
 """Names of the formats and the suffixes of their files, each also with ``.gz``."""
 
@@ -73,6 +83,10 @@ def check_readable(head: bytes, format_: str) -> None:
             raise Malformed("The file is empty.")
         return
     foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
+    if format_ == "pdf" or (format_ == "auto" and is_pdf(head)):
+        if foreign in (None, "a PDF file"):
+            return
+        raise Malformed(f"The file is {foreign}, and no PDF.")
     if foreign is None and _BZIP2.match(head):
         foreign = "compressed with bzip2"
     if foreign is not None:
@@ -87,6 +101,8 @@ def detect(file: OpenFile) -> str:
     :raises UnknownFormatError: if neither the suffix nor the beginning tells.
     """
     suffix = suffix_of(file.name)
+    if suffix == ".pdf" or is_pdf(file.head):
+        return "pdf"
     if suffix in (".tsv", ".txt", ".xml"):
         return {".tsv": "tsv", ".txt": "text", ".xml": "pubmed"}[suffix]
     begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
@@ -98,6 +114,11 @@ def detect(file: OpenFile) -> str:
         return "tsv"
     problem = f"Cannot tell the format from the name or content. Say which: {', '.join(FORMATS)}."
     raise UnknownFormatError(problem, file.name)
+
+
+def is_pdf(head: bytes) -> bool:
+    """Tell a PDF file; a few bytes may stand before its first line."""
+    return b"%PDF-" in head[:1024] and head.lstrip()[:1] not in (b"{", b"[", b"<")
 
 
 def is_bioasq_document(head: bytes) -> bool:

@@ -125,7 +125,7 @@ def test_a_damaged_gzip_is_an_error() -> None:
         ("blank.tsv", b"\n\r\n \n", "file is empty"),
         ("blanks.jsonl", b"\n" * 100_000, "holds no passages"),
         ("image.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG image"),
-        ("paper.txt", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "a PDF file"),
+        ("paper.txt", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "The PDF is damaged"),
         ("table.tsv", b"PK\x03\x04....", "a ZIP archive"),
         ("corpus.jsonl", b"BZh91AY&SY....", "compressed with bzip2"),
         ("twice.jsonl.gz", gzip.compress(gzip.compress(GOOD)), "gzipped twice"),
