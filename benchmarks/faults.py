@@ -2,6 +2,7 @@
 
     python benchmarks/faults.py --output faults.json            # all of it
     python benchmarks/faults.py --quick                         # a minute
+    python benchmarks/faults.py --output faults.json --parts atheris    # one part; the others stay as they are there
 
 Kill points: a child process builds, adds to, removes from, compacts, saves over or tokenises an index and is killed by
 SIGKILL at a random system call that changes files (a write is torn in half), or at a random time. A point is lost if
@@ -14,6 +15,7 @@ installed, targets that read bytes run under it too, led by coverage.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import logging
 import os
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,54 +34,60 @@ sys.path[:0] = [str(TESTS / part) for part in ("reliability", "first_stage", "")
 os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from reliability_crashes import OPERATIONS, Nursery, compile_shim  # noqa: E402
+from reliability_crashes import OPERATIONS, SHARD_OPERATIONS, Nursery, compile_shim  # noqa: E402
 from reliability_fuzz import targets  # noqa: E402
 from reliability_spoil import Target  # noqa: E402
 
 FACTORIES = ("Flat", "HNSW8", "IVF4,Flat", "IVF4,PQ4")
 # Executions of the full form: most where one costs microseconds, fewer where one loads an index.
-SHARES = {"index vectors.faiss": 2_000, "index passages.sqlite": 5_000, "index lexical.npz": 5_000, "manifest": 15_000,
-          "manifest bytes": 15_000, "CURRENT": 15_000, "command line": 4_000, "model folder": 30_000,
-          "biorerank.json": 40_000, "biorerank.json bytes": 40_000}  # fmt: skip
-DEFAULT_SHARE = 60_000
+SHARES = {
+    "index vectors.faiss": 1_000, "index passages.sqlite": 3_000, "index lexical.npz": 3_000, "manifest": 5_000,
+    "manifest bytes": 8_000, "CURRENT": 8_000, "shards.json": 3_000, "shards.json bytes": 8_000, "model folder": 6_000,
+    "biorerank.json": 8_000, "biorerank.json bytes": 8_000, "from_dict BioRanker": 8_000,
+    "from_dict BioRetriever": 8_000,
+    "from_dict BioTextEmbedder": 8_000, "from_dict BioDocumentEmbedder": 8_000, "request to the server": 15_000,
+    "command line": 300,
+}  # fmt: skip
+DEFAULT_SHARE = 40_000
+# FAISS matters to an index that is changed; shards are built with the plainest type.
+WRITERS = [(factory, operation) for factory in FACTORIES for operation in OPERATIONS] + [
+    ("Flat", operation) for operation in SHARD_OPERATIONS
+]
+PARTS = ("kill_points", "fuzz", "atheris")
+Note = Callable[[str, Any], None]
 
 
-def kill_points(folder: Path, model: Path, wanted: int, seed: int) -> dict[str, Any]:
-    """Kill writers at random points; return what was left, by operation."""
+def kill_points(folder: Path, model: Path, wanted: int, seed: int, note: Note) -> None:
+    """Kill writers at random points; note what was left, by operation."""
     shim = compile_shim(folder)
     chance = random.Random(seed)
-    left: dict[str, dict[str, int]] = {operation: {"old": 0, "new": 0, "lost": 0} for operation in OPERATIONS}
+    left: dict[str, dict[str, int]] = {operation: {"old": 0, "new": 0, "lost": 0} for _, operation in WRITERS}
     losses: list[str] = []
-    each = max(1, wanted // (len(OPERATIONS) * len(FACTORIES)))
+    each = max(1, wanted // len(WRITERS))
     with Nursery(folder / "nursery", model=model, shim=shim) as nursery:
-        for factory in FACTORIES:
-            for operation in OPERATIONS:
-                whole = nursery.ask(factory=factory, operation=operation)
-                for number in range(each):
-                    timed = number % 4 == 3
-                    moment: dict[str, Any] = (
-                        {"after": chance.random() * whole["seconds"]}
-                        if timed
-                        else {"at": chance.randint(1, whole["steps"])}
-                    )
-                    try:
-                        state = nursery.ask(factory=factory, operation=operation, **moment)["state"]
-                    except AssertionError as error:
-                        state = "lost"
-                        losses.append(f"{factory} {error}")
-                    left[operation][state] += 1
-                print(f"kill points: {factory} {operation} {left[operation]}", file=sys.stderr)
-    return {
-        "counted": "system calls" if shim is not None else "steps that Python sees",
-        "points": sum(sum(states.values()) for states in left.values()),
-        "losses": sum(states["lost"] for states in left.values()),
-        "left": left,
-        "examples": losses[:10],
-    }
+        for factory, operation in WRITERS:
+            whole = nursery.ask(factory=factory, operation=operation)
+            for number in range(each):
+                steps = whole["steps"]
+                moment: dict[str, Any] = {"at": chance.randint(1, steps)}
+                if number % 4 == 2:  # around the switch, which comes at the end
+                    moment = {"at": chance.randint(max(1, steps - 12), steps)}
+                elif number % 4 == 3:
+                    moment = {"after": chance.random() * whole["seconds"]}
+                try:
+                    state = nursery.ask(factory=factory, operation=operation, **moment)["state"]
+                except AssertionError as error:
+                    state = "lost"
+                    losses.append(f"{factory} {error}")
+                left[operation][state] += 1
+            print(f"kill points: {factory} {operation} {left[operation]}", file=sys.stderr)
+            summary = {"points": sum(sum(states.values()) for states in left.values()), "losses": len(losses)}
+            counted = "system calls" if shim is not None else "steps that Python sees"
+            note("kill_points", {"counted": counted, **summary, "left": left, "examples": losses[:10]})
 
 
-def fuzz(named: dict[str, Target], scale: float, seed: int) -> dict[str, Any]:
-    """Run every target; return executions, uncaught crashes and executions a second."""
+def fuzz(named: dict[str, Target], scale: float, seed: int, note: Note) -> None:
+    """Run every target; note executions, uncaught crashes and seconds."""
     results: dict[str, Any] = {}
     for name, target in named.items():
         wanted = max(20, int(SHARES.get(name, DEFAULT_SHARE) * scale))
@@ -94,15 +103,13 @@ def fuzz(named: dict[str, Target], scale: float, seed: int) -> dict[str, Any]:
         if crashes:
             results[name]["examples"] = list(crashes.values())[:5]
         print(f"fuzz: {name} {results[name]}", file=sys.stderr)
-    return results
+        note("fuzz", results)
 
 
-def guided(runs: int, seed: int) -> dict[str, Any] | None:
-    """Run the readers under atheris, each in a process of its own; ``None`` where it is not installed."""
-    try:
-        import atheris  # noqa: F401
-    except ImportError:
-        return None
+def guided(runs: int, seed: int, note: Note) -> None:
+    """Run the readers under atheris, each in a process of its own, where it is installed."""
+    if importlib.util.find_spec("atheris") is None:
+        return
     results: dict[str, Any] = {}
     for name in ("jsonl", "tsv", "text", "bioasq", "pubmed", "auto", "queries", "answered", "qrels"):
         with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +128,7 @@ def guided(runs: int, seed: int) -> dict[str, Any] | None:
         executions = runs if done.returncode == 0 else 0
         results[name] = {"executions": executions, "crashes": len(crashes), "examples": crashes[:5]}
         print(f"atheris: {name} {results[name]}", file=sys.stderr)
-    return results
+        note("atheris", results)
 
 
 def _under_atheris(name: str, output: Path, runs: int, seed: int) -> None:
@@ -165,11 +172,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the results to this JSON file")
     parser.add_argument("--kill-points", type=int, default=480)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of fuzz executions")
-    parser.add_argument("--runs", type=int, default=20_000, help="executions of each target under atheris; 0: none")
+    parser.add_argument("--runs", type=int, default=60_000, help="executions of each target under atheris; 0: none")
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument(
         "--quick", action="store_true", help="48 kill points, a hundredth of the executions, no atheris"
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do of it")
     parser.add_argument("--atheris", metavar="TARGET", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.atheris:
@@ -178,27 +186,34 @@ def main() -> None:
     if options.quick:
         options.kill_points, options.scale, options.runs = 48, 0.01, 0
     logging.disable(logging.WARNING)
+    started = time.perf_counter()
+    results: dict[str, Any] = {"seed": options.seed, "python": platform.python_version(), "part_seconds": {}}
+    if options.output is not None and options.output.exists() and set(options.parts) < set(PARTS):
+        results = json.loads(options.output.read_text())
     with tempfile.TemporaryDirectory() as scratch:
+
+        def note(part: str, found: Any) -> None:
+            """Keep what is known so far, so that a stop does not lose it."""
+            results[part] = found
+            every = [one for kind in ("fuzz", "atheris") for one in results.get(kind, {}).values()]
+            results["executions"] = sum(one["executions"] for one in every)
+            results["crashes"] = sum(one["crashes"] for one in every)
+            results["part_seconds"][part] = round(time.perf_counter() - started)
+            if options.output is not None:
+                options.output.write_text(json.dumps(results, indent=2).replace(scratch, "SCRATCH") + "\n")
+
         folder = Path(scratch)
         encoder, cross_encoder = tiny_models(folder)
-        started = time.perf_counter()
-        results: dict[str, Any] = {"kill_points": kill_points(folder, cross_encoder, options.kill_points, options.seed)}
-        (folder / "fuzz").mkdir()
-        results["fuzz"] = fuzz(targets(folder / "fuzz", encoder), options.scale, options.seed)
-        under = guided(options.runs, options.seed) if options.runs else None
-    every = [*results["fuzz"].values(), *(under or {}).values()]
-    results |= {
-        "atheris": under,
-        "executions": sum(part["executions"] for part in every),
-        "crashes": sum(part["crashes"] for part in every),
-        "seed": options.seed,
-        "python": platform.python_version(),
-        "seconds": round(time.perf_counter() - started),
-    }
-    text = json.dumps(results, indent=2).replace(scratch, "SCRATCH") + "\n"
-    print(text)
-    if options.output is not None:
-        options.output.write_text(text)
+        if "kill_points" in options.parts:
+            kill_points(folder, cross_encoder, options.kill_points, options.seed, note)
+        if "fuzz" in options.parts:
+            started = time.perf_counter()
+            (folder / "fuzz").mkdir()
+            fuzz(targets(folder / "fuzz", encoder), options.scale, options.seed, note)
+        if "atheris" in options.parts and options.runs:
+            started = time.perf_counter()
+            guided(options.runs, options.seed, note)
+    print(json.dumps({name: results.get(name) for name in ("kill_points", "executions", "crashes")}, indent=2))
 
 
 if __name__ == "__main__":

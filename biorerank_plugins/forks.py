@@ -75,7 +75,7 @@ def why_not_here(device: str, *, loaded_in: int, here: int, cuda_is_lost: bool) 
         return None
     return (
         f"The model is on {device}, which a forked process cannot use after its parent did. Start the process with "
-        "multiprocessing.get_context('spawn'), or load the reranker in the child and use no GPU before the fork, or "
+        "multiprocessing.get_context('spawn'), or load the model in the child and use no GPU before the fork, or "
         "give device='cpu'."
     )
 

@@ -119,3 +119,34 @@ def test_the_block_would_be_noticed(tmp_path: Path) -> None:
     code = _BLOCKED.partition("from biorerank_plugins")[0] + "import socket; socket.create_connection(('127.0.0.1', 9))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "sockets are blocked" in done.stderr
+
+
+# The examples, each as a user starts it; whatever is added to the folder is run too.
+
+_EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
+_EXAMPLE_NEEDS = {"haystack": "haystack", "langchain": "langchain_core", "llama_index": "llama_index.core"}
+_RUN_EXAMPLE = """
+import runpy
+path = sys.argv[1]
+sys.argv = [path]
+runpy.run_path(path, run_name="__main__")
+print(json.dumps(attempts))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", _EXAMPLES, ids=[path.stem for path in _EXAMPLES])
+def test_examples_without_sockets(example: Path, tmp_path: Path) -> None:
+    for word, needed in _EXAMPLE_NEEDS.items():
+        if word in example.stem:
+            pytest.importorskip(needed)
+    if "gradio" in example.read_text(encoding="utf-8"):
+        pytest.skip("a web page is served through sockets")
+    environment = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "LD_PRELOAD")}
+    code = _BLOCKED.partition("from biorerank_plugins")[0] + _RUN_EXAMPLE
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(example)],
+        capture_output=True, text=True, env=environment, timeout=280, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []

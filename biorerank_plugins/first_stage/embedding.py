@@ -11,6 +11,7 @@ from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.progress import progress_bar
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
@@ -30,9 +31,7 @@ def embed_all(
     :param show_progress: whether to show a progress bar.
     :raises PassageIndexError: if the encoder gives something else than finite vectors of its dimension.
     """
-    from tqdm.auto import tqdm
-
-    with tqdm(total=len(rows), desc="Embedding", unit=" passages", disable=not show_progress) as progress:
+    with progress_bar(show_progress, total=len(rows), desc="Embedding", unit=" passages") as progress:
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
             found = catalog.fetch(part.tolist())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,11 +14,12 @@ import torch
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
+from biorerank_plugins.forks import Lock, computing, why_not_here
 from biorerank_plugins.scoring.batches import token_budget_batches
 from biorerank_plugins.scoring.plain_folder import quiet_loading
 from biorerank_plugins.scoring.tokens import warn_if_cased_vocabulary_is_lowered
 
-__all__ = ["EmbeddingModel", "Role", "TextInput", "Tokens", "tokenize"]
+__all__ = ["EmbeddingModel", "Role", "TextInput", "Tokens", "refuse_in_child", "tokenize"]
 
 TextInput: TypeAlias = str | tuple[str, str]
 """A text, or a pair of title and text that the tokenizer joins with its separator."""
@@ -86,12 +88,13 @@ class EmbeddingModel:
         self.normalize = next(choice for choice in (normalize, settings.normalize, False) if choice is not None)
         self._pool = _POOLING_FUNCTIONS[self.pooling]
         self._device = device
-        self._tokenizer, self._model = _load(folder, dtype)
+        self._tokenizer, self._model = computing(partial(_load, folder, dtype))
         self._model.to(device).eval()
+        self._process = os.getpid()
         if self._tokenizer.is_fast:
             warn_if_cased_vocabulary_is_lowered(self._tokenizer.backend_tokenizer)
         # A fast tokenizer keeps truncation settings as state, so that two threads must not use it at once.
-        self._tokenizing = threading.Lock()
+        self._tokenizing = Lock()
         self._longest = _longest_input(self._tokenizer, self._model)
         self.max_length = self.check_length(settings.max_length) if settings.max_length else self._longest
         self._batch_tokens = _BATCH_TOKENS_CPU if device.type == "cpu" else _BATCH_TOKENS_GPU
@@ -128,7 +131,12 @@ class EmbeddingModel:
         """Return one vector for each of these inputs, which :func:`tokenize` made.
 
         :returns: ``[len(encoded), dimension]``.
+        :raises ModelError: in a forked process, if the model is on a GPU.
         """
+        refuse_in_child(self._device, self._process)
+        return computing(partial(self._in_batches, encoded))
+
+    def _in_batches(self, encoded: Sequence[Tokens]) -> np.ndarray[Any, np.dtype[np.float32]]:
         vectors = np.empty((len(encoded), self.dimension), dtype=np.float32)
         for positions in token_budget_batches([len(item["input_ids"]) for item in encoded], self._batch_tokens):
             vectors[positions] = self._forward([encoded[position] for position in positions])
@@ -154,6 +162,19 @@ class EmbeddingModel:
             padded[real] = np.concatenate([item[name] for item in batch])
             features[name] = padded
         return {name: torch.from_numpy(values).to(self._device) for name, values in features.items()}
+
+
+def refuse_in_child(device: torch.device, loaded_in: int) -> None:
+    """Refuse to compute on a GPU that a fork has lost.
+
+    :param device: where the model is.
+    :param loaded_in: id of the process that loaded it.
+    :raises ModelError: in a forked process, if the model is on a GPU.
+    """
+    lost = device.type == "cuda" and bool(getattr(torch.cuda, "_is_in_bad_fork", bool)())
+    reason = why_not_here(device.type, loaded_in=loaded_in, here=os.getpid(), cuda_is_lost=lost)
+    if reason is not None:
+        raise ModelError(reason)
 
 
 def tokenize(tokenizer: Any, inputs: Sequence[TextInput], max_length: int, *, prefix: str) -> list[Tokens]:

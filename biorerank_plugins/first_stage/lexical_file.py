@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -16,6 +18,11 @@ from biorerank_plugins.first_stage.vectors import RowArray
 
 __all__ = ["read_lexical", "write_lexical"]
 
+# What NumPy and zipfile meet in a damaged archive; RuntimeError: a method or version that zipfile does not know.
+_DAMAGED = (
+    EOFError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError, lzma.LZMAError, struct.error,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _KINDS = {"rows": "i8", "tokens": "i4", "offsets": "i8", "terms": "u1", "data": "f4", "indices": "i4", "indptr": "i8"}
 
 _Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
@@ -43,7 +50,7 @@ def read_lexical(path: Path, rows: RowArray) -> LexicalIndex:
             arrays = {name: archive[name] for name in _KINDS}
         if _fits(arrays, rows):
             return LexicalIndex.from_arrays(arrays)
-    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         raise PassageIndexError(f"{path.name} cannot be read: {error}") from error
     raise PassageIndexError(f"{path.name} does not fit the passages of the index. Build the index again.")
 

@@ -113,7 +113,7 @@ def read_settings(folder: Path) -> EncoderSettings:
     """
     try:
         return _settings_of(folder)
-    except (AttributeError, RecursionError, TypeError, ValueError) as error:  # something is of another type
+    except (AttributeError, OSError, RecursionError, TypeError, ValueError) as error:  # something is of another type
         raise ModelError(f"The settings in {folder} are damaged: {error!r:.200}.") from error
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,9 @@ import numpy as np
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
+from biorerank_plugins.first_stage.embedding_model import refuse_in_child
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
+from biorerank_plugins.forks import Lock, computing
 from biorerank_plugins.scoring.plain_folder import quiet_loading
 
 if TYPE_CHECKING:
@@ -66,7 +69,8 @@ class SentenceTransformerModel:
         except Exception as error:  # the library raises whatever it meets: OSError, ValueError, KeyError, …
             raise ModelError(f"The bi-encoder in {folder} cannot be loaded: {error}") from error
         self._normalize = bool(normalize)
-        self._encoding = threading.Lock()
+        self._encoding = Lock()
+        self._device, self._process = device, os.getpid()
         self.max_length = int(self._model.max_seq_length or 512)
         self.dimension = int(self._model.get_embedding_dimension() or 0)
 
@@ -82,7 +86,7 @@ class SentenceTransformerModel:
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return one vector for each input; see the other class.
 
-        :raises ModelError: if the inputs are pairs.
+        :raises ModelError: if the inputs are pairs, or in a forked process, if the model is on a GPU.
         """
         if not inputs:
             return np.empty((0, self.dimension), dtype=np.float32)
@@ -90,15 +94,13 @@ class SentenceTransformerModel:
         if len(texts) != len(inputs):
             raise ModelError("This model reads no [title, text] pairs. Use title='join'.")
         encode = self._model.encode_query if role == "query" else self._model.encode_document
+        refuse_in_child(self._device, self._process)
         with self._encoding:
             self._model.max_seq_length = max_length
-            vectors = encode(
-                texts,
-                prompt=prefix,
-                show_progress_bar=False,
-                convert_to_tensor=True,
+            found: Any = computing(
+                partial(encode, texts, prompt=prefix, show_progress_bar=False, convert_to_tensor=True)
             )
-        vectors = vectors.float()
+        vectors = found.float()
         if self._normalize:
             vectors = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12)
         array: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()

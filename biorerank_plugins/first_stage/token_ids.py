@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from biorerank_plugins.errors import BioRerankError, ModelError
 from biorerank_plugins.first_stage.vectors import RowArray
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.progress import progress_bar
 from biorerank_plugins.scoring.passage_tokens import PassageTokens
 from biorerank_plugins.scoring.token_cache import FORMAT, CacheInfo, TokenIdCache, TokenIdWriter, text_keys
 
@@ -126,10 +127,8 @@ def tokenise(
     :param show_progress: whether to show one.
     :raises OSError: if the temporary file cannot be written.
     """
-    from tqdm.auto import tqdm
-
     info = replace(tokens.ids.cache_info(max_tokens), notes={**tokens.notes(), _REMOVED: 0})
-    with tqdm(total=total, desc="Tokenising", unit=" passages", disable=not show_progress) as progress:
+    with progress_bar(show_progress, total=total, desc="Tokenising", unit=" passages") as progress:
 
         def write(writer: TokenIdWriter) -> None:
             _write(writer, passages, tokens, progress.update)

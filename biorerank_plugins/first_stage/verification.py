@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ def files_of(manifest: dict[str, Any]) -> tuple[str, ...]:
 
 def is_index(folder: Path) -> bool:
     """Return whether a saved index is in this folder."""
-    return (folder / CURRENT).is_file()
+    return os.path.isfile(folder / CURRENT)  # unlike Path.is_file, quiet about names that no path can have
 
 
 def current_name(folder: Path) -> str | None:

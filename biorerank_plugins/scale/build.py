@@ -18,6 +18,7 @@ from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.first_stage.storage import prepared_folder
 from biorerank_plugins.passages import PassageLike
+from biorerank_plugins.progress import progress_bar
 from biorerank_plugins.scale.collection import stage_in_file
 from biorerank_plugins.scale.encoding import SHARD_SIZE, Work, encode_here, job_of
 from biorerank_plugins.scale.shard_folder import ShardFolder
@@ -150,9 +151,7 @@ def embedded(
 
 @contextmanager
 def _progress(count: int, show: bool) -> Iterator[Callable[[int], None]]:
-    from tqdm.auto import tqdm
-
-    with tqdm(total=count, desc="Embedding", unit=" passages", disable=not show) as progress:
+    with progress_bar(show, total=count, desc="Embedding", unit=" passages") as progress:
 
         def on_done(done: int) -> None:
             progress.update(done)

@@ -25,14 +25,14 @@ import numpy as np
 
 from biorerank_plugins.errors import ShardError
 
-__all__ = ["Arrays", "ShardFolder", "ShardRecord", "replace_file"]
+__all__ = ["TEMPORARY", "Arrays", "ShardFolder", "ShardRecord", "replace_file"]
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
 _NAME = re.compile(r"(\d{8})\.safetensors")
-_TEMPORARY = ".unfinished-"
+TEMPORARY = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class ShardFolder:
         except Timeout as error:
             raise ShardError(f"Another run is at work in {self.folder}.") from error
         with lock:
-            for entry in self.folder.glob(f"{_TEMPORARY}*"):
+            for entry in self.folder.glob(f"{TEMPORARY}*"):
                 entry.unlink(missing_ok=True)
             yield
 
@@ -193,7 +193,7 @@ class ShardFolder:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that at any moment it is there as a whole, as before or as after."""
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -208,7 +208,7 @@ def replace_file(path: Path, content: bytes) -> None:
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ShardError(f"{path} is damaged: {error}.") from error
     if not isinstance(found, dict) or found.get("format") != _FORMAT or not isinstance(found.get("job"), dict):
         raise ShardError(f"{path} is no manifest of shards that this release reads.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +21,7 @@ from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.passages import Passage, PassageLike
 from biorerank_plugins.scale.build import embedded, work_folder
 from biorerank_plugins.scale.encoding import SHARD_SIZE
-from biorerank_plugins.scale.shard_folder import replace_file
+from biorerank_plugins.scale.shard_folder import TEMPORARY, replace_file
 from biorerank_plugins.scale.statistics import statistics_of, with_statistics
 from biorerank_plugins.scale.vectors import Embeddings, index_vectors
 
@@ -35,6 +36,7 @@ __all__ = ["is_sharded", "read_layout", "shard_of", "write_shards"]
 _LAYOUT = "shards.json"
 _FORMAT = 1
 _AT_ONCE = 4096
+_MOST = 1 << 16  # shards; a damaged file must not ask for as many names as fit into no memory
 
 
 def shard_of(id: str, shards: int) -> int:
@@ -48,7 +50,7 @@ def shard_of(id: str, shards: int) -> int:
 
 def is_sharded(folder: Path) -> bool:
     """Return whether a sharded index is in this folder."""
-    return (folder / _LAYOUT).is_file()
+    return os.path.isfile(folder / _LAYOUT)  # unlike Path.is_file, quiet about names that no path can have
 
 
 def read_layout(folder: Path) -> list[str]:
@@ -64,8 +66,11 @@ def read_layout(folder: Path) -> list[str]:
             raise PassageIndexError(
                 f"{folder} has format {layout['format']!r} of shards; this release reads {_FORMAT}."
             )
-        return [_name(number) for number in range(int(layout["shards"]))]
-    except (ValueError, KeyError, TypeError) as error:
+        count = layout["shards"]
+        if type(count) is not int or not 1 <= count <= _MOST:
+            raise ValueError(f"shards is {count!r:.40}")
+        return [_name(number) for number in range(count)]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PassageIndexError(f"{folder / _LAYOUT} is damaged: {error!r}.") from error
 
 
@@ -91,7 +96,7 @@ def write_shards(
     :returns: the encoder they were built with.
     """
     kind = parse_factory(factory)
-    if folder.exists() and (not folder.is_dir() or any(not e.name.startswith("shard-") for e in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(not _is_left_over(entry.name) for entry in folder.iterdir())):
         raise PassageIndexError(f"{folder} exists already. Build in a new folder, or remove this one first.")
     embeddings, chosen = embedded(
         passages,
@@ -117,9 +122,16 @@ def write_shards(
             _write_shard(folder / _name(number), part, catalog, kind, mine, chosen)
     finally:
         catalog.close()
+    for entry in folder.glob(f"{TEMPORARY}*"):
+        entry.unlink(missing_ok=True)
     replace_file(folder / _LAYOUT, json.dumps({"format": _FORMAT, "shards": shards}).encode())
     shutil.rmtree(work_folder(folder), ignore_errors=True)
     return chosen
+
+
+def _is_left_over(name: str) -> bool:
+    """Return whether a build that was killed may have left this: shards, or the list of them half written."""
+    return name.startswith(("shard-", f"{TEMPORARY}{_LAYOUT}"))
 
 
 def _members(catalog: Catalog, shards: int) -> list[RowArray]:

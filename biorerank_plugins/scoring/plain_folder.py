@@ -44,9 +44,15 @@ def is_plain(folder: Path) -> bool:
     config, modules, about, transformer = (_read(folder / f"{name}.json") for name in names)
     if not all(isinstance(part, dict) for part in (config, about, transformer)) or not isinstance(modules, list):
         return False
+    try:
+        return (folder / "model.safetensors").is_file() and _says_plain(config, modules, about, transformer)
+    except (AttributeError, TypeError):  # something is of another type: for CrossEncoder to complain about
+        return False
+
+
+def _says_plain(config: dict[str, Any], modules: list[Any], about: dict[str, Any], transformer: Any) -> bool:
     return (
-        (folder / "model.safetensors").is_file()
-        and "auto_map" not in config
+        "auto_map" not in config
         and [str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or ()] == [True]
         and len(config.get("id2label") or {0: 0, 1: 1}) == 1
         and len(modules) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,7 @@ def logits_of(answer: Any, shape: Shape, count: int, *, raw: bool) -> list[float
         index, score = line["index"], line[key]
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count or index in found:
             raise ValueError(f"index {index!r:.40} does not belong to one of {count} texts, or came twice.")
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not _is_finite(score):
             raise ValueError(f"the score of text {index} is {score!r:.40}, and no finite number.")
         found[index] = float(score) if raw else _inverse_sigmoid(float(score))
     if len(found) != count:
@@ -79,6 +80,10 @@ def _results(answer: Any) -> Any:
     if not isinstance(answer, dict):
         raise TypeError(f"expected an object with results, got {type(answer).__name__}.")
     return answer["results"]
+
+
+def _is_finite(number: float) -> bool:
+    return abs(number) <= sys.float_info.max  # math.isfinite fails for a whole number that is too large for a float
 
 
 def _inverse_sigmoid(score: float) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 from reliability_spoil import Target, as_json, spoil_bytes, spoil_tree
 
-from biorerank_plugins.errors import ModelError, PassageIndexError
+from biorerank_plugins.errors import ModelError, PassageIndexError, ShardError
 
 
 def _saved_index(folder: Path) -> Path:
@@ -111,6 +111,48 @@ def token_cache_target(scratch: Path) -> Target:
         cache.ids(np.arange(len(cache)))
 
     return Target(run, (ValueError,), (good,), spoil_bytes)
+
+
+def shard_targets(scratch: Path) -> dict[str, Target]:
+    """The list of a sharded index's shards, and a folder of embedded ones."""
+    import numpy as np
+    from first_stage_helpers import WordEncoder, collection
+
+    from biorerank_plugins.scale import ShardedIndex, ShardFolder
+
+    ShardedIndex.build(collection(12), scratch / "sharded", shards=2, encoder=WordEncoder()).close()
+    layout = scratch / "sharded" / "shards.json"
+    job = {"model": "m", "size": 3}
+    shards = ShardFolder(scratch / "shards", job)
+    shards.run(0, "input", lambda: {"embeddings": np.ones((3, 2), np.float32), "ids": np.arange(3)})
+    shards.finish(range(1))
+    manifest, arrays = scratch / "shards" / "manifest.json", shards.path(0)
+
+    def load(given: Any) -> None:
+        layout.write_bytes(given if isinstance(given, bytes) else as_json(given))
+        ShardedIndex.load(layout.parent, encoder=WordEncoder(), on_lost="partial").close()
+
+    def use(path: Path) -> Callable[[Any], None]:
+        good = path.read_bytes()
+
+        def run(given: Any) -> None:
+            path.write_bytes(given if isinstance(given, bytes) else as_json(given))
+            try:
+                opened = ShardFolder(path.parent, job)
+                opened.done(0, "input")
+                opened.load(0)
+            finally:
+                path.write_bytes(good)
+
+        return run
+
+    about, raw = json.loads(manifest.read_bytes()), layout.read_bytes()
+    return {
+        "shards.json": Target(load, (PassageIndexError,), (json.loads(raw),), spoil_tree),
+        "shards.json bytes": Target(load, (PassageIndexError,), (raw,), spoil_bytes),
+        "manifest of shards": Target(use(manifest), (ShardError,), (about,), spoil_tree),
+        "shard": Target(use(arrays), (ShardError,), (arrays.read_bytes(),), spoil_bytes),
+    }
 
 
 def model_targets(scratch: Path, encoder: Path) -> dict[str, Target]:

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reliability_crashes import OPERATIONS
+from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "first_stage"))
 
@@ -173,6 +175,8 @@ def _in_a_child(action: Callable[[], None], at: int | None, after: float | None)
     if child == 0:
         code = 1
         try:
+            # Forked processes share tqdm's lock, which bm25s takes: killed with it, a child would stop this process.
+            tqdm.set_lock(threading.RLock())
             with _counted(at) as count:
                 action()
                 steps = count()  # before the pipe below is written to
@@ -225,16 +229,19 @@ def _counted(fatal: int | None) -> Iterator[Callable[[], int]]:
 
 
 def _serve(root: Path, model: Path) -> None:
-    cases: dict[str, Cases] = {}
+    from reliability_shards import ShardCases
+
+    cases: dict[str, Any] = {}
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing but replies goes to stdout
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            factory = request.pop("factory")
-            if factory not in cases:
-                cases[factory] = Cases(root, model, factory)
-            answer: Any = cases[factory].kill(request["operation"], request.get("at"), request.get("after"))
+            factory, operation = request["factory"], request["operation"]
+            key = f"{'' if operation in OPERATIONS else 'sharded '}{factory}"
+            if key not in cases:
+                cases[key] = Cases(root, model, factory) if key == factory else ShardCases(root, factory)
+            answer: Any = cases[key].kill(operation, request.get("at"), request.get("after"))
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(answer) + "\n")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -109,6 +111,54 @@ assert status == 0, status
 """,
         tiny_cross_encoder_dir,
         route,
+    )
+
+
+@needs_fork
+@pytest.mark.parametrize("route", ["tokens", "sentence-transformers"])
+@pytest.mark.parametrize("state", ["quiet", "busy"])
+def test_children_embed_as_their_parent_does(tiny_encoder_dir, tmp_path, route, state):
+    """A child that waits for the parent's threads is ended by its alarm."""
+    folder = tiny_encoder_dir
+    if route == "sentence-transformers":  # a setting of the folder that only that library knows
+        folder = Path(shutil.copytree(tiny_encoder_dir, tmp_path / "model"))
+        pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
+        kept = {key: value for key, value in pooling.items() if not key.startswith("pooling_mode")}
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({**kept, "pooling_mode": "mean_sqrt_len_tokens"}))
+    _run(
+        """
+from biorerank_plugins import BiEncoder
+torch.set_num_threads(2)
+torch.randn(2000, 2000) @ torch.randn(2000, 2000)
+torch.randn(2_000_000).sigmoid()
+encoder = BiEncoder(sys.argv[1], device="cpu", dtype="float32")
+before = encoder.encode_queries(TEXTS)
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        encoder.encode_queries(TEXTS)
+threads = [threading.Thread(target=busy) for _ in range(3 if sys.argv[2] == "busy" else 0)]
+for thread in threads:
+    thread.start()
+codes = []
+for number in range(4):
+    time.sleep(0.02 * number)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        same = bool((encoder.encode_queries(TEXTS) == before).all())
+        if sys.argv[2] == "quiet":  # and one that is loaded in the child
+            again = BiEncoder(sys.argv[1], device="cpu", dtype="float32").encode_queries(TEXTS)
+            same = same and bool((again == before).all())
+        os._exit(0 if same else 1)
+    codes.append(os.waitpid(child, 0)[1])
+stop.set()
+for thread in threads:
+    thread.join()
+assert codes == [0] * 4, codes
+""",
+        folder,
+        state,
     )
 
 

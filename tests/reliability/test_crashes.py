@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reliability_crashes import OPERATIONS, Nursery, compile_shim, points
+from reliability_crashes import OPERATIONS, SHARD_OPERATIONS, Nursery, compile_shim, points
 
 from biorerank_plugins.first_stage import PassageIndex
 
@@ -44,6 +44,13 @@ def test_killed_at_steps_of_every_operation(nursery: Nursery, operation: str) ->
     states = killed_at(nursery, "HNSW8" if operation == "compact" else "Flat", operation, wanted=5)
     assert states[0] == "old"
     assert states == sorted(states, reverse=True)  # all the old ones come before the new ones
+
+
+@pytest.mark.parametrize("operation", SHARD_OPERATIONS)
+def test_a_build_by_shards_that_was_killed_is_repeated(nursery: Nursery, operation: str) -> None:
+    states = killed_at(nursery, "Flat", operation, wanted=8)
+    assert states[0] == "old"
+    assert states == sorted(states, reverse=True)
 
 
 @pytest.mark.slow

@@ -257,3 +257,22 @@ def test_a_saved_haystack_pipeline_loads(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match="no passage index in"):
         pipeline.get_component("retriever").warm_up()
+
+
+# Found by fuzzing
+
+
+def test_names_that_no_path_can_have_are_no_index() -> None:
+    from biorerank_plugins.scale import open_index
+
+    with pytest.raises(PassageIndexError, match="no passage index"):
+        open_index("x" * 3000)
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**9, True, "3", None])
+def test_a_list_of_shards_that_cannot_be_is_refused(count: object, tmp_path: Path) -> None:
+    from biorerank_plugins.scale import open_index
+
+    (tmp_path / "shards.json").write_text(json.dumps({"format": 1, "shards": count}))
+    with pytest.raises(PassageIndexError, match="is damaged"):
+        open_index(tmp_path)

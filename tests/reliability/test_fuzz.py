@@ -30,7 +30,9 @@ OTHERS = [
     "from_dict BioRetriever",
     "from_dict BioTextEmbedder", "from_dict BioDocumentEmbedder",
     "from_dict BioRerankPostprocessor", "from_dict BioEmbedding",
-    "validate BioRerankCompressor", "validate BioRetriever", "command line",
+    "validate BioRerankCompressor", "validate BioRetriever", "command line", "shards.json", "shards.json bytes",
+    "manifest of shards", "shard", "haystack filter", "llama_index filter", "answer of a tei server",
+    "answer of a cohere server", "answer of a jina server", "answer of a vllm server", "request to the server",
 ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ LISTING = Path(__file__).resolve().parents[1] / "fixtures" / "public_api.txt"
 MODULES = (
     "biorerank_plugins", "biorerank_plugins.errors", "biorerank_plugins.readers", "biorerank_plugins.models",
     "biorerank_plugins.haystack", "biorerank_plugins.langchain", "biorerank_plugins.llama_index",
+    "biorerank_plugins.scale",
 )  # fmt: skip
 
 

@@ -1,0 +1,44 @@
+"""Progress bars, where they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+__all__ = ["Progress", "progress_bar"]
+
+
+class Progress(Protocol):
+    """What is told how far the work is."""
+
+    def update(self, n: int = 1) -> Any:
+        """Note that so much more is done."""
+        ...
+
+
+class _Silent:
+    def update(self, n: int = 1) -> None:
+        """Show nothing."""
+
+
+@contextmanager
+def progress_bar(show: bool, **settings: Any) -> Iterator[Progress]:
+    """Give a progress bar of tqdm, or one that shows nothing.
+
+    Even a disabled bar of tqdm takes a lock that forked processes share: one that was killed while it held it would
+    stop all the others for ever. So there is none unless it is shown.
+
+    :param show: whether to show it.
+    :param settings: of ``tqdm``.
+
+    >>> with progress_bar(False, total=3) as progress:
+    ...     progress.update(3)
+    """
+    if not show:
+        yield _Silent()
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(**settings) as bar:
+        yield bar
