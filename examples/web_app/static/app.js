@@ -1,0 +1,226 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+let asking = null; // the question under way can be given up
+
+// Everything that comes from passages or people goes in as text, never as HTML.
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children.filter((child) => child !== null && child !== ""));
+  return made;
+}
+
+function showError(sentence) {
+  $("error").textContent = sentence;
+  $("error").hidden = !sentence;
+}
+
+async function call(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server does not answer. Is it still running?");
+  }
+  const said = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(said.error || `The server answered with ${response.status}.`);
+  return said;
+}
+
+function cite(number) {
+  return element("a", { href: `#card-${number}`, className: "cite", textContent: `[${number}]` });
+}
+
+// A language model's answer as it is so far: its [n] become links.
+function withCitations(text, numbers) {
+  return text.split(/(\[\d+\])/).map((part) => {
+    const number = Number((part.match(/^\[(\d+)\]$/) || [])[1]);
+    return numbers.has(number) ? cite(number) : document.createTextNode(part);
+  });
+}
+
+function card(one) {
+  const percent = Math.round(one.probability * 100);
+  const meter = element("meter", { min: 0, max: 1, value: one.probability });
+  meter.setAttribute("aria-label", `Probability ${percent} %`);
+  const link = one.link && element("a", { href: one.link, rel: "noreferrer", target: "_blank", textContent: "PubMed" });
+  const facts = element("div", { className: "facts" },
+    element("span", { className: "probability" }, meter, `${percent} %`),
+    one.year ? element("span", { textContent: one.year }) : null,
+    link || null,
+    one.place ? element("span", { textContent: one.place }) : null,
+    one.retracted ? element("span", { className: "retracted", textContent: "Retracted" }) : null,
+    one.truncated ? element("span", { textContent: "long: partly read" }) : null);
+  const text = element("p", {}, ...one.parts.map((part) => element(part.evidence ? "mark" : "span", { textContent: part.text })));
+  const made = element("article", { id: `card-${one.number}`, className: "card", tabIndex: -1 },
+    element("h3", { textContent: `[${one.number}] ${one.title}` }), facts, text);
+  made.title = one.reference;
+  return made;
+}
+
+function moved(line, before) {
+  const change = line.other === null ? null : before ? line.rank - line.other : line.other - line.rank;
+  if (change === null) return element("span", { className: "move down", textContent: " ↓ left the list" });
+  if (change === 0) return element("span", { className: "move", textContent: " = stays" });
+  const up = change > 0;
+  return element("span", { className: `move ${up ? "up" : "down"}`, textContent: ` ${up ? "↑" : "↓"} ${up ? "up" : "down"} ${Math.abs(change)}` });
+}
+
+function show(found) {
+  $("notes").replaceChildren(...found.notes.map((note) => element("li", { textContent: note })));
+  const answer = $("answer");
+  answer.className = found.cards.length ? "" : "none";
+  if (found.cards.length) {
+    answer.replaceChildren(...found.answer.flatMap((one) => [`${one.text} `, cite(one.number), " "]));
+  } else {
+    const best = found.best === null ? "" : ` The best passage has a probability of ${Math.round(found.best * 100)} %; a lower “least probability” in the settings shows it.`;
+    answer.textContent = found.found ? `No evidence: nothing that was found is likely enough to answer this.${best}` : "Nothing was found. Are the years in the settings too narrow?";
+  }
+  $("cards").replaceChildren(...found.cards.map(card));
+  $("evidence-heading").hidden = !found.cards.length;
+  $("before").replaceChildren(...found.before.map((line) => element("li", { textContent: line.title }, moved(line, true))));
+  $("after").replaceChildren(...found.after.map((line) => element("li", { textContent: line.title }, moved(line, false))));
+  const below = found.below ? ` · ${found.below} below the least probability` : "";
+  const times = Object.entries(found.seconds).map(([name, seconds]) => `${name} ${Math.round(seconds * 1000)} ms`).join(" · ");
+  $("timings").textContent = `${found.found} candidates · ${times}${below}`;
+  $("written").hidden = true;
+  $("result").hidden = false;
+}
+
+async function write(found, signal) {
+  $("written").hidden = false;
+  $("written-notes").replaceChildren();
+  $("written-text").textContent = "";
+  $("answer").className = "small";
+  const numbers = new Set(found.cards.map((one) => one.number));
+  const response = await fetch("/write", { method: "POST", signal });
+  if (!response.ok) throw new Error((await response.json()).error);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "", text = "", failed = true;
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    const lines = (held + value).split("\n");
+    held = lines.pop();
+    for (const line of lines.filter(Boolean).map((one) => JSON.parse(one))) {
+      if (line.piece) {
+        text += line.piece;
+        $("written-text").replaceChildren(...withCitations(text, numbers));
+      } else {
+        failed = line.failed;
+        $("written-notes").replaceChildren(...line.notes.map((note) => element("li", { textContent: note })));
+      }
+    }
+  }
+  if (failed) $("answer").className = "";
+}
+
+async function ask(event) {
+  event?.preventDefault();
+  asking?.abort();
+  const mine = (asking = new AbortController());
+  showError("");
+  $("busy").textContent = "Searching …";
+  $("send").disabled = true;
+  const years = [$("from").value, $("to").value];
+  const collection = document.querySelector("input[name=collection]:checked").value;
+  const body = JSON.stringify({ question: $("question").value, candidates: $("candidates").value, top_k: $("top_k").value, threshold: $("threshold").value, years, collection });
+  try {
+    const found = await call("/ask", { method: "POST", headers: { "Content-Type": "application/json" }, body, signal: mine.signal });
+    show(found);
+    $("send").disabled = false;
+    if (document.body.dataset.llm && found.cards.length) {
+      $("busy").textContent = `${document.body.dataset.llm} is writing …`;
+      await write(found, mine.signal);
+    }
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (!$("written").hidden) $("answer").className = "";
+    else $("result").hidden = true;
+    showError(error.message);
+  } finally {
+    if (asking === mine) {
+      $("busy").textContent = "";
+      $("send").disabled = false;
+    }
+  }
+}
+
+function showFiles(files) {
+  $("mine").replaceChildren(...files.map((one) => element("li", { textContent: `${one.name}: ${one.passages} passages${one.left_out ? `, ${one.left_out} parts left out` : ""}` })));
+  $("clear").hidden = $("own").disabled = !files.length;
+  if (!files.length) document.querySelector("input[value=shared]").checked = true;
+}
+
+async function upload() {
+  const problems = [];
+  for (const file of $("files").files) {
+    $("busy").textContent = `Reading ${file.name} …`;
+    try {
+      if (file.size > 20_000_000) throw new Error(`${file.name} is too large: 20 MB are taken at most.`);
+      const said = await call(`/documents?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+      showFiles(said.files);
+      $("own").checked = true;
+    } catch (error) {
+      problems.push(error.message);
+    }
+  }
+  $("files").value = "";
+  $("busy").textContent = "";
+  showError(problems.join(" "));
+}
+
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  $("theme").textContent = name === "dark" ? "Light" : "Dark";
+  $("theme").setAttribute("aria-pressed", String(name === "dark"));
+}
+
+function bind(id) {
+  const tell = () => ($(`${id}-value`).textContent = $(id).value);
+  $(id).addEventListener("input", tell);
+  tell();
+}
+
+async function begin() {
+  setTheme(localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+  $("theme").addEventListener("click", () => {
+    const name = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    localStorage.setItem("theme", name);
+    setTheme(name);
+  });
+  $("ask").addEventListener("submit", ask);
+  $("question").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey) ask(event);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && !/^(TEXTAREA|INPUT)$/.test(event.target.tagName)) {
+      event.preventDefault();
+      $("question").focus();
+    }
+  });
+  document.addEventListener("click", (event) => {
+    if (event.target.classList.contains("cite")) $(event.target.hash.slice(1))?.focus();
+  });
+  $("files").addEventListener("change", upload);
+  $("clear").addEventListener("click", async () => showFiles((await call("/documents", { method: "DELETE" })).files));
+  try {
+    const about = await call("/about");
+    $("collection").textContent = `${about.name}: ${about.passages.toLocaleString("en")} passages${about.llm ? ` · answers written by ${about.llm}` : ""}`;
+    $("shared-name").textContent = about.name;
+    $("threshold").value = about.threshold;
+    document.body.dataset.llm = about.llm || "";
+    $("examples").replaceChildren(...about.examples.map((question) => {
+      const button = element("button", { type: "button", textContent: question });
+      button.addEventListener("click", () => { $("question").value = question; ask(); });
+      return button;
+    }));
+    showFiles(about.files);
+  } catch (error) {
+    showError(error.message);
+  }
+  ["candidates", "top_k", "threshold"].forEach(bind);
+}
+
+begin();
