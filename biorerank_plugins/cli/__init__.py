@@ -17,6 +17,7 @@ from biorerank_plugins.cli.ask import ask
 from biorerank_plugins.cli.bench import bench
 from biorerank_plugins.cli.calibrate import calibrate
 from biorerank_plugins.cli.demo import demo
+from biorerank_plugins.cli.doctor import doctor
 from biorerank_plugins.cli.evaluate import evaluate
 from biorerank_plugins.cli.index import index
 from biorerank_plugins.cli.output import one_line
@@ -85,7 +86,7 @@ def biorerank(
         raise typer.Exit(2)
 
 
-for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate, bench, serve):
+for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate, bench, serve, doctor):
     app.command()(_command)
 
 

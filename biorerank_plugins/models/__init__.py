@@ -22,6 +22,11 @@ DEFAULT_RERANKER = "biorerank-minilm-l6"
 DEFAULT_ENCODER = "biorerank-encoder-minilm-l6"
 """Name of the embedded bi-encoder that the first stage uses unless told otherwise."""
 
+# What content_hash gives for the models as they were released.
+_SHA256 = {
+    "biorerank-encoder-minilm-l6": "01e76db1666a1ab4a397774e0aeed4eb366e724f920e0395e4e54d10a7fc84f3",
+    "biorerank-minilm-l6": "4a0c22a2ceaea9c7c5eefe21ef154940e45a2f694c81a3a98e77775e02c85f08",
+}
 _HERE = Path(__file__).parent
 # What changes the numbers a model computes; the card and the licence do not, nor do copies in other formats (onnx/, …),
 # which tools add to a folder later, nor our own settings, which only say how scores are put together.
@@ -44,6 +49,14 @@ def path(name: str) -> Path:
     if name not in names():
         raise ModelError(f"There is no embedded model {name!r}. Embedded models: {', '.join(names())}.")
     return _HERE / name
+
+
+def is_as_released(name: str) -> bool:
+    """Return whether the files of an embedded model are those that were released: nothing damaged, nothing changed.
+
+    :param name: one of :func:`names`.
+    """
+    return content_hash(path(name)) == _SHA256.get(name)
 
 
 def content_hash(folder: str | Path) -> str:

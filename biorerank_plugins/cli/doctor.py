@@ -1,0 +1,49 @@
+"""``biorerank doctor``: whether everything is in order here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import Debug, Json, Model, Quiet, command
+from biorerank_plugins.cli.output import Column, Output
+
+
+@command
+def doctor(
+    index: Annotated[
+        list[Path] | None,
+        typer.Option("--index", metavar="INDEX", parser=_common.path, help="Check this index wholly; repeatable."),
+    ] = None,
+    model: Model = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Look at this installation: versions, devices, models, caches, and indexes; exit with 1 if something is wrong.
+
+    The reranker is loaded and tried. Nothing is changed, and nobody is asked over a network.
+
+    Example: biorerank doctor --index pubmed-index
+    """
+    from biorerank_plugins.doctor import examine
+
+    output = Output(json, quiet)
+    _common._quiet_libraries()
+    found = examine(model=model, indexes=index or ())
+    if output.json:
+        output.document(found.to_dict())
+    rows = [[part, fact, _shown(value)] for part, facts in found.sections.items() for fact, value in facts.items()]
+    output.table([Column("part"), Column("what"), Column("found", wide=True)], rows)
+    for problem in found.problems:
+        output.warn(problem)
+    if found.problems:
+        _common.fail(f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}, see above.")
+    output.note("Everything is in order.")
+
+
+def _shown(value: object) -> str:
+    return {True: "yes", False: "no", None: "-"}[value] if isinstance(value, bool) or value is None else str(value)

@@ -1,0 +1,286 @@
+"""Looks at an installation: versions, devices, models, caches, indexes; every problem in a sentence with what to do.
+
+Nothing is changed, and nobody is asked over a network.
+
+>>> from biorerank_plugins.doctor import examine
+>>> examine(self_test=False).sections["versions"]["biorerank-plugins"]  # doctest: +SKIP
+'0.1.0'
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from biorerank_plugins import __version__, models
+from biorerank_plugins.errors import BioRerankError
+
+__all__ = ["Examination", "examine"]
+
+_REQUIRED = ("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "numpy", "bm25s")
+_MODULES = {"faiss-cpu": "faiss", "llama-index-core": "llama_index.core", "haystack-ai": "haystack", "ray": "ray"}
+_EXTRAS = {
+    "llama-index": ("llama-index-core",),
+    "haystack": ("haystack-ai",),
+    "langchain": ("langchain-core",),
+    "onnx": ("onnx", "onnxruntime", "platformdirs"),
+    "train": ("accelerate", "datasets"),
+    "eval": ("jinja2", "matplotlib"),
+    "pdf": ("pypdf",),
+    "serve": ("fastapi", "httpx", "prometheus-client", "uvicorn"),
+    "ray": ("ray",),
+    "llm": ("openai",),
+    "otel": ("opentelemetry-api",),
+}
+_PLATFORMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64"), ("Windows", "AMD64")}
+_VARIABLES = (
+    "HF_HUB_OFFLINE", "HF_HOME", "TOKENIZERS_PARALLELISM", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "BIORERANK_CACHE",
+    "BIORERANK_LLM_URL", "BIORERANK_LLM_MODEL", "BIORERANK_LLM_TIMEOUT",
+)  # fmt: skip
+_SECRETS = ("BIORERANK_LLM_KEY", "BIORERANK_API_KEY", "HF_TOKEN")
+_LEAST_MEMORY = 1 << 30
+_QUESTION = "Which drug reverses dabigatran?"
+_TEXTS = ("Heparin is given by injection.", "Idarucizumab reverses dabigatran.", "Warfarin was found in clover.")
+
+
+@dataclass(slots=True)
+class Examination:
+    """What was found.
+
+    :param sections: by name, each with what was found under it.
+    :param problems: what keeps something from working, each with what to do.
+    """
+
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+        return {**self.sections, "problems": self.problems}
+
+
+def examine(
+    *, model: str | None = None, indexes: Sequence[str | os.PathLike[str]] = (), self_test: bool = True
+) -> Examination:
+    """Look at everything; a part that fails is a problem, and the others are looked at all the same.
+
+    :param model: reranker to load and try; ``None`` for the embedded one.
+    :param indexes: folders of indexes to check wholly: every file's SHA-256, every part opened.
+    :param self_test: whether to load the model and rank three passages.
+    """
+    found = Examination()
+    parts: dict[str, Callable[[Examination], dict[str, Any]]] = {
+        "versions": _versions,
+        "extras": _extras,
+        "machine": _machine,
+        "settings": _settings,
+        "models": _models,
+        "cache": _cache,
+    }
+    if self_test:
+        parts["reranker"] = lambda into: _reranker(model, into)
+    for folder in indexes:
+        parts[f"index {os.fspath(folder)}"] = lambda into, folder=folder: _index(Path(folder), into)  # type: ignore[misc]
+    for name, look in parts.items():
+        try:
+            found.sections[name] = look(found)
+        except BioRerankError as error:
+            found.problems.append(f"{name}: {error}")
+        except Exception as error:  # a broken installation fails anywhere; this is where it is told
+            found.problems.append(f"{name}: {type(error).__name__}: {error}")
+    return found
+
+
+def _versions(found: Examination) -> dict[str, Any]:
+    versions: dict[str, Any] = {"biorerank-plugins": __version__, "python": platform.python_version()}
+    for package in _REQUIRED:
+        version = _version(package)
+        versions[package] = version
+        if version is None:
+            found.problems.append(f"{package} is not installed, and nothing works without it: pip install {package}")
+        elif (reason := _import_problem(package)) is not None:
+            found.problems.append(f"{package} {version} cannot be imported ({reason}): install it again.")
+    return versions
+
+
+def _extras(found: Examination) -> dict[str, Any]:
+    extras: dict[str, Any] = {}
+    for extra, packages in _EXTRAS.items():
+        missing = [package for package in packages if _version(package) is None]
+        if missing:
+            extras[extra] = f"not installed: pip install 'biorerank-plugins[{extra}]'"
+            continue
+        extras[extra] = ", ".join(f"{package} {_version(package)}" for package in packages)
+        for package in packages:
+            if (reason := _import_problem(package)) is not None:
+                found.problems.append(
+                    f"{package} of the extra {extra} cannot be imported ({reason}): install it again."
+                )
+    return extras
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _import_problem(package: str) -> str | None:
+    module = _MODULES.get(package, package.replace("-", "_"))
+    if module == "opentelemetry_api":
+        module = "opentelemetry.trace"
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # whatever a broken package raises
+        return f"{type(error).__name__}: {error}"[:200]
+    return None
+
+
+def _machine(found: Examination) -> dict[str, Any]:
+    import torch
+
+    from biorerank_plugins.bench.machine import describe_machine, free_memory
+
+    here = (platform.system(), platform.machine())
+    facts = describe_machine("cpu", torch.get_num_threads())
+    memory = free_memory()
+    if memory is not None and memory < _LEAST_MEMORY:
+        found.problems.append(f"Only {memory >> 20} MiB of memory are free; a reranker and an index need about 1 GiB.")
+    return {
+        "platform": f"{platform.platform()} ({'supported' if here in _PLATFORMS else 'not tried by the makers'})",
+        "processor": facts["cpu"],
+        "arithmetic": " ".join(facts["cpu_arithmetic"]) or "-",
+        "processors": facts["cpus"],
+        "threads": facts["threads"],
+        "free memory": "not known" if memory is None else f"{memory / 2**30:.1f} GiB",
+        "devices": _devices(torch),
+    }
+
+
+def _devices(torch: Any) -> str:
+    names = ["cpu"]
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        facts = torch.cuda.get_device_properties(number)
+        names.append(f"cuda:{number} {facts.name} {facts.total_memory / 2**30:.0f} GiB")
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return ", ".join(names)
+
+
+def _settings(found: Examination) -> dict[str, Any]:
+    shown: dict[str, Any] = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    return shown | {name: "set (not shown)" for name in _SECRETS if os.environ.get(name)}
+
+
+def _models(found: Examination) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name in (models.DEFAULT_RERANKER, models.DEFAULT_ENCODER):
+        if name not in models.names():
+            found.problems.append(f"The embedded model {name} is not in the package: install biorerank-plugins again.")
+            continue
+        whole = models.is_as_released(name)
+        told[name] = f"sha256 {models.content_hash(models.path(name))[:16]} ({'as released' if whole else 'changed'})"
+        if not whole:
+            found.problems.append(f"Files of the embedded model {name} are damaged or changed: install it again.")
+    return told
+
+
+def _cache(found: Examination) -> dict[str, Any]:
+    if _version("platformdirs") is None:
+        return {"exported models": "none without the extra onnx"}
+    from biorerank_plugins.scoring.onnx_files import cache_folder
+
+    folder = cache_folder()
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    writable = os.access(there, os.W_OK | os.X_OK)
+    if not writable:
+        found.problems.append(
+            f"{there} cannot be written to, so that exported models are built anew in every process: "
+            "set BIORERANK_CACHE to a folder of yours."
+        )
+    return {
+        "exported models": str(folder),
+        "files": len(list(folder.glob("*"))) if folder.is_dir() else 0,
+        "writable": writable,
+        "free space": f"{shutil.disk_usage(there).free / 2**30:.1f} GiB",
+    }
+
+
+@contextmanager
+def _told(name: str) -> Iterator[list[str]]:
+    """Collect what a logger says, whatever the caller has set up."""
+    messages: list[str] = []
+
+    class _Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, handler = logging.getLogger(name), _Handler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _reranker(model: str | None, found: Examination) -> dict[str, Any]:
+    from biorerank_plugins.reranker import BioReranker
+
+    start = time.perf_counter()
+    with _told("biorerank_plugins.scoring.backends") as said, BioReranker(model) as reranker:
+        reranker.warm_up()
+        loaded = time.perf_counter()
+        ranking = reranker.rank(_QUESTION, list(_TEXTS))
+        seconds = time.perf_counter() - loaded
+        told: dict[str, Any] = {
+            "model": reranker.model_name,
+            "runs": said[0] if said else "-",
+            "loaded in": f"{loaded - start:.2f} s",
+            "three passages in": f"{1000 * seconds:.0f} ms",
+            "best of three": ranking[0].passage.text,
+        }
+    if ranking[0].input_index != 1:
+        found.problems.append(
+            f"{told['model']} puts {ranking[0].passage.text!r} first for {_QUESTION!r}: it is no good reranker, or "
+            "this machine computes wrongly."
+        )
+    return told
+
+
+def _index(folder: Path, found: Examination) -> dict[str, Any]:
+    from biorerank_plugins.first_stage.verification import is_index, open_version
+    from biorerank_plugins.scale.shard_layout import is_sharded, read_layout
+    from biorerank_plugins.scale.sharded import open_index
+
+    shards = [folder / name for name in read_layout(folder)] if is_sharded(folder) else [folder]
+    versions = [open_version(shard, "full") for shard in shards if shard == folder or is_index(shard)]
+    for version in versions:
+        for name, damage in version.damages.items():
+            found.problems.append(f"{version.folder}: {name} is left out of use: {damage}. Build the index again.")
+    with open_index(folder) as index:
+        index.search("Is it there?", 1)
+        told = {
+            "passages": len(index),
+            "format": versions[0].manifest.get("format_version", versions[0].manifest.get("format")),
+            "factory": index.factory,
+            "encoder": index.encoder.model_id,
+            "lexical part": index.lexical,
+            "token ids": index.token_ids is not None,
+        }
+    return told | ({"shards": len(shards)} if is_sharded(folder) else {})
