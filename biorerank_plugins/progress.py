@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-__all__ = ["Progress", "progress_bar"]
+__all__ = ["Progress", "progress_bar", "without_bars"]
 
 
 class Progress(Protocol):
@@ -42,3 +43,22 @@ def progress_bar(show: bool, **settings: Any) -> Iterator[Progress]:
 
     with tqdm(**settings) as bar:
         yield bar
+
+
+@contextmanager
+def without_bars(switch: str) -> Iterator[None]:
+    """Import a library without its own bars of tqdm, for the reason that :func:`progress_bar` names.
+
+    :param switch: environment variable that the library looks at when it is imported.
+
+    >>> with without_bars("DISABLE_TQDM"):
+    ...     import bm25s
+    """
+    if switch in os.environ:
+        yield
+        return
+    os.environ[switch] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(switch, None)

@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache
 
+from biorerank_plugins.progress import without_bars
+
 __all__ = ["ANALYSIS_VERSION", "is_stop_word", "new_stemmer", "stemmer_version", "terms", "words"]
 
 ANALYSIS_VERSION = 1
@@ -58,7 +60,8 @@ def is_stop_word(word: str) -> bool:
 
 @cache
 def _stop_words() -> frozenset[str]:
-    from bm25s.stopwords import STOPWORDS_EN
+    with without_bars("DISABLE_TQDM"):
+        from bm25s.stopwords import STOPWORDS_EN
 
     return frozenset(STOPWORDS_EN)
 

@@ -13,6 +13,7 @@ import numpy as np
 from biorerank_plugins.first_stage import analysis
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.progress import without_bars
 from biorerank_plugins.text import passage_text
 
 __all__ = ["LexicalIndex", "Matches", "index_passages", "lexical_settings", "passage_texts"]
@@ -253,7 +254,8 @@ def _scorer(scores: dict[str, Any], n_texts: int) -> Any:
     Its methods ``index`` and ``retrieve`` are left aside: they log below the level that an application asked for,
     fail or warn on texts and queries without words, and leave the order of ties open.
     """
-    from bm25s import BM25
+    with without_bars("DISABLE_TQDM"):
+        from bm25s import BM25
 
     bm25 = BM25(k1=_K1, b=_B, method="lucene")
     bm25.scores = {**scores, "num_docs": n_texts}

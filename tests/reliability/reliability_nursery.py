@@ -21,6 +21,7 @@ from typing import Any
 from reliability_crashes import OPERATIONS
 from tqdm import tqdm
 
+tqdm.monitor_interval = 0  # no thread of tqdm's may hold its lock while a child is forked
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "first_stage"))
 
 _CHANGING = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "shutil.rmtree", "sqlite3.connect"}
