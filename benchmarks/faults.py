@@ -46,7 +46,7 @@ SHARES = {
     "biorerank.json": 8_000, "biorerank.json bytes": 8_000, "from_dict BioRanker": 8_000,
     "from_dict BioRetriever": 8_000,
     "from_dict BioTextEmbedder": 8_000, "from_dict BioDocumentEmbedder": 8_000, "request to the server": 15_000,
-    "command line": 300,
+    "command line": 300, "pdf": 15_000,
 }  # fmt: skip
 DEFAULT_SHARE = 40_000
 # FAISS matters to an index that is changed; shards are built with the plainest type.
@@ -111,7 +111,7 @@ def guided(runs: int, seed: int, note: Note) -> None:
     if importlib.util.find_spec("atheris") is None:
         return
     results: dict[str, Any] = {}
-    for name in ("jsonl", "tsv", "text", "bioasq", "pubmed", "auto", "queries", "answered", "qrels"):
+    for name in ("jsonl", "tsv", "text", "bioasq", "pubmed", "pdf", "auto", "queries", "answered", "qrels"):
         with tempfile.TemporaryDirectory() as folder:
             command = [
                 sys.executable,

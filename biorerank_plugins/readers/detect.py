@@ -117,8 +117,8 @@ def detect(file: OpenFile) -> str:
 
 
 def is_pdf(head: bytes) -> bool:
-    """Tell a PDF file; a few bytes may stand before its first line."""
-    return b"%PDF-" in head[:1024] and head.lstrip()[:1] not in (b"{", b"[", b"<")
+    """Tell a PDF file."""
+    return head.startswith(b"%PDF-")
 
 
 def is_bioasq_document(head: bytes) -> bool:

@@ -73,7 +73,12 @@ def _numbered(file: OpenFile) -> Iterator[tuple[int, Query]]:
         check_readable(file.head, "queries")
     except Malformed as problem:
         raise ReaderError(str(problem), file.name) from None
-    return _READERS[detect(file)](file)
+    reader = _READERS.get(detect(file))
+    if reader is None:
+        raise ReaderError(
+            "The file is a PDF file. Expected queries: JSONL, TSV, BioASQ, or text with one a line.", file.name
+        )
+    return reader(file)
 
 
 def _from_lines(file: OpenFile) -> Iterator[tuple[int, Query]]:

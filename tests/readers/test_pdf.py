@@ -198,3 +198,15 @@ def test_a_folder_of_several_kinds(tmp_path: Path):
     (tmp_path / "note.txt").write_text("A note.", encoding="utf-8")
     found = list(read_passages(tmp_path))
     assert [passage.id.split("#")[0] for passage in found] == ["note.txt", *["paper.pdf"] * (len(found) - 1)]
+
+
+@pytest.mark.parametrize(("name", "data"), [("q.pdf", b"q1\tWhat is p53?\n"), ("q.txt", b" %PDF-1.4 What?\n")])
+def test_questions_are_not_read_from_pdf(tmp_path: Path, name: str, data: bytes):
+    from biorerank_plugins.readers import read_queries
+
+    (tmp_path / name).write_bytes(data)
+    if name.endswith(".txt"):  # a line of text that only looks like it
+        assert len(read_queries(tmp_path / name)) == 1
+        return
+    with pytest.raises(ReaderError, match="is a PDF file"):
+        read_queries(tmp_path / name)

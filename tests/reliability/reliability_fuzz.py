@@ -35,9 +35,31 @@ _BIOASQ = (
     b'"beginSection": "abstract"}]}]}'
 )
 _TSV = b'id\ttext\ttitle\n1\tIt suppresses tumours.\tTP53\n2\t"a ""b""\nc"\tx\n'
+
+
+def _small_pdf(text: bytes = b"Aspirin inhibits platelets.") -> bytes:
+    content = b"BT /F1 12 Tf 50 700 Td (%s) Tj 0 -14 Td (The dose is low, and bleed-) Tj ET" % text
+    objects = (
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R "
+        b"/Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Times-Roman >>",
+    )
+    data, places = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, start=1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"trailer << /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % len(data)
+    return data + b"xref\n0 6\n0000000000 65535 f \n" + table + end
+
+
 _SEEDS = {
     "jsonl": (_JSONL, b'{"id": 7, "text": "a", "document": "http://www.ncbi.nlm.nih.gov/pubmed/23185200"}'),
     "tsv": (_TSV, b"1\ta\n2\tb\n"),
+    "pdf": (_small_pdf(),),
     "text": (b"A passage.\r\nAnother line.\n",),
     "bioasq": (_BIOASQ, b'{"question": "a", "snippets": [{"text": "b"}]}\n'),
     "pubmed": (_PUBMED, b"<!DOCTYPE PubmedArticleSet SYSTEM 'http://example.org/a.dtd'>" + _PUBMED[21:]),

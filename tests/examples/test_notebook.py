@@ -1,0 +1,68 @@
+"""The notebook, run from top to bottom by the Python that runs the tests."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import biorerank_plugins
+from biorerank_plugins import BioReranker, PassageIndex, models
+from biorerank_plugins.evaluation import evaluate_two_stage
+from biorerank_plugins.readers import read_passages, read_qrels, read_queries
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "measure_improvement.ipynb"
+DEMO = Path(biorerank_plugins.__file__).parent / "demo"
+
+
+def test_it_is_kept_without_outputs():
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells)
+
+
+@pytest.mark.skipif(
+    not {models.DEFAULT_RERANKER, models.DEFAULT_ENCODER} <= set(models.names()),
+    reason="the embedded models are not here",
+)
+@pytest.mark.filterwarnings("default")  # of the notebook's machinery
+def test_it_measures_what_the_evaluation_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for needed in ("nbclient", "nbformat", "ipykernel", "matplotlib"):
+        pytest.importorskip(needed)
+    import nbformat
+    from nbclient import NotebookClient
+
+    kernel = tmp_path / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    arguments = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": arguments, "display_name": "tests", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("import json; print(json.dumps(RESULTS))"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        NotebookClient(
+            notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        ).execute()
+    found = json.loads(notebook.cells[-1].outputs[-1].text)
+    pictures = [
+        output for cell in notebook.cells if cell.cell_type == "code"
+        for output in cell.outputs if "image/png" in output.get("data", {})
+    ]  # fmt: skip
+    assert len(pictures) == 3
+
+    with PassageIndex.build(read_passages(DEMO / "corpus.jsonl")) as index, BioReranker() as reranker:
+        report = evaluate_two_stage(
+            index, reranker, read_queries(DEMO / "queries.jsonl"), read_qrels(DEMO / "qrels" / "test.tsv"),
+            candidates=100, measures=("nDCG@10",),
+        )  # fmt: skip
+    assert found["questions"] == 60
+    assert found["first_stage"] == pytest.approx(report.first_stage.means["nDCG@10"], abs=0.005)
+    assert found["reranked"] == pytest.approx(report.reranked.means["nDCG@10"], abs=0.005)
+    assert found["delta"] == pytest.approx(found["reranked"] - found["first_stage"], abs=1e-6)
+    assert 0 <= found["p_value"] <= 1
