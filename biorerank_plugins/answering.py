@@ -101,7 +101,8 @@ def compose_answer(
     r"""Quote the best evidence of a ranking.
 
     The best sentences are taken over all passages, and stand in the order of the ranking, those of one passage in the
-    order of its text. A sentence that says the same in the same words as a better one is left out.
+    order of its text. A sentence that says the same in the same words as a better one is left out, and so are
+    questions, as long as there are statements.
 
     :param ranking: ranked with ``evidence=k``.
     :param max_sentences: at most so many.
@@ -178,7 +179,9 @@ def _distinct(found: list[tuple[int, Evidence]], limit: int, min_probability: fl
     """Return the best sentences, none of them twice."""
     seen: set[str] = set()
     kept: list[tuple[int, Evidence]] = []
-    for place, sentence in sorted(found, key=lambda line: -line[1].score):
+    statements = [line for line in found if not line[1].text.rstrip().endswith("?")]
+    # A question that a passage asks answers nothing; it is quoted only where there is nothing else.
+    for place, sentence in sorted(statements or found, key=lambda line: -line[1].score):
         words = "".join(filter(str.isalnum, sentence.text.casefold()))
         if sentence.probability < min_probability or words in seen or len(kept) == limit:
             continue

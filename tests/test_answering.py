@@ -7,7 +7,7 @@ import json
 import pytest
 
 from biorerank_plugins import Evidence, Passage, RankedPassage, Ranking
-from biorerank_plugins.answering import cite, compose_answer
+from biorerank_plugins.answering import cite, compose_answer, quote
 from biorerank_plugins.metadata import MetadataKeys
 
 
@@ -30,9 +30,9 @@ def test_the_best_sentences_stand_in_the_order_of_the_ranking_and_of_the_text():
         (1, "p1", "PMID: 11."),
         (2, "p2", "On D. p2."),
     ]
-    for quote in answer.quotes:
-        passage = answer.citations[quote.number - 1].passage
-        assert passage.text[quote.evidence.start : quote.evidence.end] == quote.evidence.text
+    for one in answer.quotes:
+        passage = answer.citations[one.number - 1].passage
+        assert passage.text[one.evidence.start : one.evidence.end] == one.evidence.text
 
 
 def test_a_sentence_in_the_same_words_is_quoted_once():
@@ -96,3 +96,13 @@ def test_a_citation_says_that_its_article_is_retracted_and_follows_the_keys():
 )
 def test_references(about, expected: str):
     assert cite(Passage("7", "x", **about)) == expected
+
+
+def test_questions_of_passages_are_quoted_only_where_there_is_nothing_else():
+    def evidence(text: str, score: float) -> Evidence:
+        return Evidence(text, 0, len(text), score=score, probability=score)
+
+    asked, said = evidence("Does it help?", 0.9), evidence("It helps.", 0.5)
+    passage = Passage("1", "Does it help? It helps.")
+    assert quote("q", [(passage, [asked, said])]).text == "It helps. [1]"
+    assert quote("q", [(passage, [asked])]).text == "Does it help? [1]"
