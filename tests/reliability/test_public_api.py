@@ -25,6 +25,11 @@ MODULES = (
     "biorerank_plugins", "biorerank_plugins.errors", "biorerank_plugins.readers", "biorerank_plugins.models",
     "biorerank_plugins.haystack", "biorerank_plugins.langchain", "biorerank_plugins.llama_index",
     "biorerank_plugins.scale",
+    "biorerank_plugins.doctor",
+    "biorerank_plugins.llm",
+    "biorerank_plugins.serve",
+    "biorerank_plugins.telemetry",
+    "biorerank_plugins.written_answers",
 )  # fmt: skip
 
 
