@@ -122,11 +122,16 @@ def reading_order(lines: Sequence[Line], usual: float | None = None) -> list[Lin
     columns: tuple[list[Line], list[Line]] = ([], [])
     for line in top_down:
         if line.x < gap - 2 and line.end > gap + 0.12 * (right - left):  # it crosses both columns
-            ordered += columns[0] + columns[1] + [line]
+            ordered += [*_both(columns), line]
             columns = ([], [])
         else:
             columns[line.x >= gap - 2].append(line)
-    return ordered + columns[0] + columns[1]
+    return ordered + _both(columns)
+
+
+def _both(columns: tuple[list[Line], list[Line]]) -> list[Line]:
+    """Return two columns one after another; either may be two itself, where a page has three."""
+    return [line for column in columns for line in (reading_order(column) if len(column) >= 8 else column)]
 
 
 def _gap(lines: Sequence[Line]) -> float | None:

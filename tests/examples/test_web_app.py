@@ -179,6 +179,8 @@ def test_documents_belong_to_one_visitor(url: str):
     [
         ("photo.png", b"\x89PNG", "kind that is not read"),
         ("", b"x", "kind that is not read"),
+        ("a.xml.gz", b"\x1f\x8b", "unpack it first"),
+        ("a.jsonl", b"\x1f\x8b\x08", "unpack it first"),
         ("a.txt", b"", "is empty"),
         ("a.pdf", b"%PDF-1.7 nothing", "damaged"),
         ("a.xml", b"<html/>", "PubMed XML"),

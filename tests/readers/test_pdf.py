@@ -126,6 +126,15 @@ def test_a_line_across_both_columns_parts_them():
     assert order == "aaaabbbbTccccdddd"
 
 
+def test_three_columns():
+    lines = [
+        Line(f"{name} {number} of some words", x, 700 - 12 * number, 10)
+        for name, x in (("b", 220), ("c", 390), ("a", 50))
+        for number in range(10)
+    ]
+    assert "".join(line.text[0] for line in reading_order(lines)) == "a" * 10 + "b" * 10 + "c" * 10
+
+
 def test_long_paragraphs_are_cut_between_sentences_and_nothing_is_lost():
     lines = ["This is one sentence of very many.", "Another one stands beside it here."] * 60
     page = [Line(line, 50, 2000 - 12 * number, 10) for number, line in enumerate(lines)]
