@@ -304,7 +304,7 @@ def main() -> None:
     import faiss
 
     from biorerank_plugins import PassageIndex
-    from biorerank_plugins.scale.plan import lists_for
+    from biorerank_plugins.scale.planning import lists_for
 
     result: dict[str, Any] = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     result |= {"threads": faiss.omp_get_max_threads(), "faiss": faiss.__version__}

@@ -141,6 +141,8 @@ class ChatModel:
                         if choice.delta is not None and choice.delta.content:
                             yield choice.delta.content
         except Exception as error:
+            if _was_interrupted(error):
+                raise KeyboardInterrupt from error
             raise llm_error(error, self.base_url, self.model, self.timeout) from error
 
 
@@ -211,6 +213,17 @@ def llm_error(error: BaseException, base_url: str, model: str, timeout: float | 
 def _was_connected(error: BaseException) -> bool:
     """Whether the connection stood before it failed, by names: the package uses httpx or httpx2, by its version."""
     return any(type(cause).__name__ in ("ReadError", "WriteError", "RemoteProtocolError") for cause in _causes(error))
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C came while a connection was read: what is closed then may fail in its own way."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _of_status(error: Any, base_url: str, model: str) -> str:

@@ -17,7 +17,7 @@ from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
-    from biorerank_plugins.scale.plan import PlannedIndex
+    from biorerank_plugins.scale.planning import PlannedIndex
     from biorerank_plugins.scale.sharded import ShardedIndex
 
 
@@ -162,7 +162,7 @@ def show_plan(
     count: int, inputs: Sequence[Path] | None, encoder: str | None, device: str | None, dtype: str, output: Output
 ) -> None:
     """Measure this machine for some seconds, then tell what an index of ``count`` passages would take."""
-    from biorerank_plugins.scale.plan import measure_rates, plan, sample_passages
+    from biorerank_plugins.scale.planning import measure_rates, plan, sample_passages
 
     if inputs:
         output.note("The passages to measure with are the first of the files given.")

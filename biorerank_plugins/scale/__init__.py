@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from biorerank_plugins.scale.build import build_index
-    from biorerank_plugins.scale.plan import plan
+    from biorerank_plugins.scale.planning import plan
     from biorerank_plugins.scale.shard_folder import ShardFolder
     from biorerank_plugins.scale.sharded import ShardedIndex, open_index
     from biorerank_plugins.scale.shards import EmbeddedShard, embed_shard, score_shard
@@ -33,7 +33,7 @@ _MODULES = {
     "build_index": "build",
     "embed_shard": "shards",
     "open_index": "sharded",
-    "plan": "plan",
+    "plan": "planning",
     "score_shard": "shards",
 }
 

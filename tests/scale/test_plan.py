@@ -11,7 +11,7 @@ from scale_helpers import WordEncoder, collection
 
 from biorerank_plugins import PassageIndex
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.scale.plan import Rates, lists_for, measure_rates, plan, sample_passages
+from biorerank_plugins.scale.planning import Rates, lists_for, measure_rates, plan, sample_passages
 
 
 @pytest.fixture(scope="module")

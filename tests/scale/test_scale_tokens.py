@@ -41,7 +41,7 @@ class Blocked(importlib.abc.MetaPathFinder):
         if name.split(".")[0] == "ray":
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Blocked())
-import biorerank_plugins.scale.ray_engine, biorerank_plugins.scale.sharded, biorerank_plugins.scale.plan
+import biorerank_plugins.scale.ray_engine, biorerank_plugins.scale.sharded, biorerank_plugins.scale.planning
 from biorerank_plugins.errors import MissingExtraError
 try:
     with biorerank_plugins.scale.ray_engine.running_ray():
