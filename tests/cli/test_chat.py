@@ -67,6 +67,7 @@ class Terminal:
     def __init__(self, arguments: list[str], **more: str) -> None:
         self.process, self.end = os.forkpty()
         if self.process == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background ignore it
             os.execvpe(arguments[0], arguments, variables(**more))
         self.seen = ""
 
