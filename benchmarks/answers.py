@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from biorerank_plugins import BioReranker, Evidence, Passage, PassageIndex, TwoStageSearch
-from biorerank_plugins.answering import Answer, quote
+from biorerank_plugins.answers.quoted import Answer, quote
 from biorerank_plugins.evaluation import compare
 from biorerank_plugins.readers import find_beir, read_passages, read_qrels, read_queries
-from biorerank_plugins.sentences import split_sentences
+from biorerank_plugins.text.sentences import split_sentences
 
 SENTENCES, PASSAGES, CANDIDATES, QUESTIONS = 3, 5, 100, 100
 BASELINE, MIXED, OURS = "first stage", "first stage, sentences by the reranker", "reranked"

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from biorerank_plugins import BioReranker, Passage, PassageIndex, TwoStageSearch
-from biorerank_plugins.calibration import Calibration
 from biorerank_plugins.evaluation.calibrate import Judged, answerability, judge, reliability_of
 from biorerank_plugins.evaluation.reliability import draw_reliability
+from biorerank_plugins.models.calibration import Calibration
 from biorerank_plugins.readers import Query, read_qrels
-from biorerank_plugins.sentences import split_sentences
+from biorerank_plugins.text.sentences import split_sentences
 
 SEED = 5
 ARTICLE_WORDS = 2300  # about 3,000 tokens

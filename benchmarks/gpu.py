@@ -31,7 +31,7 @@ import gpu_speed
 import torch
 from gpu_common import FULL, SMOKE, Bench
 
-from biorerank_plugins.bench.machine import describe_machine
+from biorerank_plugins.speed.machine import describe_machine
 
 PARTS: dict[str, Callable[[Bench], Any]] = {
     "ceilings": gpu_speed.ceilings,

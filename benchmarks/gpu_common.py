@@ -18,14 +18,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from biorerank_plugins import models
-from biorerank_plugins.bench.counting import Architecture
-from biorerank_plugins.bench.models import SHAPES, random_model
-from biorerank_plugins.bench.roofline import Roofline
-from biorerank_plugins.bench.texts import Mix, make_requests, read_source, tokenizer_of
-from biorerank_plugins.scoring.packed_backend import packed_backend
-from biorerank_plugins.scoring.tokens import EncodedPair, PairTokenizer
+from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
+from biorerank_plugins.scoring.packed.backend import packed_backend
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 from biorerank_plugins.scoring.worker import BatchWorker
+from biorerank_plugins.speed.counting import Architecture
+from biorerank_plugins.speed.models import SHAPES, random_model
+from biorerank_plugins.speed.roofline import Roofline
+from biorerank_plugins.speed.texts import Mix, make_requests, read_source, tokenizer_of
 
 transformers_logging.disable_progress_bar()
 

@@ -13,7 +13,7 @@ from gpu_common import Bench, name_of, random_pairs
 
 from biorerank_plugins import demo
 from biorerank_plugins.readers import read_passages, read_queries
-from biorerank_plugins.scoring.tokens import EncodedPair
+from biorerank_plugins.runtime.tokens import EncodedPair
 
 _BATCH = 96
 

@@ -23,8 +23,8 @@ from gpu_common import (
 )
 
 from biorerank_plugins import BioReranker
-from biorerank_plugins.bench.roofline import measure_roofline
-from biorerank_plugins.bench.rounds import measure
+from biorerank_plugins.speed.roofline import measure_roofline
+from biorerank_plugins.speed.rounds import measure
 
 LENGTH = 256
 FP32 = "st fp32, batch 32"

@@ -61,7 +61,7 @@ class Sampler(threading.Thread):
 def make_pairs(count: int, questions: int) -> list[tuple[str, str]]:
     """Make pairs with different texts, of the lengths of BioASQ's."""
     from biorerank_plugins import models
-    from biorerank_plugins.bench.texts import Mix, make_requests, read_source, tokenizer_of
+    from biorerank_plugins.speed.texts import Mix, make_requests, read_source, tokenizer_of
 
     tokenizer = tokenizer_of(models.path(models.DEFAULT_RERANKER))
     requests = make_requests(

@@ -121,8 +121,8 @@ def main() -> None:
     import torch
 
     from biorerank_plugins import PassageIndex
-    from biorerank_plugins.bench.machine import describe_machine
     from biorerank_plugins.readers import read_passages, read_queries
+    from biorerank_plugins.speed.machine import describe_machine
 
     given = [one for one in islice(read_passages(options.passages), options.limit) if one.text.split()]
     steps = Steps()

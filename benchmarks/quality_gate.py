@@ -25,18 +25,18 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch
-from biorerank_plugins.bench.cross_encoder import assert_dtype
-from biorerank_plugins.bench.gate import Asked, compare_path, neighbour_moves, path_logits, reference_logits
-from biorerank_plugins.bench.machine import describe_machine
-from biorerank_plugins.bench.models import folder_of
-from biorerank_plugins.bench.results import markdown_table
-from biorerank_plugins.bench.rounds import reason_of
-from biorerank_plugins.bench.systems import SYSTEMS
 from biorerank_plugins.evaluation import run_from_order, write_run
+from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.readers import read_qrels, read_queries
-from biorerank_plugins.scoring.devices import resolve_device
-from biorerank_plugins.settings import stored_template
-from biorerank_plugins.text import DEFAULT_TEMPLATE
+from biorerank_plugins.runtime.devices import resolve_device
+from biorerank_plugins.speed.cross_encoder import assert_dtype
+from biorerank_plugins.speed.gate import Asked, compare_path, neighbour_moves, path_logits, reference_logits
+from biorerank_plugins.speed.machine import describe_machine
+from biorerank_plugins.speed.models import folder_of
+from biorerank_plugins.speed.results import markdown_table
+from biorerank_plugins.speed.rounds import reason_of
+from biorerank_plugins.speed.systems import SYSTEMS
+from biorerank_plugins.text.templates import DEFAULT_TEMPLATE
 
 TOLERANCE = 0.002
 INT8_TOLERANCE = 0.005

@@ -24,8 +24,8 @@ from recipe_data import Builder, normal, read
 
 from biorerank_plugins import Passage, PassageIndex
 from biorerank_plugins.first_stage import BiEncoder
-from biorerank_plugins.training.forms import phrase_from_question
 from biorerank_plugins.training.pairs import NegativeGuard, PairConfig
+from biorerank_plugins.training.query_forms import phrase_from_question
 
 SEED = 11
 DEPTH = 200  # snippets a query

@@ -42,7 +42,7 @@ Call = Callable[[dict[str, Any]], tuple[int, Answer]]
 def make_requests(count: int, texts: int) -> list[dict[str, Any]]:
     """Make requests with texts of the lengths of BioASQ's snippets."""
     from biorerank_plugins import models
-    from biorerank_plugins.bench import texts as bench
+    from biorerank_plugins.speed import texts as bench
 
     tokenizer = bench.tokenizer_of(models.path(models.DEFAULT_RERANKER))
     made = bench.make_requests(
@@ -325,7 +325,7 @@ def main() -> int:
         return 0
     import torch
 
-    from biorerank_plugins.bench.machine import describe_machine
+    from biorerank_plugins.speed.machine import describe_machine
 
     requests, expected = make_requests(args.requests, args.texts), {}
     found: dict[str, Any] = {"machine": describe_machine("cpu", torch.get_num_threads())}

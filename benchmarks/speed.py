@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biorerank_plugins.bench.results import markdown_table
+from biorerank_plugins.speed.results import markdown_table
 
 
 @dataclass(frozen=True)

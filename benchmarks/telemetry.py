@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from biorerank_plugins import BioReranker, telemetry
-from biorerank_plugins.bench.machine import describe_machine
+from biorerank_plugins.speed.machine import describe_machine
 
 QUERY = "Which drug reverses dabigatran?"
 TEXTS = [f"Passage {number}: idarucizumab reverses dabigatran within minutes." for number in range(20)]

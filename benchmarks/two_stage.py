@@ -24,12 +24,12 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from biorerank_plugins import BiEncoder, BioReranker, PassageIndex, TwoStageSearch, models
-from biorerank_plugins.bench.cross_encoder import assert_dtype
-from biorerank_plugins.bench.machine import describe_machine
-from biorerank_plugins.bench.results import markdown_table
-from biorerank_plugins.bench.rounds import measure, ratios, reason_of
 from biorerank_plugins.first_stage.verification import open_version
 from biorerank_plugins.readers import Query, read_queries
+from biorerank_plugins.speed.cross_encoder import assert_dtype
+from biorerank_plugins.speed.machine import describe_machine
+from biorerank_plugins.speed.results import markdown_table
+from biorerank_plugins.speed.rounds import measure, ratios, reason_of
 
 BASELINE = "sentence-transformers + FAISS"
 OURS = (("torch", "float32"), ("torch", "bfloat16"), ("packed", "bfloat16"), ("onnx", "float32"), ("onnx", "int8"))

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from biorerank_plugins import BioReranker, Candidate, Passage, PassageIndex, RankedPassage, TwoStageSearch
-from biorerank_plugins.calibration import Calibration, fit_calibration
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
 from biorerank_plugins.evaluation.reliability import reliability, reliability_by
+from biorerank_plugins.models.calibration import Calibration, fit_calibration
 from biorerank_plugins.readers import Query, read_qrels
 
 SEED = 7

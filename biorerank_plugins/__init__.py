@@ -10,23 +10,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from biorerank_plugins._common.moved import install as _install_old_names
+from biorerank_plugins._common.versions import VERSION as __version__
+
+_install_old_names()
 
 # Where each public name lives. Names are loaded when they are used: importing the package loads neither torch nor a
 # framework.
 _HOMES = {
     "BiEncoder": "biorerank_plugins.first_stage",
-    "BioReranker": "biorerank_plugins.reranker",
-    "Boosts": "biorerank_plugins.boosts",
+    "BioReranker": "biorerank_plugins.reranking.reranker",
+    "Boosts": "biorerank_plugins.articles.boosts",
     "Candidate": "biorerank_plugins.passages",
     "Evidence": "biorerank_plugins.passages",
-    "MetadataKeys": "biorerank_plugins.metadata",
-    "PairScorer": "biorerank_plugins.scoring",
+    "MetadataKeys": "biorerank_plugins.articles.metadata",
+    "PairScorer": "biorerank_plugins.scoring.scores",
     "Passage": "biorerank_plugins.passages",
     "PassageIndex": "biorerank_plugins.first_stage",
     "RankedPassage": "biorerank_plugins.passages",
     "Ranking": "biorerank_plugins.passages",
-    "TwoStageSearch": "biorerank_plugins.search",
+    "TwoStageSearch": "biorerank_plugins.two_stage",
 }
 
 __all__ = [
@@ -46,13 +49,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from biorerank_plugins.boosts import Boosts
+    from biorerank_plugins.articles.boosts import Boosts
+    from biorerank_plugins.articles.metadata import MetadataKeys
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
-    from biorerank_plugins.metadata import MetadataKeys
     from biorerank_plugins.passages import Candidate, Evidence, Passage, RankedPassage, Ranking
-    from biorerank_plugins.reranker import BioReranker
-    from biorerank_plugins.scoring import PairScorer
-    from biorerank_plugins.search import TwoStageSearch
+    from biorerank_plugins.reranking.reranker import BioReranker
+    from biorerank_plugins.scoring.scores import PairScorer
+    from biorerank_plugins.two_stage import TwoStageSearch
 
 
 def __getattr__(name: str) -> Any:

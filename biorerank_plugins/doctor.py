@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from biorerank_plugins import __version__, models
+from biorerank_plugins import models
+from biorerank_plugins._common.versions import VERSION, version_of
 from biorerank_plugins.errors import BioRerankError
 
 __all__ = ["Examination", "examine"]
@@ -102,9 +102,9 @@ def examine(
 
 
 def _versions(found: Examination) -> dict[str, Any]:
-    versions: dict[str, Any] = {"biorerank-plugins": __version__, "python": platform.python_version()}
+    versions: dict[str, Any] = {"biorerank-plugins": VERSION, "python": platform.python_version()}
     for package in _REQUIRED:
-        version = _version(package)
+        version = version_of(package)
         versions[package] = version
         if version is None:
             found.problems.append(f"{package} is not installed, and nothing works without it: pip install {package}")
@@ -116,24 +116,17 @@ def _versions(found: Examination) -> dict[str, Any]:
 def _extras(found: Examination) -> dict[str, Any]:
     extras: dict[str, Any] = {}
     for extra, packages in _EXTRAS.items():
-        missing = [package for package in packages if _version(package) is None]
+        missing = [package for package in packages if version_of(package) is None]
         if missing:
             extras[extra] = f"not installed: pip install 'biorerank-plugins[{extra}]'"
             continue
-        extras[extra] = ", ".join(f"{package} {_version(package)}" for package in packages)
+        extras[extra] = ", ".join(f"{package} {version_of(package)}" for package in packages)
         for package in packages:
             if (reason := _import_problem(package)) is not None:
                 found.problems.append(
                     f"{package} of the extra {extra} cannot be imported ({reason}): install it again."
                 )
     return extras
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _import_problem(package: str) -> str | None:
@@ -150,7 +143,7 @@ def _import_problem(package: str) -> str | None:
 def _machine(found: Examination) -> dict[str, Any]:
     import torch
 
-    from biorerank_plugins.bench.machine import describe_machine, free_memory
+    from biorerank_plugins.speed.machine import describe_machine, free_memory
 
     here = (platform.system(), platform.machine())
     facts = describe_machine("cpu", torch.get_num_threads())
@@ -197,9 +190,9 @@ def _models(found: Examination) -> dict[str, Any]:
 
 
 def _cache(found: Examination) -> dict[str, Any]:
-    if _version("platformdirs") is None:
+    if version_of("platformdirs") is None:
         return {"exported models": "none without the extra onnx"}
-    from biorerank_plugins.scoring.onnx_files import cache_folder
+    from biorerank_plugins.scoring.onnx.files import cache_folder
 
     folder = cache_folder()
     there = folder
@@ -240,7 +233,7 @@ def _told(name: str) -> Iterator[list[str]]:
 
 
 def _reranker(model: str | None, found: Examination) -> dict[str, Any]:
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
 
     start = time.perf_counter()
     with _told("biorerank_plugins.scoring.backends") as said, BioReranker(model) as reranker:

@@ -18,6 +18,9 @@ Wrong arguments raise :class:`ValueError` or :class:`TypeError`, as everywhere i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "BioRerankError",
     "LLMError",
@@ -29,6 +32,7 @@ __all__ = [
     "ScoringError",
     "ScoringTimeoutError",
     "ShardError",
+    "require_extra",
 ]
 
 
@@ -103,3 +107,24 @@ class MissingExtraError(BioRerankError, ImportError):
             f"Install it with: pip install 'biorerank-plugins[{extra}]'"
         )
         self.extra = extra
+
+
+@contextmanager
+def require_extra(extra: str) -> Iterator[None]:
+    """Turn a failing import of a host into the error that names the pip line.
+
+    :param extra: the extra that brings the host.
+    :raises MissingExtraError: if an import inside the block fails because a module is not installed.
+
+    >>> with require_extra("haystack"):
+    ...     import haystack_that_is_not_there
+    Traceback (most recent call last):
+    ...
+    biorerank_plugins.errors.MissingExtraError: This needs the package 'haystack_that_is_not_there', ...
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), extra) from error

@@ -146,7 +146,7 @@ class RankedPassage:
     :param truncated: whether a part of the passage was not read by the model.
     :param window: of a passage read in several windows, where the one that won lies in ``passage.text``.
     :param fused: what the order is by where fusion is on: the logit plus the weighted first-stage score.
-    :param boost: what was added to that for the article's year and kind (:class:`~biorerank_plugins.boosts.Boosts`).
+    :param boost: what was added to that for the article's year and kind (:class:`~biorerank_plugins.Boosts`).
     :param retracted: whether its metadata say that the article is retracted; ``None`` if nobody asked.
     """
 

@@ -42,7 +42,8 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
-from biorerank_plugins.forks import Lock
+from biorerank_plugins._common.forks import Lock
+from biorerank_plugins._common.versions import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -228,11 +229,9 @@ def _look() -> None:
 def _made(tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None) -> _Instruments:
     from opentelemetry import metrics, trace
 
-    from biorerank_plugins import __version__
-
     # Of providers that are set later these give proxies: it does not matter who comes first.
-    tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
-    meter = metrics.get_meter(_SCOPE, __version__, meter_provider)
+    tracer = trace.get_tracer(_SCOPE, VERSION, tracer_provider)
+    meter = metrics.get_meter(_SCOPE, VERSION, meter_provider)
     counters = {
         name: meter.create_counter(f"biorerank.{name}", unit, about) for name, (unit, about) in _COUNTERS.items()
     }

@@ -25,12 +25,12 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 from haystack.utils import Secret
 
 from biorerank_plugins import BioReranker, Evidence, Passage, PassageIndex, demo
-from biorerank_plugins.answering import cite, quote
+from biorerank_plugins.answers.llm import KEY_VARIABLE, ChatModel, llm_error
+from biorerank_plugins.answers.quoted import cite, quote
+from biorerank_plugins.answers.written import INSTRUCTIONS, WrittenAnswer
 from biorerank_plugins.errors import BioRerankError, LLMError
 from biorerank_plugins.haystack import BioRanker, BioRetriever
-from biorerank_plugins.llm import KEY_VARIABLE, ChatModel, llm_error
 from biorerank_plugins.readers import read_passages
-from biorerank_plugins.written_answers import INSTRUCTIONS, WrittenAnswer
 
 QUESTION = "On which enzyme does vericiguat act, and does it need endogenous nitric oxide to do so?"
 PROMPT = [

@@ -19,12 +19,12 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda
 
 from biorerank_plugins import BioReranker, Evidence, Passage, demo
-from biorerank_plugins.answering import cite, quote
+from biorerank_plugins.answers.llm import ChatModel
+from biorerank_plugins.answers.quoted import cite, quote
+from biorerank_plugins.answers.written import INSTRUCTIONS, WrittenAnswer
 from biorerank_plugins.errors import BioRerankError
 from biorerank_plugins.langchain import BioRerankCompressor, BioRetriever
-from biorerank_plugins.llm import ChatModel
 from biorerank_plugins.readers import read_passages
-from biorerank_plugins.written_answers import INSTRUCTIONS, WrittenAnswer
 
 QUESTION = "On which enzyme does vericiguat act, and does it need endogenous nitric oxide to do so?"
 PROMPT = ChatPromptTemplate.from_messages(

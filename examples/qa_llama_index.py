@@ -22,12 +22,12 @@ from llama_index.core.response_synthesizers import get_response_synthesizer
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from biorerank_plugins import BioReranker, Evidence, Passage, demo
-from biorerank_plugins.answering import cite, quote
+from biorerank_plugins.answers.llm import ChatModel
+from biorerank_plugins.answers.quoted import cite, quote
+from biorerank_plugins.answers.written import INSTRUCTIONS, WrittenAnswer
 from biorerank_plugins.errors import BioRerankError
 from biorerank_plugins.llama_index import BioRerankPostprocessor, BioRetriever
-from biorerank_plugins.llm import ChatModel
 from biorerank_plugins.readers import read_passages
-from biorerank_plugins.written_answers import INSTRUCTIONS, WrittenAnswer
 
 QUESTION = "On which enzyme does vericiguat act, and does it need endogenous nitric oxide to do so?"
 PROMPT = PromptTemplate(INSTRUCTIONS + "\n\nPassages:\n\n{context_str}\n\nQuestion: {query_str}")

@@ -25,7 +25,7 @@ from biorerank_plugins import BiEncoder, BioReranker, Candidate, Passage, Passag
 from biorerank_plugins import haystack as bio_haystack
 from biorerank_plugins import langchain as bio_langchain
 from biorerank_plugins import llama_index as bio_llama_index
-from biorerank_plugins.hosts import HostTexts
+from biorerank_plugins.adapters_common import HostTexts
 from biorerank_plugins.readers import read_passages, read_queries
 
 DEMO = Path(biorerank_plugins.__file__).parent / "demo"

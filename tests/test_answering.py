@@ -7,8 +7,8 @@ import json
 import pytest
 
 from biorerank_plugins import Evidence, Passage, RankedPassage, Ranking
-from biorerank_plugins.answering import cite, compose_answer, quote
-from biorerank_plugins.metadata import MetadataKeys
+from biorerank_plugins.answers.quoted import cite, compose_answer, quote
+from biorerank_plugins.articles.metadata import MetadataKeys
 
 
 def ranked(rank: int, text: str, *sentences: tuple[str, float], **about) -> RankedPassage:

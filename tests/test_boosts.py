@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biorerank_plugins import BioReranker, Candidate, Passage
-from biorerank_plugins.boosts import Boosts
-from biorerank_plugins.metadata import MetadataKeys
+from biorerank_plugins.articles.boosts import Boosts
+from biorerank_plugins.articles.metadata import MetadataKeys
 
 
 class Given:

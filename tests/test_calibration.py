@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from biorerank_plugins import BioReranker
-from biorerank_plugins.calibration import Calibration, fit_calibration
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.models.calibration import Calibration, fit_calibration
 
 QUERY = "which drug inhibits platelets"
 TEXTS = ["aspirin inhibits platelets", "insulin lowers glucose", "cells divide"]

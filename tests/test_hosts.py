@@ -12,15 +12,8 @@ import numpy as np
 import pytest
 
 from biorerank_plugins import BioReranker, Passage, models
-from biorerank_plugins.errors import BioRerankError, MissingExtraError, ModelError
-from biorerank_plugins.hosts import (
-    FIRST_STAGE_KEY,
-    HostTexts,
-    host_candidate,
-    kept_score,
-    require_extra,
-    saved_model_name,
-)
+from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, HostTexts, host_candidate, kept_score, saved_model_name
+from biorerank_plugins.errors import BioRerankError, MissingExtraError, ModelError, require_extra
 
 
 class Scorer:

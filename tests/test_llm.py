@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from openai_server import ANSWER, Serving, serving
 
+from biorerank_plugins.answers.llm import ChatModel, llm_error
 from biorerank_plugins.errors import LLMError
-from biorerank_plugins.llm import ChatModel, llm_error
 
 pytest.importorskip("openai")
 VARIABLES = ("BIORERANK_LLM_URL", "BIORERANK_LLM_MODEL", "BIORERANK_LLM_KEY", "BIORERANK_LLM_TIMEOUT")
@@ -152,7 +152,7 @@ def test_errors_are_found_below_those_of_a_framework():
 def test_without_the_package_the_error_names_the_pip_line():
     program = (
         "import sys\nsys.modules['openai'] = None\n"
-        "from biorerank_plugins.errors import MissingExtraError\nfrom biorerank_plugins.llm import ChatModel\n"
+        "from biorerank_plugins.errors import MissingExtraError\nfrom biorerank_plugins.answers.llm import ChatModel\n"
         "try:\n    ChatModel('http://x/v1', 'small')\nexcept MissingExtraError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biorerank_plugins import BioReranker, Candidate, Passage
-from biorerank_plugins.identifiers import as_doi, as_pmid, as_year
-from biorerank_plugins.metadata import DEFAULT_KEYS, MetadataKeys, cite
-from biorerank_plugins.text import deduplicate
+from biorerank_plugins.articles.duplicates import deduplicate
+from biorerank_plugins.articles.identifiers import as_doi, as_pmid, as_year
+from biorerank_plugins.articles.metadata import DEFAULT_KEYS, MetadataKeys, cite
 
 
 def about(**metadata: object) -> Passage:

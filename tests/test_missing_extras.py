@@ -57,7 +57,7 @@ def test_the_core_needs_no_host():
 import biorerank_plugins
 for name in biorerank_plugins.__all__:
     getattr(biorerank_plugins, name)
-import biorerank_plugins.hosts, biorerank_plugins.cli, biorerank_plugins.evaluation
+import biorerank_plugins.adapters_common, biorerank_plugins.cli, biorerank_plugins.evaluation
 class Given:
     def logits(self, query, texts):
         return [float(text) for text in texts]
@@ -70,7 +70,7 @@ print([line.input_index for line in biorerank_plugins.BioReranker(Given()).rank(
 @pytest.mark.parametrize(
     ("code", "own"),
     [
-        ("import biorerank_plugins, biorerank_plugins.hosts", None),
+        ("import biorerank_plugins, biorerank_plugins.adapters_common", None),
         ("from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch", None),
         ("import biorerank_plugins.cli", None),
         ("from biorerank_plugins.llama_index import BioRerankPostprocessor", "llama_index"),

@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 
-from biorerank_plugins.questions import question_notes
+from biorerank_plugins.answers.question_language import question_notes
 from biorerank_plugins.readers import find_beir, read_queries
 
 FOREIGN = (

@@ -416,7 +416,7 @@ def test_scoring_does_not_block_the_event_loop():
 
 
 def test_loading_does_not_block_the_event_loop_for_a_second_task(tiny_cross_encoder_dir):
-    from biorerank_plugins.scoring import load_scorer  # noqa: F401  torch is there before the clock runs
+    from biorerank_plugins.scoring.loading import load_scorer  # noqa: F401  torch is there before the clock runs
 
     async def twice() -> object:
         first = asyncio.create_task(ranker.arank(QUERY, ["p53", "cells"]))

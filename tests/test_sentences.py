@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biorerank_plugins.sentences import split_sentences
+from biorerank_plugins.text.sentences import split_sentences
 
 
 def sentences(text: str, **options: int) -> list[str]:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biorerank_plugins import Candidate, Passage
-from biorerank_plugins.text import check_keys, check_template, deduplicate, passage_text, wellformed
+from biorerank_plugins.articles.duplicates import check_keys, deduplicate
+from biorerank_plugins.text.templates import check_template, passage_text, wellformed
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biorerank_plugins import BioReranker, Passage
-from biorerank_plugins.scoring import PairScores
-from biorerank_plugins.windows import fold, window_spans
+from biorerank_plugins.scoring.scores import PairScores, fold
+from biorerank_plugins.text.windows import window_spans
 
 QUERY = "which drug inhibits platelets"
 FILLER = "the cells divide. "

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from biorerank_plugins import __version__
+from biorerank_plugins._common.versions import VERSION
 from biorerank_plugins.cli.ask import ask
 from biorerank_plugins.cli.bench import bench
 from biorerank_plugins.cli.calibrate import calibrate
@@ -66,7 +66,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"biorerank-plugins {__version__}")
+        typer.echo(f"biorerank-plugins {VERSION}")
         raise typer.Exit
 
 

@@ -22,7 +22,7 @@ from biorerank_plugins.errors import BioRerankError
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.scale.sharded import ShardedIndex
 
 
@@ -205,7 +205,7 @@ def _quiet_libraries() -> None:
 def load_reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:
     """Load the reranker that the options name, now: a wrong name shows before any other work is done."""
     _quiet_libraries()
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
 
     reranker = BioReranker(model, device=device, dtype=dtype)
     reranker.warm_up()

@@ -54,7 +54,7 @@ def article_options(
     :param recency: half-life in years.
     :param boost: ``TYPE=WEIGHT`` texts.
     """
-    from biorerank_plugins.boosts import Boosts
+    from biorerank_plugins.articles.boosts import Boosts
 
     if recency is None and not boost:
         return {"retracted": retracted.value, "boosts": None}

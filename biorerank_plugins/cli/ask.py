@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from biorerank_plugins.answers.question_language import question_notes
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
 from biorerank_plugins.cli.articles import Retracted, RetractedArticles
@@ -21,14 +22,13 @@ from biorerank_plugins.cli.ask_view import (
 from biorerank_plugins.cli.chat import chat
 from biorerank_plugins.cli.filters import parse_filters
 from biorerank_plugins.cli.output import Output
-from biorerank_plugins.questions import question_notes
 
 if TYPE_CHECKING:
-    from biorerank_plugins.answering import Answer
-    from biorerank_plugins.llm import ChatModel
+    from biorerank_plugins.answers.llm import ChatModel
+    from biorerank_plugins.answers.quoted import Answer
+    from biorerank_plugins.answers.written import WrittenAnswer
     from biorerank_plugins.passages import Ranking
-    from biorerank_plugins.search import TwoStageSearch
-    from biorerank_plugins.written_answers import WrittenAnswer
+    from biorerank_plugins.two_stage import TwoStageSearch
 
 
 @command
@@ -89,7 +89,7 @@ def ask(
         _common.open_index(index, encoder=encoder, device=device, dtype=dtype) as opened,
         _common.load_reranker(model, device, dtype) as reranker,
     ):
-        from biorerank_plugins.search import TwoStageSearch
+        from biorerank_plugins.two_stage import TwoStageSearch
 
         options = {
             "candidates": max(candidates, passages),
@@ -110,7 +110,7 @@ def _writer(url: str | None, name: str | None) -> ChatModel | None:
         return None
     if name is None or not name.strip():
         _common.usage_error("--llm needs --llm-model too: the name under which the server knows the model.")
-    from biorerank_plugins.llm import ChatModel
+    from biorerank_plugins.answers.llm import ChatModel
 
     return ChatModel.from_settings(url, name)
 
@@ -134,7 +134,7 @@ class _Answerer:
 
     def answer(self, question: str, *, indent: int | None) -> Ranking | None:
         """Answer a question, and return the ranking; ``None`` if there is no evidence."""
-        from biorerank_plugins.answering import compose_answer
+        from biorerank_plugins.answers.quoted import compose_answer
 
         for note in question_notes(question):
             self.output.note(note)
@@ -152,7 +152,7 @@ class _Answerer:
 
     def _write(self, writer: ChatModel, question: str, ranking: Ranking) -> WrittenAnswer:
         """Let the language model answer; show what it says as it comes."""
-        from biorerank_plugins.written_answers import WrittenAnswer, cited_prompt
+        from biorerank_plugins.answers.written import WrittenAnswer, cited_prompt
 
         passages = [ranked.passage for ranked in ranking]
         written = WrittenAnswer(question, passages)

@@ -13,9 +13,9 @@ from rich.text import Text
 from biorerank_plugins.cli.output import Output, one_line, printable
 
 if TYPE_CHECKING:
-    from biorerank_plugins.answering import Answer
+    from biorerank_plugins.answers.quoted import Answer
+    from biorerank_plugins.answers.written import WrittenAnswer
     from biorerank_plugins.passages import Evidence, Passage, Ranking
-    from biorerank_plugins.written_answers import WrittenAnswer
 
 NO_EVIDENCE = "No evidence: nothing that was found reaches the threshold."
 
@@ -49,7 +49,7 @@ def sources_of(answer: Answer) -> list[Source]:
 
 def sources_cited(written: WrittenAnswer, ranking: Ranking) -> list[Source]:
     """Return what a written answer cites; their numbers are their places in the ranking."""
-    from biorerank_plugins.answering import cite
+    from biorerank_plugins.answers.quoted import cite
 
     cited = [ranking[number - 1] for number in written.cited]
     return [Source(r.rank, cite(r.passage), r.passage, r.evidence[:1]) for r in cited]

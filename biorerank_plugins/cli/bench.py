@@ -14,7 +14,7 @@ from biorerank_plugins.cli._common import Debug, Device, Json, Model, Quiet, com
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from biorerank_plugins.bench.run import Benchmark
+    from biorerank_plugins.speed.run import Benchmark
 
 _WORDS = 4  # the first columns are words, the others numbers
 
@@ -77,8 +77,8 @@ def bench(
     output = Output(json, quiet)
     if json_out is not None:
         _refuse_unwritable(json_out)
-    from biorerank_plugins.bench.options import Options
-    from biorerank_plugins.bench.run import run_benchmark
+    from biorerank_plugins.speed.options import Options
+    from biorerank_plugins.speed.run import run_benchmark
 
     options = Options(
         model=model,
@@ -118,7 +118,7 @@ def _refuse_unwritable(path: Path) -> None:
 
 
 def _show(output: Output, found: Benchmark) -> None:
-    from biorerank_plugins.bench.results import COLUMNS, rows
+    from biorerank_plugins.speed.results import COLUMNS, rows
 
     columns = [Column(name, numeric=place >= _WORDS or name == "candidates") for place, name in enumerate(COLUMNS)]
     output.table(columns, rows(found.comparisons))

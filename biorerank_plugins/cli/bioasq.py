@@ -15,7 +15,7 @@ from biorerank_plugins.cli.output import Output
 if TYPE_CHECKING:
     from biorerank_plugins.passages import Ranking
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["SNIPPETS", "BioASQ", "check_bioasq", "write_bioasq"]
 
@@ -55,7 +55,7 @@ def write_bioasq(
 
     :param source: the file of the questions, if they came from one.
     """
-    from biorerank_plugins.evaluation.bioasq_export import bioasq_submission, question_types
+    from biorerank_plugins.evaluation.bioasq.export import bioasq_submission, question_types
 
     types = question_types(source) if source is not None and source != STDIN else {}
     made = bioasq_submission(

@@ -66,10 +66,10 @@ def calibrate(
         if passages is None:
             _common.usage_error("Give the passages by --index, --corpus or --beir.")
         tell_doubts(inputs, sources, passages, output)
-        from biorerank_plugins.calibration import Calibration
         from biorerank_plugins.evaluation.calibrate import answerability, judge, reliability_of
         from biorerank_plugins.evaluation.calibrate import calibrate as fit
-        from biorerank_plugins.search import TwoStageSearch
+        from biorerank_plugins.models.calibration import Calibration
+        from biorerank_plugins.two_stage import TwoStageSearch
 
         search = TwoStageSearch(passages, reranker)
         judged = judge(search, inputs.queries, inputs.qrels, candidates=candidates, show_progress=output.show_progress)
@@ -86,7 +86,7 @@ def calibrate(
 
         draw_reliability(curves, plot, title=f"top {depth}")
     if not dry_run:
-        from biorerank_plugins.settings import store_calibration
+        from biorerank_plugins.models.stored import store_calibration
 
         store_calibration(folder, fitted)
     if json:

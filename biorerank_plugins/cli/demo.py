@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.evaluation import EvaluationReport
     from biorerank_plugins.passages import Passage, Ranking
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.search import TwoStageSearch
+    from biorerank_plugins.two_stage import TwoStageSearch
 
 _CANDIDATES = 50  # of some 270 passages: enough that nothing relevant is missed, and quick on a laptop
 
@@ -116,7 +116,7 @@ def _two_stages(
     output: Output,
 ) -> TwoStageSearch:
     from biorerank_plugins.first_stage import PassageIndex
-    from biorerank_plugins.search import TwoStageSearch
+    from biorerank_plugins.two_stage import TwoStageSearch
 
     bi_encoder = _common.load_encoder(encoder, device, dtype)
     reranker = stack.enter_context(_common.load_reranker(model, device, dtype))

@@ -113,7 +113,7 @@ def evaluate(
     for target in (run_out, json_out, csv, report):
         _check_target(target)
     if report is not None:
-        from biorerank_plugins.evaluation.report import prepare_folder
+        from biorerank_plugins.evaluation.report.pages import prepare_folder
 
         prepare_folder(report)
     weight: Any = "stored" if fusion is None else fusion
@@ -214,7 +214,7 @@ def _save_systems(
             tag = _NOT_IN_FILE_NAMES.sub("_", name)
             write_run(run_from_order(system.order), run_out / f"{place:02d}-{tag}.trec", tag=tag)
     if report is not None:
-        from biorerank_plugins.evaluation.report import write_report
+        from biorerank_plugins.evaluation.report.pages import write_report
 
         write_report(systems, setup, report)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.scale.sharded import ShardedIndex
 
 Qrels = dict[str, dict[str, int]]

@@ -276,7 +276,7 @@ def _build(
 def _write_statistics(out: Path, statistics: Mapping[str, Any], config: PairConfig, inputs: Sequence[Path]) -> None:
     from dataclasses import asdict
 
-    from biorerank_plugins.training.checkpoints import write_json
+    from biorerank_plugins._common.files import write_json
 
     stem = out.name.removesuffix(".gz").removesuffix(".jsonl")
     document = {**statistics, "settings": asdict(config), "inputs": [path.name for path in inputs]}

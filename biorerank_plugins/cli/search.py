@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.passages import Ranking
     from biorerank_plugins.readers import Query
     from biorerank_plugins.scale.sharded import ShardedIndex
-    from biorerank_plugins.search import TwoStageSearch
+    from biorerank_plugins.two_stage import TwoStageSearch
 
 _AT_ONCE = 16  # questions answered together, so that answers appear while others are still to come
 
@@ -127,7 +127,7 @@ def search(
                 )
             answers = _first_stage(opened, stage, questions, k, conditions)
         else:
-            from biorerank_plugins.search import TwoStageSearch
+            from biorerank_plugins.two_stage import TwoStageSearch
 
             reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
             both = TwoStageSearch(opened, reranker, first_stage=stage.value)

@@ -18,7 +18,7 @@ from biorerank_plugins.cli.search import FirstStage
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.first_stage.arguments import FirstStage as FirstStageName
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.serve import Engine, Limits
 
@@ -173,7 +173,7 @@ class _Wanted:
 def _reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:
     """Return the reranker, not yet loaded: the server says that it is alive meanwhile."""
     _common._quiet_libraries()
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
 
     return BioReranker(model, device=device, dtype=dtype)
 

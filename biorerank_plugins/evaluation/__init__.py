@@ -1,9 +1,9 @@
 """How good is a ranking: measures over full judgements, significance, and the cost of getting it.
 
-Reports with plots are in :mod:`biorerank_plugins.evaluation.report`; they need the extra ``eval``.
+Reports with plots are in :mod:`biorerank_plugins.evaluation.report.pages`; they need the extra ``eval``.
 """
 
-from biorerank_plugins.evaluation.bioasq_gold import BioASQGold, qrels_by_text, read_bioasq
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, qrels_by_text, read_bioasq
 from biorerank_plugins.evaluation.evaluate import EvaluationReport, evaluate_two_stage
 from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, MeasuredRun, measure_run, run_from_order
 from biorerank_plugins.evaluation.results import SystemResult, SystemsReport

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from biorerank_plugins.calibration import Calibration, fit_calibration
-from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins._common.checks import finite_number, whole_number
+from biorerank_plugins._common.progress import progress_bar
+from biorerank_plugins.articles.metadata import DEFAULT_KEYS
 from biorerank_plugins.evaluation.reliability import Reliability, reliability
-from biorerank_plugins.metadata import DEFAULT_KEYS
+from biorerank_plugins.models.calibration import Calibration, fit_calibration
 
 if TYPE_CHECKING:
     from biorerank_plugins.passages import Passage, Ranking
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.search import TwoStageSearch
+    from biorerank_plugins.two_stage import TwoStageSearch
 
 __all__ = ["Answerability", "Judged", "answerability", "calibrate", "judge", "reliability_of"]
 
@@ -80,10 +80,12 @@ def judge(
     """
     whole_number("candidates", candidates)
     judged = []
-    for query in tqdm(queries, desc="Judging", unit="query", disable=not show_progress):
-        relevant = {passage for passage, grade in qrels.get(query.id, {}).items() if grade > 0}
-        if relevant:
-            judged.append(_judged(search.search(query.text, candidates=candidates), relevant, search))
+    with progress_bar(show_progress, total=len(queries), desc="Judging", unit="query") as bar:
+        for query in queries:
+            relevant = {passage for passage, grade in qrels.get(query.id, {}).items() if grade > 0}
+            if relevant:
+                judged.append(_judged(search.search(query.text, candidates=candidates), relevant, search))
+            bar.update()
     return judged
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biorerank_plugins.evaluation.files import write_whole
+from biorerank_plugins._common.files import write_whole
 from biorerank_plugins.evaluation.metrics import Qrels
 from biorerank_plugins.evaluation.results import Change, Changes, SystemResult, TopPassage
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tqdm.auto import tqdm
-
+from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.evaluation.metrics import (
     DEFAULT_MEASURES,
     MeasuredRun,
@@ -18,13 +17,13 @@ from biorerank_plugins.evaluation.metrics import (
 )
 from biorerank_plugins.evaluation.significance import METHOD, Comparison, compare
 from biorerank_plugins.passages import Ranking
-from biorerank_plugins.search import TwoStageSearch
+from biorerank_plugins.two_stage import TwoStageSearch
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["EvaluationReport", "evaluate_two_stage", "judged_queries"]
@@ -200,7 +199,7 @@ def _run(
 ) -> _Lists:
     lists = _Lists()
     search.reranker.warm_up()  # loading the model is no part of what reranking costs
-    with tqdm(total=len(queries), desc="Searching and reranking", unit="query", disable=not show_progress) as bar:
+    with progress_bar(show_progress, total=len(queries), desc="Searching and reranking", unit="query") as bar:
         for chunk in _chunks(queries, _QUERIES_AT_ONCE):
             start = time.perf_counter()
             rankings = search.search_many([query.text for query in chunk], candidates=candidates, fusion=fusion)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.passages import Candidate, Passage
-from biorerank_plugins.reranker import BioReranker
+from biorerank_plugins.reranking.reranker import BioReranker
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
@@ -107,7 +107,7 @@ def search_all(
     if queries and stages:
         for stage in stages:  # loads what the first search loads
             index.search_many([queries[0].text], 1, first_stage=stage)
-    with tqdm(total=len(queries) * len(stages), desc="Searching", unit="list", disable=not show_progress) as bar:
+    with progress_bar(show_progress, total=len(queries) * len(stages), desc="Searching", unit="list") as bar:
         for query in queries:
             for stage in stages:
                 lists = found[stage]
@@ -139,7 +139,7 @@ def score_pairs(
     """
     scores = Scores()
     all_lists = [lists.lists for lists in found]
-    with tqdm(total=len(queries), desc=f"Reranking {name}".strip(), unit="query", disable=not show_progress) as bar:
+    with progress_bar(show_progress, total=len(queries), desc=f"Reranking {name}".strip(), unit="query") as bar:
         for query in queries:
             union = {c.passage.id: c.passage for lists in all_lists for c in lists[query.id]}
             start = time.perf_counter()

@@ -6,22 +6,22 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins import models
+from biorerank_plugins._common.versions import versions
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.scoring.loading import resolve_folder
+from biorerank_plugins.models.folders import resolve_folder
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.index import PassageIndex
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["describe_setup"]
 
 _PACKAGES = (
-    "biorerank-plugins", "torch", "transformers", "sentence-transformers", "faiss-cpu", "bm25s", "ir-measures", "numpy",
+    "torch", "transformers", "sentence-transformers", "faiss-cpu", "bm25s", "ir-measures", "numpy",
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def describe_setup(
         if index is None
         else {"name": index.encoder.model_id, "sha256": index.encoder.content_hash, **_computing(index.encoder)},
         "rerankers": {name: _reranker(reranker) for name, reranker in rerankers.items()},
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(_PACKAGES),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "gpu": _gpu(),
@@ -70,16 +70,6 @@ def _computing(model: object) -> dict[str, str | None]:
         if device is not None:
             return {"device": str(device), "dtype": None if dtype is None else str(dtype).removeprefix("torch.")}
     return {"device": None, "dtype": None}
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _gpu() -> str | None:

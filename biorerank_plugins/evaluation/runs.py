@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from biorerank_plugins._common.files import write_whole
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.evaluation.files import write_whole
 from biorerank_plugins.evaluation.metrics import Run
 
 __all__ = ["read_run", "write_run"]

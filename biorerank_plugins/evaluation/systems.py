@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from biorerank_plugins.checks import whole_number
-from biorerank_plugins.evaluation.bioasq_gold import BioASQGold
+from biorerank_plugins._common.checks import whole_number
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold
 from biorerank_plugins.evaluation.differences import largest_changes
 from biorerank_plugins.evaluation.evaluate import judged_queries
 from biorerank_plugins.evaluation.lineup import Find, measure_system, run_system, staged_systems, system_names
@@ -15,14 +15,14 @@ from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, Qrels, Run, m
 from biorerank_plugins.evaluation.results import Changes, SystemResult, SystemsReport
 from biorerank_plugins.evaluation.significance import Comparison, compare, corrected
 from biorerank_plugins.first_stage.arguments import check_first_stage
-from biorerank_plugins.search import TwoStageSearch
+from biorerank_plugins.two_stage import TwoStageSearch
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["evaluate_systems"]

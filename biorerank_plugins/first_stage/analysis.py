@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache
 
-from biorerank_plugins.progress import without_bars
+from biorerank_plugins._common.progress import without_bars
 
 __all__ = ["ANALYSIS_VERSION", "is_stop_word", "new_stemmer", "stemmer_version", "terms", "words"]
 

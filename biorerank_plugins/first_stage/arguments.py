@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, cast, get_args
 
-from biorerank_plugins.checks import check_query, string
+from biorerank_plugins._common.checks import check_query, string
 from biorerank_plugins.errors import PassageIndexError
 
 __all__ = ["FirstStage", "check_first_stage", "check_ids", "check_length", "check_queries"]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.progress import progress_bar
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder

@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
+from biorerank_plugins._common.forks import Lock, computing, why_not_here
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
-from biorerank_plugins.forks import Lock, computing, why_not_here
-from biorerank_plugins.scoring.batches import token_budget_batches
-from biorerank_plugins.scoring.plain_folder import quiet_loading
-from biorerank_plugins.scoring.tokens import warn_if_cased_vocabulary_is_lowered
+from biorerank_plugins.runtime.batches import token_budget_batches
+from biorerank_plugins.runtime.plain_folder import quiet_loading
+from biorerank_plugins.runtime.tokens import warn_if_cased_vocabulary_is_lowered
 
 __all__ = ["EmbeddingModel", "Role", "TextInput", "Tokens", "refuse_in_child", "tokenize"]
 

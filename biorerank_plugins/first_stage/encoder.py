@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from biorerank_plugins import models
-from biorerank_plugins.checks import string
+from biorerank_plugins._common.checks import string
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.model_folder import POOLINGS, EncoderSettings, find_model_folder, read_settings
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.text import passage_text, wellformed
+from biorerank_plugins.text.templates import passage_text, wellformed
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ class BiEncoder:
 
     :param model: passage encoder: name of an embedded model, folder, or hub name; ``None`` for the embedded default.
     :param query_model: query encoder, if it is another one.
-    :param device: see :func:`~biorerank_plugins.scoring.devices.resolve_device`.
+    :param device: see :func:`~biorerank_plugins.runtime.devices.resolve_device`.
     :param dtype: precision; ``"auto"`` is bf16 on a CPU that has it, fp16 on CUDA, else fp32. Vectors are fp32 always.
     :param pooling: ``"mean"``, ``"cls"``, ``"max"`` or ``"lasttoken"``; ``None`` for what the folder says.
     :param normalize: whether vectors are brought to length 1, so that scores are cosines; ``None`` for what the
@@ -91,7 +91,7 @@ class BiEncoder:
     ) -> None:
         if title not in get_args(TitleUse):
             raise ValueError(f"title={title!r} is unknown. Choose one of: {', '.join(get_args(TitleUse))}.")
-        from biorerank_plugins.scoring.devices import resolve_device, resolve_dtype
+        from biorerank_plugins.runtime.devices import resolve_device, resolve_dtype
 
         if pooling is not None and pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling!r} is unknown. Choose one of: {', '.join(POOLINGS)}.")

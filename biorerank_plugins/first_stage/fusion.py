@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins._common.checks import finite_number, whole_number
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.models.stored import SETTINGS_FILE, read_stored
 
-__all__ = ["DEPTH", "Hybrid", "reciprocal_rank_fusion", "weighted_sum"]
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.protocol import Encoder
+
+__all__ = ["DEPTH", "Hybrid", "reciprocal_rank_fusion", "stored_hybrid", "weighted_sum"]
 
 DEPTH = 100
 """How many candidates the hybrid first stage takes from each side, at least."""
@@ -85,3 +90,29 @@ def weighted_sum(dense: ArrayLike, lexical: ArrayLike, lexical_weight: float) ->
     shares = np.asarray(lexical, dtype=np.float64)
     best = shares.max(initial=0.0)
     return np.asarray(dense, dtype=np.float64) + lexical_weight * (shares / best if best > 0 else shares)
+
+
+def stored_hybrid(encoder: Encoder) -> Hybrid | None:
+    """Return how to fuse a bi-encoder's scores with BM25's, as its folder says.
+
+    ::
+
+        {"hybrid": {"method": "weighted", "lexical_weight": 0.3}}
+
+    :param encoder: only a ``BiEncoder`` made of an embedded model or a folder can store anything.
+    :returns: ``None`` if nothing is stored.
+    :raises ModelError: if the file is damaged.
+    """
+    config = encoder.config()
+    if config.get("type") != "BiEncoder":
+        return None
+    content = read_stored(config["model"])
+    if "hybrid" not in content:
+        return None
+    about = content["hybrid"]
+    try:
+        if not isinstance(about, dict) or not about.keys() <= {"method", "lexical_weight"}:
+            raise ValueError(f"'hybrid' must hold 'method' and 'lexical_weight', got {about!r:.80}.")
+        return Hybrid(**about)
+    except ValueError as error:
+        raise ModelError(f"{SETTINGS_FILE} of {config['model']} is damaged: {error}") from error

@@ -10,7 +10,7 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from biorerank_plugins.checks import whole_number
+from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import (
     arguments,
@@ -24,19 +24,18 @@ from biorerank_plugins.first_stage import (
 )
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.filters import Filter, compile_filter
-from biorerank_plugins.first_stage.fusion import Hybrid
+from biorerank_plugins.first_stage.fusion import Hybrid, stored_hybrid
 from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.passages import Candidate, Passage, PassageLike
-from biorerank_plugins.scoring.passage_tokens import PassageTokens
-from biorerank_plugins.settings import stored_hybrid
+from biorerank_plugins.runtime.passage_tokens import PassageTokens
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.protocol import Encoder
-    from biorerank_plugins.reranker import BioReranker
-    from biorerank_plugins.scoring.token_cache import TokenIdCache
+    from biorerank_plugins.reranking.reranker import BioReranker
+    from biorerank_plugins.runtime.token_cache import TokenIdCache
 
 __all__ = ["PassageIndex"]
 

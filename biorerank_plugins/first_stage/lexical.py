@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from biorerank_plugins._common.progress import without_bars
 from biorerank_plugins.first_stage import analysis
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.progress import without_bars
-from biorerank_plugins.text import passage_text
+from biorerank_plugins.text.templates import passage_text
 
 __all__ = ["LexicalIndex", "Matches", "index_passages", "lexical_settings", "passage_texts"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.scoring.hub import cache_only
-from biorerank_plugins.scoring.loading import resolve_folder
+from biorerank_plugins.models.folders import resolve_folder
+from biorerank_plugins.runtime.hub import cache_only
 
 __all__ = ["POOLINGS", "EncoderSettings", "find_model_folder", "read_settings"]
 

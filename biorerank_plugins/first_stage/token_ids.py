@@ -13,12 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.errors import BioRerankError, ModelError
 from biorerank_plugins.first_stage.vectors import RowArray
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.progress import progress_bar
-from biorerank_plugins.scoring.passage_tokens import PassageTokens
-from biorerank_plugins.scoring.token_cache import FORMAT, CacheInfo, TokenIdCache, TokenIdWriter, text_keys
+from biorerank_plugins.runtime.passage_tokens import PassageTokens
+from biorerank_plugins.runtime.token_cache import FORMAT, CacheInfo, TokenIdCache, TokenIdWriter, text_keys
 
 __all__ = ["MAX_TOKENS", "PassageTokenIds", "read_token_ids", "tokenise"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.hosts import require_extra
+from biorerank_plugins.errors import require_extra
 
 if TYPE_CHECKING:
     from haystack_integrations.components.embedders.biorerank import BioDocumentEmbedder, BioTextEmbedder

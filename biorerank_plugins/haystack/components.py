@@ -13,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from haystack import default_from_dict, default_to_dict
 
-from biorerank_plugins.hosts import saved_model_name
+from biorerank_plugins.adapters_common import saved_model_name
 
 __all__ = ["LazyComponent"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from haystack import Document
 
-from biorerank_plugins.hosts import (
+from biorerank_plugins.adapters_common import (
     BOOST_KEY,
     FIRST_STAGE_KEY,
     RETRACTED_KEY,
@@ -18,9 +18,9 @@ from biorerank_plugins.hosts import (
     evidence_records,
     host_candidate,
 )
+from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage
-from biorerank_plugins.settings import stored_template
-from biorerank_plugins.text import Template, check_template, passage_text
+from biorerank_plugins.text.templates import Template, check_template, passage_text
 
 __all__ = [
     "RETRIEVAL_SCORE_KEY",

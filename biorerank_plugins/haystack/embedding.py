@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from haystack.utils import ComponentDevice, Secret
 
 from biorerank_plugins import models
-from biorerank_plugins.checks import string, whole_number
+from biorerank_plugins._common.checks import string, whole_number
 from biorerank_plugins.first_stage.encoder import BiEncoder
 from biorerank_plugins.haystack.components import LazyComponent
 from biorerank_plugins.haystack.options import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from haystack.utils import ComponentDevice, Secret
 
-from biorerank_plugins.checks import check_query, whole_number
+from biorerank_plugins._common.checks import check_query, whole_number
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from haystack import Document
 
-from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins._common.checks import finite_number, whole_number
 from biorerank_plugins.haystack.documents import check_documents, ranked_document
 from biorerank_plugins.haystack.options import flag
 from biorerank_plugins.passages import Ranking

@@ -5,7 +5,7 @@ Needs ``langchain-core``: ``pip install 'biorerank-plugins[langchain]'``.
 
 from __future__ import annotations
 
-from biorerank_plugins.hosts import require_extra
+from biorerank_plugins.errors import require_extra
 
 with require_extra("langchain"):
     from biorerank_plugins.langchain.compressor import BioRerankCompressor

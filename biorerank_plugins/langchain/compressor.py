@@ -14,8 +14,8 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
-from biorerank_plugins.checks import finite_number, positive_number, whole_number
-from biorerank_plugins.hosts import (
+from biorerank_plugins._common.checks import finite_number, positive_number, whole_number
+from biorerank_plugins.adapters_common import (
     BOOST_KEY,
     FIRST_STAGE_KEY,
     RETRACTED_KEY,
@@ -27,10 +27,10 @@ from biorerank_plugins.hosts import (
     evidence_records,
     host_candidate,
 )
-from biorerank_plugins.ordering import check_fusion
+from biorerank_plugins.articles.duplicates import check_keys
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
-from biorerank_plugins.reranker import BioReranker
-from biorerank_plugins.text import check_keys
+from biorerank_plugins.reranking.order import check_fusion
+from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["EVIDENCE", "RELEVANCE_SCORE", "RETRIEVAL_SCORE", "BioRerankCompressor", "without_scores"]
 

@@ -12,10 +12,10 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
-from biorerank_plugins.checks import whole_number
+from biorerank_plugins._common.checks import whole_number
+from biorerank_plugins.adapters_common import FIRST_STAGE_KEY
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.first_stage.filters import compile_filter
-from biorerank_plugins.hosts import FIRST_STAGE_KEY
 from biorerank_plugins.langchain.compressor import RETRIEVAL_SCORE, without_scores
 from biorerank_plugins.passages import Candidate, Passage
 

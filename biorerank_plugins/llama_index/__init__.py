@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from biorerank_plugins.hosts import require_extra
+from biorerank_plugins.errors import require_extra
 
 with require_extra("llama-index"):
     from biorerank_plugins.llama_index.embedding import BioEmbedding

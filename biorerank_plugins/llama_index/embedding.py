@@ -16,8 +16,8 @@ from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, fie
 from biorerank_plugins import models
 from biorerank_plugins.first_stage.encoder import BiEncoder
 from biorerank_plugins.llama_index.nodes import SavedBySettings
+from biorerank_plugins.models.folders import resolve_folder
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.scoring.loading import resolve_folder
 
 __all__ = ["BioEmbedding"]
 

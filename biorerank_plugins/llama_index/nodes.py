@@ -17,7 +17,7 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
-from biorerank_plugins.hosts import (
+from biorerank_plugins.adapters_common import (
     BOOST_KEY,
     RETRACTED_KEY,
     HostTexts,

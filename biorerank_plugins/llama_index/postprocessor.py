@@ -23,14 +23,14 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from biorerank_plugins import models
-from biorerank_plugins.checks import finite_number, positive_number, whole_number
-from biorerank_plugins.hosts import HostTexts, boosts_of, check_boosts, check_retracted, saved_model_name
+from biorerank_plugins._common.checks import finite_number, positive_number, whole_number
+from biorerank_plugins.adapters_common import HostTexts, boosts_of, check_boosts, check_retracted, saved_model_name
+from biorerank_plugins.articles.duplicates import check_keys
 from biorerank_plugins.llama_index.nodes import SavedBySettings, node_candidate, query_text, reranked_node
 from biorerank_plugins.llama_index.swap import from_cross_encoder_kwargs, refuse_remote_code
-from biorerank_plugins.ordering import check_fusion
 from biorerank_plugins.passages import Candidate, Passage, Ranking
-from biorerank_plugins.reranker import BioReranker
-from biorerank_plugins.text import check_keys
+from biorerank_plugins.reranking.order import check_fusion
+from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["BioRerankPostprocessor"]
 

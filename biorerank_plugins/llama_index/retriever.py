@@ -14,7 +14,7 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters
 
-from biorerank_plugins.checks import whole_number
+from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.llama_index.filters import index_filter

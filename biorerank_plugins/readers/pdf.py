@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.hosts import require_extra
+from biorerank_plugins.errors import require_extra
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.pdf_layout import Line, Paragraph, paragraphs
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
-from biorerank_plugins.sentences import split_sentences
-from biorerank_plugins.text import wellformed
+from biorerank_plugins.text.sentences import split_sentences
+from biorerank_plugins.text.templates import wellformed
 
 if TYPE_CHECKING:
     from pypdf import PdfReader

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import parse_factory
@@ -18,7 +19,6 @@ from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.first_stage.storage import prepared_folder
 from biorerank_plugins.passages import PassageLike
-from biorerank_plugins.progress import progress_bar
 from biorerank_plugins.scale.collection import stage_in_file
 from biorerank_plugins.scale.encoding import SHARD_SIZE, Work, encode_here, job_of
 from biorerank_plugins.scale.shard_folder import ShardFolder

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from biorerank_plugins._common.files import write_whole
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.passages import Passage, PassageLike, as_candidate
-from biorerank_plugins.scale.shard_folder import replace_file
 
 __all__ = ["PASSAGES", "identity_of", "stage_in_file"]
 
@@ -49,7 +49,7 @@ def stage_in_file(
         catalog.close()
     os.replace(unfinished, path)
     if identity is not None:
-        replace_file(noted, json.dumps(identity).encode())
+        write_whole(noted, json.dumps(identity).encode())
     return path
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.checks import whole_number
+from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.scale.shard_folder import ShardFolder

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
-from biorerank_plugins.checks import whole_number
+from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.scale.rates import HNSW_MEASURED, Rates, code_bytes_for, measure_rates, sample_passages
 

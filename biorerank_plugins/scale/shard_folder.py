@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,16 +22,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins.errors import ShardError
 
-__all__ = ["TEMPORARY", "Arrays", "ShardFolder", "ShardRecord", "replace_file"]
+__all__ = ["Arrays", "ShardFolder", "ShardRecord"]
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
 _NAME = re.compile(r"(\d{8})\.safetensors")
-TEMPORARY = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class ShardFolder:
         arrays = {name: np.ascontiguousarray(values) for name, values in make().items()}
         record = ShardRecord(number, _count(arrays), input, _digest(arrays))
         about = {"count": str(record.count), "input": input, "sha256": record.sha256}
-        replace_file(self.path(number), save(arrays, metadata=about))
+        write_whole(self.path(number), save(arrays, metadata=about))
         return record
 
     def done(self, number: int, input: str | None = None) -> ShardRecord | None:
@@ -188,21 +187,7 @@ class ShardFolder:
 
     def _write_manifest(self, shards: Mapping[str, Any]) -> None:
         content = {"format": _FORMAT, "job": self.job, "shards": shards}
-        replace_file(self.folder / _MANIFEST, json.dumps(content, indent=2).encode())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment it is there as a whole, as before or as after."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        write_whole(self.folder / _MANIFEST, json.dumps(content, indent=2).encode())
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import Factory, parse_factory
@@ -21,7 +22,6 @@ from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.passages import Passage, PassageLike
 from biorerank_plugins.scale.build import embedded, work_folder
 from biorerank_plugins.scale.encoding import SHARD_SIZE
-from biorerank_plugins.scale.shard_folder import TEMPORARY, replace_file
 from biorerank_plugins.scale.statistics import statistics_of, with_statistics
 from biorerank_plugins.scale.vectors import Embeddings, index_vectors
 
@@ -124,7 +124,7 @@ def write_shards(
         catalog.close()
     for entry in folder.glob(f"{TEMPORARY}*"):
         entry.unlink(missing_ok=True)
-    replace_file(folder / _LAYOUT, json.dumps({"format": _FORMAT, "shards": shards}).encode())
+    write_whole(folder / _LAYOUT, json.dumps({"format": _FORMAT, "shards": shards}).encode())
     shutil.rmtree(work_folder(folder), ignore_errors=True)
     return chosen
 

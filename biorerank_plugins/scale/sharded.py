@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from biorerank_plugins.checks import whole_number
+from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import arguments, embedding
 from biorerank_plugins.first_stage.arguments import FirstStage

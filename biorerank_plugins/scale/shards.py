@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biorerank_plugins.checks import whole_number
+from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.first_stage import embedding
 from biorerank_plugins.passages import Passage
@@ -19,7 +19,7 @@ from biorerank_plugins.passages import Passage
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
     from biorerank_plugins.first_stage.vectors import FloatArray
-    from biorerank_plugins.scoring import PairScorer
+    from biorerank_plugins.scoring.scores import PairScorer
 
 __all__ = ["BATCH_SIZE", "EmbeddedShard", "embed_shard", "fingerprint", "score_shard"]
 

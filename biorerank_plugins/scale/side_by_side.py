@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Literal, TypeVar
 
-from biorerank_plugins.checks import finite_number
+from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.index import PassageIndex
 

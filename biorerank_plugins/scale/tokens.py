@@ -28,7 +28,7 @@ class PassageTokenizer:
     def __init__(self, config: Mapping[str, Any]) -> None:
         from transformers import AutoTokenizer
 
-        from biorerank_plugins.scoring.plain_folder import quiet_loading
+        from biorerank_plugins.runtime.plain_folder import quiet_loading
 
         self._config = config
         folder = find_model_folder(config["model"], revision=config["revision"])

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from biorerank_plugins._common.files import write_whole
 from biorerank_plugins.errors import PassageIndexError, ShardError
 from biorerank_plugins.first_stage.factory import Factory
 from biorerank_plugins.first_stage.faiss_module import faiss
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray, VectorStore
 from biorerank_plugins.first_stage.verification import LISTS_FILE
 from biorerank_plugins.scale.encoding import Work
-from biorerank_plugins.scale.shard_folder import ShardFolder, replace_file
+from biorerank_plugins.scale.shard_folder import ShardFolder
 
 __all__ = ["Embeddings", "index_vectors"]
 
@@ -118,7 +119,7 @@ def _trained(embeddings: Embeddings, factory: Factory, folder: Path) -> Path:
         sample = embeddings.sample(factory.training_size)
         index = factory.make(embeddings.dimension)
         index.train(sample)
-        replace_file(path, faiss.serialize_index(index).tobytes())
+        write_whole(path, faiss.serialize_index(index).tobytes())
     return path
 
 
@@ -128,7 +129,7 @@ def _added(trained: Path, number: int, rows: RowArray, vectors: FloatArray) -> P
     if not path.exists():
         index = faiss.read_index(str(trained))
         index.add_with_ids(np.ascontiguousarray(vectors), rows)
-        replace_file(path, faiss.serialize_index(index).tobytes())
+        write_whole(path, faiss.serialize_index(index).tobytes())
     return path
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.scoring.devices import BACKENDS, DTYPES, resolve_device, resolve_dtype
+from biorerank_plugins.runtime.devices import BACKENDS, DTYPES, resolve_device, resolve_dtype
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from biorerank_plugins.scoring.tokens import EncodedPair, PairTokenizer
+    from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ def where_to_compute(
 
     int8 is taken only when asked for; it runs on ONNX Runtime, on a CPU.
 
-    :param backend: one of :data:`~biorerank_plugins.scoring.devices.BACKENDS`.
-    :param device: see :func:`~biorerank_plugins.scoring.devices.resolve_device`.
-    :param dtype: see :func:`~biorerank_plugins.scoring.devices.resolve_dtype`; also ``"int8"``.
+    :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
+    :param device: see :func:`~biorerank_plugins.runtime.devices.resolve_device`.
+    :param dtype: see :func:`~biorerank_plugins.runtime.devices.resolve_dtype`; also ``"int8"``.
     :raises ValueError: if a name is unknown, or the three do not go together; the message says what does.
 
     >>> where_to_compute("onnx", "cpu", "auto")
@@ -109,7 +109,7 @@ def choose_backend(
     :param name: name of the model, for messages.
     :param model: a sequence-classification model with one label, not used by anyone else: it may be moved.
     :param tokenizer: builds its pairs.
-    :param backend: one of :data:`~biorerank_plugins.scoring.devices.BACKENDS`.
+    :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
     :param device: where to run.
     :param dtype: precision of the layers.
     :param has_types: whether the model takes segment ids.
@@ -130,7 +130,7 @@ def _choose(
 ) -> tuple[Backend, int]:
     common: dict[str, Any] = {"device": device, "dtype": dtype, "has_types": has_types, "pad_id": tokenizer.pad_id}
     if backend == "onnx" or dtype == torch.int8:
-        from biorerank_plugins.scoring.onnx_backend import OnnxBackend
+        from biorerank_plugins.scoring.onnx.backend import OnnxBackend
 
         chosen: Backend = OnnxBackend(model, dtype=dtype, tokenizer=tokenizer, has_types=has_types)
         _say(name, chosen, "onnx", "int8 was asked for" if backend == "auto" else "asked for")
@@ -140,7 +140,7 @@ def _choose(
         chosen = TorchBackend(model, **common)
         _say(name, chosen, "torch", "asked for")
         return chosen, tokens
-    from biorerank_plugins.scoring.packed_backend import packed_backend, why_not_packed
+    from biorerank_plugins.scoring.packed.backend import packed_backend, why_not_packed
 
     why_not = why_not_packed(model, device, dtype)
     if why_not is None:

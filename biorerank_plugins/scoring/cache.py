@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biorerank_plugins import telemetry
-from biorerank_plugins.forks import Lock
-from biorerank_plugins.scoring import PairScores
+from biorerank_plugins._common.forks import Lock
+from biorerank_plugins.scoring.scores import PairScores
 
 __all__ = ["ENTRY_BYTES", "ScoreCache", "ScoreCacheInfo"]
 

@@ -13,22 +13,22 @@ import numpy as np
 import torch
 
 from biorerank_plugins import telemetry
-from biorerank_plugins.calls import CLOSED, Call, Watch
+from biorerank_plugins._common.forks import Lock, computing, why_not_here
 from biorerank_plugins.errors import ModelError, ScoringError
-from biorerank_plugins.forks import Lock, computing, why_not_here
-from biorerank_plugins.scoring import Check, PairScorer, PairScores
-from biorerank_plugins.scoring.memory import is_out_of_memory, release_cached_memory
-from biorerank_plugins.scoring.tokens import EncodedPair, PairTokenizer
+from biorerank_plugins.runtime.calls import CLOSED, Call, Watch
+from biorerank_plugins.runtime.memory import is_out_of_memory, release_cached_memory
+from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
+from biorerank_plugins.scoring.scores import Check, PairScorer, PairScores
 from biorerank_plugins.scoring.worker import BatchWorker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
+    from biorerank_plugins.runtime.text_ids import TextIds
+    from biorerank_plugins.runtime.token_cache import TokenIdCache
     from biorerank_plugins.scoring.backends import Backend
-    from biorerank_plugins.scoring.text_ids import TextIds
-    from biorerank_plugins.scoring.token_cache import TokenIdCache
-    from biorerank_plugins.windows import WindowedText, Windows
+    from biorerank_plugins.text.windows import WindowedText, Windows
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class TokenScorer:
         return self._tokenizer.least_room
 
     def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
-        """Return windows; see :class:`~biorerank_plugins.scoring.Scorer`."""
+        """Return windows; see :class:`~biorerank_plugins.scoring.scores.Scorer`."""
         return self._tokenizer.spans(items, windows)
 
     @property
@@ -95,7 +95,7 @@ class TokenScorer:
         self._tokenizer.texts.use(cache)
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
-        """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""
+        """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.scores.Scorer`."""
         _refuse_in_child(self._open().device, self._process)
         with self._worker.submit(check) as submission:
             encoded: list[EncodedPair] = []
@@ -162,7 +162,7 @@ class CrossEncoderScorer(_OneWindow):
         self._process = os.getpid()
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
-        """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.Scorer`."""
+        """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.scores.Scorer`."""
         call = check.call if isinstance(check, Watch) else Call()
         logits: list[NDArray[np.float32]] = []
         step = 256  # often enough to look at the clock, seldom enough to keep batches full
@@ -222,7 +222,7 @@ class CrossEncoderScorer(_OneWindow):
 
 
 class PairScorerAdapter(_OneWindow):
-    """A user's :class:`~biorerank_plugins.scoring.PairScorer` as a scorer; its scores are the sigmoid of its logits."""
+    """A user's :class:`~biorerank_plugins.PairScorer` as a scorer; its scores are the sigmoid of its logits."""
 
     def __init__(self, scorer: PairScorer) -> None:
         self.name = type(scorer).__name__

@@ -12,41 +12,19 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.scoring.hub import cache_only
-from biorerank_plugins.scoring.plain_folder import is_plain, load_plain, quiet_loading
+from biorerank_plugins.models.folders import resolve_folder
+from biorerank_plugins.runtime.hub import cache_only
+from biorerank_plugins.runtime.plain_folder import is_plain, load_plain, quiet_loading
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import CrossEncoder
 
-    from biorerank_plugins.scoring import PairScorer, Scorer
+    from biorerank_plugins.scoring.scores import PairScorer, Scorer
 
-__all__ = ["load_scorer", "resolve_folder"]
+__all__ = ["load_scorer"]
 
 T = TypeVar("T")
-
-
-def resolve_folder(name: str | os.PathLike[str]) -> Path | None:
-    """Return the folder of an embedded model or of a path; ``None`` if ``name`` can only be a name on the hub.
-
-    :raises ModelError: if it is a path to no model folder, or a bare name that is no embedded model; the message lists
-        the embedded models. The hub is not asked about such a name.
-    """
-    text = os.fspath(name)
-    if text in models.names():
-        return models.path(text)
-    path = Path(text).expanduser()
-    if os.path.isdir(path):  # unlike Path.is_dir, no error where a name is too long for a path
-        if not (path / "config.json").is_file() and not (path / "modules.json").is_file():
-            raise ModelError(f"The folder {text!r} holds no model: config.json is missing.")
-        return path
-    looks_like_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~", os.sep)) or text.count("/") > 1
-    if looks_like_path or "/" not in text:
-        raise ModelError(
-            f"There is no model {text!r}: it is no folder and no embedded model. "
-            f"Embedded models: {', '.join(models.names())}. Names on the hub have the form 'owner/name'."
-        )
-    return None
 
 
 def load_scorer(
@@ -68,11 +46,11 @@ def load_scorer(
     :raises ModelError: if the model cannot be found or loaded, or has more than one label.
     :raises ValueError: if an option is impossible.
     """
-    from biorerank_plugins.scoring import PairScorer
+    from biorerank_plugins.runtime.tokens import UnsupportedTokenizerError
     from biorerank_plugins.scoring.backends import where_to_compute
+    from biorerank_plugins.scoring.choose_scorer import Lengths, Place, scorer_for, token_scorer
     from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
-    from biorerank_plugins.scoring.routes import Lengths, Place, scorer_for, token_scorer
-    from biorerank_plugins.scoring.tokens import UnsupportedTokenizerError
+    from biorerank_plugins.scoring.scores import PairScorer
 
     lengths = Lengths(max_length, query_max_length, max_batch_tokens)
     if _is_cross_encoder(model):

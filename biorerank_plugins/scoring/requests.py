@@ -7,21 +7,21 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
 from biorerank_plugins import telemetry
-from biorerank_plugins.calls import Call, Watch
+from biorerank_plugins.runtime.calls import Call, Watch
+from biorerank_plugins.runtime.tokens import tokens_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from biorerank_plugins.scoring import Check
-    from biorerank_plugins.scoring.tokens import EncodedPair
-    from biorerank_plugins.scoring.worker import BatchWorker
+    from biorerank_plugins.runtime.tokens import EncodedPair
+    from biorerank_plugins.scoring.scores import Check
 
-__all__ = ["Batch", "Request", "Submission", "Taken", "next_batch", "pairs_of", "tell_batch", "tokens_of"]
+__all__ = ["Batch", "Request", "Submission", "Taken", "next_batch", "pairs_of", "tell_batch"]
 
 Taken: TypeAlias = list[int]
 """Positions of pairs in their request."""
@@ -138,20 +138,22 @@ def pairs_of(batch: Batch) -> list[EncodedPair]:
     return [request.pairs[position] for request, taken in batch for position in taken]
 
 
-def tokens_of(pairs: Sequence[EncodedPair], *, padded: bool) -> int:
-    """Return how many tokens pairs count as in one batch.
+class Worker(Protocol):
+    """What takes the pairs of a :class:`Submission`: a :class:`~biorerank_plugins.scoring.worker.BatchWorker`."""
 
-    :param pairs: at least one pair.
-    :param padded: whether all count as long as the longest.
-    """
-    lengths = [len(pair.ids) for pair in pairs]
-    return len(lengths) * max(lengths) if padded else sum(lengths)
+    def add(self, request: Request, pairs: Sequence[EncodedPair], call: Call) -> None:
+        """Take pairs of a request; waits while too many wait."""
+        ...
+
+    def complete(self, request: Request) -> None:
+        """Take notice that no more pairs of a request will come."""
+        ...
 
 
 class Submission:
     """Pairs that one caller brings in parts; made by :meth:`BatchWorker.submit`."""
 
-    def __init__(self, worker: BatchWorker, check: Check) -> None:
+    def __init__(self, worker: Worker, check: Check) -> None:
         self._worker = worker
         self.request = Request(check)
         self.call = check.call if isinstance(check, Watch) else Call()

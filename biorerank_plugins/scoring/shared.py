@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins import models
-from biorerank_plugins.forks import Lock, computing
-from biorerank_plugins.scoring.loading import load_scorer, resolve_folder
-from biorerank_plugins.scoring.memory import trim_memory
+from biorerank_plugins._common.forks import Lock, computing
+from biorerank_plugins.models.folders import resolve_folder
+from biorerank_plugins.runtime.memory import trim_memory
+from biorerank_plugins.scoring.loading import load_scorer
 
 if TYPE_CHECKING:
-    from biorerank_plugins.scoring import Scorer
+    from biorerank_plugins.scoring.scores import Scorer
 
 __all__ = ["SharedScorer", "shared_scorer"]
 
@@ -77,7 +78,7 @@ def shared_scorer(model: Any, options: Mapping[str, Any]) -> SharedScorer:
     its owner's, and is never shared.
 
     :param model: what a reranker was given as ``model``.
-    :param options: those of :func:`~biorerank_plugins.scoring.load_scorer`.
+    :param options: those of :func:`~biorerank_plugins.scoring.loading.load_scorer`.
     :raises ModelError: if a folder holds no model, or a name is unknown.
     :raises ValueError: if an option is impossible.
     """

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from biorerank_plugins import telemetry
-from biorerank_plugins.scoring.tokens import EncodedPair
+from biorerank_plugins.runtime.tokens import EncodedPair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -22,15 +22,15 @@ from functools import partial
 from traceback import clear_frames
 from typing import TYPE_CHECKING, NoReturn
 
-from biorerank_plugins.calls import CLOSED, Call
+from biorerank_plugins._common.forks import renew_in_child
 from biorerank_plugins.errors import OverloadedError, ScoringTimeoutError
-from biorerank_plugins.forks import renew_in_child
-from biorerank_plugins.scoring.memory import Attempt, Budget, Logits, is_out_of_memory
+from biorerank_plugins.runtime.calls import CLOSED, Call
+from biorerank_plugins.runtime.memory import Attempt, Budget, Logits, is_out_of_memory
 from biorerank_plugins.scoring.requests import Batch, Request, Submission, Taken, next_batch, pairs_of, tell_batch
 
 if TYPE_CHECKING:
-    from biorerank_plugins.scoring import Check
-    from biorerank_plugins.scoring.tokens import EncodedPair
+    from biorerank_plugins.runtime.tokens import EncodedPair
+    from biorerank_plugins.scoring.scores import Check
 
 logger = logging.getLogger(__name__)
 

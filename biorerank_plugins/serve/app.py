@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from biorerank_plugins import __version__
+from biorerank_plugins._common.versions import VERSION
 from biorerank_plugins.serve.answers import handlers
 from biorerank_plugins.serve.engine import Engine
 from biorerank_plugins.serve.gate import Gate
@@ -61,7 +61,7 @@ def create_app(
 
     app = FastAPI(
         title="biorerank",
-        version=__version__,
+        version=VERSION,
         description=_ABOUT,
         docs_url=None,  # FastAPI's own page loads its scripts from the internet
         redoc_url=None,

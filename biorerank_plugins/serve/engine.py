@@ -15,13 +15,13 @@ from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.serve.admission import Admission
 from biorerank_plugins.serve.answers import RefusedError
 from biorerank_plugins.serve.limits import Limits
-from biorerank_plugins.text import wellformed
+from biorerank_plugins.text.templates import wellformed
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.passages import Ranking
-    from biorerank_plugins.reranker import BioReranker
+    from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.serve.schemas import SearchRequest
 
@@ -173,12 +173,12 @@ class Engine:
 
     def info(self) -> dict[str, Any]:
         """Return what the server is, as JSON types."""
-        from biorerank_plugins import __version__
+        from biorerank_plugins._common.versions import VERSION
 
         return {
             "model_id": self.names[0] if self.names else None,
             "model_type": {"reranker": {}},
             "max_client_batch_size": self.limits.max_texts,
             "search": self.searches,
-            "version": __version__,
+            "version": VERSION,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins._common.checks import finite_number, whole_number
 
 __all__ = ["Limits"]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.checks import finite_number, whole_number
-from biorerank_plugins.hosts import require_extra
+from biorerank_plugins._common.checks import finite_number, whole_number
+from biorerank_plugins.errors import require_extra
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

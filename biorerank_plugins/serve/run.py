@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from biorerank_plugins.checks import finite_number
+from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins.serve.app import create_app
 from biorerank_plugins.serve.engine import Engine
 

@@ -30,8 +30,8 @@ def load_base(base: str | Path, *, device: str | None = None, local_files_only: 
     import torch
     from sentence_transformers import CrossEncoder
 
-    from biorerank_plugins.scoring.hub import cache_only
-    from biorerank_plugins.scoring.loading import resolve_folder
+    from biorerank_plugins.models.folders import resolve_folder
+    from biorerank_plugins.runtime.hub import cache_only
 
     folder = resolve_folder(base)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")

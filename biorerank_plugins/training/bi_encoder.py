@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biorerank_plugins._common.files import write_json
 from biorerank_plugins.training import checkpoints
 from biorerank_plugins.training.callbacks import progress_bar, stop_on_nan
 from biorerank_plugins.training.sampler import OneTopicARow
@@ -185,5 +186,5 @@ def train_bi_encoder(
         model.max_seq_length = length
         checkpoints.save_model(model, out / "model")
     log = {"config": asdict(config), "triples": len(triples), "log": trainer.state.log_history}
-    checkpoints.write_json(out / "training.json", log)
+    write_json(out / "training.json", log)
     return model

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biorerank_plugins._common.versions import versions
 from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.curve import loss_points
 from biorerank_plugins.training.dev import DevSet
@@ -18,10 +17,9 @@ from biorerank_plugins.training.trainer import Trained
 if TYPE_CHECKING:
     from biorerank_plugins.training.recipes import Recipe
 
-__all__ = ["CardFacts", "versions", "write_card"]
+__all__ = ["PACKAGES", "CardFacts", "write_card"]
 
-_PACKAGES = (
-    "biorerank-plugins",
+PACKAGES = (
     "sentence-transformers",
     "transformers",
     "torch",
@@ -66,17 +64,6 @@ class CardFacts:
             "dev_set": None if self.dev is None else {"name": self.dev.name, "questions": len(self.dev.qrels)},
             "dev": self.trained.dev,
         }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that take part in training."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            continue
-    return found
 
 
 def write_card(facts: CardFacts, path: Path) -> None:
@@ -196,7 +183,7 @@ def _evaluation(facts: CardFacts) -> str:
 
 
 def _versions() -> str:
-    return "## Framework versions\n\n" + _table(("", ""), list(versions().items()))
+    return "## Framework versions\n\n" + _table(("", ""), list(versions(PACKAGES).items()))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

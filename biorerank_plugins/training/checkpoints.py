@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biorerank_plugins._common.files import write_json
 from biorerank_plugins.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ __all__ = [
     "last_checkpoint",
     "rows_hash",
     "save_model",
-    "write_json",
 ]
 
 FINGERPRINT = "recipe.json"
@@ -181,10 +180,3 @@ def save_model(model: CrossEncoder | SentenceTransformer, folder: Path) -> None:
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON; the file is never half there."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from biorerank_plugins.checks import finite_number, positive_number, whole_number
+from biorerank_plugins._common.checks import finite_number, positive_number, whole_number
 
 __all__ = ["TrainConfig"]
 

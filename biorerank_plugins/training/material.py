@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from biorerank_plugins import sentences
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers import ReadReport, find_beir, read_passages, read_qrels, read_queries
 from biorerank_plugins.readers.answered import AnsweredQuestion, read_answered
-from biorerank_plugins.text import passage_text
+from biorerank_plugins.text import sentences
+from biorerank_plugins.text.templates import passage_text
 from biorerank_plugins.training.pairs import Question
 from biorerank_plugins.training.rows import normalised
 
@@ -140,7 +140,7 @@ def _beir_questions(material: Material, folder: Path, split: str, min_grade: int
 def split_sentences(material: Material, *, least_characters: int = 12) -> Material:
     """Return the same material with every passage cut into sentences; each sentence of a gold passage is gold.
 
-    Sentences are those of :func:`~biorerank_plugins.sentences.split_sentences`.
+    Sentences are those of :func:`~biorerank_plugins.text.sentences.split_sentences`.
 
     :param material: questions and passages.
     :param least_characters: shorter pieces are left out; a passage that has no longer one stays whole.

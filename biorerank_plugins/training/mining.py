@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.errors import MissingExtraError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.training.material import Material
@@ -91,7 +91,7 @@ def dense_candidates(
 
 def _embed(material: Material, encoder: BiEncoder, show_progress: bool) -> np.ndarray[Any, np.dtype[np.float32]]:
     vectors = []
-    with tqdm(total=len(material.texts), desc="Embedding", unit="passage", disable=not show_progress) as bar:
+    with progress_bar(show_progress, total=len(material.texts), desc="Embedding", unit="passage") as bar:
         for start in range(0, len(material.texts), _AT_ONCE):
             texts = material.texts[start : start + _AT_ONCE]
             vectors.append(encoder.encode_passages([Passage(str(n), text) for n, text in enumerate(texts)]))

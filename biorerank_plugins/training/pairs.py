@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import TypeAlias
 
-from biorerank_plugins.checks import finite_number, whole_number
+from biorerank_plugins._common.checks import finite_number, whole_number
 from biorerank_plugins.training.rows import TrainingPair, describe
 
 __all__ = [

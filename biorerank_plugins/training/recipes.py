@@ -22,8 +22,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from biorerank_plugins._common.files import write_json
+from biorerank_plugins._common.versions import versions
 from biorerank_plugins.errors import MissingExtraError
-from biorerank_plugins.training.checkpoints import write_json
 from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.dev import DevSet
 from biorerank_plugins.training.listwise import GROUPS
@@ -181,7 +182,7 @@ def train_recipe(
         rows = read_rows("pairs.jsonl.gz")
         train_recipe(get_recipe("biobert-bioasq"), rows, "my-model", overrides={"runs": 2})
     """
-    from biorerank_plugins.training.card import CardFacts, versions, write_card
+    from biorerank_plugins.training.card import PACKAGES, CardFacts, write_card
     from biorerank_plugins.training.curve import draw_loss_curve
 
     out = Path(out)
@@ -202,7 +203,7 @@ def train_recipe(
     )
     name = optimizer or next(iter(recipe.optimizers), None)
     facts = CardFacts(recipe, chosen, name, config, rows, trained, dev)
-    write_json(out / "training.json", {**facts.to_dict(), "log": trained.log, "versions": versions()})
+    write_json(out / "training.json", {**facts.to_dict(), "log": trained.log, "versions": versions(PACKAGES)})
     try:
         draw_loss_curve(trained.log, out / "loss-curve.png", reference=recipe.reference, title=recipe.name)
     except MissingExtraError as error:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import IO, Any
+from typing import Any
 
+from biorerank_plugins._common.files import whole_file
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.readers.detect import check_readable
 from biorerank_plugins.readers.lines import parse_lines
@@ -101,24 +101,10 @@ def write_rows(rows: Iterable[TrainingPair], path: str | Path) -> None:
     :param path: where to write; its folder must exist.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with _writer(partial, zipped=path.suffix == ".gz") as file:
-            for row in rows:
-                file.write(json.dumps(asdict(row), ensure_ascii=False).encode() + b"\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writer(path: Path, *, zipped: bool) -> Iterator[IO[bytes]]:
-    with path.open("wb") as raw:
-        if not zipped:
-            yield raw
-            return
-        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file:
-            yield file  # type: ignore[misc]  # a GzipFile is as good as an IO[bytes] here
+    zipped = path.suffix == ".gz"
+    with whole_file(path) as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if zipped else nullcontext(raw) as file:
+        for row in rows:
+            file.write(json.dumps(asdict(row), ensure_ascii=False).encode() + b"\n")
 
 
 def check_rows(rows: Sequence[TrainingPair]) -> None:

@@ -11,9 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.checks import whole_number
+from biorerank_plugins._common.checks import whole_number
+from biorerank_plugins._common.files import write_json
 from biorerank_plugins.errors import MissingExtraError
-from biorerank_plugins.scoring.routes import position_limit
+from biorerank_plugins.scoring.choose_scorer import position_limit
 from biorerank_plugins.training import checkpoints
 from biorerank_plugins.training.base_model import check_saved_casing, load_base
 from biorerank_plugins.training.callbacks import early_stopping, progress_bar
@@ -137,7 +138,7 @@ def train(
         log += [{"run": run, **entry} for entry in entries]
         start = folder
     measured = None if dev is None else evaluator(dev, 2 * config.batch_size)(model)
-    checkpoints.write_json(out / "training.json", {"config": asdict(config), "recipe": recipe, "log": log})
+    write_json(out / "training.json", {"config": asdict(config), "recipe": recipe, "log": log})
     return Trained(model, log, measured)
 
 
@@ -178,7 +179,7 @@ def _run(
         model.max_seq_length = min(config.max_length, positions)
         checkpoints.save_model(model, saved_to)
         entries = list(trainer.state.log_history)
-        checkpoints.write_json(finished, entries)
+        write_json(finished, entries)
     check_saved_casing(model, saved_to)
     return model, entries
 
@@ -252,7 +253,7 @@ def has_bf16(on_gpu: bool) -> bool:
     """Return whether the device multiplies bf16 natively; where it does not, training is in fp32."""
     import torch
 
-    from biorerank_plugins.scoring.devices import cpu_has_bf16
+    from biorerank_plugins.runtime.devices import cpu_has_bf16
 
     return bool(torch.cuda.is_bf16_supported()) if on_gpu else cpu_has_bf16()
 
@@ -275,7 +276,7 @@ def _fingerprint(
     dev: DevSet | None,
     early_stop: int | None,
 ) -> dict[str, Any]:
-    from biorerank_plugins.scoring.loading import resolve_folder
+    from biorerank_plugins.models.folders import resolve_folder
 
     folder = resolve_folder(base)
     return {

@@ -19,7 +19,7 @@ from reportlab.platypus import BaseDocTemplate, Frame, FrameBreak, NextPageTempl
 
 from biorerank_plugins import Passage
 from biorerank_plugins.readers import read_passages
-from biorerank_plugins.sentences import split_sentences
+from biorerank_plugins.text.sentences import split_sentences
 
 WIDTH, HEIGHT = A4
 MARGIN, GAP, TITLE_HEIGHT = 50, 20, 90

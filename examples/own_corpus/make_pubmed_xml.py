@@ -19,7 +19,7 @@ from lxml.builder import E
 
 from biorerank_plugins import Passage
 from biorerank_plugins.readers import read_passages
-from biorerank_plugins.sentences import split_sentences
+from biorerank_plugins.text.sentences import split_sentences
 
 FIRST_PMID = 90_000_001
 JOURNALS = ("Journal of Made Examples", "Annals of Trial Data", "Archives of Invented Medicine")

@@ -20,8 +20,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uploads import MAX_FILE, Session, Sessions
 
 from biorerank_plugins import BioReranker, PassageIndex, demo
+from biorerank_plugins.answers.llm import ChatModel
 from biorerank_plugins.errors import BioRerankError
-from biorerank_plugins.llm import ChatModel
 from biorerank_plugins.readers import read_passages
 
 logger = logging.getLogger("web_app")

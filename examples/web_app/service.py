@@ -7,11 +7,11 @@ from time import perf_counter
 from typing import Any
 
 from biorerank_plugins import BioReranker, Passage, PassageIndex, RankedPassage
-from biorerank_plugins.answering import quote
-from biorerank_plugins.llm import ChatModel
-from biorerank_plugins.metadata import DEFAULT_KEYS, cite
-from biorerank_plugins.questions import question_notes
-from biorerank_plugins.written_answers import WrittenAnswer, cited_prompt
+from biorerank_plugins.answers.llm import ChatModel
+from biorerank_plugins.answers.question_language import question_notes
+from biorerank_plugins.answers.quoted import quote
+from biorerank_plugins.answers.written import WrittenAnswer, cited_prompt
+from biorerank_plugins.articles.metadata import DEFAULT_KEYS, cite
 
 LONGEST_QUESTION = 10_000
 LONGEST_TITLE = 120

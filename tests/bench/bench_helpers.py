@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from biorerank_plugins.bench.systems import Setting, System
-from biorerank_plugins.bench.texts import Request
+from biorerank_plugins.speed.systems import Setting, System
+from biorerank_plugins.speed.texts import Request
 
 QUERY = "does p53 suppress tumours?"
 TEXTS = (

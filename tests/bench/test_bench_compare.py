@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from bench_helpers import Clock, request, working
 
-from biorerank_plugins.bench.compare import compare, prepared
-from biorerank_plugins.bench.counting import Architecture
-from biorerank_plugins.bench.results import COLUMNS, markdown_table, rows
-from biorerank_plugins.bench.roofline import Roofline, measure_roofline
-from biorerank_plugins.bench.rounds import NotPossibleError
-from biorerank_plugins.bench.systems import System
-from biorerank_plugins.bench.texts import Mix
+from biorerank_plugins.speed.compare import compare, prepared
+from biorerank_plugins.speed.counting import Architecture
+from biorerank_plugins.speed.results import COLUMNS, markdown_table, rows
+from biorerank_plugins.speed.roofline import Roofline, measure_roofline
+from biorerank_plugins.speed.rounds import NotPossibleError
+from biorerank_plugins.speed.systems import System
+from biorerank_plugins.speed.texts import Mix
 
 SHAPE = Architecture(layers=1, hidden=2, intermediate=4, heads=1)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from bench_helpers import Clock, request, setting_of, working
 
-from biorerank_plugins.bench.curves import BATCH_SIZES, BATCH_TOKENS, Latencies, Throughputs, latencies, throughputs
-from biorerank_plugins.bench.systems import System
+from biorerank_plugins.speed.curves import BATCH_SIZES, BATCH_TOKENS, Latencies, Throughputs, latencies, throughputs
+from biorerank_plugins.speed.systems import System
 
 
 def test_batch_sizes_of_the_baseline_and_of_ours(tiny_cross_encoder_dir, tmp_path):
@@ -44,7 +44,7 @@ def test_latencies_by_number_of_candidates():
 
 def test_plots_are_pictures(tmp_path):
     pytest.importorskip("matplotlib")
-    from biorerank_plugins.bench.plots import draw_latencies, draw_throughputs
+    from biorerank_plugins.speed.plots import draw_latencies, draw_throughputs
 
     names = ["predict", "_odd", *(f"ours-{n}" for n in range(9))]
     draw_throughputs(
@@ -61,7 +61,7 @@ def test_plots_are_pictures(tmp_path):
 
 def test_a_plot_without_any_of_our_systems_is_drawn_too(tmp_path):
     pytest.importorskip("matplotlib")
-    from biorerank_plugins.bench.plots import draw_throughputs
+    from biorerank_plugins.speed.plots import draw_throughputs
 
     draw_throughputs(Throughputs(100, {8: 10.0}, {}), tmp_path / "t.png", title="tiny")
     assert (tmp_path / "t.png").stat().st_size > 1000

@@ -6,7 +6,7 @@ import pkgutil
 import subprocess
 import sys
 
-import biorerank_plugins.bench
+import biorerank_plugins.speed
 
 ABSENT = ("faiss", "llama_index", "haystack", "langchain_core", "openvino", "onnx", "onnxruntime", "flashrank")
 ABSENT += ("rerankers", "matplotlib", "bm25s", "Stemmer", "sklearn", "lxml")
@@ -14,7 +14,7 @@ ABSENT += ("rerankers", "matplotlib", "bm25s", "Stemmer", "sklearn", "lxml")
 
 def test_nothing_optional_is_needed_for_the_imports():
     names = [
-        f"biorerank_plugins.bench.{module.name}" for module in pkgutil.iter_modules(biorerank_plugins.bench.__path__)
+        f"biorerank_plugins.speed.{module.name}" for module in pkgutil.iter_modules(biorerank_plugins.speed.__path__)
     ]
     program = f"""
 import importlib, sys

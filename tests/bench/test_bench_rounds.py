@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from bench_helpers import Clock
 
-from biorerank_plugins.bench.rounds import NotPossibleError, fastest, measure, ratios, reason_of
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.speed.rounds import NotPossibleError, fastest, measure, ratios, reason_of
 
 
 def _system(clock, seconds, log=None, name=""):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from bench_helpers import TEXTS, request, setting_of
 
-from biorerank_plugins.bench.compare import scores_of
-from biorerank_plugins.bench.counting import Architecture
-from biorerank_plugins.bench.cross_encoder import assert_dtype, load
-from biorerank_plugins.bench.models import folder_of, random_model
-from biorerank_plugins.bench.systems import BASELINE, SYSTEMS, choose_systems, load_systems
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.speed.compare import scores_of
+from biorerank_plugins.speed.counting import Architecture
+from biorerank_plugins.speed.cross_encoder import assert_dtype, load
+from biorerank_plugins.speed.models import folder_of, random_model
+from biorerank_plugins.speed.systems import BASELINE, SYSTEMS, choose_systems, load_systems
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from biorerank_plugins import models
-from biorerank_plugins.bench.texts import Mix, Source, make_requests, read_source, tokenizer_of
 from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.speed.texts import Mix, Source, make_requests, read_source, tokenizer_of
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from biorerank_plugins.scoring.packed_backend import PipelinedPackedBackend
+from biorerank_plugins.scoring.packed.backend import PipelinedPackedBackend
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"

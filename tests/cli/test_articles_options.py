@@ -10,8 +10,8 @@ import pytest
 from typer.testing import Result
 
 from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch
-from biorerank_plugins.evaluation.bioasq_export import bioasq_submission
-from biorerank_plugins.evaluation.bioasq_gold import read_gold
+from biorerank_plugins.evaluation.bioasq.export import bioasq_submission
+from biorerank_plugins.evaluation.bioasq.gold import read_gold
 from biorerank_plugins.readers import read_queries
 
 Run = Callable[..., Result]

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biorerank_plugins import BioReranker, Evidence, Passage, RankedPassage, Ranking
-from biorerank_plugins.evaluation.bioasq_export import Submission, bioasq_submission, question_types
-from biorerank_plugins.evaluation.bioasq_gold import read_gold
-from biorerank_plugins.metadata import MetadataKeys
+from biorerank_plugins.articles.metadata import MetadataKeys
+from biorerank_plugins.evaluation.bioasq.export import Submission, bioasq_submission, question_types
+from biorerank_plugins.evaluation.bioasq.gold import read_gold
 from biorerank_plugins.readers import Query, read_passages, read_queries
-from biorerank_plugins.sentences import split_sentences
+from biorerank_plugins.text.sentences import split_sentences
 
 QUESTION = Query("q1", "does p53 suppress tumours?")
 ADDRESS = "http://www.ncbi.nlm.nih.gov/pubmed/"

@@ -12,7 +12,8 @@ import pytest
 from biorerank_plugins import Passage
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.evaluation import qrels_by_text, read_bioasq
-from biorerank_plugins.evaluation.bioasq import (
+from biorerank_plugins.evaluation.bioasq.gold import measure_bioasq
+from biorerank_plugins.evaluation.bioasq.measures import (
     Span,
     document_measures,
     geometric_mean,
@@ -22,7 +23,6 @@ from biorerank_plugins.evaluation.bioasq import (
     span_overlaps,
     text_overlaps,
 )
-from biorerank_plugins.evaluation.bioasq_gold import measure_bioasq
 
 URL = "http://www.ncbi.nlm.nih.gov/pubmed/"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from biorerank_plugins.calibration import Calibration
 from biorerank_plugins.evaluation.calibrate import Judged, answerability, calibrate, reliability_of
 from biorerank_plugins.evaluation.reliability import draw_reliability, reliability, reliability_by
+from biorerank_plugins.models.calibration import Calibration
 
 
 def test_error_and_skill_by_hand():

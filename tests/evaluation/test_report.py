@@ -15,9 +15,9 @@ from evaluation_helpers import PASSAGES, CountWords
 from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.errors import MissingExtraError
 from biorerank_plugins.evaluation import SystemsReport, evaluate_systems
-from biorerank_plugins.evaluation.plots import draw_plots
 from biorerank_plugins.evaluation.provenance import describe_setup
-from biorerank_plugins.evaluation.report import prepare_folder, write_report
+from biorerank_plugins.evaluation.report.pages import prepare_folder, write_report
+from biorerank_plugins.evaluation.report.plots import draw_plots
 from biorerank_plugins.readers import Query
 
 pytest.importorskip("matplotlib", reason="the extra 'eval' is not installed")

@@ -15,7 +15,7 @@ from biorerank_plugins.first_stage import BiEncoder, Hybrid, PassageIndex
 from biorerank_plugins.first_stage.lexical import LexicalIndex
 from biorerank_plugins.first_stage.verification import LEXICAL_FILE
 from biorerank_plugins.passages import Candidate, Passage
-from biorerank_plugins.text import passage_text
+from biorerank_plugins.text.templates import passage_text
 
 PASSAGES = collection(320)
 QUERY = f"{PASSAGES[5].text} {PASSAGES[77].text.split()[0]} w1"

@@ -19,8 +19,8 @@ from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage, PassageIndex, TwoStageSearch
 from biorerank_plugins.errors import ModelError, PassageIndexError
-from biorerank_plugins.scoring.passage_tokens import PassageTokens
-from biorerank_plugins.scoring.token_cache import TokenIdCache, text_keys
+from biorerank_plugins.runtime.passage_tokens import PassageTokens
+from biorerank_plugins.runtime.token_cache import TokenIdCache, text_keys
 
 PASSAGES = collection(120)
 QUERY = "w1 w2 w3 w4"

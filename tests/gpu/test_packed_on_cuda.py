@@ -12,9 +12,9 @@ import torch
 from packed_helpers import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
 
 from biorerank_plugins import BioReranker, models
-from biorerank_plugins.scoring.fused import add_norm, fused_add_norm
-from biorerank_plugins.scoring.packed_attention import attention_for, reference_attention
-from biorerank_plugins.scoring.packed_backend import packed_backend, why_not_packed
+from biorerank_plugins.scoring.packed.attention import attention_for, reference_attention
+from biorerank_plugins.scoring.packed.backend import packed_backend, why_not_packed
+from biorerank_plugins.scoring.packed.fused import add_norm, fused_add_norm
 from biorerank_plugins.scoring.worker import BatchWorker
 
 pytestmark = pytest.mark.gpu

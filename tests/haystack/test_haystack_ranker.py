@@ -19,9 +19,9 @@ from haystack.utils import ComponentDevice, Secret
 from haystack_helpers import QUERY, Given, Recorder, documents, ids
 
 from biorerank_plugins import BioReranker, Passage
+from biorerank_plugins.adapters_common import FIRST_STAGE_KEY
 from biorerank_plugins.errors import ModelError, ScoringTimeoutError
 from biorerank_plugins.haystack import BioRanker
-from biorerank_plugins.hosts import FIRST_STAGE_KEY
 from biorerank_plugins.models import DEFAULT_RERANKER
 
 KEY = "biorerank_retrieval_score"

@@ -14,9 +14,9 @@ from haystack.document_stores.types import FilterPolicy
 from haystack_helpers import QUERY, documents, ids
 
 from biorerank_plugins import BiEncoder, Passage, PassageIndex
+from biorerank_plugins.adapters_common import FIRST_STAGE_KEY
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.haystack import BioRetriever
-from biorerank_plugins.hosts import FIRST_STAGE_KEY
 
 KEY = "biorerank_retrieval_score"
 

@@ -93,7 +93,7 @@ def index_targets(scratch: Path) -> dict[str, Target]:
 def token_cache_target(scratch: Path) -> Target:
     import numpy as np
 
-    from biorerank_plugins.scoring.token_cache import CacheInfo, TokenIdCache, TokenIdWriter
+    from biorerank_plugins.runtime.token_cache import CacheInfo, TokenIdCache, TokenIdWriter
 
     path = scratch / "token_ids.bin"
     with path.open("w+b") as file:
@@ -157,9 +157,9 @@ def shard_targets(scratch: Path) -> dict[str, Target]:
 
 def model_targets(scratch: Path, encoder: Path) -> dict[str, Target]:
     """What we read of a model folder ourselves, before any library sees it."""
-    from biorerank_plugins import settings
     from biorerank_plugins.first_stage.model_folder import read_settings
-    from biorerank_plugins.scoring.plain_folder import is_plain
+    from biorerank_plugins.models import stored as settings
+    from biorerank_plugins.runtime.plain_folder import is_plain
 
     folder = scratch / "model"
     shutil.copytree(encoder, folder)

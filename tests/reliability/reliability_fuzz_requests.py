@@ -74,7 +74,7 @@ _REFUSED = (ValueError, TypeError, KeyError)
 
 
 def _answer(shape: str) -> Callable[[Any], None]:
-    from biorerank_plugins.scoring.remote_shapes import SHAPES, logits_of
+    from biorerank_plugins.scoring.remote.shapes import SHAPES, logits_of
 
     def run(given: Any) -> None:
         for raw in (True, False):

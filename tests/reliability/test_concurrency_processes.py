@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from biorerank_plugins import BioReranker
-from biorerank_plugins.forks import Lock, renew_in_child, why_not_here
+from biorerank_plugins._common.forks import Lock, renew_in_child, why_not_here
 
 QUERY, TEXTS = "is p53 a tumour suppressor", [f"p53 suppresses tumours {'and cells ' * n}" for n in range(30)]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage, models
 from biorerank_plugins.errors import ScoringError
-from biorerank_plugins.scoring.memory import is_out_of_memory
+from biorerank_plugins.runtime.memory import is_out_of_memory
 
 QUERY = "is p53 a tumour suppressor"
 WORDS = "p53 tumours suppresses platelets heart failure cells insulin lowers glucose brca1 gene the of in".split()

@@ -26,10 +26,10 @@ MODULES = (
     "biorerank_plugins.haystack", "biorerank_plugins.langchain", "biorerank_plugins.llama_index",
     "biorerank_plugins.scale",
     "biorerank_plugins.doctor",
-    "biorerank_plugins.llm",
+    "biorerank_plugins.answers.llm",
     "biorerank_plugins.serve",
     "biorerank_plugins.telemetry",
-    "biorerank_plugins.written_answers",
+    "biorerank_plugins.answers.written",
 )  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from biorerank_plugins import BioReranker, Passage
 from biorerank_plugins.errors import ScoringError
-from biorerank_plugins.scoring import PairScores
 from biorerank_plugins.scoring.cache import ENTRY_BYTES, ScoreCache
+from biorerank_plugins.scoring.scores import PairScores
 
 QUERY = "is p53 a tumour suppressor"
 WORDS = "p53 tumours suppresses aspirin platelets heart failure cells insulin lowers glucose brca1 gene".split()

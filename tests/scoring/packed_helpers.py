@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import transformers
 
-from biorerank_plugins.scoring.packing import Layout
-from biorerank_plugins.scoring.tokens import EncodedPair
+from biorerank_plugins.runtime.tokens import EncodedPair
+from biorerank_plugins.scoring.packed.packing import Layout
 
 CPU = torch.device("cpu")
 WORDS = 90

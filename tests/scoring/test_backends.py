@@ -10,8 +10,8 @@ import torch
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.runtime.devices import cpu_has_bf16
 from biorerank_plugins.scoring.backends import where_to_compute
-from biorerank_plugins.scoring.devices import cpu_has_bf16
 
 CPU = torch.device("cpu")
 PAIRS = [

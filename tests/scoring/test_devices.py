@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from biorerank_plugins.scoring.devices import cpu_has_bf16, resolve_device, resolve_dtype
+from biorerank_plugins.runtime.devices import cpu_has_bf16, resolve_device, resolve_dtype
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from biorerank_plugins.scoring.fused import add_norm, fused_add_norm
+from biorerank_plugins.scoring.packed.fused import add_norm, fused_add_norm
 
 
 def test_the_plain_way_is_torchs_layer_norm_of_the_sum():
@@ -35,7 +35,7 @@ def test_the_kernel_gives_what_torch_gives():
     """In Triton's interpreter, which needs no GPU; rows that are no power of two long."""
     code = """
 import torch
-from biorerank_plugins.scoring.fused import _triton_add_norm, add_norm
+from biorerank_plugins.scoring.packed.fused import _triton_add_norm, add_norm
 fused = _triton_add_norm()
 draw = torch.Generator().manual_seed(0)
 for hidden, dtype in ((384, torch.float32), (48, torch.float16), (1024, torch.float32)):

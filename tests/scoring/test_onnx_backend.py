@@ -14,9 +14,9 @@ import torch
 from packed_helpers import FAMILIES, HAVE_TYPES, make_model, make_pairs
 
 from biorerank_plugins import BioReranker
-from biorerank_plugins.scoring import onnx_files
-from biorerank_plugins.scoring.onnx_backend import OnnxBackend, why_not_onnx
-from biorerank_plugins.scoring.onnx_files import built_once, cache_folder
+from biorerank_plugins.scoring.onnx import files as onnx_files
+from biorerank_plugins.scoring.onnx.backend import OnnxBackend, why_not_onnx
+from biorerank_plugins.scoring.onnx.files import built_once, cache_folder
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 pytest.importorskip("onnxruntime")

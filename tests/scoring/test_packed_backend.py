@@ -9,7 +9,7 @@ import pytest
 import torch
 from packed_helpers import CPU, FAMILIES, HAVE_TYPES, HostGraphs, HostLane, make_model, make_pairs, padded_logits
 
-from biorerank_plugins.scoring.packed_backend import PipelinedPackedBackend, packed_backend
+from biorerank_plugins.scoring.packed.backend import PipelinedPackedBackend, packed_backend
 from biorerank_plugins.scoring.worker import BatchWorker
 
 CLOSE = {"rtol": 0, "atol": 1e-5}

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed_helpers import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
 
-from biorerank_plugins.scoring.packed_attention import reference_attention
-from biorerank_plugins.scoring.packed_bert import PackedBert, places_of
-from biorerank_plugins.scoring.packing import Layout, Packed, bucket_of, pack
+from biorerank_plugins.scoring.packed.attention import reference_attention
+from biorerank_plugins.scoring.packed.bert import PackedBert, places_of
+from biorerank_plugins.scoring.packed.packing import Layout, Packed, bucket_of, pack
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 

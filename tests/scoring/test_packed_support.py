@@ -11,7 +11,7 @@ from packed_helpers import CPU, FAMILIES, SIZES, make_model
 from torch import nn
 
 from biorerank_plugins import models
-from biorerank_plugins.scoring.packed_support import cannot_be_packed, why_not_packed
+from biorerank_plugins.scoring.packed.support import cannot_be_packed, why_not_packed
 
 CUDA = torch.device("cuda")
 

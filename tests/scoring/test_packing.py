@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biorerank_plugins.scoring.packing import Layout, Places, bucket_of, pack, rounded
-from biorerank_plugins.scoring.tokens import EncodedPair
+from biorerank_plugins.runtime.tokens import EncodedPair
+from biorerank_plugins.scoring.packed.packing import Layout, Places, bucket_of, pack, rounded
 
 BERT = Places(n_words=100, n_positions=64, n_types=2)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from biorerank_plugins import BioReranker
-from biorerank_plugins.scoring.plain_folder import is_plain
+from biorerank_plugins.runtime.plain_folder import is_plain
 
 PAIRS = [("which drug inhibits platelets", "aspirin inhibits platelets"), ("a", "the heart " * 90)]
 

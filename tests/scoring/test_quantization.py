@@ -7,7 +7,7 @@ import pytest
 import torch
 from packed_helpers import CPU, make_model, make_pairs
 
-from biorerank_plugins.scoring.quantization import QuantizedLinear, fit_linear, fit_quantization
+from biorerank_plugins.scoring.onnx.quantization import QuantizedLinear, fit_linear, fit_quantization
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 

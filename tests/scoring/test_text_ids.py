@@ -9,9 +9,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from biorerank_plugins import BioReranker, Passage
-from biorerank_plugins.scoring.text_ids import TextIds
-from biorerank_plugins.scoring.tokens import PairTokenizer
-from biorerank_plugins.windows import WindowedText, Windows
+from biorerank_plugins.runtime.text_ids import TextIds
+from biorerank_plugins.runtime.tokens import PairTokenizer
+from biorerank_plugins.text.windows import WindowedText, Windows
 
 SENTENCE = "insulin lowers glucose in the liver. "
 

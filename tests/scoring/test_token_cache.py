@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage
-from biorerank_plugins.scoring.text_ids import TextIds
-from biorerank_plugins.scoring.token_cache import CacheInfo, TokenIdCache, TokenIdWriter, text_keys
-from biorerank_plugins.scoring.tokens import EncodedPair, PairTokenizer
+from biorerank_plugins.runtime.text_ids import TextIds
+from biorerank_plugins.runtime.token_cache import CacheInfo, TokenIdCache, TokenIdWriter, text_keys
+from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
 
 WORDS = "aspirin inhibits platelets in patients with heart failure; TP53 (p53) 50% ﬁ İ e\u0301 中 😀 [SEP]".split()
 TEXTS = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=5)), max_size=40).map(" ".join)
@@ -148,7 +148,7 @@ def test_the_same_tokenizer_has_the_same_fingerprint_wherever_it_comes_from(tiny
     copy.backend_tokenizer.enable_truncation(5)
     copy.backend_tokenizer.enable_padding(length=9)
     code = (
-        "import sys; from transformers import AutoTokenizer; from biorerank_plugins.scoring.text_ids import TextIds;"
+        "import sys; from transformers import AutoTokenizer; from biorerank_plugins.runtime.text_ids import TextIds;"
         f"sys.stdout.write(TextIds(AutoTokenizer.from_pretrained({str(tmp_path)!r})).fingerprint)"
     )
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -349,7 +349,7 @@ def test_a_model_without_tokens_takes_a_cache_and_does_nothing_with_it(tokenizer
 
 def test_the_module_loads_nothing_heavy():
     code = (
-        "import sys, biorerank_plugins.scoring.token_cache\n"
+        "import sys, biorerank_plugins.runtime.token_cache\n"
         "heavy = {'faiss', 'torch', 'transformers', 'llama_index', 'haystack', 'langchain_core'}\n"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )

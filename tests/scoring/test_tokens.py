@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from biorerank_plugins.scoring.tokens import PairTokenizer, UnsupportedTokenizerError
+from biorerank_plugins.runtime.tokens import PairTokenizer, UnsupportedTokenizerError
 
 NASTY = [
     "",

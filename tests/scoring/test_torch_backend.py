@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from biorerank_plugins.scoring.tokens import EncodedPair
+from biorerank_plugins.runtime.tokens import EncodedPair
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 CPU = torch.device("cpu")

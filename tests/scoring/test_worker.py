@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worker_helpers import Recorder, expected, nothing, pair, start_together, wait_until
 
-from biorerank_plugins.calls import Call, Watch
 from biorerank_plugins.errors import OverloadedError, ScoringError
+from biorerank_plugins.runtime.calls import Call, Watch
 from biorerank_plugins.scoring.worker import BatchWorker
 
 

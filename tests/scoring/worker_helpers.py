@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from biorerank_plugins.scoring.tokens import EncodedPair
+from biorerank_plugins.runtime.tokens import EncodedPair
 from biorerank_plugins.scoring.worker import BatchWorker
 
 

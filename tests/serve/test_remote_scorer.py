@@ -18,8 +18,8 @@ from serve_helpers import QUERY, TEXTS, Quick, Running, started
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import OverloadedError, ScoringError, ScoringTimeoutError
-from biorerank_plugins.scoring import PairScorer
 from biorerank_plugins.scoring.remote import RemoteScorer
+from biorerank_plugins.scoring.scores import PairScorer
 
 Reply = tuple[int, dict[str, str], bytes]
 

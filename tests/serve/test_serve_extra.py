@@ -28,7 +28,10 @@ except MissingExtraError as error:
         ("fastapi", "from biorerank_plugins.serve import create_app"),
         ("uvicorn", "from biorerank_plugins.serve import Server"),
         ("prometheus_client", "from biorerank_plugins.serve import create_app"),
-        ("httpx", "from biorerank_plugins.scoring.remote import RemoteScorer; RemoteScorer('http://localhost:1')"),
+        (
+            "httpx",
+            "from biorerank_plugins.scoring.remote import RemoteScorer; RemoteScorer('http://localhost:1')",
+        ),
     ],
 )
 def test_what_is_missing_is_named_with_the_pip_line(missing: str, code: str):

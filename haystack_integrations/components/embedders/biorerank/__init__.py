@@ -1,6 +1,6 @@
 """A biomedical bi-encoder as Haystack embedders."""
 
-from biorerank_plugins.hosts import require_extra
+from biorerank_plugins.errors import require_extra
 
 with require_extra("haystack"):
     from haystack_integrations.components.embedders.biorerank.document_embedder import BioDocumentEmbedder

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from haystack import Document, component
 from haystack.utils import ComponentDevice, Secret
 
-from biorerank_plugins.checks import string
+from biorerank_plugins._common.checks import string
 from biorerank_plugins.haystack.documents import as_passage, check_documents, check_fields, joined_text
 from biorerank_plugins.haystack.embedding import BiEncoderComponent
 from biorerank_plugins.haystack.options import HUB_TOKEN

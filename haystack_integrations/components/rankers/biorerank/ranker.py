@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from haystack import Document, component
 from haystack.utils import ComponentDevice, Secret
 
-from biorerank_plugins.checks import finite_number, positive_number, string, whole_number
+from biorerank_plugins._common.checks import finite_number, positive_number, string, whole_number
+from biorerank_plugins.adapters_common import boosts_of, check_boosts, check_retracted
+from biorerank_plugins.articles.duplicates import Deduplicate, check_keys
 from biorerank_plugins.haystack.components import LazyComponent
 from biorerank_plugins.haystack.documents import DocumentTexts, check_fields
 from biorerank_plugins.haystack.options import (
@@ -23,18 +25,17 @@ from biorerank_plugins.haystack.options import (
     token_value,
 )
 from biorerank_plugins.haystack.ranking import RankingCall
-from biorerank_plugins.hosts import boosts_of, check_boosts, check_retracted
-from biorerank_plugins.ordering import Cut, check_fusion
-from biorerank_plugins.reranker import BioReranker
-from biorerank_plugins.scoring.devices import BACKENDS
-from biorerank_plugins.text import Deduplicate, Template, check_keys, check_template
+from biorerank_plugins.reranking.order import Cut, check_fusion
+from biorerank_plugins.reranking.reranker import BioReranker
+from biorerank_plugins.runtime.devices import BACKENDS
+from biorerank_plugins.text.templates import Template, check_template
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import CrossEncoder
 
-    from biorerank_plugins.boosts import Boosts
-    from biorerank_plugins.scoring import PairScorer
+    from biorerank_plugins.articles.boosts import Boosts
+    from biorerank_plugins.scoring.scores import PairScorer
 
 __all__ = ["BioRanker"]
 

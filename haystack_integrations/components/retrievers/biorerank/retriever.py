@@ -10,7 +10,7 @@ from haystack import Document, component
 from haystack.document_stores.types import FilterPolicy
 from haystack.document_stores.types.filter_policy import apply_filter_policy
 
-from biorerank_plugins.checks import whole_number
+from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage import BiEncoder, PassageIndex
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.haystack.components import LazyComponent

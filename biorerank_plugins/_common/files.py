@@ -1,0 +1,55 @@
+"""Files that are never half there."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["TEMPORARY", "whole_file", "write_json", "write_whole"]
+
+TEMPORARY = ".unfinished-"
+"""How the names of files begin that are being written; what was killed leaves them behind."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write beside its place, and move it there once the body is through.
+
+    :param path: where it will be; its folder must exist. Before, and if anything fails, it is as it was.
+    :raises OSError: if it cannot be written.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that at any moment it is there as a whole, as before or as after.
+
+    :param path: where to write; its folder must exist.
+    :param data: the content.
+    :raises OSError: if it cannot be written; an earlier file is then as it was.
+    """
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON as :func:`write_whole` does.
+
+    :param path: where to write.
+    :param value: of JSON's types.
+    """
+    write_whole(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,188 @@
+"""What the adapters share: which text of a host's object the model reads, and how errors and settings look.
+
+An adapter turns the host's objects into candidates, calls :meth:`~biorerank_plugins.BioReranker.rank`, and builds new
+objects of the host. What is the same in all of them is here; nothing here knows a host.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins.articles.metadata import DEFAULT_KEYS
+from biorerank_plugins.models.stored import stored_template
+from biorerank_plugins.passages import Candidate, Passage, RankedPassage
+from biorerank_plugins.reranking.order import ArticleRules
+from biorerank_plugins.text.templates import Template
+
+if TYPE_CHECKING:
+    from biorerank_plugins.articles.boosts import Boosts
+
+__all__ = [
+    "BOOST_KEY",
+    "FIRST_STAGE_KEY",
+    "RETRACTED_KEY",
+    "HostTexts",
+    "article_marks",
+    "boosts_of",
+    "check_boosts",
+    "check_retracted",
+    "evidence_records",
+    "host_candidate",
+    "kept_score",
+    "saved_model_name",
+]
+
+FIRST_STAGE_KEY = "biorerank_first_stage"
+"""Metadata key under which our retrievers say what their scores are (:attr:`Candidate.first_stage`)."""
+
+RETRACTED_KEY = "biorerank_retracted"
+"""Metadata key that is True where ``retracted="flag"`` found a retracted article."""
+
+BOOST_KEY = "biorerank_boost"
+"""Metadata key of what was added to the logit for the article's year and kind, where something was."""
+
+
+class HostTexts:
+    """Decides what the model reads of a host's object.
+
+    A model that stores a template was trained on texts written that way, and a caller's template is an order: both get
+    title and plain text. Any other model gets exactly the text that the host's own reranker would send it.
+
+    :param model: as :class:`~biorerank_plugins.BioReranker` takes it.
+    :param template: the caller's template, if any.
+
+    >>> HostTexts("biorerank-minilm-l6", None).own
+    True
+    """
+
+    def __init__(self, model: object, template: Template | None) -> None:
+        self.own = template is not None or stored_template(model) is not None
+        """Whether the model's template is used, rather than the host's text."""
+        self.template: Template | None = template if self.own else "{text}"
+        """What to give to :class:`~biorerank_plugins.BioReranker` as its template."""
+
+    def passage(
+        self,
+        id_: str,
+        text: str,
+        metadata: Mapping[str, Any],
+        host_text: Callable[[], str],
+        *,
+        title_key: str = "title",
+    ) -> Passage:
+        """Return a host's object as a passage.
+
+        :param id_: its id.
+        :param text: its plain text.
+        :param metadata: its metadata.
+        :param host_text: makes the text that the host's own reranker would send.
+        :param title_key: metadata key of the title.
+        """
+        if not self.own:
+            return Passage(id_, host_text(), metadata=metadata)
+        title = metadata.get(title_key)
+        return Passage(id_, text, title=None if title is None else str(title), metadata=metadata)
+
+
+def host_candidate(passage: Passage, score: Any, rank: int, metadata: Mapping[str, Any]) -> Candidate:
+    """Return a candidate with the score that the host's object carries.
+
+    :param passage: the passage.
+    :param score: the host's retrieval score; ``None`` and NaN are no score.
+    :param rank: place in the host's list, from 1.
+    :param metadata: may say which first stage the score is of.
+    """
+    first_stage = metadata.get(FIRST_STAGE_KEY)
+    return Candidate(passage, kept_score(score), rank, first_stage if isinstance(first_stage, str) else None)
+
+
+def evidence_records(ranked: RankedPassage) -> list[dict[str, Any]]:
+    """Return the evidence sentences of a ranked passage as plain JSON types, best first.
+
+    :param ranked: a line of a ranking.
+    :returns: ``text``, ``start``, ``end``, ``score`` and ``probability`` of each; the offsets are those of the text
+        that was ranked.
+    """
+    return [asdict(sentence) for sentence in ranked.evidence]
+
+
+def article_marks(ranked: RankedPassage) -> dict[str, Any]:
+    """Return what the host's object says about the article beside its score; nothing where there is nothing to say.
+
+    :param ranked: a line of a ranking.
+    """
+    marks = {RETRACTED_KEY: ranked.retracted, BOOST_KEY: ranked.boost}
+    return {key: value for key, value in marks.items() if value}
+
+
+def check_retracted(value: Any) -> Any:
+    """Return what becomes of retracted articles, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
+
+    :raises ValueError: if it is another word.
+    """
+    return ArticleRules.checked(DEFAULT_KEYS, None, value, None).retracted
+
+
+def check_boosts(value: Boosts | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return boosts as a dictionary of plain types, which a host can save.
+
+    :param value: :class:`~biorerank_plugins.Boosts`, or their settings by name.
+    :raises TypeError: if it is neither.
+    :raises ValueError: if a setting is unknown or impossible.
+
+    >>> check_boosts({"recency_half_life_years": 5})["recency_weight"]
+    1.0
+    """
+    boosts = boosts_of(value)
+    if boosts is None:
+        return None
+    given = {one.name: getattr(boosts, one.name) for one in fields(boosts)}
+    return {name: dict(one) if isinstance(one, Mapping) else one for name, one in given.items()}
+
+
+def boosts_of(settings: Boosts | Mapping[str, Any] | None) -> Boosts | None:
+    """Return boosts of what :func:`check_boosts` takes."""
+    from biorerank_plugins.articles.boosts import Boosts
+
+    if settings is None or isinstance(settings, Boosts):
+        return settings
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"boosts must be Boosts, their settings by name, or None; got {settings!r:.80}.")
+    known = [one.name for one in fields(Boosts)]
+    if unknown := sorted(set(map(str, settings)) - set(known)):
+        raise ValueError(f"boosts: {', '.join(unknown)} unknown. Known are {', '.join(known)}.")
+    return Boosts(**settings)
+
+
+def kept_score(score: Any) -> float | None:
+    """Return a retrieval score as a finite Python float, or ``None`` if it is none.
+
+    >>> kept_score(float("nan")) is None
+    True
+    """
+    if score is None or isinstance(score, bool):
+        return None
+    try:
+        value = float(score)
+    except (OverflowError, TypeError, ValueError):
+        return None
+    return value if value - value == 0.0 else None  # neither NaN nor infinite
+
+
+def saved_model_name(model: object) -> str | None:
+    """Return a model as it can be written into a saved pipeline.
+
+    :param model: as :class:`~biorerank_plugins.BioReranker` takes it.
+    :raises ValueError: if it is an object: only names and folders can be saved.
+    """
+    if model is None or isinstance(model, str):
+        return model
+    if isinstance(model, os.PathLike):
+        return str(os.fspath(model))
+    raise ValueError(
+        f"model is a {type(model).__name__} object, which cannot be saved. Save the model to a folder and pass the "
+        "folder, or pass the name of a model."
+    )

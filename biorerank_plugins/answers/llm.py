@@ -1,0 +1,285 @@
+"""A language model behind any server that speaks OpenAI's protocol: Ollama, vLLM, llama.cpp, LM Studio, a hosted one.
+
+Two settings name it: the address of its API and the name of the model. Nothing else in the package needs one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins._common.checks import positive_number, string
+from biorerank_plugins.errors import LLMError, require_extra
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+__all__ = ["KEY_VARIABLE", "MODEL_VARIABLE", "TIMEOUT_VARIABLE", "URL_VARIABLE", "ChatModel", "llm_error"]
+
+URL_VARIABLE = "BIORERANK_LLM_URL"
+MODEL_VARIABLE = "BIORERANK_LLM_MODEL"
+KEY_VARIABLE = "BIORERANK_LLM_KEY"
+"""Not ``OPENAI_API_KEY``: a key must not go to whatever address happens to be set."""
+
+TIMEOUT_VARIABLE = "BIORERANK_LLM_TIMEOUT"
+
+_PATIENCE = 120.0  # seconds; a large model may take a minute to load
+_CONNECT_SECONDS = 10.0
+_LONGEST = 40_000  # characters; small models sometimes repeat themselves without end
+_MESSAGE_LIMIT = 300
+
+
+class ChatModel:
+    """A chat model at an address.
+
+    The server is not asked before the first question. An object may be shared by threads.
+
+    :param base_url: where the API is, ``"http://localhost:11434/v1"`` for Ollama.
+    :param model: the name under which the server knows the model, ``"qwen3:4b"``.
+    :param api_key: if the server wants one.
+    :param timeout: seconds in which the next piece of an answer must come; the first one may have to wait until the
+        server has loaded the model.
+    :param options: sent with every request, such as ``temperature=0``.
+    :raises ValueError: if the address is none, or the model has no name.
+    :raises MissingExtraError: if the package ``openai`` is not installed.
+
+    Example::
+
+        from biorerank_plugins.answers.llm import ChatModel
+
+        model = ChatModel("http://localhost:11434/v1", "qwen3:4b")
+        for piece in model.stream([{"role": "user", "content": "What is FGF23?"}]):
+            print(piece, end="", flush=True)
+    """
+
+    def __init__(
+        self, base_url: str, model: str, *, api_key: str | None = None, timeout: float = _PATIENCE, **options: Any
+    ) -> None:
+        self.base_url = string("base_url", base_url).strip().rstrip("/")
+        self.model = string("model", model).strip()
+        self.timeout = positive_number("timeout", timeout)
+        self.options = options
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ValueError(
+                f"The address of a language model must begin with http:// or https://, got {base_url!r:.120}; "
+                "Ollama's is http://localhost:11434/v1"
+            )
+        if not self.model:
+            raise ValueError("The language model has no name: give the one that its server knows it by.")
+        self._client = _client(self.base_url, api_key, self.timeout)
+
+    @classmethod
+    def from_settings(
+        cls, base_url: str | None = None, model: str | None = None, *, timeout: float | None = None, **options: Any
+    ) -> ChatModel | None:
+        """Return the model that arguments or environment variables name.
+
+        :param base_url: ``None``: ``$BIORERANK_LLM_URL``.
+        :param model: ``None``: ``$BIORERANK_LLM_MODEL``.
+        :param timeout: as in the class; ``None``: ``$BIORERANK_LLM_TIMEOUT``, else 120.
+        :param options: sent with every request. A key is read from ``$BIORERANK_LLM_KEY``.
+        :returns: the model; ``None`` if neither setting is there.
+        :raises ValueError: if there is an address without a model, or the timeout is no number above 0.
+        """
+        url = os.environ.get(URL_VARIABLE, "") if base_url is None else base_url
+        name = os.environ.get(MODEL_VARIABLE, "") if model is None else model
+        if not url.strip():
+            return None  # a model's name alone asks for nothing
+        if not name.strip():
+            raise ValueError(f"A language model needs a name beside its address {url}: set {MODEL_VARIABLE}.")
+        seconds = _seconds() if timeout is None else timeout
+        return cls(url, name, api_key=os.environ.get(KEY_VARIABLE) or None, timeout=seconds, **options)
+
+    def stream(self, messages: Sequence[Mapping[str, str]]) -> Iterator[str]:
+        """Give the answer in pieces, as they come.
+
+        What a model thinks aloud before it answers (``<think>…</think>``) is left out.
+
+        :param messages: ``{"role": "system" | "user" | "assistant", "content": text}``, in order.
+        :raises LLMError: if the server cannot be reached, is silent for too long, reports an error, or breaks off; the
+            pieces that were given until then are the beginning of an answer.
+        """
+        ended: list[str] = []
+        length = 0
+        for piece in _without_thoughts(self._pieces(messages, ended)):
+            length += len(piece)
+            yield piece
+            if length > _LONGEST:
+                raise LLMError(f"The language model {self.model} did not come to an end; its answer is cut here.")
+        if not ended:
+            raise _broke_off(self.model, started=length > 0, base_url=self.base_url)
+        if ended[0] == "length":
+            raise LLMError(f"The language model {self.model} reached its limit of tokens: the answer is cut here.")
+        if not length:
+            raise LLMError(f"The language model {self.model} gave an empty answer (it says: {ended[0]}).")
+
+    def complete(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Return the whole answer.
+
+        :param messages: as :meth:`stream` takes them.
+        :raises LLMError: as :meth:`stream` does.
+        """
+        return "".join(self.stream(messages))
+
+    def close(self) -> None:
+        """Close connections."""
+        self._client.close()
+
+    def _pieces(self, messages: Sequence[Mapping[str, str]], ended: list[str]) -> Iterator[str]:
+        """Give what comes; the server's reason to stop goes into ``ended``, which stays empty if it gave none."""
+        try:
+            completions: Any = self._client.chat.completions
+            with completions.create(
+                model=self.model, messages=[dict(one) for one in messages], stream=True, **self.options
+            ) as chunks:
+                for chunk in chunks:
+                    for choice in (chunk.choices or [])[:1]:
+                        if choice.finish_reason:
+                            ended.append(str(choice.finish_reason))
+                        if choice.delta is not None and choice.delta.content:
+                            yield choice.delta.content
+        except Exception as error:
+            if _was_interrupted(error):
+                raise KeyboardInterrupt from error
+            raise llm_error(error, self.base_url, self.model, self.timeout) from error
+
+
+def _seconds() -> float:
+    given = os.environ.get(TIMEOUT_VARIABLE, "").strip()
+    try:
+        return float(given) if given else _PATIENCE
+    except ValueError:
+        raise ValueError(f"{TIMEOUT_VARIABLE} must be a number of seconds, got {given!r:.40}.") from None
+
+
+def _client(base_url: str, api_key: str | None, timeout: float) -> OpenAI:
+    with require_extra("llm"):
+        from openai import OpenAI, Timeout
+    # No second try: with a silent server it would double the wait, and a person can ask again.
+    return OpenAI(
+        base_url=base_url,
+        api_key=api_key or "none",
+        timeout=Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
+        max_retries=0,
+    )
+
+
+def llm_error(error: BaseException, base_url: str, model: str, timeout: float | None = None) -> LLMError:
+    """Say in a sentence why a language model gave no answer.
+
+    For errors of the package ``openai`` and of the connection below it, also where a framework wrapped them.
+
+    :param error: what was raised.
+    :param base_url: the address that was asked.
+    :param model: the model's name.
+    :param timeout: seconds that were waited, if known.
+    :returns: the error to raise; if ``error`` is none of those, what it says is in the message.
+
+    >>> print(llm_error(ConnectionResetError("reset by peer"), "http://localhost:11434/v1", "qwen3:4b"))
+    The connection to the language model at http://localhost:11434/v1 broke off (reset by peer). Ask again.
+    """
+    import openai
+
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, LLMError):
+            return cause
+        if "Timeout" in type(cause).__name__ or isinstance(cause, TimeoutError):
+            waited = "too long" if timeout is None else f"{timeout:g} s"
+            return LLMError(
+                f"The language model {model} was silent for {waited}. It may still be loading, or be busy: ask again."
+            )
+    for cause in causes:
+        if isinstance(cause, openai.APIStatusError):
+            return LLMError(_of_status(cause, base_url, model))
+        # Newer versions of the package also wrap what breaks a stream that had begun.
+        if isinstance(cause, openai.APIConnectionError) and not _was_connected(cause):
+            return LLMError(
+                f"No language model answers at {base_url} ({_why(cause)}). Is its server running, is the address right?"
+            )
+        if isinstance(cause, openai.APIError) and not isinstance(cause, openai.APIConnectionError):
+            return LLMError(f"The language model {model} stopped with an error: {_short(cause.message)}")
+        if isinstance(cause, ValueError):  # no JSON where the protocol has JSON
+            return LLMError(
+                f"What came from {base_url} is not OpenAI's protocol ({_short(cause)}). Is the address right?"
+            )
+    return LLMError(
+        f"The connection to the language model at {base_url} broke off ({_short(causes[-1]).rstrip('.')}). Ask again."
+    )
+
+
+def _was_connected(error: BaseException) -> bool:
+    """Whether the connection stood before it failed, by names: the package uses httpx or httpx2, by its version."""
+    return any(type(cause).__name__ in ("ReadError", "WriteError", "RemoteProtocolError") for cause in _causes(error))
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C came while a connection was read: what is closed then may fail in its own way."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _of_status(error: Any, base_url: str, model: str) -> str:
+    said = _short(error.message)
+    match error.status_code:
+        case 401 | 403:
+            return f"The server at {base_url} refuses the key: set {KEY_VARIABLE}. It says: {said}"
+        case 404:
+            return f"There is no model {model} at {base_url}, or the address lacks a /v1 at its end. It says: {said}"
+        case 429:
+            return (
+                f"The server at {base_url} has too much to do, or a quota is used up: ask again later. It says: {said}"
+            )
+        case code if code >= 500:
+            return f"The server of the language model failed (HTTP {code}): ask again. It says: {said}"
+        case code:
+            return f"The server at {base_url} refuses the question (HTTP {code}). It says: {said}"
+
+
+def _broke_off(model: str, *, started: bool, base_url: str) -> LLMError:
+    if started:
+        return LLMError(f"The language model {model} broke off in the middle of its answer: what came is incomplete.")
+    return LLMError(
+        f"No answer came from {base_url}. Is it the address of an API in OpenAI's protocol (Ollama: …:11434/v1)?"
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _why(error: BaseException) -> str:
+    return _short(error.__cause__ or error).rstrip(".")
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split()) or type(value).__name__
+    return text if len(text) <= _MESSAGE_LIMIT else f"{text[:_MESSAGE_LIMIT]}…"
+
+
+def _without_thoughts(pieces: Iterable[str]) -> Iterator[str]:
+    """Leave out a ``<think>`` block at the start, which may be cut anywhere between pieces."""
+    held, decided = "", False
+    for piece in pieces:
+        if decided:
+            yield piece
+            continue
+        held += piece
+        begun = held.lstrip()
+        if begun.startswith("<think>"):
+            _, closed, rest = begun.partition("</think>")
+            decided, held = bool(closed), rest.lstrip() if closed else held
+        else:
+            decided = not "<think>".startswith(begun)
+        if decided and held:
+            yield held
+    if not decided and not held.lstrip().startswith("<think>") and held:
+        yield held

@@ -1,0 +1,190 @@
+"""An extractive answer: the best evidence sentences of a ranking, word for word, each with a numbered citation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from biorerank_plugins._common.checks import finite_number, whole_number
+from biorerank_plugins.articles.metadata import MetadataKeys, check_metadata_keys, cite
+from biorerank_plugins.passages import Evidence, Passage, Ranking
+
+__all__ = ["Answer", "Citation", "Quote", "cite", "compose_answer", "quote"]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A passage that an answer quotes.
+
+    :param number: from 1, in the order in which the answer quotes.
+    :param passage: the passage.
+    :param text: the passage's reference, see :func:`cite`.
+    :param retracted: whether its metadata say that the article is retracted; the reference says it too.
+    """
+
+    number: int
+    passage: Passage
+    text: str
+    retracted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A sentence of an answer.
+
+    :param evidence: the sentence as it stands in the passage.
+    :param number: of its citation.
+    """
+
+    evidence: Evidence
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Sentences of passages, and where they stand.
+
+    :param query: the question.
+    :param quotes: the sentences, in the order of the answer; empty if there is no evidence.
+    :param citations: the passages they stand in.
+    :param no_evidence: whether the ranking said that nothing reaches the model's threshold.
+    """
+
+    query: str
+    quotes: tuple[Quote, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    no_evidence: bool = False
+
+    @property
+    def text(self) -> str:
+        """The sentences, each followed by the number of its citation."""
+        return " ".join(f"{' '.join(quote.evidence.text.split())} [{quote.number}]" for quote in self.quotes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as plain JSON types."""
+        return {
+            "query": self.query,
+            "answer": self.text,
+            "no_evidence": self.no_evidence,
+            "quotes": [
+                {
+                    "text": quote.evidence.text,
+                    "citation": quote.number,
+                    "passage": self.citations[quote.number - 1].passage.id,
+                    "start": quote.evidence.start,
+                    "end": quote.evidence.end,
+                    "score": quote.evidence.score,
+                    "probability": quote.evidence.probability,
+                }
+                for quote in self.quotes
+            ],
+            "citations": [
+                {
+                    "number": citation.number,
+                    "text": citation.text,
+                    "retracted": citation.retracted,
+                    "passage": citation.passage.to_dict(),
+                }
+                for citation in self.citations
+            ],
+        }
+
+
+def compose_answer(
+    ranking: Ranking,
+    *,
+    max_sentences: int = 4,
+    min_probability: float = 0.0,
+    metadata_keys: MetadataKeys | None = None,
+) -> Answer:
+    r"""Quote the best evidence of a ranking.
+
+    The best sentences are taken over all passages, and stand in the order of the ranking, those of one passage in the
+    order of its text. A sentence that says the same in the same words as a better one is left out, and so are
+    questions, as long as there are statements.
+
+    :param ranking: ranked with ``evidence=k``.
+    :param max_sentences: at most so many.
+    :param min_probability: leave out sentences below.
+    :param metadata_keys: where the passages' metadata hold what a citation says; ``None``: the common spellings.
+    :returns: the answer; without sentences where the ranking has no evidence.
+    :raises ValueError: if the ranking was made without ``evidence``, or a number is impossible.
+
+    Example::
+
+        ranking = search.search("Which drug reverses dabigatran?", top_k=5, evidence=2)
+        answer = compose_answer(ranking)
+        print(answer.text, *(f"[{c.number}] {c.text}" for c in answer.citations), sep="\n")
+    """
+    if ranking.no_evidence or not len(ranking):
+        found: list[tuple[Passage, Sequence[Evidence]]] = []
+    else:
+        found = [(ranked.passage, ranked.evidence) for ranked in ranking]
+        if not any(own for _, own in found) and any(passage.text.strip() for passage, _ in found):
+            raise ValueError("The ranking has no evidence sentences: rank with evidence=1 or more.")
+    answer = quote(
+        ranking.query,
+        found,
+        max_sentences=max_sentences,
+        min_probability=min_probability,
+        metadata_keys=metadata_keys,
+    )
+    return replace(answer, no_evidence=bool(ranking.no_evidence))
+
+
+def quote(
+    query: str,
+    found: Iterable[tuple[Passage, Sequence[Evidence]]],
+    *,
+    max_sentences: int = 4,
+    min_probability: float = 0.0,
+    metadata_keys: MetadataKeys | None = None,
+) -> Answer:
+    """Quote evidence that came by another way than a ranking, as :func:`compose_answer` does.
+
+    This is for the objects of a host: a reranked node or document carries its sentences as
+    ``metadata["biorerank_evidence"]``, and ``Evidence(**record)`` makes one of each.
+
+    :param query: the question.
+    :param found: passages, best first, each with its evidence sentences.
+    :param max_sentences: at most so many.
+    :param min_probability: leave out sentences below.
+    :param metadata_keys: where the passages' metadata hold what a citation says; ``None``: the common spellings.
+    :returns: the answer; ``no_evidence`` is True where there are no passages at all.
+    :raises ValueError: if a number is impossible.
+
+    >>> sentence = Evidence("Idarucizumab reverses it.", 0, 25, score=0.9, probability=0.8)
+    >>> quote("What reverses it?", [(Passage("7", "Idarucizumab reverses it."), [sentence])]).text
+    'Idarucizumab reverses it. [1]'
+    """
+    whole_number("max_sentences", max_sentences)
+    finite_number("min_probability", min_probability, low=0, high=1)
+    keys = check_metadata_keys(metadata_keys)
+    given = list(found)
+    lines = [(place, sentence) for place, (_, own) in enumerate(given) for sentence in own]
+    citations: dict[int, Citation] = {}
+    quotes = []
+    best = _distinct(lines, max_sentences, min_probability)
+    for place, sentence in sorted(best, key=lambda line: (line[0], line[1].start)):
+        if place not in citations:
+            passage = given[place][0]
+            number = len(citations) + 1
+            citations[place] = Citation(number, passage, cite(passage, keys), keys.retracted_in(passage))
+        quotes.append(Quote(sentence, citations[place].number))
+    return Answer(query, tuple(quotes), tuple(citations.values()), no_evidence=not given)
+
+
+def _distinct(found: list[tuple[int, Evidence]], limit: int, min_probability: float) -> list[tuple[int, Evidence]]:
+    """Return the best sentences, none of them twice."""
+    seen: set[str] = set()
+    kept: list[tuple[int, Evidence]] = []
+    statements = [line for line in found if not line[1].text.rstrip().endswith("?")]
+    # A question that a passage asks answers nothing; it is quoted only where there is nothing else.
+    for place, sentence in sorted(statements or found, key=lambda line: -line[1].score):
+        words = "".join(filter(str.isalnum, sentence.text.casefold()))
+        if sentence.probability < min_probability or words in seen or len(kept) == limit:
+            continue
+        seen.add(words)
+        kept.append((place, sentence))
+    return kept

@@ -1,0 +1,1 @@
+"""BioASQ Task B: its own measures, golden files and submissions."""

@@ -1,0 +1,244 @@
+"""Gold answers of BioASQ Task B files, and lists of passages measured against them.
+
+Read as users download them (``{"questions": […]}``, with offsets) or as JSON Lines with one question a line (texts).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.evaluation.bioasq.measures import (
+    MEASURES,
+    TOP,
+    Overlap,
+    Span,
+    document_measures,
+    geometric_mean,
+    merge_spans,
+    merge_texts,
+    snippet_measures,
+    span_overlaps,
+    text_key,
+    text_overlaps,
+)
+from biorerank_plugins.evaluation.metrics import MeasuredRun
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers import Query, read_passages, read_queries
+
+# Not the reader for passages, which leaves out what a passage has no use for: offsets and repeated snippets.
+from biorerank_plugins.readers.bioasq import parse_questions
+from biorerank_plugins.readers.records import as_id, pmid_of
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import source_of
+
+__all__ = ["BioASQGold", "GoldSnippet", "measure_bioasq", "qrels_by_text", "read_bioasq", "read_gold"]
+
+_DOCUMENTS, _SNIPPETS = "BioASQ documents", "BioASQ snippets"
+_OFFSETS = ("offsetInBeginSection", "offsetInEndSection")
+_ABSTRACT = {"0": "abstract", "sections.0": "abstract"}  # how early editions name it
+
+Find = Callable[[str], Passage | None]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldSnippet:
+    """A snippet that answers a question.
+
+    :param text: its text.
+    :param document: its article (a PMID where there is one), ``""`` if unknown.
+    :param span: its place in the article, if the file says it.
+    """
+
+    text: str
+    document: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BioASQGold:
+    """The gold answers of a file.
+
+    :param documents: for each question its relevant articles.
+    :param snippets: for each question its snippets, in the order of the file.
+    """
+
+    documents: Mapping[str, Sequence[str]]
+    snippets: Mapping[str, Sequence[GoldSnippet]]
+    _spans: dict[str, list[Span]] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for snippet in (one for listed in self.snippets.values() for one in listed):
+            if snippet.span is not None:
+                self._spans.setdefault(text_key(snippet.text), []).append(snippet.span)
+
+    @property
+    def has_offsets(self) -> bool:
+        """Whether every snippet has its place, so that characters can be compared as BioASQ does."""
+        return all(snippet.span is not None for listed in self.snippets.values() for snippet in listed)
+
+    @property
+    def method(self) -> str:
+        """How snippets are compared, in words."""
+        if self.has_offsets:
+            return "BioASQ snippets are compared by (article, offset) characters, as BioASQ defines it."
+        return (
+            "The gold snippets have no offsets: BioASQ snippet measures compare texts within an article instead, and "
+            "count a partial overlap as none unless one text contains the other."
+        )
+
+    def spans_of(self, passage: Passage) -> list[Span]:
+        """Return where a passage stands: as the snippets of the same text do; empty if none has its text."""
+        return self._spans.get(text_key(passage.text), [])
+
+
+def read_bioasq(path: Path) -> tuple[list[Query], BioASQGold, list[Passage]]:
+    """Read questions, gold answers, and the distinct gold snippets as passages.
+
+    :param path: a BioASQ Task B file.
+    :raises ReaderError: if it cannot be read, or no question has a gold snippet.
+
+    >>> queries, gold, passages = read_bioasq(Path("BioASQ-training13b.json"))  # doctest: +SKIP
+    """
+    queries = read_queries(path)
+    passages = list(read_passages(path, format="bioasq"))
+    return queries, read_gold(path), passages
+
+
+def read_gold(path: Path) -> BioASQGold:
+    """Read the gold answers alone; see :func:`read_bioasq`."""
+    documents: dict[str, list[str]] = {}
+    snippets: dict[str, list[GoldSnippet]] = {}
+
+    def add(_: int, question: dict[str, Any]) -> None:
+        name = as_id(question["_id"] if "_id" in question else question.get("id"))
+        given = [_document_key(document) for document in _listed(question, "documents")]
+        gold = [_snippet(snippet) for snippet in _listed(question, "snippets")]
+        # Some files list snippets only; their articles are what BioASQ's own list of documents is made of.
+        articles = given or [snippet.document for snippet in gold]
+        documents.setdefault(name, []).extend(document for document in articles if document)
+        snippets.setdefault(name, []).extend(gold)
+
+    with source_of(path).open() as file:
+        for _ in parse_questions(file, Reading(), add):
+            pass
+    if not any(snippets.values()):
+        raise ReaderError("No question has gold snippets, so there is nothing to measure against.", str(path))
+    return BioASQGold({name: list(dict.fromkeys(ids)) for name, ids in documents.items()}, snippets)
+
+
+def _listed(question: dict[str, Any], key: str) -> list[Any]:
+    value = question.get(key)
+    if value is not None and not isinstance(value, list):
+        raise Malformed(f"{key!r} must be a list.")
+    return value or []
+
+
+def _snippet(value: Any) -> GoldSnippet:
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        raise Malformed("A snippet must be an object with a 'text'.")
+    document = _document_key(value.get("document"))
+    begin, end = (_place(value.get(key)) for key in _OFFSETS)
+    span = None
+    if document and begin is not None and end is not None and begin <= end:
+        sections = [str(value.get(key) or "") for key in ("beginSection", "endSection")]
+        span = Span(document, "–".join(_ABSTRACT.get(section, section) for section in sections), begin, end)
+    return GoldSnippet(value["text"], document, span)
+
+
+def _place(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _document_key(document: Any) -> str:
+    """Return the PMID of an address, else its last part; ``""`` if there is no address."""
+    if not isinstance(document, (str, int)) or isinstance(document, bool):
+        return ""
+    return pmid_of(document) or str(document).rstrip("/").rpartition("/")[2]
+
+
+def _document_of(passage: Passage) -> str:
+    """Return the article that a passage says it is from, ``""`` if it says none."""
+    return _document_key(passage.metadata.get("pmid")) or _document_key(passage.metadata.get("document"))
+
+
+def qrels_by_text(gold: BioASQGold, passages: Iterable[Passage]) -> tuple[dict[str, dict[str, int]], int]:
+    """Judge passages by the gold snippets: relevant is a passage with the text of one (letters and digits compared).
+
+    A gold snippet that no passage has stays in the judgements under a name that no passage has, so that recall is of
+    all there is to find.
+
+    :param gold: gold snippets.
+    :param passages: the collection.
+    :returns: judgements, and the number of gold snippets that the collection lacks.
+    """
+    ids: dict[str, list[str]] = {}
+    for passage in passages:
+        ids.setdefault(text_key(passage.text), []).append(passage.id)
+    qrels: dict[str, dict[str, int]] = {}
+    missing: set[str] = set()
+    for name, snippets in gold.snippets.items():
+        for key in dict.fromkeys(text_key(snippet.text) for snippet in snippets):
+            if key not in ids:
+                missing.add(key)
+            for passage_id in ids.get(key, [f"missing:{key}"]):
+                qrels.setdefault(name, {})[passage_id] = 1
+    return qrels, len(missing)
+
+
+def measure_bioasq(
+    orders: Mapping[str, Sequence[str]], gold: BioASQGold, find: Find, asked: Iterable[str]
+) -> MeasuredRun:
+    """Measure lists of passages as BioASQ does; see :mod:`biorerank_plugins.evaluation.bioasq.measures`.
+
+    Snippets are the first ten passages, documents the first ten articles that the list names.
+
+    :param orders: for each question passage ids, best first; a question without a list counts as 0.
+    :param gold: gold answers.
+    :param find: gives the passage of an id, ``None`` if it is not known.
+    :param asked: the questions that count; those without gold snippets are left out.
+    :returns: ``"BioASQ documents F1"`` and so on; the means also hold the geometric ones (GMAP).
+    """
+    names = [name for name in asked if gold.snippets.get(name)]
+    per_query: dict[str, dict[str, float]] = {}
+    for name in names:
+        passages = [passage for id_ in orders.get(name, ()) if (passage := find(id_)) is not None]
+        for kind, values in (
+            # A passage that names no article is one, as in collections of whole abstracts.
+            (
+                _DOCUMENTS,
+                document_measures([_document_of(p) or _document_key(p.id) for p in passages], gold.documents[name]),
+            ),
+            (_SNIPPETS, _measure_snippets(passages[:TOP], gold, gold.snippets[name])),
+        ):
+            for measure in MEASURES:
+                per_query.setdefault(f"{kind} {measure}", {})[name] = values[measure]
+    means = {measure: math.fsum(values.values()) / len(values) for measure, values in per_query.items()}
+    for kind in (_DOCUMENTS, _SNIPPETS) if names else ():
+        means[f"{kind} GMAP"] = geometric_mean(per_query[f"{kind} AP"].values())
+    return MeasuredRun(means, per_query)
+
+
+def _measure_snippets(
+    passages: Sequence[Passage], gold: BioASQGold, snippets: Sequence[GoldSnippet]
+) -> dict[str, float]:
+    if gold.has_offsets:
+        spans = merge_spans(snippet.span for snippet in snippets if snippet.span is not None)
+        return snippet_measures(_place_all(passages, gold, spans), sum(span.size for span in spans), len(spans))
+    texts = merge_texts((snippet.document, text_key(snippet.text)) for snippet in snippets)
+    found = merge_texts((_document_of(passage), text_key(passage.text)) for passage in passages)
+    return snippet_measures(text_overlaps(found, texts), sum(len(key) for _, key in texts), len(texts))
+
+
+def _place_all(passages: Sequence[Passage], gold: BioASQGold, wanted: Sequence[Span]) -> list[Overlap]:
+    """Compare passages with gold spans; a passage whose text stands nowhere shares nothing with them."""
+    found: list[Span] = []
+    for number, passage in enumerate(passages):
+        # A sentence may stand in several articles: the place counts that answers this question.
+        places = gold.spans_of(passage) or [Span(f"unknown:{number}", "", 0, max(len(passage.text) - 1, 0))]
+        found.append(max(places, key=lambda place: sum(place.shared(other) for other in wanted)))
+    return span_overlaps(merge_spans(found), wanted)

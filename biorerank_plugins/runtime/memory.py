@@ -1,0 +1,103 @@
+"""Memory that runs out while a batch is computed: the batch is halved, and later ones are smaller."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from biorerank_plugins import telemetry
+from biorerank_plugins.errors import ScoringError
+from biorerank_plugins.runtime.tokens import tokens_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from biorerank_plugins.runtime.tokens import EncodedPair
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["Attempt", "Budget", "Logits", "is_out_of_memory", "release_cached_memory", "trim_memory"]
+
+Logits: TypeAlias = "NDArray[np.float32]"
+Attempt: TypeAlias = "Callable[[], Logits]"
+
+_SAYINGS = ("out of memory", "can't allocate memory", "alloc_failed", "bad_alloc", "memoryallocation")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a batch did not fit, on a CPU or a GPU.
+
+    >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    True
+    """
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(saying in text for saying in _SAYINGS)
+
+
+def release_cached_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system: glibc keeps what lies between pieces that are in use."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    trim(0)
+
+
+class Budget:
+    """Tokens a batch; halved, for good, when memory runs out.
+
+    :param forward: from one batch to its logits, float32 [n].
+    :param tokens: tokens a batch.
+    :param padded: whether all pairs of a batch count as long as its longest.
+    """
+
+    def __init__(self, forward: Callable[[Sequence[EncodedPair]], Logits], tokens: int, *, padded: bool) -> None:
+        self.tokens = tokens
+        self.forward = forward
+        self._padded = padded
+
+    def run(self, pairs: Sequence[EncodedPair], attempt: Attempt | None = None) -> Logits:
+        """Return the logits of a batch; in halves, where it does not fit.
+
+        :param pairs: the batch.
+        :param attempt: computes it; ``None`` calls ``forward``.
+        :raises ScoringError: if not even one pair fits.
+        """
+        try:
+            return self.forward(pairs) if attempt is None else attempt()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(pairs) == 1:
+                raise ScoringError(
+                    f"Not even one pair of {len(pairs[0].ids)} tokens fits into memory: {error}"
+                ) from error
+        telemetry.count("memory.halvings")
+        self._halve(pairs)
+        middle = len(pairs) // 2
+        return np.concatenate([self.run(pairs[:middle]), self.run(pairs[middle:])])
+
+    def _halve(self, pairs: Sequence[EncodedPair]) -> None:
+        tried = tokens_of(pairs, padded=self._padded)
+        smaller = max(1, tried // 2)
+        if tried <= self.tokens:  # not the second half of a batch whose first half was too large already
+            logger.warning(
+                "Out of memory with %d tokens a batch; going on with %d. Set max_batch_tokens=%d to start there.",
+                tried,
+                smaller,
+                smaller,
+            )
+            self.tokens = smaller
+        release_cached_memory()

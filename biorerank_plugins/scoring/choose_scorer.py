@@ -1,0 +1,157 @@
+"""Which way a loaded model scores pairs: our own pairs and batches, or ``CrossEncoder.predict`` itself."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.runtime.plain_folder import PlainCrossEncoder
+from biorerank_plugins.runtime.tokens import PairTokenizer, UnsupportedTokenizerError
+from biorerank_plugins.scoring.backends import choose_backend
+from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenScorer
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+    from biorerank_plugins.scoring.scores import Scorer
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["Lengths", "Place", "position_limit", "scorer_for", "token_scorer"]
+
+_POSITIONS_AFTER_PADDING = {
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "data2vec-text",
+    "longformer",
+    "mpnet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How much is read and scored at once.
+
+    :param max_length: tokens a pair.
+    :param query_max_length: tokens a query.
+    :param max_batch_tokens: tokens a batch; ``None`` chooses by device and backend.
+    """
+
+    max_length: int
+    query_max_length: int
+    max_batch_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how a model computes.
+
+    :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
+    :param device: the device.
+    :param dtype: precision; ``None`` keeps what the model has.
+    """
+
+    backend: str
+    device: torch.device
+    dtype: torch.dtype | None
+
+
+def scorer_for(name: str, model: CrossEncoder, place: Place, lengths: Lengths) -> Scorer:
+    """Return the scorer of a cross-encoder that nobody else uses.
+
+    :param name: name or folder of the model.
+    :param model: the model; it is moved and converted.
+    :param place: where and how to run it.
+    :param lengths: limits.
+    :raises ModelError: if it cannot be run in the way that was asked for.
+    """
+    why = _not_covered(model)
+    if why is None and place.dtype is not None:
+        plain = PlainCrossEncoder(model.model, model.tokenizer, model.activation_fn)
+        try:
+            return token_scorer(name, plain, place, lengths, stated=model.max_seq_length)
+        except UnsupportedTokenizerError as error:
+            why = str(error)
+    if place.backend in ("packed", "onnx") or place.dtype == torch.int8:
+        wish = "dtype='int8'" if place.dtype == torch.int8 else f"backend={place.backend!r}"
+        raise ModelError(f"{wish} is not possible for {name}: {why} Choose backend='auto' and another dtype.")
+    logger.info("%s runs through CrossEncoder.predict: %s", name, why)
+    own = model.max_seq_length
+    if own is None or own > lengths.max_length:
+        model.max_seq_length = lengths.max_length
+    return CrossEncoderScorer(name, model.to(device=place.device, dtype=place.dtype))
+
+
+def token_scorer(
+    name: str,
+    model: PlainCrossEncoder,
+    place: Place,
+    lengths: Lengths,
+    *,
+    stated: int | None = None,
+) -> TokenScorer:
+    """Return the scorer that builds pairs and batches itself.
+
+    :param name: name or folder of the model.
+    :param model: the model; it is moved and converted.
+    :param place: where and how to run it; with a precision.
+    :param lengths: limits.
+    :param stated: longest pair that the model states; ``None`` takes the tokenizer's.
+    :raises UnsupportedTokenizerError: if pairs cannot be built by us.
+    """
+    limits = (
+        lengths.max_length,
+        model.tokenizer.model_max_length if stated is None else stated,
+        position_limit(model.network.config),
+    )
+    limit = min(limit for limit in limits if isinstance(limit, int) and limit > 0)
+    tokenizer = PairTokenizer(
+        model.tokenizer, max_length=limit, query_max_length=min(lengths.query_max_length, max(1, limit // 2))
+    )
+    # A tokenizer may give segment ids that the model does not take, as BERT's beside a DistilBERT.
+    has_types = tokenizer.has_types and "token_type_ids" in signature(model.network.forward).parameters
+    assert place.dtype is not None
+    backend, batch_tokens = choose_backend(
+        name,
+        model.network,
+        tokenizer,
+        backend=place.backend,
+        device=place.device,
+        dtype=place.dtype,
+        has_types=has_types,
+    )
+    given = lengths.max_batch_tokens
+    return TokenScorer(name, tokenizer, backend, model.activation, batch_tokens if given is None else given)
+
+
+def _not_covered(model: CrossEncoder) -> str | None:
+    """Return why the token path does not compute what ``CrossEncoder.predict`` does for this model, if so."""
+    if model.backend != "torch":
+        return f"it runs on {model.backend}."
+    transformer: Any = model[0]
+    if len(list(model.children())) != 1 or getattr(transformer, "transformer_task", None) != "sequence-classification":
+        return "it is not one sequence-classification model."
+    if "message" in transformer.modality_config:
+        return "it puts its input into a chat template."
+    if transformer.processing_kwargs:
+        return "it has its own settings of the tokenizer."
+    if model.default_prompt_name is not None:
+        return f"it puts the prompt {model.default_prompt_name!r} before its input."
+    if getattr(transformer, "do_lower_case", False):
+        return "it lower-cases its input by itself."
+    return None
+
+
+def position_limit(config: Any) -> int | None:
+    """Return the number of tokens that a model has positions for; ``None`` if its configuration does not say."""
+    positions = getattr(config, "max_position_embeddings", None)
+    # RoBERTa's family counts positions from behind the padding token's.
+    used = 2 if getattr(config, "model_type", "") in _POSITIONS_AFTER_PADDING else 0
+    return positions - used if isinstance(positions, int) and positions > used else None

@@ -1,0 +1,181 @@
+"""BERT on ONNX Runtime, on a CPU: token ids in, logits out; in fp32, or with int8 products."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from biorerank_plugins import telemetry
+from biorerank_plugins._common.forks import renew_in_child
+from biorerank_plugins.errors import MissingExtraError, ModelError
+from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
+from biorerank_plugins.scoring.onnx.files import built_once, content_key
+from biorerank_plugins.scoring.onnx.graph import GRAPH_VERSION, activation_name, bert_graph
+from biorerank_plugins.scoring.onnx.quantization import FIT_VERSION, fit_quantization
+from biorerank_plugins.scoring.onnx.quantization_pairs import quantization_pairs
+from biorerank_plugins.scoring.packed.attention import reference_attention
+from biorerank_plugins.scoring.packed.bert import FAMILIES, PackedBert, places_of
+from biorerank_plugins.scoring.packed.packing import Layout, pack
+from biorerank_plugins.scoring.packed.support import why_not_packed
+from biorerank_plugins.scoring.torch_backend import TorchBackend
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["OnnxBackend", "why_not_onnx"]
+
+_FORBIDDEN = np.float32(-1e9)  # added to the products of a query with padding
+_CPU = torch.device("cpu")
+_LARGEST = 1_900_000_000  # bytes; protobuf's limit is 2 GiB
+
+
+def why_not_onnx(model: Any, device: torch.device) -> str | None:
+    """Return why ONNX Runtime cannot run a model here, as a sentence; ``None`` if it can.
+
+    :param model: a transformers sequence-classification model.
+    :param device: where it would run.
+    """
+    if device.type != "cpu":
+        return f"it runs on a CPU, not on {device}."
+    return why_not_packed(model, _CPU, torch.float32) or _no_operator(model) or _too_large(model)
+
+
+def _no_operator(model: Any) -> str | None:
+    try:
+        activation_name(_layers(model)[0].intermediate.intermediate_act_fn)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _too_large(model: Any) -> str | None:
+    size = 4 * sum(weight.numel() for weight in model.parameters())
+    return f"it has {size / 1e9:.1f} GB of weights; an ONNX file holds 2 GB." if size > _LARGEST else None
+
+
+def _layers(model: Any) -> Any:
+    return getattr(model, FAMILIES[type(model).__name__].base).encoder.layer
+
+
+class OnnxBackend:
+    """Runs a model on ONNX Runtime.
+
+    The model is exported, and quantised, once; the file is kept in the user's cache folder under a hash of the weights.
+    The first use with int8 therefore takes half a minute (a MiniLM) to some minutes (a BERT-base) longer. With int8
+    each layer has fixed ranges, fitted on the package's demo collection, so a logit does not depend on the passages
+    beside it; it differs from the fp32 logit by about 0.1 (root mean square, embedded model).
+    The torch model stays in memory beside it, for logits that are not finite. Threads are torch's at loading time.
+
+    :param model: a sequence-classification model with one label of BERT's kind, not used by anyone else.
+    :param dtype: ``torch.int8`` or ``torch.float32``.
+    :param tokenizer: builds the pairs that int8 is fitted on.
+    :param has_types: whether the model takes segment ids.
+    :raises ModelError: if the model is none that can be exported.
+    :raises MissingExtraError: if ONNX Runtime is not installed.
+
+    >>> backend = OnnxBackend(network, dtype=torch.int8, tokenizer=pairs, has_types=True)  # doctest: +SKIP
+    >>> backend.forward(pairs.encode([("low phosphate", "Burosumab raises phosphate.")]))  # doctest: +SKIP
+    array([2.9], dtype=float32)
+    """
+
+    device = _CPU
+
+    def __init__(self, model: Any, *, dtype: torch.dtype, tokenizer: PairTokenizer, has_types: bool) -> None:
+        _require_runtime()
+        reason = why_not_onnx(model, _CPU)
+        if reason is not None:
+            raise ModelError(f"backend='onnx' is not possible for this model: {reason} Choose backend='torch'.")
+        self.dtype = dtype
+        self._places = places_of(model, has_types=has_types)
+        # Where ONNX Runtime gives a number that is none, and for the layers' inputs that int8 is fitted on.
+        self._exact = TorchBackend(
+            model, device=_CPU, dtype=torch.float32, pad_id=tokenizer.pad_id, has_types=has_types
+        )
+        network = PackedBert(model, _CPU, torch.float32, reference_attention).eval()
+        precision = "int8" if dtype == torch.int8 else "float32"
+        about = f"{GRAPH_VERSION} {FIT_VERSION} {precision} {has_types} {model.config.to_json_string()}"
+        fitting = quantization_pairs(tokenizer, self._places.longest) if dtype == torch.int8 else []
+        # The pairs are part of the key: another tokenizer gives other ids, and so other ranges.
+        ids = {f"pair {i}": torch.from_numpy(pair.ids) for i, pair in enumerate(fitting)}
+        key = content_key({**network.state_dict(), **ids}, about)
+
+        def build() -> bytes:
+            fitted = {}
+            if dtype == torch.int8:
+                logger.info("Fitting int8 scales; this is done once for a model.")
+                fitted = fit_quantization(_layers(model), fitting, self._exact.forward)
+            content: bytes = bert_graph(network, fitted).SerializeToString()
+            return content
+
+        self._source: bytes | str = b""
+        self._session: Any = built_once(f"{key}-{precision}", build, self._open)
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Forget the session, in a child process: its threads are the parent's, and it may wait for them for ever."""
+        # Freeing it would wait too, at the latest when Python ends: one reference more, that nobody gives back.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session = None
+
+    def _open(self, source: bytes | str) -> Any:
+        self._source = source
+        return _session(source)
+
+    def forward(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
+        """Return the logits of one batch, float32 [n]. One that is not finite is computed again by torch in fp32.
+
+        :param pairs: the batch, at least one pair; it is padded to its longest pair.
+        :raises ValueError: if a pair does not fit the model.
+        """
+        logits = self._run(pairs)
+        if np.isfinite(logits).all():
+            return logits
+        logger.warning("ONNX Runtime gave a logit that is not finite; the batch is computed again in fp32 by torch.")
+        telemetry.count("fallbacks")
+        return self._exact.forward(pairs)
+
+    def _run(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
+        if self._session is None:
+            self._session = _session(self._source)
+        try:
+            logits: NDArray[np.float32] = self._session.run(None, self._padded(pairs))[0]
+        except Exception as error:  # ONNX Runtime's errors have no common class, and none for memory
+            if "failed to allocate" in str(error).lower() or "bad_alloc" in str(error):
+                raise MemoryError(str(error)) from error
+            raise
+        return logits
+
+    def _padded(self, pairs: Sequence[EncodedPair]) -> dict[str, NDArray[Any]]:
+        layout = Layout.of(pairs)
+        flat = np.empty(layout.size, np.int32)
+        pack(pairs, self._places, layout, flat)
+        packed = layout.split(flat)
+        inside = np.arange(layout.longest) < np.diff(packed.offsets)[:, None]
+        ids, places = (np.zeros(inside.shape, np.int32) for _ in range(2))
+        ids[inside], places[inside] = packed.ids, packed.places
+        return {"ids": ids, "places": places, "mask": np.where(inside, np.float32(0), _FORBIDDEN)}
+
+
+def _require_runtime() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("backend='onnx'", "onnx") from error
+
+
+def _session(content: bytes | str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False  # each batch has another shape; a plan for each would stay in memory
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,183 @@
+"""Pairs one behind the other in one buffer, without padding: token ids, places, and where each pair begins.
+
+A pair keeps what it would have in a padded batch: its positions start again at the first token, and its segment ids
+come along. Position and segment are one number here, a row of one table (see :class:`Places`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from biorerank_plugins.runtime.tokens import EncodedPair
+
+__all__ = ["Layout", "Packed", "Places", "bucket_of", "pack", "rounded"]
+
+Ints = NDArray[np.int32]
+
+_FEWEST_PAIRS = 16
+_SHORTEST = 512  # kernels of shorter sequences leave at once: no bucket of their own
+
+
+class Packed(NamedTuple):
+    """What a packed forward takes, as arrays or tensors of int32.
+
+    :param ids: token ids [T].
+    :param places: rows of the table of positions and segments [T].
+    :param offsets: where each pair begins, and where the last one ends [N + 1].
+    :param rows: the same for one token a pair: 0, 1, …, N [N + 1].
+    """
+
+    ids: Any
+    places: Any
+    offsets: Any
+    rows: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The sizes of a packed batch, which lies in one int32 buffer: one copy brings it to a device.
+
+    :param tokens: room for tokens.
+    :param pairs: room for pairs.
+    :param longest: tokens of the longest pair, or more.
+
+    >>> Layout(tokens=5, pairs=2, longest=3).size
+    16
+    """
+
+    tokens: int
+    pairs: int
+    longest: int
+
+    @classmethod
+    def of(cls, pairs: Sequence[EncodedPair]) -> Layout:
+        """Return the layout in which pairs fit exactly."""
+        lengths = [len(pair.ids) for pair in pairs]
+        return cls(sum(lengths), len(lengths), max(lengths))
+
+    @property
+    def size(self) -> int:
+        """Entries of the buffer."""
+        return 2 * self.tokens + 2 * (self.pairs + 1)
+
+    def split(self, flat: Any) -> Packed:
+        """Return the parts of a buffer, which share its memory.
+
+        :param flat: array or tensor with at least :attr:`size` entries.
+        """
+        t, n = self.tokens, self.pairs + 1
+        return Packed(flat[:t], flat[t : 2 * t], flat[2 * t : 2 * t + n], flat[2 * t + n : 2 * t + 2 * n])
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """From position and segment of a token to a row of one table: ``segment * n_positions + position``.
+
+    :param n_words: entries of the vocabulary.
+    :param n_positions: rows of the model's table of positions.
+    :param n_types: segments that the model knows.
+    :param has_types: whether the model is given segment ids; without them all are 0.
+    :param padding: id of the padding token where positions are counted from behind it, as in RoBERTa's family.
+    """
+
+    n_words: int
+    n_positions: int
+    n_types: int
+    has_types: bool = True
+    padding: int | None = None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest pair that the model has positions for."""
+        return self.n_positions - (0 if self.padding is None else self.padding + 1)
+
+    def positions(self, ids: Ints, offsets: Ints) -> Ints:
+        """Return the position of each token in its pair, as the model counts them.
+
+        :param ids: token ids [T].
+        :param offsets: where pairs begin and end [N + 1].
+        """
+        starts, lengths = offsets[:-1], np.diff(offsets)
+        if self.padding is None:
+            return np.arange(len(ids), dtype=np.int32) - np.repeat(starts, lengths)
+        # A text may hold the padding token itself, which has no position and does not count.
+        counted = ids != self.padding
+        before = np.concatenate([np.zeros(1, np.int32), np.cumsum(counted, dtype=np.int32)])
+        return np.where(counted, before[1:] - np.repeat(before[starts], lengths), 0).astype(np.int32) + self.padding
+
+
+def bucket_of(exact: Layout, places: Places) -> Layout:
+    """Return the layout with rounded sizes that a batch is computed in, so that few layouts cover all batches.
+
+    At most a quarter of the tokens is added above 1,024 tokens, 256 below. Room for pairs is a power of two: a pair
+    of no tokens costs nothing.
+
+    >>> bucket_of(Layout(tokens=9_100, pairs=100, longest=180), Places(30_522, 512, 2))
+    Layout(tokens=10240, pairs=128, longest=512)
+    """
+    step = max(256, _power_of_two(exact.tokens) // 8)
+    return Layout(
+        tokens=-(-exact.tokens // step) * step,
+        pairs=max(_FEWEST_PAIRS, _power_of_two(exact.pairs)),
+        longest=min(places.longest, max(_SHORTEST, _power_of_two(exact.longest))),
+    )
+
+
+def rounded(exact: Layout) -> Layout:
+    """Return the layout with rounded sizes for a CPU: oneDNN keeps code, up to a megabyte, for each number of rows.
+
+    At most 63 tokens are added, 15 below 256.
+
+    >>> rounded(Layout(tokens=1_990, pairs=30, longest=180))
+    Layout(tokens=2048, pairs=32, longest=180)
+    """
+    step = 16 if exact.tokens <= 256 else 64
+    return Layout(tokens=-(-exact.tokens // step) * step, pairs=-(-exact.pairs // 8) * 8, longest=exact.longest)
+
+
+def pack(pairs: Sequence[EncodedPair], places: Places, layout: Layout, flat: Ints) -> None:
+    """Write pairs into a buffer; what the layout has room for beyond them becomes pairs of no tokens.
+
+    :param pairs: the batch, at least one pair.
+    :param places: how the model counts.
+    :param layout: sizes, at least those of the pairs.
+    :param flat: the buffer, at least ``layout.size`` entries.
+    :raises ValueError: if a pair does not fit the model: too long, or with ids it does not know. On a GPU such an index
+        would end the whole process.
+    """
+    ids, where, offsets, rows = layout.split(flat)
+    lengths = np.fromiter((len(pair.ids) for pair in pairs), np.int32, len(pairs))
+    used = int(lengths.sum())
+    np.concatenate([pair.ids for pair in pairs], out=ids[:used])
+    offsets[0] = 0
+    np.cumsum(lengths, out=offsets[1 : len(pairs) + 1])
+    offsets[len(pairs) + 1 :] = used
+    rows[:] = np.minimum(np.arange(len(rows)), len(pairs))
+    _refuse_foreign(ids[:used], int(lengths.max()), places)
+    where[:used] = places.positions(ids[:used], offsets[: len(pairs) + 1])
+    if places.has_types:
+        types = np.concatenate([pair.types for pair in pairs])
+        if int(types.max()) >= places.n_types:
+            raise ValueError(f"A segment id is {types.max()}; the model knows {places.n_types} segments.")
+        where[:used] += np.multiply(types, places.n_positions, dtype=np.int32)
+    ids[used:] = where[used:] = 0
+
+
+def _refuse_foreign(ids: Ints, longest: int, places: Places) -> None:
+    if longest > places.longest:
+        raise ValueError(f"A pair has {longest} tokens; the model has positions for {places.longest}.")
+    if int(ids.min()) < 0 or int(ids.max()) >= places.n_words:
+        raise ValueError(
+            f"Token ids reach from {ids.min()} to {ids.max()}; the model knows 0 to {places.n_words - 1}. "
+            "The tokenizer belongs to another model."
+        )
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << max(0, number - 1).bit_length()

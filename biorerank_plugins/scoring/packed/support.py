@@ -1,0 +1,174 @@
+"""Which models, devices and precisions the packed backend covers, and why not the others."""
+
+from __future__ import annotations
+
+import copy
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from biorerank_plugins.runtime.tokens import EncodedPair
+from biorerank_plugins.scoring.packed.attention import reference_attention
+from biorerank_plugins.scoring.packed.bert import FAMILIES, PackedBert, places_of
+from biorerank_plugins.scoring.packed.packing import Layout, Packed, pack
+
+__all__ = ["cannot_be_packed", "why_not_packed"]
+
+_HALF = (torch.float16, torch.bfloat16)
+_LINEAR = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)
+_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
+_TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+
+
+def why_not_packed(model: Any, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why the packed backend cannot run a model, as a sentence; ``None`` if it can.
+
+    Beside architecture, device and precision, it compares the packed forward with the model's own one on three small
+    pairs, in fp32 on the CPU: a release of transformers that computes something else is not run in the old way.
+
+    :param model: a transformers sequence-classification model.
+    :param device: where it would run.
+    :param dtype: precision it would compute in.
+
+    >>> why_not_packed(torch.nn.Linear(1, 1), torch.device("cpu"), torch.float32)
+    'Linear is none of BertForSequenceClassification, ... .'
+    """
+    return cannot_be_packed(model, device, dtype) or _difference(model)
+
+
+def cannot_be_packed(model: Any, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return what :func:`why_not_packed` does, without running the model."""
+    return _wrong_architecture(model) or _wrong_device(device, dtype) or _wrong_sizes(model, device, dtype)
+
+
+def _wrong_architecture(model: Any) -> str | None:
+    name = type(model).__name__
+    if name not in FAMILIES or not type(model).__module__.startswith("transformers.models."):
+        return f"{name} is none of {', '.join(FAMILIES)}."
+    config: Any = model.config
+    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
+        return f"its positions are {config.position_embedding_type}, not absolute."
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
+        return "it is a decoder."
+    if getattr(config, "num_labels", 1) != 1:
+        return f"it has {config.num_labels} labels."
+    if not isinstance(config.hidden_act, str):
+        return "its activation is a function of its own."
+    return _foreign_part(model)
+
+
+def _foreign_part(model: Any) -> str | None:
+    """Name what is not a plain layer: quantised, adapted and watched ones compute more than their weights say."""
+    for name, kind in _parts(model).items():
+        try:
+            part = model.get_submodule(name)
+        except AttributeError:
+            return f"it has no {name}."
+        if type(part) is not kind or getattr(part, "bias", part) is None:
+            return f"{name} is no plain {kind.__name__} with a bias."
+    if any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
+        return "a hook watches its layers."
+    return None
+
+
+def _parts(model: Any) -> dict[str, type[nn.Module]]:
+    family = FAMILIES[type(model).__name__]
+    base = getattr(model, family.base)
+    parts: dict[str, type[nn.Module]] = {f"embeddings.{name}": nn.Embedding for name in _TABLES}
+    parts["embeddings.LayerNorm"] = nn.LayerNorm
+    for number in range(len(base.encoder.layer)):
+        parts |= {f"encoder.layer.{number}.{name}": nn.Linear for name in _LINEAR}
+        parts |= {f"encoder.layer.{number}.{name}": nn.LayerNorm for name in _NORMS}
+    if hasattr(base, "embeddings_project"):
+        parts["embeddings_project"] = nn.Linear
+    if family.pooled:
+        parts["pooler.dense"] = nn.Linear
+    head = ("classifier",) if family.pooled else ("classifier.dense", "classifier.out_proj")
+    return {f"{family.base}.{name}": kind for name, kind in parts.items()} | dict.fromkeys(head, nn.Linear)
+
+
+def _wrong_device(device: torch.device, dtype: torch.dtype) -> str | None:
+    name = str(dtype).removeprefix("torch.")
+    if device.type == "cpu":
+        return (
+            None if dtype in (torch.float32, torch.bfloat16) else f"on a CPU it computes in fp32 or bf16, not {name}."
+        )
+    if device.type != "cuda":
+        return f"it runs on CUDA and CPU, not on {device.type}."
+    if torch.version.hip is not None:
+        return "it runs on CUDA and CPU, not on ROCm."
+    if dtype not in _HALF:
+        return f"attention without padding computes in fp16 or bf16, not {name}."
+    if find_spec("torch.nn.attention.varlen") is None:
+        return f"torch {torch.__version__} has no torch.nn.attention.varlen; 2.10 has."
+    capability = torch.cuda.get_device_capability(device)
+    if capability < (8, 0):
+        return f"the GPU has compute capability {'.'.join(map(str, capability))}; attention without padding needs 8.0."
+    return None
+
+
+def _wrong_sizes(model: Any, device: torch.device, dtype: torch.dtype) -> str | None:
+    size = getattr(model, FAMILIES[type(model).__name__].base).encoder.layer[0].attention.self.attention_head_size
+    if device.type == "cuda" and (size % 8 or size > 256):
+        return f"its heads have {size} dimensions; the kernel takes multiples of 8 up to 256."
+    if dtype == torch.float16:
+        most = torch.finfo(torch.float16).max
+        if any(weight.numel() and weight.detach().abs().max() > most for weight in model.parameters()):
+            return "a weight does not fit into fp16."
+    return None
+
+
+@torch.inference_mode()
+def _difference(model: Any) -> str | None:
+    if any(weight.device.type != "cpu" or weight.dtype != torch.float32 for weight in model.parameters()):
+        model = copy.deepcopy(model).float().cpu()
+    places = places_of(model, has_types=True)
+    draw = np.random.default_rng(0)
+    lengths = [max(1, min(length, places.longest)) for length in (5, 12, 2)]
+    pairs = [
+        EncodedPair(
+            draw.integers(0, places.n_words, length).astype(np.int32),
+            draw.integers(0, places.n_types, length).astype(np.uint8),
+            False,
+            False,
+        )
+        for length in lengths
+    ]
+    layout = Layout.of(pairs)
+    flat = np.empty(layout.size, np.int32)
+    pack(pairs, places, layout, flat)
+    parts = Packed(*(torch.from_numpy(part) for part in layout.split(flat)))
+    ours = PackedBert(model, torch.device("cpu"), torch.float32, reference_attention)(*parts, layout.longest)
+    theirs = _own_forward(model, pairs, max(lengths))
+    furthest = float((ours - theirs).abs().max())
+    if not furthest <= 1e-4 * max(1.0, float(theirs.abs().max())):
+        return f"packed logits are up to {furthest:.2g} off those of {type(model).__name__}."
+    return None
+
+
+def _own_forward(model: Any, pairs: list[EncodedPair], longest: int) -> torch.Tensor:
+    inputs = {
+        name: torch.zeros(len(pairs), longest, dtype=torch.long)
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
+    inputs["input_ids"] += model.config.pad_token_id or 0
+    for row, pair in enumerate(pairs):
+        inputs["input_ids"][row, : len(pair.ids)] = torch.from_numpy(pair.ids)
+        inputs["token_type_ids"][row, : len(pair.ids)] = torch.from_numpy(pair.types)
+        inputs["attention_mask"][row, : len(pair.ids)] = 1
+    trained, _ = model.training, model.eval()
+    try:
+        logits: torch.Tensor = model(**inputs).logits.reshape(-1)
+    finally:
+        model.train(trained)
+    return logits

@@ -1,0 +1,141 @@
+"""The systems that are compared, and which of them are possible here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biorerank_plugins.speed.rounds import NotPossibleError, reason_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from biorerank_plugins.speed.texts import Request
+
+__all__ = ["BASELINE", "SYSTEMS", "NotPossibleError", "Setting", "System", "choose_systems", "load_systems"]
+
+BASELINE = "predict"
+"""Name of fp32 ``CrossEncoder.predict``, which all others are compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all systems share.
+
+    :param folder: the model.
+    :param device: name of a torch device.
+    :param threads: threads of each system on the CPU.
+    :param max_length: tokens a pair.
+    :param work: a folder for files that systems make.
+    :param probe: what a system that has to choose its batch size tries sizes on.
+    :param kept: what systems share, so that weights are loaded once.
+    """
+
+    folder: Path
+    device: str
+    threads: int
+    max_length: int
+    work: Path
+    probe: Request
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def need_cpu(self, library: str) -> None:
+        """Refuse to compare a library on the CPU with others on a GPU."""
+        if self.device != "cpu":
+            raise NotPossibleError(f"{library} runs on the CPU here, the others on {self.device}.")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A way to score the passages of a request.
+
+    :param way: what is called, in words.
+    :param dtype: precision of most of the arithmetic.
+    :param prepare: makes the objects that the host has anyway, its documents; not timed.
+    :param call: scores them; timed.
+    :param values: from what the call gave to one number a passage, in the order of the request; not timed.
+    :param are_logits: the numbers are logits, not their sigmoid.
+    :param is_shared: several threads may call it at once; the others take turns.
+    :param close: gives everything back.
+    """
+
+    way: str
+    dtype: str
+    prepare: Callable[[Request], Any]
+    call: Callable[[Any], Any]
+    values: Callable[[Any], NDArray[np.floating[Any]]]
+    are_logits: bool = False
+    is_shared: bool = False
+    close: Callable[[], None] = lambda: None
+
+
+_HERE = "biorerank_plugins.speed"
+SYSTEMS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    BASELINE: (f"{_HERE}.cross_encoder:predict", {}),
+    "llama-index": (f"{_HERE}.hosts:llama_index", {}),
+    "haystack": (f"{_HERE}.hosts:haystack", {}),
+    "st-best": (f"{_HERE}.cross_encoder:best", {}),
+    "st-onnx": (f"{_HERE}.exported:st_onnx", {}),
+    "st-openvino-float32": (f"{_HERE}.exported:st_openvino", {"dtype": "float32"}),
+    "st-openvino-bfloat16": (f"{_HERE}.exported:st_openvino", {"dtype": "bfloat16"}),
+    "rerankers": (f"{_HERE}.peers:rerankers", {}),
+    "flashrank": (f"{_HERE}.peers:flashrank", {}),
+    "flashrank-int8": (f"{_HERE}.peers:flashrank", {"int8": True}),
+    "ours-torch-float32": (f"{_HERE}.ours:ours", {"backend": "torch", "dtype": "float32"}),
+    "ours-torch-bfloat16": (f"{_HERE}.ours:ours", {"backend": "torch", "dtype": "bfloat16"}),
+    "ours-torch-float16": (f"{_HERE}.ours:ours", {"backend": "torch", "dtype": "float16"}),
+    "ours-packed-float32": (f"{_HERE}.ours:ours", {"backend": "packed", "dtype": "float32"}),
+    "ours-packed-bfloat16": (f"{_HERE}.ours:ours", {"backend": "packed", "dtype": "bfloat16"}),
+    "ours-packed-float16": (f"{_HERE}.ours:ours", {"backend": "packed", "dtype": "float16"}),
+    "ours-onnx-float32": (f"{_HERE}.ours:ours", {"backend": "onnx", "dtype": "float32"}),
+    "ours-onnx-int8": (f"{_HERE}.ours:ours", {"backend": "onnx", "dtype": "int8"}),
+    "ours-default": (f"{_HERE}.ours:ours", {"backend": "auto", "dtype": "auto"}),
+}
+"""Where each system is made, and with which options."""
+
+
+def choose_systems(wanted: Sequence[str]) -> list[str]:
+    """Return the names of systems, the baseline first.
+
+    :param wanted: names, or their beginnings (``"ours"``, ``"ours-torch"``, ``"st"``); all systems if empty.
+    :raises ValueError: if a name begins none; the message lists them.
+
+    >>> choose_systems(["flashrank", "ours-torch"])[:2]
+    ['predict', 'flashrank']
+    """
+    for name in wanted:
+        if not any(_begins(name, known) for known in SYSTEMS):
+            raise ValueError(f"There is no system {name!r}. Choose from: {', '.join(SYSTEMS)}; or a beginning: ours.")
+    chosen = [known for known in SYSTEMS if not wanted or any(_begins(name, known) for name in wanted)]
+    return [BASELINE, *(name for name in chosen if name != BASELINE)]
+
+
+def _begins(name: str, known: str) -> bool:
+    return known == name or known.startswith(f"{name}-")
+
+
+def load_systems(
+    names: Iterable[str], setting: Setting, *, note: Callable[[str], None] = lambda _: None
+) -> tuple[dict[str, System], dict[str, str]]:
+    """Load systems.
+
+    :param names: of :data:`SYSTEMS`.
+    :param setting: what they share.
+    :param note: is told what is loaded.
+    :returns: the systems that are possible here, and for the others the reason why not.
+    """
+    systems: dict[str, System] = {}
+    not_possible: dict[str, str] = {}
+    for name in names:
+        place, options = SYSTEMS[name]
+        module, _, function = place.partition(":")
+        note(f"Loading {name} …")
+        try:
+            systems[name] = getattr(importlib.import_module(module), function)(setting, **options)
+        except Exception as error:  # whatever a library raises: it is not possible here
+            not_possible[name] = reason_of(error)
+    return systems, not_possible
