@@ -7,14 +7,15 @@ objects of the host. What is the same in all of them is here; nothing here knows
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.articles.metadata import DEFAULT_KEYS
+from biorerank_plugins._common.checks import positive_number, whole_number
 from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage
-from biorerank_plugins.reranking.order import ArticleRules
+from biorerank_plugins.reranking.options import RankOptions
+from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.text.templates import Template
 
 if TYPE_CHECKING:
@@ -23,15 +24,18 @@ if TYPE_CHECKING:
 __all__ = [
     "BOOST_KEY",
     "FIRST_STAGE_KEY",
+    "LOAD_SETTINGS",
+    "RANK_SETTINGS",
     "RETRACTED_KEY",
     "HostTexts",
     "article_marks",
     "boosts_of",
-    "check_boosts",
-    "check_retracted",
+    "check_rank_option",
     "evidence_records",
     "host_candidate",
     "kept_score",
+    "make_reranker",
+    "rank_keywords",
     "saved_model_name",
 ]
 
@@ -40,6 +44,15 @@ FIRST_STAGE_KEY = "biorerank_first_stage"
 
 RETRACTED_KEY = "biorerank_retracted"
 """Metadata key that is True where ``retracted="flag"`` found a retracted article."""
+
+RANK_SETTINGS = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "retracted", "timeout")
+"""Settings of an adapter that a ranking is given as they are."""
+
+LOAD_SETTINGS = (
+    *("device", "dtype", "backend", "max_length", "query_max_length", "query_prefix", "document_prefix"),
+    *("revision", "token", "cache_folder", "local_files_only"),
+)
+"""Settings of an adapter that its reranker is given as they are."""
 
 BOOST_KEY = "biorerank_boost"
 """Metadata key of what was added to the logit for the article's year and kind, where something was."""
@@ -118,33 +131,55 @@ def article_marks(ranked: RankedPassage) -> dict[str, Any]:
     return {key: value for key, value in marks.items() if value}
 
 
-def check_retracted(value: Any) -> Any:
-    """Return what becomes of retracted articles, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
+def check_rank_option(name: str, value: Any) -> Any:
+    """Return one option of a ranking, as :class:`~biorerank_plugins.reranking.options.RankOptions` checks it.
 
-    :raises ValueError: if it is another word.
-    """
-    return ArticleRules.checked(DEFAULT_KEYS, None, value, None).retracted
+    :param name: its name; ``top_n``, as hosts call it, is ``top_k``.
+    :param value: the value; boosts may be given as their settings by name.
+    :returns: the value in plain types, which a host can save.
+    :raises ValueError: if it is impossible.
+    :raises TypeError: if boosts are neither.
 
-
-def check_boosts(value: Boosts | Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return boosts as a dictionary of plain types, which a host can save.
-
-    :param value: :class:`~biorerank_plugins.Boosts`, or their settings by name.
-    :raises TypeError: if it is neither.
-    :raises ValueError: if a setting is unknown or impossible.
-
-    >>> check_boosts({"recency_half_life_years": 5})["recency_weight"]
+    >>> check_rank_option("boosts", {"recency_half_life_years": 5})["recency_weight"]
     1.0
     """
-    boosts = boosts_of(value)
-    if boosts is None:
-        return None
-    given = {one.name: getattr(boosts, one.name) for one in fields(boosts)}
-    return {name: dict(one) if isinstance(one, Mapping) else one for name, one in given.items()}
+    if name == "timeout":
+        return None if value is None else positive_number("timeout", value)
+    if name == "boosts":
+        boosts = boosts_of(value)
+        if boosts is None:
+            return None
+        given = {one.name: getattr(boosts, one.name) for one in fields(boosts)}
+        return {key: dict(one) if isinstance(one, Mapping) else one for key, one in given.items()}
+    if name == "top_n":
+        return None if value is None else whole_number("top_n", value)
+    return getattr(RankOptions(**{name: value}), name)
+
+
+def rank_keywords(settings: Any, names: Iterable[str] = RANK_SETTINGS) -> dict[str, Any]:
+    """Return what :meth:`~biorerank_plugins.BioReranker.rank` is given.
+
+    :param settings: an adapter with an attribute for each name, and ``boosts``.
+    :param names: which settings go along as they are.
+    """
+    return {"boosts": boosts_of(settings.boosts), **{name: getattr(settings, name) for name in names}}
+
+
+def make_reranker(settings: Any, model: Any, template: Template | None) -> BioReranker:
+    """Return the reranker of an adapter; its model is loaded at the first use.
+
+    :param settings: an adapter with an attribute for each of :data:`LOAD_SETTINGS`, and ``batch_size``: batches hold
+        ``batch_size * max_length`` tokens.
+    :param model: as :class:`~biorerank_plugins.BioReranker` takes it.
+    :param template: how title, text and metadata become one text.
+    """
+    tokens = None if settings.batch_size is None else settings.batch_size * settings.max_length
+    given = {name: getattr(settings, name) for name in LOAD_SETTINGS}
+    return BioReranker(model, template=template, max_batch_tokens=tokens, **given)
 
 
 def boosts_of(settings: Boosts | Mapping[str, Any] | None) -> Boosts | None:
-    """Return boosts of what :func:`check_boosts` takes."""
+    """Return boosts of :class:`~biorerank_plugins.Boosts` or of their settings by name."""
     from biorerank_plugins.articles.boosts import Boosts
 
     if settings is None or isinstance(settings, Boosts):

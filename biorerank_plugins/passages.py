@@ -136,16 +136,16 @@ class RankedPassage:
     :param passage: the passage as it was given.
     :param input_index: its position in the caller's list, counted from 0.
     :param rank: place in the ranking, counted from 1.
-    :param logit: the model's raw output, higher is better; the order is by it, or by the fused value with fusion, plus
-        the boost.
-    :param score: the model's own activation of the logit (what ``CrossEncoder.predict`` gives).
-    :param probability: calibrated probability of relevance if the model carries a calibration, else ``sigmoid(logit)``.
+    :param logit: the model's raw output, higher is better.
+    :param score: the model's own activation of :attr:`order_value`; where nothing is fused or boosted, what
+        ``CrossEncoder.predict`` gives. It never rises along the list.
+    :param probability: calibrated on :attr:`order_value` if the model carries a calibration, else its sigmoid.
     :param retrieval_score: the first stage's score, if the caller gave one.
     :param evidence: best sentences, if asked for.
     :param n_windows: number of windows that were scored for this passage.
     :param truncated: whether a part of the passage was not read by the model.
     :param window: of a passage read in several windows, where the one that won lies in ``passage.text``.
-    :param fused: what the order is by where fusion is on: the logit plus the weighted first-stage score.
+    :param fused: the logit plus what the first stage adds, where fusion is on.
     :param boost: what was added to that for the article's year and kind (:class:`~biorerank_plugins.Boosts`).
     :param retracted: whether its metadata say that the article is retracted; ``None`` if nobody asked.
     """
@@ -164,6 +164,11 @@ class RankedPassage:
     window: tuple[int, int] | None = None
     boost: float = 0.0
     retracted: bool | None = None
+
+    @property
+    def order_value(self) -> float:
+        """What the list is ordered by: the logit or the fused value, plus the boost."""
+        return (self.logit if self.fused is None else self.fused) + self.boost
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line as plain JSON types."""

@@ -5,21 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Unpack
 
 from biorerank_plugins import telemetry
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.arguments import check_first_stage
-from biorerank_plugins.passages import Ranking
-from biorerank_plugins.reranking.order import check_fusion
+from biorerank_plugins.passages import Candidate, Ranking
+from biorerank_plugins.reranking.options import check_fusion
 
 if TYPE_CHECKING:
-    from biorerank_plugins.articles.boosts import Boosts
-    from biorerank_plugins.articles.duplicates import Deduplicate
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.filters import Filter
     from biorerank_plugins.first_stage.index import PassageIndex
-    from biorerank_plugins.reranking.order import Retracted
+    from biorerank_plugins.reranking.options import CallKeywords
     from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.scale.sharded import ShardedIndex
 
@@ -34,9 +32,6 @@ class TwoStageSearch:
 
     A ranking's ``timings`` hold, beside the reranker's own, ``first_stage``: the seconds spent in the index. For many
     queries at once both are those of the whole call.
-
-    Token ids that the index holds (:meth:`PassageIndex.cache_tokens`) are used by the reranker where they are those of
-    its tokenizer.
 
     :param index: where candidates come from.
     :param reranker: what orders them.
@@ -64,48 +59,18 @@ class TwoStageSearch:
         *,
         candidates: int = 100,
         filters: Filter | None = None,
-        top_k: int | None = None,
-        min_score: float | None = None,
-        min_probability: float | None = None,
-        evidence: int = 0,
-        fusion: float | Literal["stored"] | None = "stored",
-        deduplicate: Deduplicate = None,
-        retracted: Retracted = "keep",
-        boosts: Boosts | None = None,
-        timeout: float | None = None,
+        **options: Unpack[CallKeywords],
     ) -> Ranking:
         """Return the passages that answer ``query``, best first.
 
         :param query: the question.
         :param candidates: how many passages the first stage hands to the reranker.
         :param filters: which passages may be found at all, as :meth:`PassageIndex.search` takes them.
-        :param top_k: return at most so many; ``None`` returns all candidates.
-        :param min_score: return only passages whose ``score`` is at least this.
-        :param min_probability: return only passages whose ``probability`` is at least this.
-        :param evidence: best sentences a passage, as :meth:`BioReranker.rank` takes it.
-        :param fusion: weight of the first stage's scores in the order, as :meth:`BioReranker.rank` takes it;
-            ``"stored"`` takes what is stored with the model for the scores of this first stage, if anything.
-        :param deduplicate: which duplicates to drop, as :meth:`BioReranker.rank` takes it.
-        :param retracted: what becomes of retracted articles, as :meth:`BioReranker.rank` takes it.
-        :param boosts: of recent articles or of kinds of study, as :meth:`BioReranker.rank` takes them.
-        :param timeout: seconds the reranking may take.
-        :raises TypeError: if ``query`` is no string.
+        :param options: as :meth:`BioReranker.rank` takes them; ``timeout`` is for the reranking.
+        :raises TypeError: if ``query`` is no string, or an option is unknown.
         :raises ValueError: if ``query`` is blank, or an option is impossible.
         """
-        return self.search_many(
-            [query],
-            candidates=candidates,
-            filters=filters,
-            top_k=top_k,
-            min_score=min_score,
-            min_probability=min_probability,
-            evidence=evidence,
-            fusion=fusion,
-            deduplicate=deduplicate,
-            retracted=retracted,
-            boosts=boosts,
-            timeout=timeout,
-        )[0]
+        return self.search_many([query], candidates=candidates, filters=filters, **options)[0]
 
     @telemetry.staged("search")
     def search_many(
@@ -114,57 +79,29 @@ class TwoStageSearch:
         *,
         candidates: int = 100,
         filters: Filter | None = None,
-        top_k: int | None = None,
-        min_score: float | None = None,
-        min_probability: float | None = None,
-        evidence: int = 0,
-        fusion: float | Literal["stored"] | None = "stored",
-        deduplicate: Deduplicate = None,
-        retracted: Retracted = "keep",
-        boosts: Boosts | None = None,
-        timeout: float | None = None,
-        show_progress: bool = False,
+        **options: Unpack[CallKeywords],
     ) -> list[Ranking]:
         """Answer many queries, in order; queries are embedded, and pairs scored, in shared batches.
 
         Takes the options of :meth:`search`.
 
         :param queries: the questions.
-        :param show_progress: show a progress bar of the reranking on stderr.
         :raises TypeError: if ``queries`` is one string, or holds something that is no string.
         :raises ValueError: if a query is blank, or an option is impossible.
         """
-        candidates = whole_number("candidates", candidates)
-        token_ids = self.index.token_ids  # others after each change of the index
-        if token_ids is not None:
-            self.reranker.use_token_cache(token_ids)
         start = time.perf_counter()
+        found = self._find(queries, candidates, filters)
+        seconds = time.perf_counter() - start
+        rankings = self.reranker.rank_many(zip(queries, found, strict=True), **options)
+        return _joined(rankings, found, seconds)
+
+    def _find(self, queries: Sequence[str], candidates: int, filters: Filter | None) -> list[list[Candidate]]:
+        candidates = whole_number("candidates", candidates)
         telemetry.note(queries=len(queries), candidates=candidates, filtered=filters is not None)
         with telemetry.stage("first_stage", kind=self.first_stage):
             found = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
             telemetry.note(found=sum(map(len, found)))
-        seconds = time.perf_counter() - start
-        rankings = self.reranker.rank_many(
-            zip(queries, found, strict=True),
-            top_k=top_k,
-            min_score=min_score,
-            min_probability=min_probability,
-            evidence=evidence,
-            fusion=fusion,  # the candidates say what their scores are
-            deduplicate=deduplicate,
-            retracted=retracted,
-            boosts=boosts,
-            timeout=timeout,
-            show_progress=show_progress,
-        )
-        return [
-            replace(
-                ranking,
-                timings={"first_stage": seconds, **ranking.timings},
-                missing_shards=getattr(candidates_of, "missing_shards", ()),  # a sharded index says so
-            )
-            for ranking, candidates_of in zip(rankings, found, strict=True)
-        ]
+        return found
 
     def fusion_weight(self, fusion: float | str | None = "stored") -> float | None:
         """Return the weight with which the first stage's scores enter the order.
@@ -173,8 +110,20 @@ class TwoStageSearch:
         :returns: the weight; ``None`` where the order is by logit.
         :raises ValueError: if ``fusion`` is neither a number of at least 0, nor ``"stored"``, nor ``None``.
         """
-        fusion = check_fusion(fusion)
-        if fusion != "stored":
-            return fusion
+        asked = check_fusion(fusion)
+        if not isinstance(asked, str):
+            return asked
         scores = self.index.scores_of(self.first_stage)
         return None if scores is None else self.reranker.stored_fusion(scores)
+
+
+def _joined(rankings: Sequence[Ranking], found: Sequence[Sequence[Candidate]], seconds: float) -> list[Ranking]:
+    """Return rankings with what the first stage has to say of them."""
+    return [
+        replace(
+            ranking,
+            timings={"first_stage": seconds, **ranking.timings},
+            missing_shards=getattr(candidates, "missing_shards", ()),  # a sharded index says so
+        )
+        for ranking, candidates in zip(rankings, found, strict=True)
+    ]

@@ -75,8 +75,10 @@ def test_the_order_is_by_logit_plus_boost_and_nothing_else_changes():
     assert [(r.passage.id, r.boost) for r in plain] == [("old", 0.0), ("none", 0.0), ("new", 0.0)]
     assert [(r.passage.id, r.boost) for r in boosted] == [("new", 1.0), ("old", 0.25), ("none", 0.0)]
     assert [r.rank for r in boosted] == [1, 2, 3]
-    before = {r.passage.id: (r.logit, r.score, r.probability, r.fused) for r in plain}
-    assert {r.passage.id: (r.logit, r.score, r.probability, r.fused) for r in boosted} == before
+    before = {r.passage.id: (r.logit, r.fused) for r in plain}
+    assert {r.passage.id: (r.logit, r.fused) for r in boosted} == before
+    for r in boosted:  # what is shown is made of what orders
+        assert r.score == pytest.approx(1 / (1 + math.exp(-(r.logit + r.boost))))
     assert boosted[0].to_dict()["boost"] == 1.0
 
 
@@ -91,8 +93,8 @@ def test_boosts_come_on_top_of_fusion():
     found = [Candidate(article(0.0, "a"), 1.0), Candidate(article(0.0, "b", year=2026), 0.5)]
     boosts = Boosts(recency_half_life_years=5, reference_year=2026)
     first, second = BioReranker(Given()).rank("q", found, fusion=1.0, boosts=boosts)
-    assert (first.passage.id, first.fused, first.boost) == ("b", 0.5, 1.0)
-    assert (second.passage.id, second.fused, second.boost) == ("a", 1.0, 0.0)
+    assert (first.passage.id, first.fused, first.boost) == ("b", -0.5, 1.0)  # 0.5 below the best of the list
+    assert (second.passage.id, second.fused, second.boost) == ("a", 0.0, 0.0)
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.none() | st.integers(2000, 2026)), max_size=8))

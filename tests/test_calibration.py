@@ -20,12 +20,11 @@ TEXTS = ["aspirin inhibits platelets", "insulin lowers glucose", "cells divide"]
 
 def test_the_values_that_made_the_data_are_found():
     draw = np.random.default_rng(0)
-    logits, windows = draw.normal(0, 3, 40_000), draw.integers(1, 9, 40_000)
-    true = 1 / (1 + np.exp(-(0.7 * logits - 1.5 - 0.4 * np.log(windows))))
-    fitted = fit_calibration(logits.tolist(), (draw.random(40_000) < true).tolist(), windows.tolist())
+    logits = draw.normal(0, 3, 40_000)
+    true = 1 / (1 + np.exp(-(0.7 * logits - 1.5)))
+    fitted = fit_calibration(logits.tolist(), (draw.random(40_000) < true).tolist())
     assert fitted.slope == pytest.approx(0.7, abs=0.03)
     assert fitted.intercept == pytest.approx(-1.5, abs=0.06)
-    assert fitted.per_log_window == pytest.approx(-0.4, abs=0.05)
 
 
 def test_the_mean_probability_is_the_share_of_relevant_ones():

@@ -44,15 +44,23 @@ def test_without_a_weight_the_order_is_by_logit(fusion: float | None) -> None:
     assert order(candidates(0.9, 0.7, 0.1), fusion) == ["high", "middle", "low"]
 
 
-def test_scores_and_thresholds_stay_those_of_the_model() -> None:
-    plain = BioReranker(Fixed()).rank("q", candidates(0.9, 0.7, 0.1))
-    fused = BioReranker(Fixed()).rank("q", candidates(0.9, 0.7, 0.1), fusion=10, min_score=0.5)
-    assert {r.passage.id: (r.logit, r.score, r.probability) for r in fused}.items() <= {
-        r.passage.id: (r.logit, r.score, r.probability) for r in plain
-    }.items()
-    assert [r.passage.id for r in fused] == ["middle", "high"] and fused.below_threshold == 1
-    assert [r.rank for r in fused] == [1, 2]
-    assert [r.fused for r in fused] == [pytest.approx(7.5), pytest.approx(4.0)] and plain[0].fused is None
+def test_what_is_shown_is_made_of_what_orders() -> None:
+    """Logits 3, 0.5, -2 with scores 0.1, 0.7, 0.9: fused, against the list's best score, -5, -1.5 and -2."""
+    fused = BioReranker(Fixed()).rank("q", candidates(0.9, 0.7, 0.1), fusion=10)
+    assert [r.passage.id for r in fused] == ["middle", "low", "high"]
+    assert [r.logit for r in fused] == [0.5, -2.0, 3.0]
+    assert [r.fused for r in fused] == [pytest.approx(-1.5), pytest.approx(-2.0), pytest.approx(-5.0)]
+    for ranked in fused:
+        assert ranked.order_value == ranked.fused
+        assert ranked.score == pytest.approx(1 / (1 + math.exp(-ranked.fused)), abs=1e-6)
+        assert ranked.probability == pytest.approx(ranked.score, abs=1e-6)
+
+
+def test_thresholds_hold_for_what_is_shown() -> None:
+    ranking = BioReranker(Fixed()).rank("q", candidates(0.9, 0.7, 0.1), fusion=10, min_score=0.1)
+    assert [r.passage.id for r in ranking] == ["middle", "low"] and ranking.below_threshold == 1
+    plain = BioReranker(Fixed()).rank("q", candidates(0.9, 0.7, 0.1), fusion=None)
+    assert plain[0].fused is None and plain[0].order_value == plain[0].logit
 
 
 @pytest.mark.parametrize("unknown", [None, math.nan, math.inf])
@@ -77,9 +85,61 @@ def test_an_impossible_weight_is_refused_even_without_passages(fusion: object) -
 )
 def test_the_order_is_that_of_a_plain_sort(values: list[tuple[float, float]], weight: float) -> None:
     passages = [Candidate(Passage(str(i), repr(logit)), score) for i, (logit, score) in enumerate(values)]
-    expected = sorted(range(len(values)), key=lambda i: -(values[i][0] + weight * values[i][1]))
+    best = max((score for _, score in values), default=0.0)
+    expected = sorted(range(len(values)), key=lambda i: -(values[i][0] + weight * (values[i][1] - best)))
     ranking = BioReranker(Fixed()).rank("q", passages, fusion=weight)
     assert [ranked.input_index for ranked in ranking] == expected
+    shown = [(ranked.score, ranked.probability) for ranked in ranking]
+    assert shown == sorted(shown, reverse=True)  # a list read downwards never rises
+
+
+def rank_store(model: Path, folder: Path, content: str) -> BioReranker:
+    """A reranker with what is stored beside its weights."""
+    shutil.copytree(model, folder)
+    (folder / "biorerank.json").write_text(content, encoding="utf-8")
+    return BioReranker(folder, device="cpu", dtype="float32")
+
+
+def test_the_rank_of_an_unknown_first_stage_enters_where_a_weight_is_stored(
+    tiny_cross_encoder_dir: Path, tmp_path: Path
+) -> None:
+    reranker = rank_store(tiny_cross_encoder_dir, tmp_path / "m", '{"rank_weight": 0.75}')
+    texts = ["aspirin inhibits platelets", "insulin lowers glucose", "cells divide", "the heart"]
+    scores = [3.0, 17.0, 3.0, None]  # ranks 2, 1, 2 and 4
+    passages = [Candidate(Passage(text, text), score) for text, score in zip(texts, scores, strict=True)]
+    logit = {text: reranker.rank("which drug", [text])[0].logit for text in texts}
+    ranking = reranker.rank("which drug", passages)
+    expected = {t: logit[t] - 0.75 * math.log(rank) for t, rank in zip(texts, [2, 1, 2, 4], strict=True)}
+    assert {r.passage.id: r.fused for r in ranking} == {t: pytest.approx(v, abs=1e-4) for t, v in expected.items()}
+    assert [r.passage.id for r in ranking] == sorted(texts, key=lambda t: -expected[t])
+
+
+def test_the_rank_does_not_enter_for_strings_by_wish_or_without_a_stored_weight(
+    tiny_cross_encoder_dir: Path, tmp_path: Path
+) -> None:
+    texts = ["aspirin inhibits platelets", "insulin lowers glucose"]
+    found = [Candidate(Passage(text, text), score) for text, score in zip(texts, [1.0, 2.0], strict=True)]
+    stored = rank_store(tiny_cross_encoder_dir, tmp_path / "m", '{"rank_weight": 0.75}')
+    foreign = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32")
+    for ranking in (stored.rank("q", texts), stored.rank("q", found, fusion=None), foreign.rank("q", found)):
+        assert [r.fused for r in ranking] == [None, None]
+
+
+def test_a_stored_reference_and_calibration_belong_to_their_first_stage(
+    tiny_cross_encoder_dir: Path, tmp_path: Path
+) -> None:
+    content = (
+        '{"calibration": {"slope": 2.0}, "fusion": {"one": {"weight": 3, "reference": 0.5, '
+        '"calibration": {"slope": 0.5, "intercept": 1.0, "evidence_threshold": 0.0}}}}'
+    )
+    reranker = rank_store(tiny_cross_encoder_dir, tmp_path / "m", content)
+    [ranked] = ranking = reranker.rank("q", [Candidate(Passage("a", "cells divide"), 0.9, 1, "one")])
+    assert ranked.fused == pytest.approx(ranked.logit + 3 * (0.9 - 0.5))
+    assert ranked.probability == pytest.approx(1 / (1 + math.exp(-(0.5 * ranked.fused + 1.0))))
+    assert ranking.no_evidence is False
+    [plain] = other = reranker.rank("q", ["cells divide"])
+    assert plain.probability == pytest.approx(1 / (1 + math.exp(-2.0 * plain.logit)))
+    assert other.no_evidence is None
 
 
 @pytest.fixture

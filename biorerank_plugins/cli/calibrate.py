@@ -72,6 +72,7 @@ def calibrate(
         from biorerank_plugins.two_stage import TwoStageSearch
 
         search = TwoStageSearch(passages, reranker)
+        fused_with = None if search.fusion_weight() is None else passages.scores_of(search.first_stage)
         judged = judge(search, inputs.queries, inputs.qrels, candidates=candidates, show_progress=output.show_progress)
         if len(judged) < _FEW:
             output.warn(f"Judged questions: {len(judged)}. Fewer than {_FEW} say little about probabilities.")
@@ -88,7 +89,7 @@ def calibrate(
     if not dry_run:
         from biorerank_plugins.models.stored import store_calibration
 
-        store_calibration(folder, fitted)
+        store_calibration(folder, fitted, fused_with)
     if json:
         output.document(
             {

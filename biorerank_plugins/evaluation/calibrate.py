@@ -29,14 +29,12 @@ _OVERLAP = 0.8  # of the words of the shorter one: from there on two passages sa
 class Judged:
     """The candidates of one question with their judgements, in the order of the ranking.
 
-    :param logits: the model's raw output of each.
-    :param n_windows: windows of each.
+    :param values: what each was ordered by: its logit, or the value fused with the first stage's.
     :param relevant: whether each is judged relevant.
     :param repeats: whether each is relevant, of the same document as a relevant passage, or nearly the same text.
     """
 
-    logits: tuple[float, ...]
-    n_windows: tuple[int, ...]
+    values: tuple[float, ...]
     relevant: tuple[bool, ...]
     repeats: tuple[bool, ...]
 
@@ -103,8 +101,7 @@ def _judged(ranking: Ranking, relevant: Collection[str], search: TwoStageSearch)
         )
 
     return Judged(
-        tuple(ranked.logit for ranked in ranking),
-        tuple(ranked.n_windows for ranked in ranking),
+        tuple(ranked.order_value for ranked in ranking),
         tuple(ranked.passage.id in relevant for ranked in ranking),
         tuple(repeats(ranked.passage) for ranked in ranking),
     )
@@ -125,8 +122,7 @@ def calibrate(judged: Sequence[Judged], *, depth: int = 10, precision: float = P
     """
     whole_number("depth", depth)
     finite_number("precision", precision, low=0, high=1)
-    logits, windows, relevant = _flat(judged, depth)
-    fitted = fit_calibration(logits, relevant, windows)
+    fitted = fit_calibration(*_flat(judged, depth))
     return replace(fitted, evidence_threshold=answerability(judged, fitted, precision=precision).threshold)
 
 
@@ -145,7 +141,7 @@ def answerability(
 
     if not judged:
         raise ValueError("There are no judged questions.")
-    answerable = np.array([_best(one, calibration, range(len(one.logits))) for one in judged])
+    answerable = np.array([_best(one, calibration, range(len(one.values))) for one in judged])
     others = np.array(
         [_best(one, calibration, [n for n, repeats in enumerate(one.repeats) if not repeats]) for one in judged]
     )
@@ -164,7 +160,7 @@ def answerability(
 
 
 def _best(judged: Judged, calibration: Calibration, kept: Sequence[int] | range) -> float:
-    return max((calibration.probability(judged.logits[n], judged.n_windows[n]) for n in kept), default=0.0)
+    return max((calibration.probability(judged.values[n]) for n in kept), default=0.0)
 
 
 def _threshold(answerable: Any, others: Any, precision: float) -> float:
@@ -187,14 +183,13 @@ def reliability_of(judged: Sequence[Judged], calibration: Calibration, depth: in
     :param depth: look at so many of each question's first candidates.
     :raises ValueError: if there are only relevant passages, or none.
     """
-    logits, windows, relevant = _flat(judged, depth)
-    probabilities = [calibration.probability(logit, n) for logit, n in zip(logits, windows, strict=True)]
+    values, relevant = _flat(judged, depth)
+    probabilities = [calibration.probability(value) for value in values]
     return reliability(probabilities, relevant)
 
 
-def _flat(judged: Sequence[Judged], depth: int) -> tuple[list[float], list[int], list[bool]]:
+def _flat(judged: Sequence[Judged], depth: int) -> tuple[list[float], list[bool]]:
     return (
-        [value for one in judged for value in one.logits[:depth]],
-        [value for one in judged for value in one.n_windows[:depth]],
+        [value for one in judged for value in one.values[:depth]],
         [value for one in judged for value in one.relevant[:depth]],
     )

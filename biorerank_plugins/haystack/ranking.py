@@ -22,9 +22,9 @@ class RankingCall:
     :param query: the query.
     :param documents: the caller's documents.
     :param options: for :meth:`~biorerank_plugins.BioReranker.rank`.
-    :param scaled: whether documents get the activated score, or the logit.
+    :param scaled: whether documents get the activated score, or the value before the activation.
     :param top_k: return at most so many.
-    :param least_logit: return only documents whose logit is at least this.
+    :param least_value: return only documents whose value before the activation is at least this.
     """
 
     query: str
@@ -32,7 +32,7 @@ class RankingCall:
     options: dict[str, Any]
     scaled: bool
     top_k: int
-    least_logit: float | None
+    least_value: float | None
 
     @classmethod
     def checked(
@@ -54,10 +54,10 @@ class RankingCall:
 
     def results(self, ranking: Ranking) -> dict[str, Any]:
         """Return what the component returns."""
-        lines = [line for line in ranking if self.least_logit is None or line.logit >= self.least_logit]
+        lines = [line for line in ranking if self.least_value is None or line.order_value >= self.least_value]
         return {
             "documents": [
-                ranked_document(self.documents[line.input_index], line.score if self.scaled else line.logit, line)
+                ranked_document(self.documents[line.input_index], line.score if self.scaled else line.order_value, line)
                 for line in lines[: self.top_k]
             ],
             "no_evidence": bool(ranking.no_evidence),

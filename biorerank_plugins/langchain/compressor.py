@@ -14,22 +14,21 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
-from biorerank_plugins._common.checks import finite_number, positive_number, whole_number
+from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.adapters_common import (
     BOOST_KEY,
     FIRST_STAGE_KEY,
+    RANK_SETTINGS,
     RETRACTED_KEY,
     HostTexts,
     article_marks,
-    boosts_of,
-    check_boosts,
-    check_retracted,
+    check_rank_option,
     evidence_records,
     host_candidate,
+    make_reranker,
+    rank_keywords,
 )
-from biorerank_plugins.articles.duplicates import check_keys
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
-from biorerank_plugins.reranking.order import check_fusion
 from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["EVIDENCE", "RELEVANCE_SCORE", "RETRIEVAL_SCORE", "BioRerankCompressor", "without_scores"]
@@ -46,24 +45,12 @@ EVIDENCE = "biorerank_evidence"
 _OF_THIS_RANKING = (EVIDENCE, RETRACTED_KEY, BOOST_KEY)
 _OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, FIRST_STAGE_KEY, *_OF_THIS_RANKING)
 
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "top_n": whole_number,
-    "min_score": finite_number,
-    "min_probability": partial(finite_number, low=0, high=1),
-    "evidence": partial(whole_number, least=0),
-    "deduplicate": lambda _, keys: check_keys(keys),
-    "fusion": lambda _, weight: check_fusion(weight),
-    "retracted": lambda _, word: check_retracted(word),
-    "boosts": lambda _, boosts: check_boosts(boosts),
-    "timeout": positive_number,
-    "max_length": partial(whole_number, least=8),
-    "query_max_length": whole_number,
-    "batch_size": whole_number,
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    **{name: partial(check_rank_option, name) for name in ("top_n", "boosts", *RANK_SETTINGS)},
+    "max_length": partial(whole_number, "max_length", least=8),
+    "query_max_length": partial(whole_number, "query_max_length"),
+    "batch_size": partial(whole_number, "batch_size"),
 }
-_LOADING = (
-    *("device", "dtype", "backend", "max_length", "query_max_length", "query_prefix", "document_prefix"),
-    *("revision", "token", "cache_folder", "local_files_only"),
-)
 
 
 def without_scores(metadata: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -172,17 +159,13 @@ class BioRerankCompressor(BaseDocumentCompressor):
             return None
         if name.startswith("min_") and _is_theirs(info.data.get("model")):
             raise ValueError(f"{name}={value!r}: the scale of a BaseCrossEncoder is not known; give its model's name.")
-        return _CHECKS[name](name, value)
+        return _CHECKS[name](value)
 
     def model_post_init(self, context: Any, /) -> None:
         """Make the reranker; the model itself is loaded at the first use."""
         self._texts = HostTexts(self.model, self.template)
-        self._reranker = BioReranker(
-            _LangChainScorer(self.model) if _is_theirs(self.model) else self.model,
-            template=self._texts.template,
-            max_batch_tokens=None if self.batch_size is None else self.batch_size * self.max_length,
-            **{name: getattr(self, name) for name in _LOADING},
-        )
+        model = _LangChainScorer(self.model) if _is_theirs(self.model) else self.model
+        self._reranker = make_reranker(self, model, self._texts.template)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -197,14 +180,16 @@ class BioRerankCompressor(BaseDocumentCompressor):
         :raises ScoringError: if a document has no finite score.
         """
         given = _checked(documents, query)
-        return self._documents(given, self._reranker.rank(query, self._candidates(given), **self._options()))
+        return self._documents(
+            given, self._reranker.rank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
+        )
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Do as :meth:`compress_documents`, without blocking the event loop."""
         given = _checked(documents, query)
-        ranking = await self._reranker.arank(query, self._candidates(given), **self._options())
+        ranking = await self._reranker.arank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
         return self._documents(given, ranking)
 
     def warm_up(self) -> None:
@@ -214,11 +199,6 @@ class BioRerankCompressor(BaseDocumentCompressor):
     def close(self) -> None:
         """Give the weights back; the compressor cannot be used afterwards."""
         self._reranker.close()
-
-    def _options(self) -> dict[str, Any]:
-        names = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "retracted", "timeout")
-        options = {name: getattr(self, name) for name in names}
-        return {"top_k": self.top_n, "boosts": boosts_of(self.boosts), **options}
 
     def _candidates(self, documents: Sequence[Document]) -> Iterator[Candidate]:
         # An iterator: the thread that scores makes them, and not the event loop.
@@ -239,7 +219,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
         metadata |= article_marks(line)
         if line.evidence:
             metadata[EVIDENCE] = evidence_records(line)
-        metadata[RELEVANCE_SCORE] = line.logit if _is_theirs(self.model) else line.score
+        metadata[RELEVANCE_SCORE] = line.order_value if _is_theirs(self.model) else line.score
         if line.retrieval_score is not None:
             metadata[RETRIEVAL_SCORE] = line.retrieval_score
         elif isinstance(metadata.get(RETRIEVAL_SCORE), Real):  # NaN: JSON has no word for it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 from llama_index.core.bridge.pydantic import (
@@ -23,13 +24,18 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from biorerank_plugins import models
-from biorerank_plugins._common.checks import finite_number, positive_number, whole_number
-from biorerank_plugins.adapters_common import HostTexts, boosts_of, check_boosts, check_retracted, saved_model_name
-from biorerank_plugins.articles.duplicates import check_keys
+from biorerank_plugins._common.checks import whole_number
+from biorerank_plugins.adapters_common import (
+    RANK_SETTINGS,
+    HostTexts,
+    check_rank_option,
+    make_reranker,
+    rank_keywords,
+    saved_model_name,
+)
 from biorerank_plugins.llama_index.nodes import SavedBySettings, node_candidate, query_text, reranked_node
 from biorerank_plugins.llama_index.swap import from_cross_encoder_kwargs, refuse_remote_code
 from biorerank_plugins.passages import Candidate, Passage, Ranking
-from biorerank_plugins.reranking.order import check_fusion
 from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["BioRerankPostprocessor"]
@@ -37,16 +43,9 @@ __all__ = ["BioRerankPostprocessor"]
 dispatcher = get_dispatcher(__name__)
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "top_n": lambda value: whole_number("top_n", value),
-    "min_score": lambda value: finite_number("min_score", value),
-    "min_probability": lambda value: finite_number("min_probability", value, low=0, high=1),
-    "evidence": lambda value: whole_number("evidence", value, least=0),
-    "deduplicate": lambda value: list(check_keys(value)),
-    "fusion": check_fusion,
-    "retracted": check_retracted,
-    "boosts": check_boosts,
-    "timeout": lambda value: positive_number("timeout", value),
-    "batch_size": lambda value: whole_number("batch_size", value),
+    **{name: partial(check_rank_option, name) for name in ("top_n", "boosts", *RANK_SETTINGS)},
+    "deduplicate": lambda value: list(check_rank_option("deduplicate", value)),
+    "batch_size": partial(whole_number, "batch_size"),
     "device": str,  # as JSON can hold it: torch.device("cuda:0") is "cuda:0",
     "dtype": lambda value: str(value).removeprefix("torch."),  # and torch.float16 is "float16"
     "cache_folder": os.fspath,
@@ -164,17 +163,7 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
             raise ValueError(f"{', '.join(twice)}: given twice, in cross_encoder_kwargs too.")
         super().__init__(**{"model": model, **settings, **more})
         self._texts = HostTexts(self.model, self.template)
-        names = ("dtype", "backend", "max_length", "query_max_length", "query_prefix", "document_prefix", "revision")
-        self._reranker = BioReranker(
-            self.model,
-            device=self.device,
-            max_batch_tokens=None if self.batch_size is None else self.batch_size * self.max_length,
-            template=self._texts.template,
-            token=self.token,
-            cache_folder=self.cache_folder,
-            local_files_only=self.local_files_only,
-            **{name: getattr(self, name) for name in names},
-        )
+        self._reranker = make_reranker(self, self.model, self._texts.template)
 
     @classmethod
     def class_name(cls) -> str:
@@ -212,7 +201,9 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         with self._reported(nodes, query_bundle) as (query, given, result):
-            result += self._reranked(given, self._reranker.rank(query, self._candidates(given), **self._options()))
+            result += self._reranked(
+                given, self._reranker.rank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
+            )
         return result
 
     @dispatcher.span
@@ -221,14 +212,11 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     ) -> list[NodeWithScore]:
         with self._reported(nodes, query_bundle) as (query, given, result):
             # The candidates are made while the worker thread reads them: hundreds of nodes would hold the event loop.
-            ranking = await self._reranker.arank(query, self._candidates(given), **self._options())
+            ranking = await self._reranker.arank(
+                query, self._candidates(given), top_k=self.top_n, **rank_keywords(self)
+            )
             result += self._reranked(given, ranking)
         return result
-
-    def _options(self) -> dict[str, Any]:
-        names = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "retracted", "timeout")
-        options = {name: getattr(self, name) for name in names}
-        return {"top_k": self.top_n, "boosts": boosts_of(self.boosts), **options}
 
     @contextmanager
     def _reported(

@@ -2,8 +2,7 @@
 
 A cross-encoder's sigmoid is no probability: the model saw about as many positives as negatives, a first stage hands it
 few positives among many. Platt's scaling (Platt 1999, "Probabilistic Outputs for Support Vector Machines") fits a slope
-and an intercept on judged candidates. The best of many windows is higher than the only one by chance alone, which a
-third number takes back.
+and an intercept on judged candidates.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from biorerank_plugins._common.checks import finite_number
 
 __all__ = ["Calibration", "fit_calibration", "sigmoid"]
 
-_FEWEST = 0.01  # share of candidates with several windows from which on there is something to fit
+_FORMER = "per_log_window"  # of 0.1: it let probabilities rise along a list, and is no longer read
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,6 @@ class Calibration:
 
     :param slope: of the logit; more than 0, so that the order stays.
     :param intercept: added to it.
-    :param per_log_window: times the natural logarithm of the number of windows, added too.
     :param evidence_threshold: a ranking none of whose passages has at least this probability has no evidence; ``None``
         if nothing was fitted.
     :raises ValueError: if a value is impossible.
@@ -37,13 +35,11 @@ class Calibration:
 
     slope: float = 1.0
     intercept: float = 0.0
-    per_log_window: float = 0.0
     evidence_threshold: float | None = None
 
     def __post_init__(self) -> None:
         finite_number("slope", self.slope, low=1e-9, high=1e9)
         finite_number("intercept", self.intercept)
-        finite_number("per_log_window", self.per_log_window)
         if self.evidence_threshold is not None:
             finite_number("evidence_threshold", self.evidence_threshold, low=0, high=1)
 
@@ -53,18 +49,18 @@ class Calibration:
 
         :raises ValueError: if a value is impossible or has an unknown name.
         """
-        unknown = values.keys() - {"slope", "intercept", "per_log_window", "evidence_threshold"}
+        kept = {name: value for name, value in values.items() if name != _FORMER}
+        unknown = kept.keys() - {"slope", "intercept", "evidence_threshold"}
         if unknown:
             raise ValueError(f"a calibration has no {sorted(unknown)[0]!r}.")
-        return cls(**values)
+        return cls(**kept)
 
-    def probability(self, logit: float, n_windows: int = 1) -> float:
+    def probability(self, value: float) -> float:
         """Return the probability of relevance.
 
-        :param logit: the model's raw output for a passage: the best of its windows.
-        :param n_windows: how many windows there were.
+        :param value: what passages are ordered by: the model's raw output, or the value fused with a first stage's.
         """
-        return sigmoid(self.slope * logit + self.intercept + self.per_log_window * math.log(n_windows))
+        return sigmoid(self.slope * value + self.intercept)
 
     def to_dict(self) -> dict[str, float | None]:
         """Return the values as plain JSON types."""
@@ -72,18 +68,14 @@ class Calibration:
 
 
 def fit_calibration(
-    logits: Sequence[float],
-    relevant: Sequence[bool],
-    n_windows: Sequence[int] | None = None,
-    evidence_threshold: float | None = None,
+    values: Sequence[float], relevant: Sequence[bool], evidence_threshold: float | None = None
 ) -> Calibration:
     """Fit a calibration by maximum likelihood (logistic regression of scikit-learn, without regularisation).
 
-    :param logits: of judged candidates, as a first stage hands them over.
+    :param values: what judged candidates were ordered by, as a first stage hands them over.
     :param relevant: whether each of them is relevant; both kinds must occur.
-    :param n_windows: windows of each; ``None``, or less than one in a hundred with several, leaves their part at 0.
     :param evidence_threshold: see :class:`Calibration`.
-    :raises ValueError: if there is nothing to fit, or higher logits are not more often relevant.
+    :raises ValueError: if there is nothing to fit, or higher values are not more often relevant.
 
     >>> fitted = fit_calibration([2.0, 1.0, 0.0, -1.0, 0.5, -2.0], [True, True, False, False, False, False])
     >>> fitted.probability(2.0) > 0.5 > fitted.probability(-1.0)
@@ -94,16 +86,12 @@ def fit_calibration(
 
     if len(set(map(bool, relevant))) < 2:
         raise ValueError("A calibration needs candidates of both kinds: relevant ones and others.")
-    columns = [np.asarray(logits, dtype=np.float64)]
-    if n_windows is not None and _FEWEST <= float(np.mean(np.asarray(n_windows) > 1)) < 1:
-        columns.append(np.log(np.asarray(n_windows, dtype=np.float64)))
-    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(
-        np.stack(columns, axis=1), np.asarray(relevant, dtype=bool)
-    )
-    slope, *rest = (float(value) for value in fitted.coef_[0])
+    column = np.asarray(values, dtype=np.float64)[:, None]
+    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(column, np.asarray(relevant, dtype=bool))
+    slope = float(fitted.coef_[0][0])
     if slope <= 0:
         raise ValueError(f"Higher logits are not more often relevant (slope {slope:.3g}): is this the right model?")
-    return Calibration(slope, float(fitted.intercept_[0]), rest[0] if rest else 0.0, evidence_threshold)
+    return Calibration(slope, float(fitted.intercept_[0]), evidence_threshold)
 
 
 def sigmoid(value: float) -> float:

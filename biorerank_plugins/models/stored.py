@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,41 @@ from biorerank_plugins.text.templates import check_template
 
 __all__ = [
     "SETTINGS_FILE",
+    "StoredFusion",
     "read_stored",
     "store_calibration",
     "stored_calibration",
     "stored_fusion",
+    "stored_rank_weight",
     "stored_template",
 ]
 
 SETTINGS_FILE = "biorerank.json"
 
 
-def stored_fusion(model: object) -> Mapping[str, float]:
+@dataclass(frozen=True, slots=True)
+class StoredFusion:
+    """How the scores of one first stage enter the order.
+
+    :param weight: of its score beside the logit.
+    :param reference: score that leaves a logit as it is; ``None`` for the best of each list.
+    :param calibration: from the sum to a probability; ``None`` for the model's own.
+    """
+
+    weight: float
+    reference: float | None = None
+    calibration: Calibration | None = None
+
+
+def stored_fusion(model: object) -> Mapping[str, StoredFusion]:
     """Return the fusion weights that a reranker's folder stores.
 
+    ::
+
+        {"fusion": {"lexical": 0.5, "my-encoder": {"weight": 12, "reference": 0.6, "calibration": {"slope": 0.8}}}}
+
     :param model: what the reranker was given as ``model``; only an embedded model or a folder can store anything.
-    :returns: weight by the scores it is for: ``"<bi-encoder>"`` for its inner products, ``"hybrid/<bi-encoder>"`` for
+    :returns: by the scores it is for: ``"<bi-encoder>"`` for its inner products, ``"hybrid/<bi-encoder>"`` for
         the fused scores that its own folder settles, ``"lexical"`` for BM25; empty if nothing is stored.
     :raises ModelError: if the file is damaged.
     """
@@ -40,7 +61,38 @@ def stored_fusion(model: object) -> Mapping[str, float]:
     if not isinstance(weights, dict):
         raise ModelError(f"{SETTINGS_FILE}: 'fusion' must map names of first stages to weights, got {weights!r:.80}.")
     try:
-        return {scores: finite_number("fusion", weight, low=0, high=1e6) for scores, weight in weights.items()}
+        return {scores: _fusion_of(value) for scores, value in weights.items()}
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
+
+
+def _fusion_of(value: Any) -> StoredFusion:
+    if not isinstance(value, dict):
+        return StoredFusion(finite_number("fusion", value, low=0, high=1e6))
+    if unknown := value.keys() - {"weight", "reference", "calibration"}:
+        raise ValueError(f"a fusion has no {sorted(unknown)[0]!r}.")
+    reference, calibration = value.get("reference"), value.get("calibration")
+    return StoredFusion(
+        finite_number("weight", value.get("weight"), low=0, high=1e6),
+        None if reference is None else finite_number("reference", reference),
+        None if calibration is None else Calibration.of(calibration),
+    )
+
+
+def stored_rank_weight(model: object) -> float | None:
+    """Return the weight of the rank that a first stage of unknown scale gives, as a reranker's folder says.
+
+    ::
+
+        {"rank_weight": 0.75}
+
+    :param model: as in :func:`stored_fusion`.
+    :returns: ``None`` if nothing is stored: such candidates are ordered by logit.
+    :raises ModelError: if the file is damaged.
+    """
+    weight = read_stored(model).get("rank_weight")
+    try:
+        return None if weight is None else finite_number("rank_weight", weight, low=0, high=1e6)
     except ValueError as error:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
 
@@ -50,7 +102,7 @@ def stored_calibration(model: object) -> Calibration:
 
     ::
 
-        {"calibration": {"slope": 0.8, "intercept": -2.1, "per_log_window": -0.3, "evidence_threshold": 0.2}}
+        {"calibration": {"slope": 0.8, "intercept": -2.1, "evidence_threshold": 0.2}}
 
     :param model: as in :func:`stored_fusion`.
     :returns: the plain sigmoid if nothing is stored.
@@ -65,14 +117,21 @@ def stored_calibration(model: object) -> Calibration:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
 
 
-def store_calibration(folder: str | os.PathLike[str], calibration: Calibration) -> None:
+def store_calibration(folder: str | os.PathLike[str], calibration: Calibration, first_stage: str | None = None) -> None:
     """Write a calibration into a reranker's folder, beside what else is stored there.
 
     :param folder: the model's folder.
     :param calibration: what to store.
+    :param first_stage: the first stage with whose stored weight it was fitted; ``None`` for logits alone.
     :raises ModelError: if the folder holds no model, or what is stored there is damaged.
     """
-    content = {**read_stored(folder), "calibration": calibration.to_dict()}
+    content = read_stored(folder)
+    if first_stage is None:
+        content["calibration"] = calibration.to_dict()
+    else:
+        own = stored_fusion(folder)[first_stage]
+        kept = {"weight": own.weight, "reference": own.reference, "calibration": calibration.to_dict()}
+        content["fusion"] = {**content["fusion"], first_stage: kept}
     write_json(Path(folder) / SETTINGS_FILE, content)
 
 

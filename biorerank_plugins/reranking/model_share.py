@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakSet
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from biorerank_plugins import telemetry
 from biorerank_plugins._common.forks import Lock
 from biorerank_plugins.runtime.calls import Call, Calls
 
 if TYPE_CHECKING:
-    from biorerank_plugins.runtime.token_cache import TokenIdCache
     from biorerank_plugins.scoring.cache import ScoreCache, ScoreCacheInfo
+    from biorerank_plugins.scoring.load_options import LoadOptions
     from biorerank_plugins.scoring.scores import PairScores, Scorer
     from biorerank_plugins.scoring.shared import SharedScorer
 
-__all__ = ["LoadedModel"]
+__all__ = ["ModelShare"]
 
 Pairs: TypeAlias = "list[tuple[str, str]]"
 
 
-class LoadedModel:
+class ModelShare:
     """A share in a model; see :func:`~biorerank_plugins.scoring.shared.shared_scorer`.
 
-    :param model: what the reranker was given as ``model``.
-    :param options: those of :func:`~biorerank_plugins.scoring.loading.load_scorer`.
+    :param options: the model, and how it is run.
     :param cache_bytes: memory for scores.
     :param calls: the reranker's; when they are closed, nothing is loaded any more.
     """
 
-    def __init__(self, model: Any, options: Mapping[str, Any], cache_bytes: int, calls: Calls) -> None:
+    def __init__(self, options: LoadOptions, cache_bytes: int, calls: Calls) -> None:
         self.scorer: Scorer | None = None
-        self._model = model
         self._options = options
         self._calls = calls
         self._cache_bytes = cache_bytes
         self._cache: ScoreCache | None = None
         self._hash = b""
         self._shared: SharedScorer | None = None
-        self._token_caches: WeakSet[TokenIdCache] = WeakSet()
         self._lock = Lock()  # held for moments only
         self._loading = Lock()  # held while the model is loaded
 
@@ -72,13 +68,6 @@ class LoadedModel:
 
         return ScoreCacheInfo(0, 0, 0, 0, self._cache_bytes) if self._cache is None else self._cache.info()
 
-    def use_token_cache(self, cache: TokenIdCache) -> None:
-        """Look for token ids in a cache, now or once the model is loaded."""
-        with self._lock:
-            self._token_caches.add(cache)
-            scorer = self.scorer
-        _attach(cache, scorer)
-
     def close(self) -> None:
         """Give the share back."""
         with self._lock:
@@ -92,22 +81,13 @@ class LoadedModel:
         from biorerank_plugins.scoring.cache import ScoreCache
         from biorerank_plugins.scoring.shared import shared_scorer  # torch is loaded here, not with the package
 
-        shared = shared_scorer(self._model, self._options)
+        shared = shared_scorer(self._options)
         scorer = shared.open(self)
         cache = ScoreCache(self._cache_bytes) if self._cache_bytes else None
         self._hash = b"" if cache is None else shared.fingerprint()
         with self._lock:
             self._shared, self.scorer, self._cache = shared, scorer, cache
-            token_caches = list(self._token_caches)
-        for token_cache in token_caches:
-            _attach(token_cache, scorer)
         if self._calls.closed:  # while it was loading
             self.close()
             self._calls.refuse_closed()
         return scorer
-
-
-def _attach(cache: TokenIdCache, scorer: Scorer | None) -> None:
-    use = getattr(scorer, "use_token_cache", None)  # scorers that leave tokenising to others have none
-    if use is not None:
-        use(cache)

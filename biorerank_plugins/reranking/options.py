@@ -1,62 +1,123 @@
-"""The options of a ranking, checked before anything is done."""
+"""The options of a ranking: one list, checked once, for the core, every adapter, the command line and the server."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
-from biorerank_plugins._common.checks import whole_number
-from biorerank_plugins.reranking.order import ArticleRules, Cut, Retracted, check_fusion
+from biorerank_plugins._common.checks import finite_number, whole_number
+from biorerank_plugins.articles.boosts import Boosts
+from biorerank_plugins.articles.duplicates import Deduplicate, check_keys
 
-if TYPE_CHECKING:
-    from biorerank_plugins.articles.boosts import Boosts
-    from biorerank_plugins.articles.duplicates import Deduplicate
-    from biorerank_plugins.articles.metadata import MetadataKeys
+__all__ = ["CallKeywords", "Fusion", "RankKeywords", "RankOptions", "Retracted", "check_fusion"]
 
-__all__ = ["RankOptions"]
+Retracted: TypeAlias = Literal["keep", "flag", "drop"]
+"""Retracted articles: nobody looks; they are marked; they are left out before scoring."""
+
+Fusion: TypeAlias = float | Literal["stored"] | None
+"""How the first stage enters the order: with this weight, as the model stores it, or not at all."""
+
+
+class RankKeywords(TypedDict, total=False):
+    """The options as keywords, for the signatures of :meth:`~biorerank_plugins.BioReranker.rank` and its kin."""
+
+    top_k: int | None
+    min_score: float | None
+    min_probability: float | None
+    evidence: int
+    fusion: Fusion
+    deduplicate: Deduplicate
+    retracted: Retracted
+    boosts: Boosts | None
+
+
+class CallKeywords(RankKeywords, total=False):
+    """The same with what concerns one call: seconds that it may take, and whether it shows a progress bar."""
+
+    timeout: float | None
+    show_progress: bool
 
 
 @dataclass(frozen=True, slots=True)
 class RankOptions:
-    """What :meth:`BioReranker.rank` was asked for beside the passages; made by :meth:`checked`.
+    """What is asked of a ranking beside the passages.
 
-    :param cut: what is returned.
-    :param rules: what is made of metadata.
-    :param evidence: sentences a passage.
-    :param fusion: weight of the first stage's scores.
-    :param show_progress: whether a progress bar is drawn.
+    :param top_k: return at most so many; ``None`` returns all.
+    :param min_score: return only passages whose ``score``, before any boost, is at least this.
+    :param min_probability: return only passages whose ``probability``, before any boost, is at least this.
+    :param evidence: give each returned passage its best sentences, at most so many; each sentence is scored by itself.
+    :param fusion: how the first stage's scores enter the order. A number of at least 0 is their weight beside the
+        logit. ``"stored"``: what the model stores for the first stage that the candidates name
+        (``Candidate.first_stage``), else its prior from their ranks where they carry scores; without either, by logit.
+        ``None``: by logit. A candidate without a score counts as the first stage's last.
+    :param deduplicate: keep only the first of passages that agree in one of these keys: ``"id"``, ``"pmid"``,
+        ``"doi"``, ``"text"``, or a list of them. What was left out is in ``Ranking.dropped``.
+    :param retracted: articles that their metadata call retracted: ``"keep"`` does not look, ``"flag"`` marks them
+        (``RankedPassage.retracted``), ``"drop"`` leaves them out before scoring (``Ranking.dropped``).
+    :param boosts: what to add for recent articles or kinds of study before passages are put in order; reported in
+        ``RankedPassage.boost``.
+    :raises ValueError: if an option is impossible.
+    :raises TypeError: if ``boosts`` is something else than :class:`~biorerank_plugins.Boosts`.
+
+    >>> RankOptions(top_k=3).evidence
+    0
     """
 
-    cut: Cut
-    rules: ArticleRules
-    evidence: int
-    fusion: float | Literal["stored"] | None
-    show_progress: bool
+    top_k: int | None = None
+    min_score: float | None = None
+    min_probability: float | None = None
+    evidence: int = 0
+    fusion: Fusion = "stored"
+    deduplicate: Deduplicate = None
+    retracted: Retracted = "keep"
+    boosts: Boosts | None = None
+
+    def __post_init__(self) -> None:
+        least = self.min_probability
+        checked: dict[str, Any] = {
+            "top_k": None if self.top_k is None else whole_number("top_k", self.top_k),
+            "min_score": None if self.min_score is None else finite_number("min_score", self.min_score),
+            "min_probability": None if least is None else finite_number("min_probability", least, low=0, high=1),
+            "evidence": whole_number("evidence", self.evidence, least=0),
+            "fusion": check_fusion(self.fusion),
+            "deduplicate": check_keys(self.deduplicate),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if self.retracted not in get_args(Retracted):
+            known = ", ".join(get_args(Retracted))
+            raise ValueError(f"retracted={self.retracted!r} is unknown. Choose one of: {known}.")
+        if self.boosts is not None and not isinstance(self.boosts, Boosts):
+            raise TypeError(f"boosts must be Boosts or None, got {type(self.boosts).__name__}: {self.boosts!r:.80}.")
 
     @classmethod
-    def checked(
-        cls,
-        metadata_keys: MetadataKeys,
-        *,
-        top_k: int | None = None,
-        min_score: float | None = None,
-        min_probability: float | None = None,
-        evidence: int = 0,
-        fusion: float | Literal["stored"] | None = "stored",
-        deduplicate: Deduplicate = None,
-        retracted: Retracted = "keep",
-        boosts: Boosts | None = None,
-        show_progress: bool = False,
-    ) -> RankOptions:
-        """Return the options; the parameters are those of :meth:`BioReranker.rank`.
+    def of(cls, keywords: Mapping[str, Any]) -> RankOptions:
+        """Return the options that a caller gave by name.
 
-        :raises ValueError: if one is impossible.
-        :raises TypeError: if ``boosts`` are none, or an option is unknown.
+        :raises TypeError: if a name is unknown; the message lists those there are.
         """
-        return cls(
-            Cut.checked(top_k, min_score, min_probability),
-            ArticleRules.checked(metadata_keys, deduplicate, retracted, boosts),
-            whole_number("evidence", evidence, least=0),
-            check_fusion(fusion),
-            show_progress,
+        known = [one.name for one in fields(cls)]
+        if unknown := sorted(keywords.keys() - set(known)):
+            raise TypeError(f"There is no option {unknown[0]!r}. Options of a ranking: {', '.join(known)}.")
+        return cls(**keywords)
+
+    def admits(self, score: float, probability: float) -> bool:
+        """Return whether a passage passes the thresholds."""
+        return (self.min_score is None or score >= self.min_score) and (
+            self.min_probability is None or probability >= self.min_probability
         )
+
+
+def check_fusion(fusion: object) -> Fusion:
+    """Return how the first stage enters the order.
+
+    :raises ValueError: if it is neither a number of at least 0, nor ``"stored"``, nor ``None``.
+    """
+    if fusion is None:
+        return None
+    if isinstance(fusion, str):
+        if fusion == "stored":
+            return "stored"
+        raise ValueError(f"fusion must be a number, None or 'stored', got {fusion!r}.")
+    return finite_number("fusion", fusion, low=0, high=1e6)

@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import replace
+from collections.abc import Iterable, Sequence, Sized
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Unpack
 
-from biorerank_plugins import telemetry
-from biorerank_plugins._common.checks import check_query, string, whole_number
-from biorerank_plugins.articles.duplicates import Deduplicate
+from biorerank_plugins._common.checks import string, whole_number
 from biorerank_plugins.articles.metadata import MetadataKeys, check_metadata_keys
-from biorerank_plugins.errors import ModelError
-from biorerank_plugins.models.stored import stored_calibration, stored_fusion, stored_template
+from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.passages import PassageLike, Ranking
-from biorerank_plugins.reranking.evidence import with_evidence
-from biorerank_plugins.reranking.model_share import LoadedModel
-from biorerank_plugins.reranking.options import RankOptions
-from biorerank_plugins.reranking.order import Found, Request, Retracted, order_candidates, refuse_non_finite
+from biorerank_plugins.reranking.model_share import ModelShare
+from biorerank_plugins.reranking.options import CallKeywords, RankKeywords, RankOptions
+from biorerank_plugins.reranking.pair_interface import PairInterface
 from biorerank_plugins.reranking.passage_windows import PassageReader
-from biorerank_plugins.runtime.calls import Call, Calls, watched
-from biorerank_plugins.scoring.scores import fold
+from biorerank_plugins.reranking.pipeline import RankPipeline
+from biorerank_plugins.reranking.stored_values import StoredValues
+from biorerank_plugins.runtime.calls import Call, Calls
+from biorerank_plugins.scoring.load_options import LoadOptions
 from biorerank_plugins.text.templates import Template, check_template, wellformed
 from biorerank_plugins.text.windows import Aggregation, check_windows
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
-    from biorerank_plugins.articles.boosts import Boosts
     from biorerank_plugins.models.calibration import Calibration
-    from biorerank_plugins.runtime.passage_tokens import PassageTokens
-    from biorerank_plugins.runtime.token_cache import TokenIdCache
     from biorerank_plugins.scoring.cache import ScoreCacheInfo
-    from biorerank_plugins.scoring.scores import PairScorer, PairScores, Scorer
+    from biorerank_plugins.scoring.scores import PairScorer, Scorer
 
 __all__ = ["BioReranker"]
 
-_OF_THIS_PROCESS = frozenset({"_calls", "_loaded"})
+_OF_THIS_PROCESS = frozenset({"_calls", "_share", "_stored", "_pipeline"})
 
 
-class BioReranker:
+class BioReranker(PairInterface):
     """A cross-encoder that puts the passages with the right evidence first.
 
     The model is loaded at the first use (or by :meth:`warm_up`). One reranker may be shared by threads and tasks.
@@ -130,78 +121,60 @@ class BioReranker:
         cache_bytes: int = 0,
         max_waiting: int | None = None,
     ) -> None:
-        self._query_prefix = wellformed(string("query_prefix", query_prefix))
         self.metadata_keys = check_metadata_keys(metadata_keys)
         length = None if window_length is None else whole_number("window_length", window_length, least=8)
         stride = None if window_stride is None else whole_number("window_stride", window_stride)
+        self._query_prefix = wellformed(string("query_prefix", query_prefix))
         self._reader = PassageReader(
             check_template(stored_template(model) if template is None else template),
             wellformed(string("document_prefix", document_prefix)),
             check_windows(windows, length, stride),
         )
-        self._options: dict[str, Any] = dict(
+        self._options = LoadOptions(
+            model=model,
             device=device,
             dtype=dtype,
             backend=backend,
-            max_length=whole_number("max_length", max_length, least=8),
-            query_max_length=whole_number("query_max_length", query_max_length),
-            max_batch_tokens=None if max_batch_tokens is None else whole_number("max_batch_tokens", max_batch_tokens),
+            max_length=max_length,
+            query_max_length=query_max_length,
+            max_batch_tokens=max_batch_tokens,
             revision=revision,
             token=token,
             cache_folder=cache_folder,
             local_files_only=local_files_only,
         )
-        self._model = model
         self._cache_bytes = whole_number("cache_bytes", cache_bytes, least=0)
         self._max_waiting = None if max_waiting is None else whole_number("max_waiting", max_waiting)
-        self._fusion: Mapping[str, float] | None = None
-        self._stored_calibration: Calibration | None = None
         self._start_afresh()
 
     def _start_afresh(self) -> None:
+        self._stored = StoredValues(self._options.model)
         self._calls = Calls(self._max_waiting)
-        self._loaded = LoadedModel(self._model, self._options, self._cache_bytes, self._calls)
+        self._share = ModelShare(self._options, self._cache_bytes, self._calls)
+        self._pipeline = RankPipeline(
+            self._share, self._reader, self._stored, self._query_prefix, self.metadata_keys, self._calls
+        )
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first use.
 
         :raises ModelError: if it cannot be found or loaded, or has more than one label.
         """
-        self._open_scorer()
-        self.stored_fusion("")  # reads what is stored beside the weights, before anybody waits for it
-        _ = self.calibration
+        self._share.open(Call())
+        self._stored.read()  # what is stored beside the weights, before anybody waits for it
 
     @property
     def model_name(self) -> str:
         """Name or folder of the model; loads it."""
-        return self._open_scorer().name
+        return self._share.open(Call()).name
 
-    def use_token_cache(self, cache: TokenIdCache | None) -> None:
-        """Look for the token ids of passages in a cache, beside those that are in use already.
+    @property
+    def calibration(self) -> Calibration:
+        """How logits become probabilities; the plain sigmoid unless something is stored with the model.
 
-        Scores stay the same. A cache of another tokenizer is not used. The cache is not kept alive.
-
-        :param cache: ``PassageIndex.token_ids``; :class:`~biorerank_plugins.TwoStageSearch` does this by itself.
-            ``None``, of an index without them, does nothing.
+        :raises ModelError: if what is stored is damaged.
         """
-        if cache is not None:
-            self._loaded.use_token_cache(cache)
-
-    def passage_tokens(self) -> PassageTokens:
-        """Return how passages become token ids, for :meth:`PassageIndex.cache_tokens`; loads the model.
-
-        :raises ModelError: if the model tokenises in its own way.
-        """
-        from biorerank_plugins.runtime.passage_tokens import PassageTokens
-
-        scorer = self._open_scorer()
-        ids = getattr(scorer, "text_ids", None)
-        if ids is None:
-            raise ModelError(
-                f"Token ids cannot be stored for {scorer.name}: it puts its input together in its own way. "
-                "Use the index without them."
-            )
-        return PassageTokens.of(ids, self._reader.template, self._reader.prefix, self._model)
+        return self._stored.calibration
 
     def stored_fusion(self, scores: str) -> float | None:
         """Return the fusion weight stored with the model for the scores of a first stage.
@@ -211,58 +184,35 @@ class BioReranker:
         :returns: the weight, or ``None`` if the model stores none for it.
         :raises ModelError: if what is stored is damaged.
         """
-        if self._fusion is None:  # read once: a search must not wait for the disk
-            self._fusion = stored_fusion(self._model)
-        return self._fusion.get(scores)
+        found = self._stored.fusion.get(scores)
+        return None if found is None else found.weight
 
     def rank(
         self,
         query: str,
         passages: Iterable[PassageLike],
         *,
-        top_k: int | None = None,
-        min_score: float | None = None,
-        min_probability: float | None = None,
-        evidence: int = 0,
-        fusion: float | Literal["stored"] | None = "stored",
-        deduplicate: Deduplicate = None,
-        retracted: Retracted = "keep",
-        boosts: Boosts | None = None,
         timeout: float | None = None,
         show_progress: bool = False,
+        **options: Unpack[RankKeywords],
     ) -> Ranking:
         """Put passages in order of relevance to a query.
 
-        The order is by the model's logit, or with ``fusion`` by the logit plus the weighted score of the first stage:
-        so for candidates of a :class:`~biorerank_plugins.PassageIndex` that the model stores a weight for. Equal values
-        keep the order they were given in.
+        The order is by the model's logit. Where candidates carry scores of a first stage these enter too, as the model
+        stores it, unless ``fusion=None`` is asked for. Equal values keep the order they were given in.
 
         :param query: the question; not empty.
         :param passages: strings, :class:`~biorerank_plugins.Passage` or :class:`~biorerank_plugins.Candidate` objects,
             in first-stage order if there is one. They are not changed.
-        :param top_k: return at most so many; ``None`` returns all.
-        :param min_score: return only passages whose ``score`` is at least this.
-        :param min_probability: return only passages whose ``probability`` is at least this.
-        :param evidence: give each returned passage its best sentences, at most so many; each sentence is scored by
-            itself.
-        :param fusion: weight of the first stage's scores, at least 0: candidates are ordered by
-            ``logit + fusion * retrieval_score``; ``score``, ``logit`` and thresholds stay those of the model alone.
-            A candidate without a retrieval score counts as the first stage's last. ``None``: by logit. ``"stored"``:
-            the weight stored with the model for the scores that the candidates carry (``Candidate.first_stage``);
-            where they carry none, or those of several first stages, by logit.
-        :param deduplicate: keep only the first of passages that agree in one of these keys: ``"id"``, ``"pmid"``,
-            ``"doi"``, ``"text"``, or a list of them. What was left out is in ``Ranking.dropped``.
-        :param retracted: articles that their metadata call retracted: ``"keep"`` does not look, ``"flag"`` marks them
-            (``RankedPassage.retracted``), ``"drop"`` leaves them out before scoring (``Ranking.dropped``).
-        :param boosts: what to add to the logits of recent articles or of kinds of study before passages are put in
-            order; reported apart (``RankedPassage.boost``).
         :param timeout: seconds after which :class:`~biorerank_plugins.errors.ScoringTimeoutError` is raised, and what
             is left of the call is forgotten. Looked at while texts are cut, tokenised, and wait to be scored; only a
             model that is being loaded, or of your own, is not interrupted.
         :param show_progress: draw a progress bar on standard error.
+        :param options: ``top_k``, ``min_score``, ``min_probability``, ``evidence``, ``fusion``, ``deduplicate``,
+            ``retracted``, ``boosts``: see :class:`~biorerank_plugins.reranking.options.RankOptions`.
         :returns: the ranking; empty for no passages.
         :raises ValueError: if the query is empty or an option is impossible.
-        :raises TypeError: if a passage is none, or ``boosts`` are none.
+        :raises TypeError: if something given is not a passage, or an option is unknown.
         :raises ScoringError: if a passage has no finite logit.
         :raises ScoringTimeoutError: if the time limit is reached.
         :raises OverloadedError: if too much is waiting; see ``max_waiting``.
@@ -270,177 +220,52 @@ class BioReranker:
         >>> BioReranker().rank("Is aspirin an antiplatelet drug?", [])  # doctest: +SKIP
         Ranking(query='Is aspirin an antiplatelet drug?', passages=(), ...)
         """
-        return self.rank_many(
-            [(query, passages)],
-            top_k=top_k,
-            min_score=min_score,
-            min_probability=min_probability,
-            evidence=evidence,
-            fusion=fusion,
-            deduplicate=deduplicate,
-            retracted=retracted,
-            boosts=boosts,
-            timeout=timeout,
-            show_progress=show_progress,
-        )[0]
+        return self.rank_many([(query, passages)], timeout=timeout, show_progress=show_progress, **options)[0]
 
     def rank_many(
         self,
         requests: Iterable[tuple[str, Iterable[PassageLike]]],
         *,
-        top_k: int | None = None,
-        min_score: float | None = None,
-        min_probability: float | None = None,
-        evidence: int = 0,
-        fusion: float | Literal["stored"] | None = "stored",
-        deduplicate: Deduplicate = None,
-        retracted: Retracted = "keep",
-        boosts: Boosts | None = None,
         timeout: float | None = None,
         show_progress: bool = False,
+        **options: Unpack[RankKeywords],
     ) -> list[Ranking]:
         """Rank for several queries; their pairs share batches, which is faster than query by query.
 
         :param requests: (query, passages) pairs.
+        :param timeout: seconds for all requests together.
+        :param show_progress: draw a progress bar on standard error.
+        :param options: as :meth:`rank` takes them.
         :returns: one ranking a request, in the same order.
         :raises ValueError, TypeError, ScoringError: as :meth:`rank`.
-
-        The other parameters are those of :meth:`rank`; ``timeout`` is for all requests together.
         """
-        options = RankOptions.checked(
-            self.metadata_keys,
-            top_k=top_k,
-            min_score=min_score,
-            min_probability=min_probability,
-            evidence=evidence,
-            fusion=fusion,
-            deduplicate=deduplicate,
-            retracted=retracted,
-            boosts=boosts,
-            show_progress=show_progress,
-        )
+        checked = RankOptions.of(options)
         with self._calls.begin(timeout) as call:
-            return self._ranked(requests, options, call)
+            return self._pipeline.rank(requests, checked, show_progress, call)
 
-    @telemetry.staged("rank")
-    def _ranked(
-        self, requests: Iterable[tuple[str, Iterable[PassageLike]]], options: RankOptions, call: Call
-    ) -> list[Ranking]:
-        prepared = [Request.checked(query, passages, options.rules) for query, passages in requests]
-        items = [
-            (self._query_text(request.query), candidate.passage)
-            for request in prepared
-            for candidate in request.scored()
-        ]
-        telemetry.note(queries=len(prepared), passages=len(items))
-        if not items:  # nothing to score is no reason to load a model
-            return [
-                order_candidates(request, Found.nothing(), options.cut, None, self.calibration, {"rerank": 0.0})
-                for request in prepared
-            ]
-        self._calls.take(call, len(items))
-        started = time.perf_counter()
-        scorer = self._open_scorer(call)
-        with telemetry.stage("windows"):
-            readings = self._reader.read(items, scorer, call.check)
-        pairs = [(query, text) for (query, _), read in zip(items, readings, strict=True) for text in read.texts]
-        scores, best = fold(
-            self._score(pairs, call, options.show_progress),
-            [len(read.texts) for read in readings],
-            self._reader.windows.aggregation,
-        )
-        telemetry.note(model=scorer.name, truncated=_count_cut(scores))
-        activated = scorer.activate(scores.logits)
-        timings = {"rerank": time.perf_counter() - started}
-        weight = partial(self._weight, options.fusion)
-        rankings: list[Ranking] = []
-        first = 0
-        for request in prepared:
-            part = slice(first, first + len(request.kept))
-            found = Found(scores[part], activated[part], readings[part], best[part])
-            rankings.append(order_candidates(request, found, options.cut, weight(request), self.calibration, timings))
-            first = part.stop
-        return self._with_evidence(rankings, options.evidence, call) if options.evidence else rankings
-
-    @telemetry.staged("evidence")
-    def _with_evidence(self, rankings: list[Ranking], count: int, call: Call) -> list[Ranking]:
-        started = time.perf_counter()
-
-        def logits(pairs: list[tuple[str, str]]) -> NDArray[np.float32]:
-            read = [(self._query_text(query), self._passage_text(text)) for query, text in pairs]
-            found = self._score(read, call, show_progress=False).logits
-            refuse_non_finite([f"sentence {text[:40]!r}" for _, text in pairs], found)
-            return found
-
-        activate = self._open_scorer(call).activate
-        answered = with_evidence(rankings, count, logits, activate, self.calibration.probability)
-        seconds = time.perf_counter() - started
-        return [replace(ranking, timings={**ranking.timings, "evidence": seconds}) for ranking in answered]
-
-    @property
-    def calibration(self) -> Calibration:
-        """How logits become probabilities; the plain sigmoid unless something is stored with the model.
-
-        :raises ModelError: if what is stored is damaged.
-        """
-        if self._stored_calibration is None:
-            self._stored_calibration = stored_calibration(self._model)
-        return self._stored_calibration
-
-    def _weight(self, fusion: float | str | None, request: Request) -> float | None:
-        if not isinstance(fusion, str):
-            return fusion
-        scores = {candidate.first_stage for candidate in request.scored() if candidate.score is not None}
-        name = scores.pop() if len(scores) == 1 else None
-        return None if name is None else self.stored_fusion(name)
-
-    async def arank(self, query: str, passages: Iterable[PassageLike], **options: Any) -> Ranking:
+    async def arank(self, query: str, passages: Iterable[PassageLike], **options: Unpack[CallKeywords]) -> Ranking:
         """Rank like :meth:`rank`, without blocking the event loop; same parameters.
 
         Cancelling it frees its place in the queue at once, and ``timeout`` counts from here.
         """
         return (await self.arank_many([(query, passages)], **options))[0]
 
-    async def arank_many(self, requests: Iterable[tuple[str, Iterable[PassageLike]]], **options: Any) -> list[Ranking]:
+    async def arank_many(
+        self,
+        requests: Iterable[tuple[str, Iterable[PassageLike]]],
+        *,
+        timeout: float | None = None,
+        show_progress: bool = False,
+        **options: Unpack[RankKeywords],
+    ) -> list[Ranking]:
         """Rank like :meth:`rank_many`, without blocking the event loop; same parameters. See also :meth:`arank`."""
-        timeout = options.pop("timeout", None)
-        checked = RankOptions.checked(self.metadata_keys, **options)
-        places = _count(requests)
-        return await self._calls.run(partial(self._ranked, requests, checked), timeout, places)
+        work = partial(self._pipeline.rank, requests, RankOptions.of(options), show_progress)
+        return await self._calls.run(work, timeout, _count(requests))
 
-    def score(self, query: str, texts: Sequence[str]) -> list[float]:
-        """Return the model's score of each text, in the same order.
-
-        :param query: the query.
-        :param texts: the texts; the template does not apply, the prefixes do.
-        :returns: the model's own activation of the logits, as :attr:`RankedPassage.score`.
-        :raises ValueError: if the query is empty.
-        :raises ScoringError: if a text has no finite logit; its position stands for its id.
-        """
-        check_query(query)
-        if isinstance(texts, str):
-            raise TypeError("score() takes a list of texts, got one string. Put it in a list.")
-        return [float(value) for value in self.predict([(query, text) for text in texts])]
-
-    def predict(self, pairs: Sequence[tuple[str, str]], *, show_progress: bool = False) -> NDArray[np.float32]:
-        """Return the model's score of each pair, as ``CrossEncoder.predict`` does.
-
-        :param pairs: (query, text) pairs; one single pair gives one number, as there.
-        :param show_progress: draw a progress bar on standard error.
-        :returns: float32 [n].
-        :raises ValueError: if a query is empty.
-        :raises TypeError: if an entry is no pair of strings.
-        :raises ScoringError: if a pair has no finite logit; its position stands for its id.
-        """
-        if len(pairs) == 2 and all(isinstance(part, str) for part in pairs):
-            single: NDArray[np.float32] = self.predict([(str(pairs[0]), str(pairs[1]))])[0]
-            return single
-        with self._calls.begin() as call:
-            texts = [self._pair_texts(pair) for pair in pairs]
-            self._calls.take(call, len(texts))
-            logits = self._score(texts, call, show_progress).logits
-            refuse_non_finite([str(position) for position in range(len(pairs))], logits)
-            return self._open_scorer(call).activate(logits)
+    @property
+    def _scorer(self) -> Scorer | None:
+        """The model, if it is loaded."""
+        return self._share.scorer
 
     def cache_info(self) -> ScoreCacheInfo:
         """Return how many scores were found in the cache of ``cache_bytes``, and what it holds.
@@ -448,7 +273,7 @@ class BioReranker:
         >>> BioReranker(cache_bytes=10_000_000).cache_info().hit_rate
         0.0
         """
-        return self._loaded.cache_info()
+        return self._share.cache_info()
 
     def close(self) -> None:
         """Give weights and threads back; the reranker cannot be used afterwards. Closing twice is fine.
@@ -456,7 +281,7 @@ class BioReranker:
         Calls under way raise :class:`RuntimeError`. Weights that another reranker shares stay.
         """
         self._calls.close()
-        self._loaded.close()
+        self._share.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what makes another reranker like this one, for pickle and copy: it loads the model by itself."""
@@ -473,43 +298,6 @@ class BioReranker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _query_text(self, query: str) -> str:
-        return self._query_prefix + wellformed(query)
-
-    def _passage_text(self, text: str) -> str:
-        return self._reader.prefix + wellformed(text)
-
-    def _pair_texts(self, pair: Sequence[str]) -> tuple[str, str]:
-        if isinstance(pair, str) or len(pair) != 2:
-            raise TypeError(f"Expected (query, text) pairs, got {pair!r:.80}.")
-        query, text = pair
-        return self._query_text(check_query(query)), self._passage_text(string("A text", text))
-
-    def _score(self, pairs: list[tuple[str, str]], call: Call, show_progress: bool) -> PairScores:
-        scorer = self._open_scorer(call)
-        # Equal pairs are scored once: rows of a batch differ in the last bits, and ties would not keep their order.
-        places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
-
-        def compute(different: list[tuple[str, str]]) -> PairScores:
-            with watched(call, len(different), show_progress) as watch:
-                return scorer.score(different, watch)
-
-        return self._loaded.scores(list(places), compute)[[places[pair] for pair in pairs]]
-
-    @property
-    def _scorer(self) -> Scorer | None:
-        return self._loaded.scorer
-
-    def _open_scorer(self, call: Call | None = None) -> Scorer:
-        return self._loaded.open(call or Call())
-
-
-def _count_cut(scores: PairScores) -> int:
-    cut = int(scores.truncated.sum())
-    telemetry.count("truncations", cut, truncated="passage")
-    telemetry.count("truncations", int(scores.query_truncated.sum()), truncated="query")
-    return cut
 
 
 def _count(requests: Iterable[tuple[str, Iterable[PassageLike]]]) -> int | None:

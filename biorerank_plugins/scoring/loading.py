@@ -15,56 +15,47 @@ from biorerank_plugins.errors import ModelError
 from biorerank_plugins.models.folders import resolve_folder
 from biorerank_plugins.runtime.hub import cache_only
 from biorerank_plugins.runtime.plain_folder import is_plain, load_plain, quiet_loading
+from biorerank_plugins.runtime.text_ids import UnsupportedTokenizerError
+from biorerank_plugins.scoring.scores import PairScorer
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import CrossEncoder
 
-    from biorerank_plugins.scoring.scores import PairScorer, Scorer
+    from biorerank_plugins.scoring.load_options import LoadOptions
+    from biorerank_plugins.scoring.scores import Scorer
 
 __all__ = ["load_scorer"]
 
 T = TypeVar("T")
 
 
-def load_scorer(
-    model: str | os.PathLike[str] | CrossEncoder | PairScorer | None,
-    *,
-    device: str | torch.device | None,
-    dtype: str | torch.dtype | None,
-    backend: str,
-    max_length: int,
-    query_max_length: int,
-    max_batch_tokens: int | None,
-    revision: str | None,
-    token: str | bool | None,
-    cache_folder: str | os.PathLike[str] | None,
-    local_files_only: bool | None,
-) -> Scorer:
-    """Load what ``model`` names; the parameters are those of :class:`~biorerank_plugins.BioReranker`.
+def load_scorer(options: LoadOptions) -> Scorer:
+    """Load what ``options.model`` names.
 
+    :param options: the model, and how to run it.
     :raises ModelError: if the model cannot be found or loaded, or has more than one label.
     :raises ValueError: if an option is impossible.
+    :raises TypeError: if the model is of another type.
     """
-    from biorerank_plugins.runtime.tokens import UnsupportedTokenizerError
     from biorerank_plugins.scoring.backends import where_to_compute
     from biorerank_plugins.scoring.choose_scorer import Lengths, Place, scorer_for, token_scorer
     from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
-    from biorerank_plugins.scoring.scores import PairScorer
 
-    lengths = Lengths(max_length, query_max_length, max_batch_tokens)
+    model, backend = options.model, options.backend
+    lengths = Lengths(options.max_length, options.query_max_length, options.max_batch_tokens)
     if _is_cross_encoder(model):
         own = model.model
-        where = where_to_compute(backend, model.device if device is None else device, dtype)
+        where = where_to_compute(backend, model.device if options.device is None else options.device, options.dtype)
         # What the caller chose for the object holds, unless something else is asked for here.
-        as_it_is = (dtype is None or dtype == "auto") and backend != "onnx"
+        as_it_is = (options.dtype is None or options.dtype == "auto") and backend != "onnx"
         place = Place(backend, where[0], (own.dtype if own is not None else None) if as_it_is else where[1])
         loaded = _independent_of(model)
         name = str(
             getattr(model.model_card_data, "base_model", None) or getattr(own, "name_or_path", "") or "CrossEncoder"
         )
     elif model is None or isinstance(model, (str, os.PathLike)):
-        place = Place(backend, *where_to_compute(backend, device, dtype))
+        place = Place(backend, *where_to_compute(backend, options.device, options.dtype))
         folder = resolve_folder(models.DEFAULT_RERANKER if model is None else model)
         name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
         if folder is not None and is_plain(folder):
@@ -72,12 +63,12 @@ def load_scorer(
             _refuse_foreign_tokenizer(name, plain.network, plain.tokenizer)
             with suppress(UnsupportedTokenizerError):
                 return token_scorer(name, plain, place, lengths)
-        loaded = _load_cross_encoder(name, folder, place.device, revision, token, cache_folder, local_files_only)
+        loaded = _load_cross_encoder(name, folder, place.device, options)
         _refuse_untrained_head(name, loaded)
         if loaded.model is not None:
             _refuse_foreign_tokenizer(name, loaded.model, loaded.tokenizer)
     elif isinstance(model, PairScorer) and not isinstance(model, type):
-        where_to_compute(backend, device, dtype)  # refuses what is impossible, though the object does what it does
+        where_to_compute(backend, options.device, options.dtype)  # refuses what is impossible, though it has no effect
         return PairScorerAdapter(model)
     else:
         raise TypeError(
@@ -102,10 +93,7 @@ def _load_cross_encoder(
     name: str,
     folder: Path | None,
     device: torch.device,
-    revision: str | None,
-    token: str | bool | None,
-    cache_folder: str | os.PathLike[str] | None,
-    local_files_only: bool | None,
+    options: LoadOptions,
 ) -> CrossEncoder:
     import torch
     from sentence_transformers import CrossEncoder
@@ -118,12 +106,17 @@ def _load_cross_encoder(
             loaded: CrossEncoder = CrossEncoder(
                 str(folder or name),
                 device=str(device),
-                revision=revision,
-                token=token,
-                cache_folder=None if cache_folder is None else os.fspath(cache_folder),
+                revision=options.revision,
+                token=options.token,
+                cache_folder=None if options.cache_folder is None else os.fspath(options.cache_folder),
                 # A folder needs no network, and must not ask for one: hospitals have none.
                 local_files_only=folder is not None
-                or cache_only(name, revision=revision, token=token, local_files_only=local_files_only),
+                or cache_only(
+                    name,
+                    revision=options.revision,
+                    token=options.token,
+                    local_files_only=options.local_files_only,
+                ),
                 # transformers takes the precision that the weights are stored in unless it is told another.
                 model_kwargs={"dtype": torch.float32, "use_safetensors": True},
             )

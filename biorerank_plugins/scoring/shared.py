@@ -6,7 +6,7 @@ import hashlib
 import os
 import uuid
 import weakref
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from biorerank_plugins.runtime.memory import trim_memory
 from biorerank_plugins.scoring.loading import load_scorer
 
 if TYPE_CHECKING:
+    from biorerank_plugins.scoring.load_options import LoadOptions
     from biorerank_plugins.scoring.scores import Scorer
 
 __all__ = ["SharedScorer", "shared_scorer"]
@@ -71,33 +72,29 @@ _SHARED: weakref.WeakValueDictionary[Hashable, SharedScorer] = weakref.WeakValue
 _LOCK = Lock()
 
 
-def shared_scorer(model: Any, options: Mapping[str, Any]) -> SharedScorer:
+def shared_scorer(options: LoadOptions) -> SharedScorer:
     """Return the scorer of a model, the same one for the same model and options while somebody holds it.
 
     Models that are named share, by the files in their folder as they are now or by their name on the hub. An object is
     its owner's, and is never shared.
 
-    :param model: what a reranker was given as ``model``.
-    :param options: those of :func:`~biorerank_plugins.scoring.loading.load_scorer`.
+    :param options: the model, and how to run it.
     :raises ModelError: if a folder holds no model, or a name is unknown.
     :raises ValueError: if an option is impossible.
     """
-    if model is not None and not isinstance(model, (str, os.PathLike)):
-        return SharedScorer(partial(load_scorer, model, **options), lambda: uuid.uuid4().hex)
+    if not options.named:
+        return SharedScorer(partial(load_scorer, options), lambda: uuid.uuid4().hex)
     from biorerank_plugins.scoring.backends import where_to_compute
 
     # "The fastest" and its name are the same.
-    device, dtype = where_to_compute(options["backend"], options["device"], options["dtype"])
-    options = {**options, "device": device, "dtype": dtype}
-    name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
-    folder = resolve_folder(name if model is None or isinstance(model, str) else model)
-    key = (name, _state(folder), _threads(), *(str(value) for _, value in sorted(options.items())))
+    options = options.on(*where_to_compute(options.backend, options.device, options.dtype))
+    model: Any = models.DEFAULT_RERANKER if options.model is None else options.model
+    folder = resolve_folder(model)
+    key = (os.fspath(model), _state(folder), _threads(), *options.key())
     with _LOCK:
         found = _SHARED.get(key)
         if found is None:
-            found = _SHARED[key] = SharedScorer(
-                partial(load_scorer, model, **options), partial(_fingerprint, folder, key)
-            )
+            found = _SHARED[key] = SharedScorer(partial(load_scorer, options), partial(_fingerprint, folder, key))
         return found
 
 

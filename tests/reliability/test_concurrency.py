@@ -151,7 +151,7 @@ def busy(tiny_cross_encoder_dir: Path) -> Iterator[tuple[BioReranker, Callable[[
             stands.set()
             assert go_on.wait(30)
 
-    scorer = reranker._open_scorer()
+    scorer = (reranker.warm_up(), reranker._scorer)[1]
 
     def score() -> None:
         with suppress(RuntimeError):  # where the test closes the reranker
@@ -341,7 +341,7 @@ def test_rerankers_of_the_same_model_share_it_and_the_last_one_frees_it(tiny_cro
         return BioReranker(tiny_cross_encoder_dir, device="cpu", **{"dtype": "float32", **options})
 
     first, second, other = make(), make(windows=False, template="{text}", cache_bytes=1000), make(max_length=64)
-    loaded = [one._open_scorer() for one in (first, second, other)]
+    loaded = [(one.warm_up(), one._scorer)[1] for one in (first, second, other)]
     assert loaded[0] is loaded[1]
     assert loaded[0] is not loaded[2]
     backend = weakref.ref(loaded[0]._backend)
@@ -361,7 +361,7 @@ def test_rerankers_of_the_same_model_share_it_and_the_last_one_frees_it(tiny_cro
 def test_a_reranker_that_was_forgotten_holds_nothing(tiny_cross_encoder_dir):
     kept = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32")
     forgotten = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32")
-    assert kept._open_scorer() is forgotten._open_scorer()
+    assert (kept.warm_up(), kept._scorer)[1] is (forgotten.warm_up(), forgotten._scorer)[1]
     backend = weakref.ref(kept._scorer._backend)
     del forgotten
     gc.collect()

@@ -37,7 +37,7 @@ def _assert_same(model: Path | CrossEncoder, path: type, **options: object) -> N
     plain = model if isinstance(model, CrossEncoder) else CrossEncoder(str(model), device="cpu")
     expected = plain.predict([list(pair) for pair in PAIRS])
     reranker = _reranker(model, **options)
-    assert isinstance(reranker._open_scorer(), path)
+    assert isinstance((reranker.warm_up(), reranker._scorer)[1], path)
     assert reranker.predict(PAIRS) == pytest.approx(expected, abs=1e-5)
     assert np.ptp(expected) > 1e-3  # else this would say nothing
 
@@ -221,10 +221,15 @@ def test_a_callers_model_stays_as_it_is(tiny_cross_encoder_dir: Path, prompt, dt
         assert torch.equal(value, before[name])
 
 
+def dtype_of(reranker: BioReranker) -> torch.dtype:
+    reranker.warm_up()
+    return reranker._scorer.dtype
+
+
 def test_the_automatic_precision_of_an_object_is_its_own(tiny_cross_encoder_dir: Path):
     model = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu")
-    assert _reranker(model, dtype="auto")._open_scorer().dtype == torch.float32
-    assert _reranker(model.to(torch.bfloat16), dtype="auto")._open_scorer().dtype == torch.bfloat16
+    assert dtype_of(_reranker(model, dtype="auto")) == torch.float32
+    assert dtype_of(_reranker(model.to(torch.bfloat16), dtype="auto")) == torch.bfloat16
 
 
 def test_more_than_one_label_is_refused(tiny_cross_encoder_dir: Path, tmp_path: Path):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from haystack import Document, component
 from haystack.utils import ComponentDevice, Secret
 
-from biorerank_plugins._common.checks import finite_number, positive_number, string, whole_number
-from biorerank_plugins.adapters_common import boosts_of, check_boosts, check_retracted
-from biorerank_plugins.articles.duplicates import Deduplicate, check_keys
+from biorerank_plugins._common.checks import finite_number, string, whole_number
+from biorerank_plugins.adapters_common import RANK_SETTINGS, check_rank_option, rank_keywords
+from biorerank_plugins.articles.duplicates import Deduplicate
 from biorerank_plugins.haystack.components import LazyComponent
 from biorerank_plugins.haystack.documents import DocumentTexts, check_fields
 from biorerank_plugins.haystack.options import (
@@ -25,7 +25,6 @@ from biorerank_plugins.haystack.options import (
     token_value,
 )
 from biorerank_plugins.haystack.ranking import RankingCall
-from biorerank_plugins.reranking.order import Cut, check_fusion
 from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.runtime.devices import BACKENDS
 from biorerank_plugins.text.templates import Template, check_template
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["BioRanker"]
 
 _HOST_BATCH_SIZE = 16
+_KEPT = tuple(name for name in RANK_SETTINGS if name != "min_score")  # theirs is score_threshold
 
 
 @component
@@ -168,18 +168,17 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         self.max_length = whole_number("max_length", max_length, least=8)
         self.query_max_length = whole_number("query_max_length", query_max_length)
         self.template = None if template is None else check_template(template)
-        self.min_probability = min_probability
-        self.evidence = whole_number("evidence", evidence, least=0)
+        self.min_probability = check_rank_option("min_probability", min_probability)
+        self.evidence = check_rank_option("evidence", evidence)
         self.deduplicate = deduplicate
-        self.fusion = check_fusion(fusion)
-        self.retracted = check_retracted(retracted)
-        self.boosts = check_boosts(boosts)
-        self.timeout = None if timeout is None else positive_number("timeout", timeout)
+        self.fusion = check_rank_option("fusion", fusion)
+        self.retracted = check_rank_option("retracted", retracted)
+        self.boosts = check_rank_option("boosts", boosts)
+        self.timeout = check_rank_option("timeout", timeout)
         self.revision = revision
         self.cache_folder = cache_folder
         self.local_files_only = local_files_only
-        Cut.checked(top_k, None, min_probability)
-        check_keys(deduplicate)
+        check_rank_option("deduplicate", deduplicate)
         refused = (trust_remote_code, model_kwargs, tokenizer_kwargs, config_kwargs)
         check_loading(device, dtype, backend, *refused, backends=BACKENDS)
         if template is not None and self.meta_fields_to_embed:
@@ -237,13 +236,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
             top_k=self.top_k if top_k is None else top_k,
             scale_score=self.scale_score if scale_score is None else scale_score,
             score_threshold=self.score_threshold if score_threshold is None else score_threshold,
-            min_probability=self.min_probability,
-            evidence=self.evidence,
-            fusion=self.fusion,
-            deduplicate=self.deduplicate,
-            retracted=self.retracted,
-            boosts=boosts_of(self.boosts),
-            timeout=self.timeout,
+            **rank_keywords(self, _KEPT),
         )
 
     def _load(self) -> tuple[BioReranker, DocumentTexts]:

@@ -1,0 +1,158 @@
+"""The way of a ranking: requests ► texts and windows ► logits ► order ► evidence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from biorerank_plugins import telemetry
+from biorerank_plugins.passages import PassageLike, Ranking
+from biorerank_plugins.reranking.evidence import with_evidence
+from biorerank_plugins.reranking.first_stage_prior import Prior, choose_prior
+from biorerank_plugins.reranking.order import Scored, order_candidates, refuse_non_finite
+from biorerank_plugins.reranking.request import RankRequest
+from biorerank_plugins.runtime.calls import Call, Calls, watched
+from biorerank_plugins.scoring.scores import PairScores, fold
+from biorerank_plugins.text.templates import wellformed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from biorerank_plugins.articles.metadata import MetadataKeys
+    from biorerank_plugins.reranking.model_share import ModelShare
+    from biorerank_plugins.reranking.options import RankOptions
+    from biorerank_plugins.reranking.passage_windows import PassageReader
+    from biorerank_plugins.reranking.stored_values import StoredValues
+
+__all__ = ["RankPipeline"]
+
+Pair = tuple[str, str]
+
+
+class RankPipeline:
+    """What one reranker does with a call; it keeps nothing of it.
+
+    :param share: the model.
+    :param reader: what the model reads of a passage.
+    :param stored: what is stored with the model.
+    :param query_prefix: text before each query.
+    :param keys: where metadata hold PMID, year and so on.
+    :param calls: how much may be under way.
+    """
+
+    def __init__(
+        self,
+        share: ModelShare,
+        reader: PassageReader,
+        stored: StoredValues,
+        query_prefix: str,
+        keys: MetadataKeys,
+        calls: Calls,
+    ) -> None:
+        self._share = share
+        self._reader = reader
+        self._stored = stored
+        self._query_prefix = query_prefix
+        self._keys = keys
+        self._calls = calls
+
+    @telemetry.staged("rank")
+    def rank(
+        self,
+        given: Iterable[tuple[str, Iterable[PassageLike]]],
+        options: RankOptions,
+        show_progress: bool,
+        call: Call,
+    ) -> list[Ranking]:
+        """Return one ranking a request; see :meth:`~biorerank_plugins.BioReranker.rank_many`."""
+        requests = [RankRequest.of(query, passages, options, self._keys) for query, passages in given]
+        wanted = sum(len(request.kept) for request in requests)
+        telemetry.note(queries=len(requests), passages=wanted)
+        if not wanted:  # nothing to score is no reason to load a model
+            return [self._ordered(request, None, options, {"rerank": 0.0}, call) for request in requests]
+        self._calls.take(call, wanted)
+        started = time.perf_counter()
+        scored = self._scored(requests, show_progress, call)
+        timings = {"rerank": time.perf_counter() - started}
+        rankings = [
+            self._ordered(request, own, options, timings, call) for request, own in zip(requests, scored, strict=True)
+        ]
+        return self._with_evidence(rankings, options.evidence, call) if options.evidence else rankings
+
+    def scores(self, pairs: Sequence[Pair], call: Call, show_progress: bool = False) -> PairScores:
+        """Return the scores of (query, text) pairs, with prefixes and without a template."""
+        texts = [
+            (self._query_prefix + wellformed(query), self._reader.prefix + wellformed(text)) for query, text in pairs
+        ]
+        return self._score(texts, call, show_progress)
+
+    def _scored(self, requests: Sequence[RankRequest], show_progress: bool, call: Call) -> list[Scored]:
+        """Return what the model says of the candidates of each request; their pairs share batches."""
+        scorer = self._share.open(call)
+        items = [
+            (query, candidate.passage)
+            for request in requests
+            for query in (self._query_prefix + wellformed(request.query),)
+            for candidate in request.scored()
+        ]
+        with telemetry.stage("windows"):
+            texts = self._reader.read(items, scorer, call.check)
+        pairs = [(query, text) for (query, _), own in zip(items, texts, strict=True) for text in own.texts]
+        every = self._score(pairs, call, show_progress)
+        scores, best = fold(every, [len(own.texts) for own in texts], self._reader.windows.aggregation)
+        telemetry.note(model=scorer.name, truncated=_count_cut(scores))
+        found, first = [], 0
+        for request in requests:
+            part = slice(first, first + len(request.kept))
+            found.append(Scored(scores[part], texts[part], best[part]))
+            first = part.stop
+        return found
+
+    def _ordered(
+        self, request: RankRequest, scored: Scored | None, options: RankOptions, timings: dict[str, float], call: Call
+    ) -> Ranking:
+        if scored is None:
+            prior = Prior()
+        else:
+            prior = choose_prior(options.fusion, request.scored(), self._stored.fusion.get, self._stored.rank_weight)
+        calibration = self._stored.calibration_for(prior.stored)
+
+        def activate(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            return self._share.open(call).activate(values)
+
+        return order_candidates(request, scored, options, prior, calibration, activate, timings)
+
+    @telemetry.staged("evidence")
+    def _with_evidence(self, rankings: list[Ranking], count: int, call: Call) -> list[Ranking]:
+        started = time.perf_counter()
+
+        def logits(pairs: list[Pair]) -> NDArray[np.float32]:
+            found = self.scores(pairs, call).logits
+            refuse_non_finite([f"sentence {text[:40]!r}" for _, text in pairs], found)
+            return found
+
+        activate = self._share.open(call).activate
+        answered = with_evidence(rankings, count, logits, activate, self._stored.calibration.probability)
+        seconds = time.perf_counter() - started
+        return [replace(ranking, timings={**ranking.timings, "evidence": seconds}) for ranking in answered]
+
+    def _score(self, pairs: list[Pair], call: Call, show_progress: bool) -> PairScores:
+        scorer = self._share.open(call)
+        # Equal pairs are scored once: rows of a batch differ in the last bits, and ties would not keep their order.
+        places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+
+        def compute(different: list[Pair]) -> PairScores:
+            with watched(call, len(different), show_progress) as watch:
+                return scorer.score(different, watch)
+
+        return self._share.scores(list(places), compute)[[places[pair] for pair in pairs]]
+
+
+def _count_cut(scores: PairScores) -> int:
+    cut = int(scores.truncated.sum())
+    telemetry.count("truncations", cut, truncated="passage")
+    telemetry.count("truncations", int(scores.query_truncated.sum()), truncated="query")
+    return cut

@@ -1,0 +1,58 @@
+"""One query with its candidates: those to score, and those left out beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from biorerank_plugins._common.checks import check_query
+from biorerank_plugins.articles.duplicates import deduplicate
+from biorerank_plugins.articles.metadata import MetadataKeys
+from biorerank_plugins.passages import Candidate, Passage, PassageLike, as_candidates
+from biorerank_plugins.reranking.options import RankOptions
+
+__all__ = ["RankRequest"]
+
+
+@dataclass(frozen=True, slots=True)
+class RankRequest:
+    """What is to be ranked.
+
+    :param query: the question as it was given.
+    :param candidates: all that were given, in their order.
+    :param kept: positions of those that are scored.
+    :param dropped: positions of those left out, with the reason.
+    :param keys: where metadata hold PMID, year and so on.
+    """
+
+    query: str
+    candidates: Sequence[Candidate]
+    kept: Sequence[int]
+    dropped: Mapping[int, str]
+    keys: MetadataKeys
+
+    @classmethod
+    def of(cls, query: str, passages: Iterable[PassageLike], options: RankOptions, keys: MetadataKeys) -> RankRequest:
+        """Return the request.
+
+        :raises TypeError: if the query is no string, or something among the passages is not a passage.
+        :raises ValueError: if the query is empty.
+        """
+        query = check_query(query)
+        candidates = as_candidates(passages)
+        dropped: dict[int, str] = {}
+        if options.retracted == "drop":
+            found = (place for place, one in enumerate(candidates) if keys.retracted_in(one.passage))
+            dropped = dict.fromkeys(found, "retracted")
+        sound = [place for place in range(len(candidates)) if place not in dropped]
+        kept, repeated = deduplicate([candidates[place] for place in sound], options.deduplicate, keys)
+        dropped |= {sound[place]: "duplicate" for place in repeated}
+        return cls(query, candidates, [sound[place] for place in kept], dict(sorted(dropped.items())), keys)
+
+    def scored(self) -> list[Candidate]:
+        """Return the candidates that are scored, in input order."""
+        return [self.candidates[position] for position in self.kept]
+
+    def left_out(self) -> tuple[Passage, ...]:
+        """Return the passages that are not scored, in input order."""
+        return tuple(self.candidates[position].passage for position in self.dropped)
