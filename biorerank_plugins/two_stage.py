@@ -35,9 +35,6 @@ class TwoStageSearch:
     A ranking's ``timings`` hold, beside the reranker's own, ``first_stage``: the seconds spent in the index. For many
     queries at once both are those of the whole call.
 
-    Token ids that the index holds (:meth:`PassageIndex.cache_tokens`) are used by the reranker where they are those of
-    its tokenizer.
-
     :param index: where candidates come from.
     :param reranker: what orders them.
     :param first_stage: how candidates are found: ``"hybrid"`` (bi-encoder and BM25, fused), ``"dense"`` (bi-encoder) or
@@ -135,9 +132,6 @@ class TwoStageSearch:
         :raises ValueError: if a query is blank, or an option is impossible.
         """
         candidates = whole_number("candidates", candidates)
-        token_ids = self.index.token_ids  # others after each change of the index
-        if token_ids is not None:
-            self.reranker.use_token_cache(token_ids)
         start = time.perf_counter()
         telemetry.note(queries=len(queries), candidates=candidates, filtered=filters is not None)
         with telemetry.stage("first_stage", kind=self.first_stage):

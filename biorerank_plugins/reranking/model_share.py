@@ -1,17 +1,15 @@
-"""The model of one reranker: loaded at the first use, with the caches that belong to it."""
+"""The model of one reranker: loaded at the first use, with the cache of its scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakSet
 
 from biorerank_plugins import telemetry
 from biorerank_plugins._common.forks import Lock
 from biorerank_plugins.runtime.calls import Call, Calls
 
 if TYPE_CHECKING:
-    from biorerank_plugins.runtime.token_cache import TokenIdCache
     from biorerank_plugins.scoring.cache import ScoreCache, ScoreCacheInfo
     from biorerank_plugins.scoring.scores import PairScores, Scorer
     from biorerank_plugins.scoring.shared import SharedScorer
@@ -39,7 +37,6 @@ class LoadedModel:
         self._cache: ScoreCache | None = None
         self._hash = b""
         self._shared: SharedScorer | None = None
-        self._token_caches: WeakSet[TokenIdCache] = WeakSet()
         self._lock = Lock()  # held for moments only
         self._loading = Lock()  # held while the model is loaded
 
@@ -72,13 +69,6 @@ class LoadedModel:
 
         return ScoreCacheInfo(0, 0, 0, 0, self._cache_bytes) if self._cache is None else self._cache.info()
 
-    def use_token_cache(self, cache: TokenIdCache) -> None:
-        """Look for token ids in a cache, now or once the model is loaded."""
-        with self._lock:
-            self._token_caches.add(cache)
-            scorer = self.scorer
-        _attach(cache, scorer)
-
     def close(self) -> None:
         """Give the share back."""
         with self._lock:
@@ -98,16 +88,7 @@ class LoadedModel:
         self._hash = b"" if cache is None else shared.fingerprint()
         with self._lock:
             self._shared, self.scorer, self._cache = shared, scorer, cache
-            token_caches = list(self._token_caches)
-        for token_cache in token_caches:
-            _attach(token_cache, scorer)
         if self._calls.closed:  # while it was loading
             self.close()
             self._calls.refuse_closed()
         return scorer
-
-
-def _attach(cache: TokenIdCache, scorer: Scorer | None) -> None:
-    use = getattr(scorer, "use_token_cache", None)  # scorers that leave tokenising to others have none
-    if use is not None:
-        use(cache)

@@ -13,7 +13,6 @@ from biorerank_plugins import telemetry
 from biorerank_plugins._common.checks import check_query, string, whole_number
 from biorerank_plugins.articles.duplicates import Deduplicate
 from biorerank_plugins.articles.metadata import MetadataKeys, check_metadata_keys
-from biorerank_plugins.errors import ModelError
 from biorerank_plugins.models.stored import stored_calibration, stored_fusion, stored_template
 from biorerank_plugins.passages import PassageLike, Ranking
 from biorerank_plugins.reranking.evidence import with_evidence
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.articles.boosts import Boosts
     from biorerank_plugins.models.calibration import Calibration
-    from biorerank_plugins.runtime.passage_tokens import PassageTokens
-    from biorerank_plugins.runtime.token_cache import TokenIdCache
     from biorerank_plugins.scoring.cache import ScoreCacheInfo
     from biorerank_plugins.scoring.scores import PairScorer, PairScores, Scorer
 
@@ -176,32 +173,13 @@ class BioReranker:
         """Name or folder of the model; loads it."""
         return self._open_scorer().name
 
-    def use_token_cache(self, cache: TokenIdCache | None) -> None:
-        """Look for the token ids of passages in a cache, beside those that are in use already.
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens texts have, without special ones; loads the model.
 
-        Scores stay the same. A cache of another tokenizer is not used. The cache is not kept alive.
-
-        :param cache: ``PassageIndex.token_ids``; :class:`~biorerank_plugins.TwoStageSearch` does this by itself.
-            ``None``, of an index without them, does nothing.
+        :param texts: the texts, as they are: nothing is put before them.
+        :returns: the number of tokens; of words, for a model that tokenises in its own way.
         """
-        if cache is not None:
-            self._loaded.use_token_cache(cache)
-
-    def passage_tokens(self) -> PassageTokens:
-        """Return how passages become token ids, for :meth:`PassageIndex.cache_tokens`; loads the model.
-
-        :raises ModelError: if the model tokenises in its own way.
-        """
-        from biorerank_plugins.runtime.passage_tokens import PassageTokens
-
-        scorer = self._open_scorer()
-        ids = getattr(scorer, "text_ids", None)
-        if ids is None:
-            raise ModelError(
-                f"Token ids cannot be stored for {scorer.name}: it puts its input together in its own way. "
-                "Use the index without them."
-            )
-        return PassageTokens.of(ids, self._reader.template, self._reader.prefix, self._model)
+        return self._open_scorer().count_tokens([wellformed(text) for text in texts])
 
     def stored_fusion(self, scores: str) -> float | None:
         """Return the fusion weight stored with the model for the scores of a first stage.

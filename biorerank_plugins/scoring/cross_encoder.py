@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
-    from biorerank_plugins.runtime.text_ids import TextIds
-    from biorerank_plugins.runtime.token_cache import TokenIdCache
     from biorerank_plugins.scoring.backends import Backend
     from biorerank_plugins.text.windows import WindowedText, Windows
 
@@ -85,14 +83,9 @@ class TokenScorer:
         """Return windows; see :class:`~biorerank_plugins.scoring.scores.Scorer`."""
         return self._tokenizer.spans(items, windows)
 
-    @property
-    def text_ids(self) -> TextIds:
-        """The tokenizer, for storing token ids."""
-        return self._tokenizer.texts
-
-    def use_token_cache(self, cache: TokenIdCache) -> None:
-        """Look for token ids of passages in a cache, if they are of this tokenizer."""
-        self._tokenizer.texts.use(cache)
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens texts have, without special ones."""
+        return sum(map(len, self._tokenizer.texts.tokenise(texts)))
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.scores.Scorer`."""
@@ -139,6 +132,10 @@ class _OneWindow:
     def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
         """Return one window a passage."""
         return [[(0, len(text.body))] for _, text in items]
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return the number of words: tokens are not known here."""
+        return sum(len(text.split()) for text in texts)
 
 
 class CrossEncoderScorer(_OneWindow):
