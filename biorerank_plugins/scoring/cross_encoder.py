@@ -52,16 +52,11 @@ class TokenScorer:
         self._tokenizer = tokenizer
         self._backend: Backend | None = backend
         self._activation = activation
-        start = getattr(backend, "start", None)
-        self._worker = BatchWorker(
-            backend.forward,
-            max_batch_tokens,
-            start=start,
-            padded=getattr(backend, "padded", True),
-            merge=backend.device.type != "cpu",
-        )
         # On a CPU all pairs of a request are sorted by length; a device that computes meanwhile gets them in parts.
-        self._in_parts = start is not None
+        self._in_parts = backend.device.type != "cpu"
+        self._worker = BatchWorker(
+            backend.forward, max_batch_tokens, padded=getattr(backend, "padded", True), merge=self._in_parts
+        )
         self._process = os.getpid()
 
     @property

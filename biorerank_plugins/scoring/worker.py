@@ -5,8 +5,7 @@ request leaves free in its batch is filled with pairs of the others where that i
 small requests into few large batches. On a CPU one request fills its batches by itself, and the last bits of a logit,
 which differ with the pairs beside it, stay the same whatever else is going on. A request that fails fails alone.
 
-A backend that computes elsewhere may start a batch without waiting for it. Then the next one is packed meanwhile, and a
-caller can bring its pairs in parts: the first are computed while the next are tokenised.
+A caller can bring its pairs in parts: the first are computed while the next are tokenised.
 """
 
 from __future__ import annotations
@@ -19,13 +18,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from traceback import clear_frames
 from typing import TYPE_CHECKING, NoReturn
 
 from biorerank_plugins._common.forks import renew_in_child
 from biorerank_plugins.errors import OverloadedError, ScoringTimeoutError
 from biorerank_plugins.runtime.calls import CLOSED, Call
-from biorerank_plugins.runtime.memory import Attempt, Budget, Logits, is_out_of_memory
+from biorerank_plugins.runtime.memory import Budget, Logits
 from biorerank_plugins.scoring.requests import Batch, Request, Submission, Taken, next_batch, pairs_of, tell_batch
 
 if TYPE_CHECKING:
@@ -39,17 +37,12 @@ __all__ = ["BatchWorker"]
 MAX_WAITING = 200_000
 """Pairs that may wait; callers that bring more are held up until there is room."""
 
-AT_ONCE = 2
-"""Batches that a device is given: one that it computes, one that is ready when it is done."""
-
 
 class BatchWorker:
     """Runs batches of one model in a thread of its own.
 
     :param forward: from one batch to its logits, float32 [n].
     :param max_batch_tokens: tokens a batch; halved, for good, when memory runs out.
-    :param start: sends a batch on its way and returns a function that waits for its logits; ``None`` if only
-        ``forward`` can be called. When memory runs out in it, the batch is halved and tried again with ``forward``.
     :param padded: whether all pairs of a batch count as long as its longest.
     :param merge: whether a batch may hold pairs of several requests.
     :param max_waiting: pairs that may wait.
@@ -67,14 +60,12 @@ class BatchWorker:
         forward: Callable[[Sequence[EncodedPair]], Logits],
         max_batch_tokens: int,
         *,
-        start: Callable[[Sequence[EncodedPair]], Attempt] | None = None,
         padded: bool = True,
         merge: bool = True,
         max_waiting: int = MAX_WAITING,
         idle_seconds: float = 5.0,
     ) -> None:
         self._budget = Budget(forward, max_batch_tokens, padded=padded)
-        self._start = start
         self._padded = padded
         self._merge = merge
         self._max_waiting = max_waiting
@@ -131,7 +122,7 @@ class BatchWorker:
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
-        self._start, self._budget.forward = None, _closed  # they hold the weights
+        self._budget.forward = _closed  # the one before holds the weights
 
     def add(self, request: Request, pairs: Sequence[EncodedPair], call: Call) -> None:
         """Let pairs of a request wait; see :meth:`Submission.add`."""
@@ -176,24 +167,17 @@ class BatchWorker:
         return sum(request.waiting for request in self._requests)
 
     def _serve(self) -> None:
-        running: deque[tuple[Batch, Attempt]] = deque()  # what the device was given, oldest first
-        at_once = 1 if self._start is None else AT_ONCE
         while True:
-            batch: Batch = []
             with self._changed:
-                if not running:
-                    self._changed.wait_for(lambda: self._closed or self._waiting(), timeout=self._idle_seconds)
-                if not self._closed and self._waiting():
-                    batch = next_batch(self._requests, self._budget.tokens, padded=self._padded, merge=self._merge)
-                elif not running:
+                self._changed.wait_for(lambda: self._closed or self._waiting(), timeout=self._idle_seconds)
+                if self._closed or not self._waiting():
                     self._thread = None
                     return
+                batch = next_batch(self._requests, self._budget.tokens, padded=self._padded, merge=self._merge)
             tell_batch(batch, padded=self._padded)
             batch = [part for part in batch if self._may_go_on(*part)]  # not with the lock: it may draw a progress bar
             if batch:
-                self._begin(batch, running)
-            if running and (not batch or len(running) == at_once):
-                self._end(*running.popleft())
+                self._compute(batch)
 
     def _may_go_on(self, request: Request, taken: Taken) -> bool:
         try:
@@ -204,27 +188,13 @@ class BatchWorker:
             return False
         return True
 
-    def _begin(self, batch: Batch, running: deque[tuple[Batch, Attempt]]) -> None:
-        pairs = pairs_of(batch)
-        if self._start is None:
-            running.append((batch, partial(self._budget.forward, pairs)))
-            return
+    def _compute(self, batch: Batch) -> None:
         try:
-            running.append((batch, self._start(pairs)))
-        except BaseException as error:
-            if is_out_of_memory(error):
-                clear_frames(error.__traceback__)  # they hold tensors
-            while running:  # so do batches on their way
-                self._end(*running.popleft())
-            self._end(batch, partial(_raise, error))
-
-    def _end(self, batch: Batch, attempt: Attempt | None) -> None:
-        try:
-            logits = self._budget.run(pairs_of(batch), attempt)
+            logits = self._budget.run(pairs_of(batch))
         except BaseException as error:
             if len(batch) > 1:  # whose pairs they were is not known: each on its own
                 for part in batch:
-                    self._end([part], None)
+                    self._compute([part])
                 return
             with self._changed:
                 self._finish(batch[0][0], error)
@@ -264,10 +234,6 @@ _ALL: weakref.WeakSet[BatchWorker] = weakref.WeakSet()
 def _close_all() -> None:
     for worker in list(_ALL):
         worker.close()
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error
 
 
 def _closed(_: Sequence[EncodedPair]) -> NoReturn:
