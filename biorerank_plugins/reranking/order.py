@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biorerank_plugins.models.calibration import Calibration
-    from biorerank_plugins.reranking.passage_windows import Reading
+    from biorerank_plugins.reranking.passage_windows import PassageTexts
     from biorerank_plugins.scoring.scores import PairScores
 
 __all__ = [
     "ArticleRules",
     "Cut",
     "Found",
-    "Request",
+    "RankRequest",
     "Retracted",
     "check_fusion",
     "order_candidates",
@@ -91,7 +91,7 @@ class ArticleRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RankRequest:
     """One query with its candidates: positions to score, and those left out with the reason."""
 
     query: str
@@ -101,7 +101,7 @@ class Request:
     rules: ArticleRules
 
     @classmethod
-    def checked(cls, query: str, passages: Iterable[PassageLike], rules: ArticleRules) -> Request:
+    def checked(cls, query: str, passages: Iterable[PassageLike], rules: ArticleRules) -> RankRequest:
         """Return the request.
 
         :raises TypeError: if the query is no string, or a passage is none.
@@ -149,7 +149,7 @@ class Found:
 
     scores: PairScores
     activated: NDArray[np.float32]
-    readings: Sequence[Reading]
+    readings: Sequence[PassageTexts]
     best: Sequence[int]
 
     @classmethod
@@ -164,7 +164,7 @@ class Found:
 
 
 def order_candidates(
-    request: Request,
+    request: RankRequest,
     found: Found,
     cut: Cut,
     fusion: float | None,

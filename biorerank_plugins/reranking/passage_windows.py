@@ -14,7 +14,7 @@ from biorerank_plugins.text.windows import Span, WindowedText, Windows
 if TYPE_CHECKING:
     from biorerank_plugins.scoring.scores import Scorer
 
-__all__ = ["PassageReader", "Reading"]
+__all__ = ["PassageReader", "PassageTexts"]
 
 _PLACE = "\N{OBJECT REPLACEMENT CHARACTER}\N{INFORMATION SEPARATOR ONE}"  # stands for the text while a template is cut
 
@@ -23,7 +23,7 @@ _LONG_TEXTS_AT_ONCE = 64  # that are cut between two looks at the clock
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PassageTexts:
     """What is read of one passage.
 
     :param texts: one for each window.
@@ -53,7 +53,7 @@ class PassageReader:
 
     def read(
         self, items: Sequence[tuple[str, Passage]], scorer: Scorer, check: Callable[[], object] = bool
-    ) -> list[Reading]:
+    ) -> list[PassageTexts]:
         """Return what is read of each passage.
 
         :param items: (query as the model reads it, passage) pairs.
@@ -61,7 +61,7 @@ class PassageReader:
         :param check: called now and then; it may raise to stop.
         """
         texts = [self.text(passage) for _, passage in items]
-        readings = [Reading((text,)) for text in texts]
+        readings = [PassageTexts((text,)) for text in texts]
         fits = scorer.surely_fits
         if self.windows.aggregation is None or fits is None:
             return readings
@@ -83,7 +83,7 @@ class PassageReader:
         texts: Sequence[str],
         long: Sequence[int],
         scorer: Scorer,
-        readings: list[Reading],
+        readings: list[PassageTexts],
     ) -> None:
         """Put the windows of long passages into ``readings``, where they need any."""
         cut = [WindowedText(texts[number], partial(self._parts, items[number][1], texts[number])) for number in long]
@@ -92,7 +92,7 @@ class PassageReader:
             if len(own) > 1:
                 known = text.body == wellformed(items[number][1].text)
                 windows = tuple(text.window(span) for span in own)
-                readings[number] = Reading(windows, tuple(own) if known else tuple((0, 0) for _ in own))
+                readings[number] = PassageTexts(windows, tuple(own) if known else tuple((0, 0) for _ in own))
 
     def _parts(self, passage: Passage, text: str) -> tuple[str, str, str]:
         """Find the passage's own text in what the template made of it; only that is cut."""

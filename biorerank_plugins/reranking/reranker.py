@@ -18,7 +18,7 @@ from biorerank_plugins.passages import PassageLike, Ranking
 from biorerank_plugins.reranking.evidence import with_evidence
 from biorerank_plugins.reranking.model_share import LoadedModel
 from biorerank_plugins.reranking.options import RankOptions
-from biorerank_plugins.reranking.order import Found, Request, Retracted, order_candidates, refuse_non_finite
+from biorerank_plugins.reranking.order import Found, RankRequest, Retracted, order_candidates, refuse_non_finite
 from biorerank_plugins.reranking.passage_windows import PassageReader
 from biorerank_plugins.runtime.calls import Call, Calls, watched
 from biorerank_plugins.scoring.scores import fold
@@ -304,7 +304,7 @@ class BioReranker:
     def _ranked(
         self, requests: Iterable[tuple[str, Iterable[PassageLike]]], options: RankOptions, call: Call
     ) -> list[Ranking]:
-        prepared = [Request.checked(query, passages, options.rules) for query, passages in requests]
+        prepared = [RankRequest.checked(query, passages, options.rules) for query, passages in requests]
         items = [
             (self._query_text(request.query), candidate.passage)
             for request in prepared
@@ -365,7 +365,7 @@ class BioReranker:
             self._stored_calibration = stored_calibration(self._model)
         return self._stored_calibration
 
-    def _weight(self, fusion: float | str | None, request: Request) -> float | None:
+    def _weight(self, fusion: float | str | None, request: RankRequest) -> float | None:
         if not isinstance(fusion, str):
             return fusion
         scores = {candidate.first_stage for candidate in request.scored() if candidate.score is not None}

@@ -85,21 +85,21 @@ class TokenScorer:
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.scores.Scorer`."""
         _refuse_in_child(self._open().device, self._process)
-        with self._worker.submit(check) as submission:
+        with self._worker.submit(check) as stream:
             encoded: list[EncodedPair] = []
             for first in range(0, len(pairs), _PAIRS_AT_ONCE):
-                check(submission.request.done)
+                check(stream.request.done)
                 with telemetry.stage("tokenise"):
                     part = self._tokenizer.encode(pairs[first : first + _PAIRS_AT_ONCE])
                 encoded += part
                 if self._in_parts:
-                    submission.add(part)
+                    stream.add(part)
             if not self._in_parts:
-                submission.add(encoded)
+                stream.add(encoded)
             cut = np.array([pair.truncated for pair in encoded], np.bool_)
             query_cut = np.array([pair.query_truncated for pair in encoded], np.bool_)
             with telemetry.stage("score", pairs=len(pairs)):
-                return PairScores(submission.result(), cut, query_cut)
+                return PairScores(stream.result(), cut, query_cut)
 
     def activate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the model's own activation of logits."""

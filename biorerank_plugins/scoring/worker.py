@@ -24,7 +24,7 @@ from biorerank_plugins._common.forks import renew_in_child
 from biorerank_plugins.errors import OverloadedError, ScoringTimeoutError
 from biorerank_plugins.runtime.calls import CLOSED, Call
 from biorerank_plugins.runtime.memory import Budget, Logits
-from biorerank_plugins.scoring.requests import Batch, Request, Submission, Taken, next_batch, pairs_of, tell_batch
+from biorerank_plugins.scoring.requests import Batch, PairRequest, PairStream, Taken, next_batch, pairs_of, tell_batch
 
 if TYPE_CHECKING:
     from biorerank_plugins.runtime.tokens import EncodedPair
@@ -49,10 +49,10 @@ class BatchWorker:
     :param idle_seconds: without work the thread ends after so long, so that a model that nobody closed can be
         collected; the next request starts it again.
 
-    >>> with worker.submit(check) as submission:  # doctest: +SKIP
+    >>> with worker.submit(check) as stream:  # doctest: +SKIP
     ...     for part in parts:
-    ...         submission.add(tokenizer.encode(part))
-    ...     logits = submission.result()
+    ...         stream.add(tokenizer.encode(part))
+    ...     logits = stream.result()
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class BatchWorker:
 
     def renew(self) -> None:
         """Begin without a thread, as in a child process: the thread, and whoever waits for it, are its parent's."""
-        self._requests: deque[Request] = deque()
+        self._requests: deque[PairRequest] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -95,22 +95,22 @@ class BatchWorker:
         :raises RuntimeError: if the worker is closed.
         :raises ScoringError: if not even one pair fits into memory.
         """
-        with self.submit(check) as submission:
-            submission.add(pairs)
-            return submission.result()
+        with self.submit(check) as stream:
+            stream.add(pairs)
+            return stream.result()
 
     @contextmanager
-    def submit(self, check: Check) -> Iterator[Submission]:
+    def submit(self, check: Check) -> Iterator[PairStream]:
         """Let the body bring pairs in parts; what is left of them is forgotten when it ends.
 
         :param check: see :meth:`run`; the number of pairs done counts over all parts.
         """
-        submission = Submission(self, check)
+        stream = PairStream(self, check)
         try:
-            with submission.call.ended_by(partial(self._drop, submission.request)):
-                yield submission
+            with stream.call.ended_by(partial(self._drop, stream.request)):
+                yield stream
         finally:  # an error, or Ctrl-C while waiting: nobody wants the rest
-            self._drop(submission.request, RuntimeError("cancelled"))
+            self._drop(stream.request, RuntimeError("cancelled"))
 
     def close(self) -> None:
         """End the thread, after the batch it runs; requests that wait raise. Closing twice is fine."""
@@ -124,8 +124,8 @@ class BatchWorker:
             thread.join()
         self._budget.forward = _closed  # the one before holds the weights
 
-    def add(self, request: Request, pairs: Sequence[EncodedPair], call: Call) -> None:
-        """Let pairs of a request wait; see :meth:`Submission.add`."""
+    def add(self, request: PairRequest, pairs: Sequence[EncodedPair], call: Call) -> None:
+        """Let pairs of a request wait; see :meth:`PairStream.add`."""
         with self._changed:
             # More than the whole queue holds is let in when nothing else waits.
             room = self._changed.wait_for(
@@ -156,8 +156,8 @@ class BatchWorker:
                 self._thread.start()
             self._changed.notify_all()
 
-    def complete(self, request: Request) -> None:
-        """Expect no more pairs of a request; see :meth:`Submission.result`."""
+    def complete(self, request: PairRequest) -> None:
+        """Expect no more pairs of a request; see :meth:`PairStream.result`."""
         with self._changed:
             request.complete = True
             if request.answered:
@@ -179,7 +179,7 @@ class BatchWorker:
             if batch:
                 self._compute(batch)
 
-    def _may_go_on(self, request: Request, taken: Taken) -> bool:
+    def _may_go_on(self, request: PairRequest, taken: Taken) -> bool:
         try:
             request.check(request.done)
         except BaseException as error:  # a time limit, or whatever the caller's progress bar raises
@@ -209,11 +209,11 @@ class BatchWorker:
                     self._finish(request, None)
             self._changed.notify_all()
 
-    def _drop(self, request: Request, error: Exception) -> None:
+    def _drop(self, request: PairRequest, error: Exception) -> None:
         with self._changed:
             self._finish(request, error)
 
-    def _finish(self, request: Request, error: BaseException | None) -> None:
+    def _finish(self, request: PairRequest, error: BaseException | None) -> None:
         """Answer a request; the lock is held."""
         if request in self._requests:
             self._requests.remove(request)
