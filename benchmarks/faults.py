@@ -57,14 +57,14 @@ PARTS = ("kill_points", "fuzz", "atheris")
 Note = Callable[[str, Any], None]
 
 
-def kill_points(folder: Path, model: Path, wanted: int, seed: int, note: Note) -> None:
+def kill_points(folder: Path, wanted: int, seed: int, note: Note) -> None:
     """Kill writers at random points; note what was left, by operation."""
     shim = compile_shim(folder)
     chance = random.Random(seed)
     left: dict[str, dict[str, int]] = {operation: {"old": 0, "new": 0, "lost": 0} for _, operation in WRITERS}
     losses: list[str] = []
     each = max(1, wanted // len(WRITERS))
-    with Nursery(folder / "nursery", model=model, shim=shim) as nursery:
+    with Nursery(folder / "nursery", shim=shim) as nursery:
         for factory, operation in WRITERS:
             whole = nursery.ask(factory=factory, operation=operation)
             for number in range(each):
@@ -155,16 +155,16 @@ def _under_atheris(name: str, output: Path, runs: int, seed: int) -> None:
     atheris.Fuzz()
 
 
-def tiny_models(folder: Path) -> tuple[Path, Path]:
-    """Make a bi-encoder and a cross-encoder as the tests do; return their folders."""
+def tiny_encoder(folder: Path) -> Path:
+    """Make a bi-encoder as the tests do; return its folder."""
     import conftest
 
     class Factory:
         def mktemp(self, name: str) -> Path:
             return Path(tempfile.mkdtemp(prefix=name, dir=folder))
 
-    encoder = conftest.tiny_encoder_dir.__wrapped__(Factory())
-    return encoder, conftest.tiny_cross_encoder_dir.__wrapped__(Factory())
+    encoder: Path = conftest.tiny_encoder_dir.__wrapped__(Factory())
+    return encoder
 
 
 def main() -> None:
@@ -203,13 +203,12 @@ def main() -> None:
                 options.output.write_text(json.dumps(results, indent=2).replace(scratch, "SCRATCH") + "\n")
 
         folder = Path(scratch)
-        encoder, cross_encoder = tiny_models(folder)
         if "kill_points" in options.parts:
-            kill_points(folder, cross_encoder, options.kill_points, options.seed, note)
+            kill_points(folder, options.kill_points, options.seed, note)
         if "fuzz" in options.parts:
             started = time.perf_counter()
             (folder / "fuzz").mkdir()
-            fuzz(targets(folder / "fuzz", encoder), options.scale, options.seed, note)
+            fuzz(targets(folder / "fuzz", tiny_encoder(folder)), options.scale, options.seed, note)
         if "atheris" in options.parts and options.runs:
             started = time.perf_counter()
             guided(options.runs, options.seed, note)

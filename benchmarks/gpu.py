@@ -1,11 +1,11 @@
-"""Everything about speed and values on one GPU, in less than ten minutes; writes JSON and prints a table.
+"""How much faster the packed backend scores on one GPU than sentence-transformers, and how far its logits are off.
 
     benchmarks/gpu.sh gpu.json
     python benchmarks/gpu.py --smoke --out smoke.json
 
-Weights are random (times do not depend on them) but for the quality part, which takes the embedded reranker if it is
-there. What is measured is written after each part; a part that fails leaves its reason, and the others go on. Neither
-faiss nor a framework is imported. ``--smoke`` walks through all parts on the CPU with tiny models: it shows that the
+It runs the code of ``biorerank bench``: fp32 ``CrossEncoder.predict``, sentence-transformers in its best setting, and
+ours, padded and packed. The embedded reranker is measured with its weights, larger shapes with random ones: times do
+not depend on them. What is measured is written after each part. ``--smoke`` walks through on the CPU: it shows that the
 script works, and its figures mean nothing.
 """
 
@@ -15,93 +15,78 @@ import argparse
 import json
 import os
 import sys
-import tempfile
-import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import gpu_quality
-import gpu_speed
 import torch
-from gpu_common import FULL, SMOKE, Bench
 
-from biorerank_plugins.speed.machine import describe_machine
+from biorerank_plugins.speed.options import Options
+from biorerank_plugins.speed.results import markdown_table
+from biorerank_plugins.speed.run import run_benchmark
 
-PARTS: dict[str, Callable[[Bench], Any]] = {
-    "ceilings": gpu_speed.ceilings,
-    "throughput": gpu_speed.throughput,
-    "requests": gpu_speed.requests,
-    "texts": gpu_speed.texts,
-    "quality": gpu_quality.quality,
-    "neighbours": gpu_quality.neighbours,
-    "memory": gpu_speed.memory,
-    "profile": gpu_speed.profile,
-    "compiled_requests": gpu_speed.compiled_requests,
-    "compiled_throughput": gpu_speed.compiled_throughput,
+ON_GPU: dict[str, Any] = {
+    "systems": ["st-best", "ours-torch-float16", "ours-packed-float16", "ours-packed-bfloat16"],
+    "mixes": ["150", "512"],
+    "candidates": [100, 1000],
+    "rounds": 5,
+    "device": "cuda",
 }
+ON_CPU: dict[str, Any] = {
+    "systems": ["ours-packed-float32"],
+    "mixes": ["150"],
+    "candidates": [4],
+    "rounds": 1,
+    "device": "cpu",
+    "with_roofline": False,
+}
+PARTS: dict[str, str | None] = {"embedded": None, "bert-base": "bert-base"}
+"""The shape with random weights that a part measures; ``None`` for the embedded reranker."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
-    parser.add_argument("--minutes", type=float, default=6.5, help="no part is begun after so long")
-    parser.add_argument("--smoke", action="store_true", help="tiny models on the CPU")
+    parser.add_argument("--smoke", action="store_true", help="a few pairs on the CPU")
     options = parser.parse_args()
     if not options.smoke and not torch.cuda.is_available():
         parser.error("There is no CUDA device here; --smoke walks through on the CPU.")
-    device = torch.device("cpu" if options.smoke else "cuda:0")
-    with tempfile.TemporaryDirectory() as work:
-        bench = Bench(device, SMOKE if options.smoke else FULL, Path(work))
-        report = measure(bench, options.parts, 60 * options.minutes, options.out)
-    print_tables(report)
-    return 1 if any("failed" in part for part in report["parts"].values()) else 0
+    report: dict[str, Any] = {}
+    for name in options.parts:
+        report[name] = measure(PARTS[name], ON_CPU if options.smoke else ON_GPU)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        print(f"\n{name}\n\n{table(report[name])}", flush=True)
+    return 1 if any("failed" in part or part["not_possible"] for part in report.values()) else 0
 
 
-def measure(bench: Bench, parts: list[str], seconds: float, out: Path) -> dict[str, Any]:
-    report: dict[str, Any] = {"machine": describe_machine(str(bench.device), torch.get_num_threads()), "parts": {}}
-    began = time.perf_counter()
-    for name in parts:
-        started = time.perf_counter()
-        if started - began > seconds:
-            report["parts"][name] = {"failed": "no time was left"}
-        else:
-            print(f"{started - began:6.1f} s  {name}", file=sys.stderr, flush=True)
-            report["parts"][name] = attempt(PARTS[name], bench)
-            report["parts"][name]["seconds"] = round(time.perf_counter() - started, 2)
-        gpu_quality.write(out, report)
-    return report
-
-
-def attempt(part: Callable[[Bench], Any], bench: Bench) -> dict[str, Any]:
+def measure(shape: str | None, settings: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {"found": part(bench)}
+        return run_benchmark(Options(shape=shape, **settings), note=lambda said: print(said, file=sys.stderr)).to_dict()
     except Exception as error:  # whatever a driver or a library raises: the other parts go on
         traceback.print_exc()
         return {"failed": f"{type(error).__name__}: {error}"}
-    finally:
-        if bench.device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
-def print_tables(report: dict[str, Any]) -> None:
-    for name, part in report["parts"].items():
-        print(f"\n{name} ({part.get('seconds', 0)} s)")
-        found = part.get("found", part)
-        if isinstance(found, list) and found:
-            columns = list(dict.fromkeys(key for row in found for key in row))
-            rows = [columns, *([str(row.get(column, "")) for column in columns] for row in found)]
-            widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
-            for row in rows:
-                print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        else:
-            print(json.dumps(found, indent=1))
+def table(part: dict[str, Any]) -> str:
+    if "failed" in part:
+        return f"failed: {part['failed']}"
+    rows = [
+        [
+            f"{comparison['mix']} tokens, {comparison['candidates']}",
+            system,
+            f"{found['pairs_per_second']:,.0f}",
+            f"{found['ratio']:.2f}x",
+        ]
+        for comparison in part["comparisons"]
+        for system, found in comparison["systems"].items()
+    ]
+    missing = [f"Not possible here: {name}: {reason}" for name, reason in part["not_possible"].items()]
+    return "\n".join([markdown_table(["pairs", "system", "pairs a second", "ratio"], rows), *missing])
 
 
 if __name__ == "__main__":

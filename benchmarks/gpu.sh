@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests that need a GPU, then all measurements on it: benchmarks/gpu.sh OUT.json [options of gpu.py]
+# Tests that need a GPU, then the packed backend beside sentence-transformers: benchmarks/gpu.sh OUT.json [options of gpu.py]
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit
 out=${1:?"usage: benchmarks/gpu.sh OUT.json [options of gpu.py]"}
@@ -10,7 +10,7 @@ python=${PYTHON:-python3}
 status=0
 if [ "${SKIP_TESTS:-0}" = 0 ] && "$python" -c 'import pytest' 2>/dev/null; then
   # Without the project's configuration, which names plugins that may not be here.
-  timeout 120 "$python" -m pytest -q -c /dev/null --rootdir "$PWD" -p no:cacheprovider -m "gpu and not slow" tests/gpu || status=$?
+  timeout 300 "$python" -m pytest -q -c /dev/null --rootdir "$PWD" -p no:cacheprovider -m gpu tests/gpu || status=$?
 fi
 "$python" benchmarks/gpu.py --out "$out" "$@" || status=$?
 exit "$status"

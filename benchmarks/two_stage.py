@@ -87,8 +87,6 @@ def load(args: argparse.Namespace) -> tuple[dict[str, Search], dict[str, str]]:
         except Exception as error:  # whatever a backend raises: it is not possible here
             not_possible[f"{backend} {dtype}"] = reason_of(error)
             continue
-        if args.cache_tokens and index.token_ids is None:
-            index.cache_tokens(reranker)
         for first_stage in FIRST_STAGES:
             systems[f"ours, {first_stage}, {backend} {dtype}"] = our_search(
                 index, reranker, first_stage, args.candidates
@@ -134,7 +132,6 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=50)
     parser.add_argument("--candidates", type=int, default=100)
     parser.add_argument("--system", action="append", default=[], metavar="BACKEND-DTYPE", help="all if not given")
-    parser.add_argument("--cache-tokens", action="store_true", help="store token ids with the index (it is changed)")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, help="JSON to write")
     args = parser.parse_args()

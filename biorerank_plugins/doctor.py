@@ -263,9 +263,6 @@ def _index(folder: Path, found: Examination) -> dict[str, Any]:
 
     shards = [folder / name for name in read_layout(folder)] if is_sharded(folder) else [folder]
     versions = [open_version(shard, "full") for shard in shards if shard == folder or is_index(shard)]
-    for version in versions:
-        for name, damage in version.damages.items():
-            found.problems.append(f"{version.folder}: {name} is left out of use: {damage}. Build the index again.")
     with open_index(folder) as index:
         index.search("Is it there?", 1)
         told = {
@@ -274,6 +271,5 @@ def _index(folder: Path, found: Examination) -> dict[str, Any]:
             "factory": index.factory,
             "encoder": index.encoder.model_id,
             "lexical part": index.lexical,
-            "token ids": index.token_ids is not None,
         }
     return told | ({"shards": len(shards)} if is_sharded(folder) else {})

@@ -24,7 +24,7 @@ Metrics:
 ``biorerank.queue.duration``    seconds from pairs that are ready to the first batch that holds some of them
 ``biorerank.batch.tokens``      tokens of a batch, padding included where there is any
 ``biorerank.truncations``       passages that were cut, or whose query was: ``biorerank.truncated`` says which
-``biorerank.cache.lookups``     ``biorerank.cache``: ``scores`` or ``token_ids``; ``biorerank.hit``: found or not
+``biorerank.cache.lookups``     ``biorerank.cache``: ``scores``; ``biorerank.hit``: found or not
 ``biorerank.fallbacks``         batches whose logits were not finite and were computed again in fp32
 ``biorerank.memory.halvings``   batches that did not fit into memory and were halved
 ==============================  =====================================================================================
@@ -60,7 +60,7 @@ Histogram: TypeAlias = Literal["stage.duration", "queue.duration", "batch.tokens
 _SCOPE = "biorerank_plugins"
 _COUNTERS: Final[Mapping[Counter, tuple[str, str]]] = {
     "truncations": ("{passage}", "Passages that were cut, or whose query was"),
-    "cache.lookups": ("{text}", "Scores or token ids that were looked for in a cache"),
+    "cache.lookups": ("{text}", "Scores that were looked for in a cache"),
     "fallbacks": ("{batch}", "Batches that were computed again in fp32"),
     "memory.halvings": ("{batch}", "Batches that were halved since memory ran out"),
 }

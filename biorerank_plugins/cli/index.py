@@ -25,7 +25,6 @@ from biorerank_plugins.cli.index_scale import (
 )
 from biorerank_plugins.cli.inputs import LINES, STDIN, Format, read_collection
 from biorerank_plugins.cli.output import Output
-from biorerank_plugins.errors import BioRerankError
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
@@ -37,15 +36,6 @@ SkipBad = Annotated[
     bool,
     typer.Option(
         "--skip-bad", help="Leave out malformed lines and say how many; duplicates are a matter of --on-duplicate."
-    ),
-]
-
-
-TokenIds = Annotated[
-    bool | None,
-    typer.Option(
-        "--token-ids/--no-token-ids",
-        help="Store the passages' token ids for the embedded reranker, which is then faster (default: store them).",
     ),
 ]
 
@@ -79,7 +69,6 @@ def index(
     no_lexical: Annotated[
         bool, typer.Option("--no-lexical", help="Vectors only: no BM25, and so no hybrid search.")
     ] = False,
-    token_ids: TokenIds = None,
     skip_bad: SkipBad = False,
     on_duplicate: Annotated[OnDuplicate, typer.Option("--on-duplicate", help="An id that is there already.")] = (
         OnDuplicate.ERROR
@@ -113,18 +102,16 @@ def index(
     from biorerank_plugins.first_stage.storage import prepared_folder
 
     output = Output(json, quiet)
-    if shards is not None and (add or overwrite or lists_on_disk or token_ids):
-        _common.usage_error(
-            "--shards builds a new index: it takes no --add, --overwrite, --lists-on-disk or --token-ids."
-        )
+    if shards is not None and (add or overwrite or lists_on_disk):
+        _common.usage_error("--shards builds a new index: it takes no --add, --overwrite or --lists-on-disk.")
     _check_target(out, add=add, overwrite=overwrite)
-    if add and (factory is not None or no_lexical or token_ids is not None):
+    if add:
         _refuse_with_add(factory, no_lexical)
     _check_factory(factory)
     _check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not add and format != LINES)
     start = time.perf_counter()
     if shards is not None or engine is EngineName.RAY:
-        asked = AskedIndex(inputs, out, format, skip_bad, factory or "Flat", not no_lexical, token_ids is not False)
+        asked = AskedIndex(inputs, out, format, skip_bad, factory or "Flat", not no_lexical)
         model = _common.load_encoder(encoder, device, dtype)
     if shards is not None:
         with build_shards(asked, engine, shards, model, on_duplicate.value, device, dtype, output) as sharded:
@@ -148,7 +135,6 @@ def index(
                 out,
                 "Flat" if factory is None else factory,
                 not no_lexical,
-                token_ids is not False,
                 encoder,
                 on_duplicate,
                 device,
@@ -185,7 +171,6 @@ def _refuse_with_add(factory: str | None, no_lexical: bool) -> None:
         _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
     if no_lexical:
         _common.usage_error("--no-lexical belongs to a new index; --add keeps what the index has.")
-    _common.usage_error("--token-ids and --no-token-ids belong to a new index; --add keeps what the index has.")
 
 
 def _check_engine(engine: EngineName, inputs: list[Path], *, lists_on_disk: bool, simple: bool) -> None:
@@ -219,7 +204,6 @@ def _build(
     out: Path,
     factory: str,
     lexical: bool,
-    token_ids: bool,
     encoder: str | None,
     on_duplicate: OnDuplicate,
     device: str | None,
@@ -238,17 +222,8 @@ def _build(
         on_duplicate=on_duplicate.value,
         lexical=lexical,
     ) as built:
-        if token_ids:
-            _store_token_ids(built, output)
         built.save(out)
         return _summary(built, out, added=len(built))
-
-
-def _store_token_ids(index: PassageIndex, output: Output) -> None:
-    try:
-        index.cache_tokens(show_progress=output.show_progress)
-    except BioRerankError as error:  # hours of embedding must not be lost for want of what only saves time
-        output.note(f"Token ids are left out: {error}")
 
 
 def _add(
@@ -275,5 +250,4 @@ def _summary(index: PassageIndex | ShardedIndex, out: Path, *, added: int) -> di
         "added": added,
         "encoder": index.encoder.model_id,
         "lexical": index.lexical,
-        "token_ids": index.token_ids is not None,
     }

@@ -54,7 +54,6 @@ class AskedIndex:
     :param skip_bad: whether malformed lines are left out.
     :param factory: FAISS index type.
     :param lexical: whether it has a lexical part.
-    :param token_ids: whether it has token ids.
     """
 
     inputs: Sequence[Path]
@@ -63,7 +62,6 @@ class AskedIndex:
     skip_bad: bool
     factory: str
     lexical: bool
-    token_ids: bool
 
     def build(
         self,
@@ -101,7 +99,6 @@ class AskedIndex:
                 ray_options=options,
                 lists_on_disk=lists_on_disk,
                 lexical=self.lexical,
-                token_ids=self.token_ids,
                 on_duplicate=on_duplicate,
                 identity=identity_of(self.inputs, self.format, self.skip_bad, on_duplicate),
                 show_progress=output.show_progress,

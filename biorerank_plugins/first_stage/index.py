@@ -20,7 +20,6 @@ from biorerank_plugins.first_stage import (
     hybrid,
     persistence,
     staging,
-    token_ids,
 )
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.filters import Filter, compile_filter
@@ -29,13 +28,10 @@ from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.passages import Candidate, Passage, PassageLike
-from biorerank_plugins.runtime.passage_tokens import PassageTokens
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.protocol import Encoder
-    from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.runtime.token_cache import TokenIdCache
 
 __all__ = ["PassageIndex"]
 
@@ -169,7 +165,6 @@ class PassageIndex:
             change = changes.insertion(
                 staged,
                 contents.lexical,
-                contents.token_ids,
                 self._encoder,
                 batch_size=batch_size,
                 show_progress=show_progress,
@@ -192,50 +187,7 @@ class PassageIndex:
             rows = contents.catalog.rows_of(wanted, missing)
             if not len(rows):
                 return 0
-            return self._apply(changes.removal(rows, contents.catalog, contents.lexical, contents.token_ids))
-
-    def cache_tokens(
-        self,
-        reranker: BioReranker | str | os.PathLike[str] | None = None,
-        *,
-        max_tokens: int = token_ids.MAX_TOKENS,
-        show_progress: bool = False,
-    ) -> int:
-        """Tokenise all passages for a reranker now, so that it need not do so at every question.
-
-        The token ids replace those that are stored, follow later changes, and are saved with the index. They are used
-        by rerankers with the same tokenizer, through :class:`~biorerank_plugins.TwoStageSearch` or
-        :meth:`BioReranker.use_token_cache`; scores are the same as without them.
-
-        :param reranker: a reranker, the name of an embedded model (``None``: the default one), or a folder; of a name
-            or a folder only the tokenizer and the template are loaded.
-        :param max_tokens: the ids of a longer passage are not stored: it is read in windows.
-        :param show_progress: whether to show a progress bar.
-        :returns: number of different texts that were stored.
-        :raises ModelError: if there is no such model, or it works without token ids of ours.
-        :raises PassageIndexError: if they cannot be written; the index is as before.
-
-        >>> index.cache_tokens()                                                               # doctest: +SKIP
-        2
-        """
-        max_tokens = whole_number("max_tokens", max_tokens)
-        given = getattr(reranker, "passage_tokens", None)
-        tokens: PassageTokens = PassageTokens.load(reranker) if given is None else given()
-        with self._changing:
-            self._check_open()
-            contents = self._contents
-            try:
-                made = token_ids.tokenise(
-                    contents.catalog.passages(),
-                    tokens,
-                    max_tokens=max_tokens,
-                    total=len(contents.vectors),
-                    show_progress=show_progress,
-                )
-            except OSError as error:
-                raise PassageIndexError(f"The token ids of the index could not be written: {error}.") from error
-            self._apply(changes.new_token_ids(made, contents.lexical))
-            return len(made.cache)
+            return self._apply(changes.removal(rows, contents.lexical))
 
     def _apply(self, change: changes.Change) -> int:
         if change.lexical is not None and self._folder is not None:
@@ -346,12 +298,6 @@ class PassageIndex:
     def lexical(self) -> bool:
         """Whether there is a lexical part, which the hybrid and the lexical first stage need."""
         return self._contents.lexical is not None
-
-    @property
-    def token_ids(self) -> TokenIdCache | None:
-        """Token ids that :meth:`cache_tokens` stored; ``None`` if there are none, or they cannot be used."""
-        stored = self._contents.token_ids
-        return None if stored is None else stored.cache
 
     @property
     def hybrid(self) -> Hybrid:

@@ -19,7 +19,6 @@ from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import Factory, parse_factory
 from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages, lexical_settings
 from biorerank_plugins.first_stage.lexical_file import read_lexical, write_lexical
-from biorerank_plugins.first_stage.token_ids import PassageTokenIds, read_token_ids
 from biorerank_plugins.first_stage.vectors import RowArray, VectorStore, read_vectors
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ class Contents:
     :param catalog: passages by row.
     :param factory: FAISS index type.
     :param lexical: BM25 over the same rows; ``None`` if there is no lexical part.
-    :param token_ids: token ids of the passages, as a reranker reads them; ``None`` if there are none.
     :param version: name of the saved version it is, ``None`` if it lives in memory.
     """
 
@@ -50,7 +48,6 @@ class Contents:
     catalog: Catalog
     factory: Factory
     lexical: LexicalIndex | None = None
-    token_ids: PassageTokenIds | None = None
     version: str | None = None
 
 
@@ -95,7 +92,7 @@ def _read_version(version: verification.Version, encoder: Encoder) -> Contents:
     except BaseException:
         catalog.close()
         raise
-    return Contents(vectors, catalog, factory, words, _read_token_ids(version), version.folder.name)
+    return Contents(vectors, catalog, factory, words, version.folder.name)
 
 
 def _read_lexical(
@@ -109,13 +106,6 @@ def _read_lexical(
         return read_lexical(version.folder / verification.LEXICAL_FILE, rows)
     logger.info("Building the lexical part of %s from its %d passages; save() keeps it.", version.folder, len(rows))
     return index_passages(catalog.passages(), encoder.config())
-
-
-def _read_token_ids(version: verification.Version) -> PassageTokenIds | None:
-    if not version.manifest.get("token_ids"):
-        return None
-    name = verification.TOKEN_IDS_FILE
-    return read_token_ids(version.folder / name, damage=version.damages.get(name), verify=version.verify == "full")
 
 
 def _matching_encoder(manifest: dict[str, Any], encoder: Encoder | None) -> Encoder:
@@ -175,7 +165,7 @@ def change(contents: Contents, encoder: Encoder, folder: Path | None, wanted: Ch
         with contents.catalog.transaction():
             wanted.edit_catalog(contents.catalog)
             wanted.edit_vectors(contents.vectors)
-        contents.lexical, contents.token_ids = wanted.lexical, wanted.token_ids
+        contents.lexical = wanted.lexical
         return
     with _explained(folder), storage.writer_lock(folder):
         if verification.current_name(folder) != contents.version:
@@ -184,13 +174,10 @@ def change(contents: Contents, encoder: Encoder, folder: Path | None, wanted: Ch
             )
         try:
             wanted.edit_vectors(contents.vectors)
-            changed = replace(contents, lexical=wanted.lexical, token_ids=wanted.token_ids)
+            changed = replace(contents, lexical=wanted.lexical)
             version = _commit(folder, changed, encoder, wanted.edit_catalog)
         except BaseException:
-            fresh = _read_version(verification.open_version(folder, "fast"), encoder)
-            if fresh.version == contents.version:  # as before; these know their tokenizer
-                fresh.token_ids = contents.token_ids
-            _replace(contents, fresh)
+            _replace(contents, _read_version(verification.open_version(folder, "fast"), encoder))
             raise
         _replace(contents, _bound(changed, folder, version))
 
@@ -198,15 +185,12 @@ def change(contents: Contents, encoder: Encoder, folder: Path | None, wanted: Ch
 def _replace(contents: Contents, fresh: Contents) -> None:
     contents.catalog.close()
     contents.vectors, contents.catalog = fresh.vectors, fresh.catalog
-    contents.lexical, contents.token_ids = fresh.lexical, fresh.token_ids
-    contents.version = fresh.version
+    contents.lexical, contents.version = fresh.lexical, fresh.version
 
 
 def _bound(contents: Contents, folder: Path, version: str) -> Contents:
-    ids = contents.token_ids
-    moved = None if ids is None else ids.moved(folder / version / verification.TOKEN_IDS_FILE)
     catalog = Catalog.open(folder / version / _CATALOG)
-    return replace(contents, catalog=catalog, token_ids=moved, version=version)
+    return replace(contents, catalog=catalog, version=version)
 
 
 def _commit(
@@ -228,9 +212,6 @@ def _commit(
         if contents.lexical is not None:
             with (target / verification.LEXICAL_FILE).open("wb") as file:
                 write_lexical(contents.lexical, file)
-        if contents.token_ids is not None:
-            with (target / verification.TOKEN_IDS_FILE).open("wb") as file:
-                contents.token_ids.write(file)
 
     about = {
         "encoder": {
@@ -244,7 +225,6 @@ def _commit(
         "lists_on_disk": contents.vectors.lists_file is not None,
         "count": len(contents.vectors),
         "lexical": None if contents.lexical is None else lexical_settings(),
-        "token_ids": None if contents.token_ids is None else contents.token_ids.about(),
     }
     return storage.commit_version(folder, write_files, about)
 

@@ -7,7 +7,7 @@
       .lock              held by the one process that writes
       v00000003/
         manifest.json    what the index is, size and SHA-256 of the files beside it
-        passages.sqlite  vectors.faiss  lexical.npz  token_ids.bin
+        passages.sqlite  vectors.faiss  lexical.npz
 
 A change writes a whole new version beside the old one, syncs every file of it, and then replaces ``CURRENT``. Until
 that moment readers, and whoever comes after a crash, see the old version; from it on they see the new one.

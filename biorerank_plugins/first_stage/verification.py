@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,6 @@ __all__ = [
     "LEXICAL_FILE",
     "LISTS_FILE",
     "MANIFEST",
-    "TOKEN_IDS_FILE",
     "VERSION_NAME",
     "Version",
     "current_name",
@@ -30,10 +28,10 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 3
-READABLE_FORMATS = (1, 2, 3)  # 1 had no lexical part, which is made from the passages then; 2 had no token ids
+READABLE_FORMATS = (1, 2, 3)  # 1 had no lexical part, which is made from the passages then; 3 may have token ids
 FILES = ("passages.sqlite", "vectors.faiss")
 LEXICAL_FILE = "lexical.npz"
-TOKEN_IDS_FILE = "token_ids.bin"
+_LEFT_ASIDE = "token_ids.bin"  # once saved with an index of format 3; not read, and not in the next version
 LISTS_FILE = "vectors.lists"
 CURRENT = "CURRENT"
 MANIFEST = "manifest.json"
@@ -46,22 +44,17 @@ class Version:
 
     :param folder: its own folder.
     :param manifest: what the manifest says.
-    :param verify: how it was checked.
-    :param damages: what is wrong with files that it can do without, by name.
     """
 
     folder: Path
     manifest: dict[str, Any]
-    verify: Literal["full", "fast"]
-    damages: Mapping[str, str] = field(default_factory=dict)
 
 
 def files_of(manifest: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of the files that stand beside a manifest."""
     lexical = (LEXICAL_FILE,) if manifest.get("lexical") else ()
-    token_ids = (TOKEN_IDS_FILE,) if manifest.get("token_ids") else ()
     lists = (LISTS_FILE,) if manifest.get("lists_on_disk") else ()
-    return (*FILES, *lexical, *token_ids, *lists)
+    return (*FILES, *lexical, *lists)
 
 
 def is_index(folder: Path) -> bool:
@@ -113,21 +106,17 @@ def _check_version(folder: Path, manifest_sha256: str, verify: Literal["full", "
     if hashlib.sha256(raw).hexdigest() != manifest_sha256:
         raise PassageIndexError(f"{folder / MANIFEST} was changed: its SHA-256 is not the one in {CURRENT}.")
     present = {entry.name for entry in folder.iterdir()}
+    if manifest.get("token_ids"):
+        present.discard(_LEFT_ASIDE)
     expected = {MANIFEST, *files_of(manifest)}
-    missing, unexpected = sorted(expected - present - {TOKEN_IDS_FILE}), sorted(present - expected)
+    missing, unexpected = sorted(expected - present), sorted(present - expected)
     if missing or unexpected:
         raise PassageIndexError(
             f"{folder} does not hold the files of an index: missing {missing}, unexpected {unexpected}."
         )
-    damages: dict[str, str] = {}
     for name in files_of(manifest):
-        try:
-            _check_file(folder / name, manifest, verify)
-        except PassageIndexError as error:
-            if name != TOKEN_IDS_FILE:
-                raise
-            damages[name] = str(error).rstrip(".")
-    return Version(folder, manifest, verify, damages)
+        _check_file(folder / name, manifest, verify)
+    return Version(folder, manifest)
 
 
 def _parse_manifest(raw: bytes, folder: Path) -> dict[str, Any]:

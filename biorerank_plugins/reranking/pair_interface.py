@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from biorerank_plugins._common.checks import check_query, string
 from biorerank_plugins.reranking.order import refuse_non_finite
+from biorerank_plugins.runtime.calls import Call
+from biorerank_plugins.text.templates import wellformed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +61,14 @@ class PairInterface:
             logits = self._pipeline.scores(checked, call, show_progress).logits
             refuse_non_finite([str(position) for position in range(len(pairs))], logits)
             return self._share.open(call).activate(logits)
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens texts have, without special ones; loads the model.
+
+        :param texts: the texts, as they are: nothing is put before them.
+        :returns: the number of tokens; of words, for a model that tokenises in its own way.
+        """
+        return self._share.open(Call()).count_tokens([wellformed(text) for text in texts])
 
 
 def _pair(pair: Sequence[str]) -> tuple[str, str]:

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Attempt", "Budget", "Logits", "is_out_of_memory", "release_cached_memory", "trim_memory"]
+__all__ = ["Budget", "Logits", "is_out_of_memory", "release_cached_memory", "trim_memory"]
 
 Logits: TypeAlias = "NDArray[np.float32]"
-Attempt: TypeAlias = "Callable[[], Logits]"
 
 _SAYINGS = ("out of memory", "can't allocate memory", "alloc_failed", "bad_alloc", "memoryallocation")
 
@@ -68,15 +67,14 @@ class Budget:
         self.forward = forward
         self._padded = padded
 
-    def run(self, pairs: Sequence[EncodedPair], attempt: Attempt | None = None) -> Logits:
+    def run(self, pairs: Sequence[EncodedPair]) -> Logits:
         """Return the logits of a batch; in halves, where it does not fit.
 
         :param pairs: the batch.
-        :param attempt: computes it; ``None`` calls ``forward``.
         :raises ScoringError: if not even one pair fits.
         """
         try:
-            return self.forward(pairs) if attempt is None else attempt()
+            return self.forward(pairs)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

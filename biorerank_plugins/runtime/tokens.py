@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biorerank_plugins.runtime.text_ids import TextIds, UnsupportedTokenizerError
+from biorerank_plugins.runtime.text_ids import TextIds, TokenIds, UnsupportedTokenizerError
 from biorerank_plugins.text.windows import window_spans
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from biorerank_plugins.runtime.token_cache import TokenIds
     from biorerank_plugins.text.windows import Span, WindowedText, Windows
 
 logger = logging.getLogger(__name__)

@@ -45,7 +45,6 @@ def build_index(
     shard_size: int = SHARD_SIZE,
     lists_on_disk: bool = False,
     lexical: bool = True,
-    token_ids: bool = False,
     on_duplicate: OnDuplicate = "error",
     identity: str | None = None,
     show_progress: bool = False,
@@ -64,7 +63,6 @@ def build_index(
     :param shard_size: passages of a shard, a multiple of 1,024 for the same batches as on one machine.
     :param lists_on_disk: whether the lists of an IVF stay on disk, see :func:`.vectors.index_vectors`.
     :param lexical: whether to index the words too.
-    :param token_ids: whether to store token ids for the embedded reranker.
     :param on_duplicate: ``"error"``, or ``"skip"`` to keep the first passage of an id.
     :param identity: see :func:`.collection.stage_in_file`.
     :param show_progress: whether to show a progress bar.
@@ -93,8 +91,6 @@ def build_index(
         catalog = Catalog.open(embeddings.work.catalog)
         words = index_passages(catalog.passages(), chosen.config()) if lexical else None
         index = PassageIndex(Contents(vectors, catalog, kind, words), chosen)
-        if token_ids:
-            index.cache_tokens(show_progress=show_progress)
         index.save(target)
     shutil.rmtree(folder, ignore_errors=True)
     return PassageIndex.load(target, encoder=chosen, verify="fast") if lists_on_disk else index

@@ -62,9 +62,6 @@ class ShardedIndex:
     >>> TwoStageSearch(index, BioReranker()).search("Does aspirin inhibit COX?")          # doctest: +SKIP
     """
 
-    token_ids = None
-    """Shards hold no token ids."""
-
     def __init__(
         self,
         shards: dict[str, PassageIndex | None],

@@ -28,7 +28,7 @@ _GPU_BATCH_TOKENS = 32_768
 
 
 class Backend(Protocol):
-    """Token ids in, logits out. One that also has ``start`` computes while the next batch is packed."""
+    """Token ids in, logits out."""
 
     @property
     def device(self) -> torch.device:
@@ -140,11 +140,11 @@ def _choose(
         chosen = TorchBackend(model, **common)
         _say(name, chosen, "torch", "asked for")
         return chosen, tokens
-    from biorerank_plugins.scoring.packed.backend import packed_backend, why_not_packed
+    from biorerank_plugins.scoring.packed.backend import PackedBackend, why_not_packed
 
     why_not = why_not_packed(model, device, dtype)
     if why_not is None:
-        chosen = packed_backend(model, **common)
+        chosen = PackedBackend(model, **common)
         _say(name, chosen, "packed", "asked for" if backend == "packed" else "no padding, and this model allows it")
         return chosen, tokens
     if backend == "packed":

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
-    from biorerank_plugins.runtime.text_ids import TextIds
-    from biorerank_plugins.runtime.token_cache import TokenIdCache
     from biorerank_plugins.scoring.backends import Backend
     from biorerank_plugins.text.windows import WindowedText, Windows
 
@@ -54,16 +52,11 @@ class TokenScorer:
         self._tokenizer = tokenizer
         self._backend: Backend | None = backend
         self._activation = activation
-        start = getattr(backend, "start", None)
-        self._worker = BatchWorker(
-            backend.forward,
-            max_batch_tokens,
-            start=start,
-            padded=getattr(backend, "padded", True),
-            merge=backend.device.type != "cpu",
-        )
         # On a CPU all pairs of a request are sorted by length; a device that computes meanwhile gets them in parts.
-        self._in_parts = start is not None
+        self._in_parts = backend.device.type != "cpu"
+        self._worker = BatchWorker(
+            backend.forward, max_batch_tokens, padded=getattr(backend, "padded", True), merge=self._in_parts
+        )
         self._process = os.getpid()
 
     @property
@@ -85,33 +78,28 @@ class TokenScorer:
         """Return windows; see :class:`~biorerank_plugins.scoring.scores.Scorer`."""
         return self._tokenizer.spans(items, windows)
 
-    @property
-    def text_ids(self) -> TextIds:
-        """The tokenizer, for storing token ids."""
-        return self._tokenizer.texts
-
-    def use_token_cache(self, cache: TokenIdCache) -> None:
-        """Look for token ids of passages in a cache, if they are of this tokenizer."""
-        self._tokenizer.texts.use(cache)
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens texts have, without special ones."""
+        return sum(map(len, self._tokenizer.texts.tokenise(texts)))
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.scores.Scorer`."""
         _refuse_in_child(self._open().device, self._process)
-        with self._worker.submit(check) as submission:
+        with self._worker.submit(check) as stream:
             encoded: list[EncodedPair] = []
             for first in range(0, len(pairs), _PAIRS_AT_ONCE):
-                check(submission.request.done)
+                check(stream.request.done)
                 with telemetry.stage("tokenise"):
                     part = self._tokenizer.encode(pairs[first : first + _PAIRS_AT_ONCE])
                 encoded += part
                 if self._in_parts:
-                    submission.add(part)
+                    stream.add(part)
             if not self._in_parts:
-                submission.add(encoded)
+                stream.add(encoded)
             cut = np.array([pair.truncated for pair in encoded], np.bool_)
             query_cut = np.array([pair.query_truncated for pair in encoded], np.bool_)
             with telemetry.stage("score", pairs=len(pairs)):
-                return PairScores(submission.result(), cut, query_cut)
+                return PairScores(stream.result(), cut, query_cut)
 
     def activate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the model's own activation of logits."""
@@ -139,6 +127,10 @@ class _OneWindow:
     def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
         """Return one window a passage."""
         return [[(0, len(text.body))] for _, text in items]
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return the number of words: tokens are not known here."""
+        return sum(len(text.split()) for text in texts)
 
 
 class CrossEncoderScorer(_OneWindow):

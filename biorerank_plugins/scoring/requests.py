@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.runtime.tokens import EncodedPair
     from biorerank_plugins.scoring.scores import Check
+    from biorerank_plugins.scoring.worker import BatchWorker
 
-__all__ = ["Batch", "Request", "Submission", "Taken", "next_batch", "pairs_of", "tell_batch"]
+__all__ = ["Batch", "PairRequest", "PairStream", "Taken", "next_batch", "pairs_of", "tell_batch"]
 
 Taken: TypeAlias = list[int]
 """Positions of pairs in their request."""
 
 
-class Request:
+class PairRequest:
     """Pairs that came so far; the worker's lock is held wherever it is changed.
 
     :param check: called before each batch that holds pairs of this request; it may raise to end it.
@@ -94,11 +95,11 @@ class Request:
         return taken
 
 
-Batch: TypeAlias = list[tuple[Request, Taken]]
+Batch: TypeAlias = list[tuple[PairRequest, Taken]]
 """Pairs of one or several requests that are computed together."""
 
 
-def next_batch(requests: deque[Request], max_tokens: int, *, padded: bool, merge: bool) -> Batch:
+def next_batch(requests: deque[PairRequest], max_tokens: int, *, padded: bool, merge: bool) -> Batch:
     """Take a batch: pairs of the request whose turn it is, then what fits of the others.
 
     :param requests: at least one of which waits; the one that was served goes to the end.
@@ -138,24 +139,12 @@ def pairs_of(batch: Batch) -> list[EncodedPair]:
     return [request.pairs[position] for request, taken in batch for position in taken]
 
 
-class Worker(Protocol):
-    """What takes the pairs of a :class:`Submission`: a :class:`~biorerank_plugins.scoring.worker.BatchWorker`."""
-
-    def add(self, request: Request, pairs: Sequence[EncodedPair], call: Call) -> None:
-        """Take pairs of a request; waits while too many wait."""
-        ...
-
-    def complete(self, request: Request) -> None:
-        """Take notice that no more pairs of a request will come."""
-        ...
-
-
-class Submission:
+class PairStream:
     """Pairs that one caller brings in parts; made by :meth:`BatchWorker.submit`."""
 
-    def __init__(self, worker: Worker, check: Check) -> None:
+    def __init__(self, worker: BatchWorker, check: Check) -> None:
         self._worker = worker
-        self.request = Request(check)
+        self.request = PairRequest(check)
         self.call = check.call if isinstance(check, Watch) else Call()
 
     def add(self, pairs: Sequence[EncodedPair]) -> None:

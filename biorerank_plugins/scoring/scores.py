@@ -80,6 +80,10 @@ class Scorer(Protocol):
         """
         ...
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens texts have, without special ones; words, where the model tokenises in its own way."""
+        ...
+
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs, in the same order.
 

@@ -5,8 +5,7 @@ request leaves free in its batch is filled with pairs of the others where that i
 small requests into few large batches. On a CPU one request fills its batches by itself, and the last bits of a logit,
 which differ with the pairs beside it, stay the same whatever else is going on. A request that fails fails alone.
 
-A backend that computes elsewhere may start a batch without waiting for it. Then the next one is packed meanwhile, and a
-caller can bring its pairs in parts: the first are computed while the next are tokenised.
+A caller can bring its pairs in parts: the first are computed while the next are tokenised.
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from traceback import clear_frames
 from typing import TYPE_CHECKING, NoReturn
 
 from biorerank_plugins._common.forks import renew_in_child
 from biorerank_plugins.errors import OverloadedError, ScoringTimeoutError
 from biorerank_plugins.runtime.calls import CLOSED, Call
-from biorerank_plugins.runtime.memory import Attempt, Budget, Logits, is_out_of_memory
-from biorerank_plugins.scoring.requests import Batch, Request, Submission, Taken, next_batch, pairs_of, tell_batch
+from biorerank_plugins.runtime.memory import Budget, Logits
+from biorerank_plugins.scoring.requests import Batch, PairRequest, PairStream, Taken, next_batch, pairs_of, tell_batch
 
 if TYPE_CHECKING:
     from biorerank_plugins.runtime.tokens import EncodedPair
@@ -39,27 +37,22 @@ __all__ = ["BatchWorker"]
 MAX_WAITING = 200_000
 """Pairs that may wait; callers that bring more are held up until there is room."""
 
-AT_ONCE = 2
-"""Batches that a device is given: one that it computes, one that is ready when it is done."""
-
 
 class BatchWorker:
     """Runs batches of one model in a thread of its own.
 
     :param forward: from one batch to its logits, float32 [n].
     :param max_batch_tokens: tokens a batch; halved, for good, when memory runs out.
-    :param start: sends a batch on its way and returns a function that waits for its logits; ``None`` if only
-        ``forward`` can be called. When memory runs out in it, the batch is halved and tried again with ``forward``.
     :param padded: whether all pairs of a batch count as long as its longest.
     :param merge: whether a batch may hold pairs of several requests.
     :param max_waiting: pairs that may wait.
     :param idle_seconds: without work the thread ends after so long, so that a model that nobody closed can be
         collected; the next request starts it again.
 
-    >>> with worker.submit(check) as submission:  # doctest: +SKIP
+    >>> with worker.submit(check) as stream:  # doctest: +SKIP
     ...     for part in parts:
-    ...         submission.add(tokenizer.encode(part))
-    ...     logits = submission.result()
+    ...         stream.add(tokenizer.encode(part))
+    ...     logits = stream.result()
     """
 
     def __init__(
@@ -67,14 +60,12 @@ class BatchWorker:
         forward: Callable[[Sequence[EncodedPair]], Logits],
         max_batch_tokens: int,
         *,
-        start: Callable[[Sequence[EncodedPair]], Attempt] | None = None,
         padded: bool = True,
         merge: bool = True,
         max_waiting: int = MAX_WAITING,
         idle_seconds: float = 5.0,
     ) -> None:
         self._budget = Budget(forward, max_batch_tokens, padded=padded)
-        self._start = start
         self._padded = padded
         self._merge = merge
         self._max_waiting = max_waiting
@@ -86,7 +77,7 @@ class BatchWorker:
 
     def renew(self) -> None:
         """Begin without a thread, as in a child process: the thread, and whoever waits for it, are its parent's."""
-        self._requests: deque[Request] = deque()
+        self._requests: deque[PairRequest] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -104,22 +95,22 @@ class BatchWorker:
         :raises RuntimeError: if the worker is closed.
         :raises ScoringError: if not even one pair fits into memory.
         """
-        with self.submit(check) as submission:
-            submission.add(pairs)
-            return submission.result()
+        with self.submit(check) as stream:
+            stream.add(pairs)
+            return stream.result()
 
     @contextmanager
-    def submit(self, check: Check) -> Iterator[Submission]:
+    def submit(self, check: Check) -> Iterator[PairStream]:
         """Let the body bring pairs in parts; what is left of them is forgotten when it ends.
 
         :param check: see :meth:`run`; the number of pairs done counts over all parts.
         """
-        submission = Submission(self, check)
+        stream = PairStream(self, check)
         try:
-            with submission.call.ended_by(partial(self._drop, submission.request)):
-                yield submission
+            with stream.call.ended_by(partial(self._drop, stream.request)):
+                yield stream
         finally:  # an error, or Ctrl-C while waiting: nobody wants the rest
-            self._drop(submission.request, RuntimeError("cancelled"))
+            self._drop(stream.request, RuntimeError("cancelled"))
 
     def close(self) -> None:
         """End the thread, after the batch it runs; requests that wait raise. Closing twice is fine."""
@@ -131,10 +122,10 @@ class BatchWorker:
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
-        self._start, self._budget.forward = None, _closed  # they hold the weights
+        self._budget.forward = _closed  # the one before holds the weights
 
-    def add(self, request: Request, pairs: Sequence[EncodedPair], call: Call) -> None:
-        """Let pairs of a request wait; see :meth:`Submission.add`."""
+    def add(self, request: PairRequest, pairs: Sequence[EncodedPair], call: Call) -> None:
+        """Let pairs of a request wait; see :meth:`PairStream.add`."""
         with self._changed:
             # More than the whole queue holds is let in when nothing else waits.
             room = self._changed.wait_for(
@@ -165,8 +156,8 @@ class BatchWorker:
                 self._thread.start()
             self._changed.notify_all()
 
-    def complete(self, request: Request) -> None:
-        """Expect no more pairs of a request; see :meth:`Submission.result`."""
+    def complete(self, request: PairRequest) -> None:
+        """Expect no more pairs of a request; see :meth:`PairStream.result`."""
         with self._changed:
             request.complete = True
             if request.answered:
@@ -176,26 +167,19 @@ class BatchWorker:
         return sum(request.waiting for request in self._requests)
 
     def _serve(self) -> None:
-        running: deque[tuple[Batch, Attempt]] = deque()  # what the device was given, oldest first
-        at_once = 1 if self._start is None else AT_ONCE
         while True:
-            batch: Batch = []
             with self._changed:
-                if not running:
-                    self._changed.wait_for(lambda: self._closed or self._waiting(), timeout=self._idle_seconds)
-                if not self._closed and self._waiting():
-                    batch = next_batch(self._requests, self._budget.tokens, padded=self._padded, merge=self._merge)
-                elif not running:
+                self._changed.wait_for(lambda: self._closed or self._waiting(), timeout=self._idle_seconds)
+                if self._closed or not self._waiting():
                     self._thread = None
                     return
+                batch = next_batch(self._requests, self._budget.tokens, padded=self._padded, merge=self._merge)
             tell_batch(batch, padded=self._padded)
             batch = [part for part in batch if self._may_go_on(*part)]  # not with the lock: it may draw a progress bar
             if batch:
-                self._begin(batch, running)
-            if running and (not batch or len(running) == at_once):
-                self._end(*running.popleft())
+                self._compute(batch)
 
-    def _may_go_on(self, request: Request, taken: Taken) -> bool:
+    def _may_go_on(self, request: PairRequest, taken: Taken) -> bool:
         try:
             request.check(request.done)
         except BaseException as error:  # a time limit, or whatever the caller's progress bar raises
@@ -204,27 +188,13 @@ class BatchWorker:
             return False
         return True
 
-    def _begin(self, batch: Batch, running: deque[tuple[Batch, Attempt]]) -> None:
-        pairs = pairs_of(batch)
-        if self._start is None:
-            running.append((batch, partial(self._budget.forward, pairs)))
-            return
+    def _compute(self, batch: Batch) -> None:
         try:
-            running.append((batch, self._start(pairs)))
-        except BaseException as error:
-            if is_out_of_memory(error):
-                clear_frames(error.__traceback__)  # they hold tensors
-            while running:  # so do batches on their way
-                self._end(*running.popleft())
-            self._end(batch, partial(_raise, error))
-
-    def _end(self, batch: Batch, attempt: Attempt | None) -> None:
-        try:
-            logits = self._budget.run(pairs_of(batch), attempt)
+            logits = self._budget.run(pairs_of(batch))
         except BaseException as error:
             if len(batch) > 1:  # whose pairs they were is not known: each on its own
                 for part in batch:
-                    self._end([part], None)
+                    self._compute([part])
                 return
             with self._changed:
                 self._finish(batch[0][0], error)
@@ -239,11 +209,11 @@ class BatchWorker:
                     self._finish(request, None)
             self._changed.notify_all()
 
-    def _drop(self, request: Request, error: Exception) -> None:
+    def _drop(self, request: PairRequest, error: Exception) -> None:
         with self._changed:
             self._finish(request, error)
 
-    def _finish(self, request: Request, error: BaseException | None) -> None:
+    def _finish(self, request: PairRequest, error: BaseException | None) -> None:
         """Answer a request; the lock is held."""
         if request in self._requests:
             self._requests.remove(request)
@@ -264,10 +234,6 @@ _ALL: weakref.WeakSet[BatchWorker] = weakref.WeakSet()
 def _close_all() -> None:
     for worker in list(_ALL):
         worker.close()
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error
 
 
 def _closed(_: Sequence[EncodedPair]) -> NoReturn:

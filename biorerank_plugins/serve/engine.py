@@ -10,12 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.serve.admission import Admission
 from biorerank_plugins.serve.answers import RefusedError
 from biorerank_plugins.serve.limits import Limits
-from biorerank_plugins.text.templates import wellformed
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import PassageIndex
@@ -84,7 +82,6 @@ class Engine:
             self.names = (os.path.basename(self._reranker.model_name.rstrip("/\\")) or "reranker",)
         if self._open_index is not None:
             index = self._open_index()
-            self._reranker.use_token_cache(index.token_ids)
             self._first_stage = check_first_stage(self._first_stage, has_lexical=index.lexical)
             index.search("Is it warm?", 1, first_stage=self._first_stage)
             self._index = index
@@ -124,7 +121,7 @@ class Engine:
                 if not count_tokens:
                     return ranking, None
                 loop = asyncio.get_running_loop()
-                return ranking, await loop.run_in_executor(self._threads, self._tokens, [query, *texts])
+                return ranking, await loop.run_in_executor(self._threads, self._reranker.count_tokens, [query, *texts])
 
     async def search(self, request: SearchRequest) -> Ranking:
         """Answer a question from the index; the errors are those of :meth:`rank`."""
@@ -150,13 +147,6 @@ class Engine:
             return check_first_stage(request.first_stage or self._first_stage, has_lexical=index.lexical)
         except Exception as error:
             raise RefusedError(422, "validation", f"first_stage: {error}") from error
-
-    def _tokens(self, texts: list[str]) -> int:
-        try:
-            ids = self._reranker.passage_tokens().ids
-        except ModelError:
-            return sum(len(text.split()) for text in texts)
-        return sum(len(own) for own in ids.tokenise([wellformed(text) for text in texts]))
 
     def _refuse_many(self, count: int, what: str) -> None:
         most = self.limits.max_texts

@@ -1,8 +1,7 @@
 """Fine-tuning of a bi-encoder on (query, positive, negative) triples with in-batch and mined negatives.
 
 The loss is sentence-transformers' multiple-negatives ranking loss: each query must find its positive among the
-positives and mined negatives of the whole batch. Fine-tuned weights are then averaged with those they came from
-(:mod:`.averaging`), which keeps more of what the base could do elsewhere.
+positives and mined negatives of the whole batch.
 """
 
 from __future__ import annotations

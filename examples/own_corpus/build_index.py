@@ -27,7 +27,6 @@ def build(folders: list[Path], out: Path) -> ReadReport:
     report = ReadReport()
     # The highest version of an article is kept in each file; an article that comes in two files is kept once.
     with PassageIndex.build(passages_of(folders, report), on_duplicate="skip", show_progress=True) as index:
-        index.cache_tokens()
         index.save(out)
         print(f"{out}: {len(index):,} passages")
     for skipped in report.skipped[:10]:

@@ -48,7 +48,6 @@ class Shared:
     def __init__(self, index: PassageIndex, name: str, chat: ChatModel | None) -> None:
         self.index, self.name, self.chat = index, name, chat
         self.reranker = BioReranker()
-        self.reranker.use_token_cache(index.token_ids)
         self.threshold = self.reranker.calibration.evidence_threshold or 0.0
         self.sessions = Sessions()
 

@@ -82,7 +82,7 @@ def test_a_sharded_index_with_a_lost_shard(tmp_path: Path) -> None:
     assert whole.problems == []
     assert whole.sections[f"index {tmp_path / 'shards'}"] | {"format": 0} == {
         "passages": 20, "format": 0, "factory": "Flat", "encoder": models.DEFAULT_ENCODER, "lexical part": True,
-        "token ids": False, "shards": 2,
+        "shards": 2,
     }  # fmt: skip
     shutil.rmtree(tmp_path / "shards" / "shard-0001")
     assert "shard-0001 cannot be opened" in examine(indexes=[tmp_path / "shards"], self_test=False).problems[0]

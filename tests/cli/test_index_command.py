@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from biorerank_plugins import BioReranker, PassageIndex
+from biorerank_plugins import PassageIndex
 from biorerank_plugins.cli import app
 
 Run = Callable[..., Result]
@@ -296,25 +296,3 @@ def test_ctrl_c_leaves_the_old_index_as_it_was(
     assert sorted(folder.rglob("*")) == before
     if options:
         assert len(_ids(folder)) == 6
-
-
-def test_token_ids_are_stored_unless_they_are_not_wanted(
-    biorerank: Run, error_line: ErrorLine, collection: Path, tmp_path: Path
-) -> None:
-    """Their fingerprint is that of the embedded reranker, which a search without --model takes."""
-    first = biorerank("index", collection, "--out", tmp_path / "with", "--json")
-    second = biorerank("index", collection, "--out", tmp_path / "without", "--no-token-ids", "--json")
-    assert [json.loads(result.stdout)["token_ids"] for result in (first, second)] == [True, False]
-    with PassageIndex.load(tmp_path / "with") as index:
-        assert index.token_ids is not None
-        assert index.token_ids.info.tokenizer == BioReranker(device="cpu").passage_tokens().ids.fingerprint
-        assert len(index.token_ids) == 6
-    with PassageIndex.load(tmp_path / "without") as index:
-        assert index.token_ids is None
-    result = biorerank("index", collection, "--out", tmp_path / "with", "--add", "--no-token-ids")
-    assert "--add keeps what the index has" in error_line(result, code=2)
-    other = _jsonl(tmp_path / "a.jsonl", "a")
-    assert biorerank("index", other, "--out", tmp_path / "with", "--add").exit_code == 0
-    with PassageIndex.load(tmp_path / "with") as index:
-        assert index.token_ids is not None
-        assert len(index.token_ids) == 7

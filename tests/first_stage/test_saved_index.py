@@ -96,7 +96,6 @@ def test_the_manifest_says_what_the_index_is(saved: Path) -> None:
         "factory": "Flat",
         "count": 300,
         "lexical": lexical_settings(),
-        "token_ids": None,
         "lists_on_disk": False,
     }
     assert set(files) == {"passages.sqlite", "vectors.faiss", "lexical.npz"}

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-OPERATIONS = ("build", "add", "remove", "compact", "save", "tokens")
-"""``compact`` removes so much that graph and token ids are written anew; ``save`` puts another index over this one."""
+OPERATIONS = ("build", "add", "remove", "compact", "save")
+"""``compact`` removes so much that the graph is written anew; ``save`` puts another index over this one."""
 
 SHARD_OPERATIONS = ("shards", "long build")
 """A sharded index is built; one index is built by way of shards. Both are to be repeated after they were killed."""
@@ -69,13 +69,13 @@ class Nursery:
     :param shim: what :func:`compile_shim` gave; ``None`` counts the steps that Python sees.
     """
 
-    def __init__(self, folder: Path, *, model: Path, shim: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, shim: Path | None = None) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         environment.pop("LD_PRELOAD", None)
         if shim is not None:
             environment["LD_PRELOAD"] = str(shim)
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("reliability_nursery.py")), str(folder), str(model)],
+            [sys.executable, str(Path(__file__).with_name("reliability_nursery.py")), str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
 

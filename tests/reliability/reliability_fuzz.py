@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from reliability_fuzz_files import index_targets, model_targets, shard_targets, token_cache_target
+from reliability_fuzz_files import index_targets, model_targets, shard_targets
 from reliability_fuzz_requests import request_targets
 from reliability_spoil import Target, spoil_bytes, spoil_settings, spoil_tree
 
@@ -250,7 +250,6 @@ def targets(scratch: Path, encoder: Path) -> dict[str, Target]:
         **reader_targets(),
         "filter": Target(_filtering(), (TypeError, ValueError), _FILTERS, spoil_tree),
         **index_targets(scratch),
-        "token ids": token_cache_target(scratch),
         **shard_targets(scratch),
         **model_targets(scratch, encoder),
         **request_targets(),

@@ -1,4 +1,4 @@
-"""Fuzz targets that are files we saved ourselves: indexes, token ids, model folders."""
+"""Fuzz targets that are files we saved ourselves: indexes, model folders."""
 
 from __future__ import annotations
 
@@ -88,29 +88,6 @@ def index_targets(scratch: Path) -> dict[str, Target]:
     made["manifest bytes"] = Target(manifest, refused, (good,), spoil_bytes)
     made["CURRENT"] = Target(pointer, refused, (current,), spoil_bytes)
     return made
-
-
-def token_cache_target(scratch: Path) -> Target:
-    import numpy as np
-
-    from biorerank_plugins.runtime.token_cache import CacheInfo, TokenIdCache, TokenIdWriter
-
-    path = scratch / "token_ids.bin"
-    with path.open("w+b") as file:
-        writer = TokenIdWriter(file, CacheInfo("fingerprint", 99, 8, {"removed": 0}))
-        writer.add(["a", "b"], [np.array([1, 2], np.int32), np.array([3], np.int32)])
-        writer.finish()
-    good = path.read_bytes()
-
-    def run(given: bytes) -> None:
-        fresh = scratch / "spoilt.bin"  # never written in place: the one before may still be mapped
-        fresh.unlink(missing_ok=True)
-        fresh.write_bytes(given)
-        cache = TokenIdCache.read(fresh)
-        cache.check()
-        cache.ids(np.arange(len(cache)))
-
-    return Target(run, (ValueError,), (good,), spoil_bytes)
 
 
 def shard_targets(scratch: Path) -> dict[str, Target]:

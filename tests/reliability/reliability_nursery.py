@@ -31,14 +31,13 @@ class Cases:
     """One index of some type, every operation on it, and what each must leave.
 
     :param root: scratch folder.
-    :param model: tiny cross-encoder whose tokenizer makes the token ids.
     :param factory: FAISS type.
     """
 
-    def __init__(self, root: Path, model: Path, factory: str) -> None:
+    def __init__(self, root: Path, factory: str) -> None:
         from first_stage_helpers import collection
 
-        self._root, self._model, self._factory = root / factory.replace(",", "-"), model, factory
+        self._root, self._factory = root / factory.replace(",", "-"), factory
         size = 300 if "IVF" in factory else 60  # as many as training needs
         self._passages = collection(size)
         self._more = collection(20, start=5000)
@@ -46,7 +45,6 @@ class Cases:
         self._other = self._made(collection(size + 10, start=9000))
         self.pristine = self._root / "pristine"
         with self._made(self._passages) as index:
-            index.cache_tokens(model)
             index.save(self.pristine)
         self.old = self._signature(self.pristine)
         self.new = {operation: self._finished(operation) for operation in OPERATIONS}
@@ -77,9 +75,7 @@ class Cases:
                 for hits in index.search_many(queries, 50, first_stage=stage)
             ]
             passages = [passage.to_dict() for passage in index.passages()]
-            tokens = index.token_ids
-            ids = None if tokens is None else [part.tolist() for part in tokens.ids(places(tokens))]
-            return json.loads(json.dumps([len(index), index.factory, passages, found, ids]))
+            return json.loads(json.dumps([len(index), index.factory, passages, found]))
 
     def _finished(self, operation: str) -> Any:
         folder = self._copy(operation)
@@ -110,10 +106,8 @@ class Cases:
                     index.add(self._more)
                 elif operation == "remove":
                     index.remove(["p3", "p17"])
-                elif operation == "compact":
-                    index.remove([passage.id for passage in self._passages[::2]])
                 else:
-                    index.cache_tokens(self._model, max_tokens=4)
+                    index.remove([passage.id for passage in self._passages[::2]])
 
     def kill(self, operation: str, at: int | None, after: float | None) -> dict[str, Any]:
         """Perform an operation in a child that is killed, and judge what is left.
@@ -161,13 +155,6 @@ class Cases:
 def index_text(index: Any) -> str:
     """Words of the first passage: a query that finds something on every side."""
     return str(next(index.passages()).text)
-
-
-def places(tokens: Any) -> Any:
-    """Every place of a token id cache."""
-    import numpy as np
-
-    return np.arange(len(tokens))
 
 
 def _in_a_child(action: Callable[[], None], at: int | None, after: float | None) -> tuple[int, bool]:
@@ -229,7 +216,7 @@ def _counted(fatal: int | None) -> Iterator[Callable[[], int]]:
     yield lambda: steps
 
 
-def _serve(root: Path, model: Path) -> None:
+def _serve(root: Path) -> None:
     from reliability_shards import ShardCases
 
     cases: dict[str, Any] = {}
@@ -241,7 +228,7 @@ def _serve(root: Path, model: Path) -> None:
             factory, operation = request["factory"], request["operation"]
             key = f"{'' if operation in OPERATIONS else 'sharded '}{factory}"
             if key not in cases:
-                cases[key] = Cases(root, model, factory) if key == factory else ShardCases(root, factory)
+                cases[key] = Cases(root, factory) if key == factory else ShardCases(root, factory)
             answer: Any = cases[key].kill(operation, request.get("at"), request.get("after"))
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
@@ -250,4 +237,4 @@ def _serve(root: Path, model: Path) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]), Path(sys.argv[2]))
+    _serve(Path(sys.argv[1]))

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory, tiny_cross_encoder_dir: Path) -> Iterator[Nursery]:
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     """Counts system calls where a C compiler is there, else the steps that Python sees."""
     folder = tmp_path_factory.mktemp("nursery")
-    with Nursery(folder, model=tiny_cross_encoder_dir, shim=compile_shim(folder)) as nursery:
+    with Nursery(folder, shim=compile_shim(folder)) as nursery:
         yield nursery
 
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(HERE))
 from reliability_fuzz_files import limit_faiss  # noqa: E402
 
 FIXTURES = HERE.parent / "fixtures"
+TOKEN_IDS = "token_ids.bin"
 PARTS = ["CURRENT", "manifest.json", "passages.sqlite", "vectors.faiss", "lexical.npz"]
 
 
@@ -223,11 +224,25 @@ def test_an_index_of_every_format_so_far_loads_searches_and_changes(number: int,
         found = index.search("Metformin lowers glucose", k=11, first_stage="dense")
         assert [hit.passage.id for hit in found] == sorted(exact, key=lambda id_: -exact[id_])
         assert index.search("platelets COX", k=1, first_stage="lexical")[0].passage.id == "aspirin"
-        assert (index.token_ids is not None) == (number >= 3)
         index.remove(["gout"])
     with load(folder) as index:
         assert len(index) == 10
     assert json.loads((version_of(folder) / "manifest.json").read_text())["format_version"] >= 3
+    assert not (version_of(folder) / TOKEN_IDS).exists()
+
+
+def test_token_ids_of_an_index_are_left_aside_whatever_they_are(tmp_path: Path) -> None:
+    """Format 3 once had them; nothing reads them, and the next version is saved without them."""
+    folder = tmp_path / "index"
+    for spoil in (lambda path: path.write_bytes(b"spoilt"), lambda path: path.unlink()):
+        shutil.copytree(FIXTURES / "index_format_3", folder, dirs_exist_ok=True)
+        spoil(version_of(folder) / TOKEN_IDS)
+        with load(folder) as index:
+            assert index.search("platelets COX", k=1, first_stage="lexical")[0].passage.id == "aspirin"
+            index.save(folder)
+        assert {path.name for path in version_of(folder).iterdir()} == {"manifest.json", *PARTS[2:]}
+        load(folder).close()
+        shutil.rmtree(folder)
 
 
 def test_a_format_of_the_future_is_refused_with_what_to_do(saved: Path) -> None:

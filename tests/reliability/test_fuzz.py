@@ -26,7 +26,7 @@ READERS = reader_targets()
 OTHERS = [
     "filter", "index vectors.faiss", "index passages.sqlite", "index lexical.npz", "manifest", "manifest bytes",
     "CURRENT",
-    "token ids", "model folder", "biorerank.json", "biorerank.json bytes", "from_dict BioRanker",
+    "model folder", "biorerank.json", "biorerank.json bytes", "from_dict BioRanker",
     "from_dict BioRetriever",
     "from_dict BioTextEmbedder", "from_dict BioDocumentEmbedder",
     "from_dict BioRerankPostprocessor", "from_dict BioEmbedding",

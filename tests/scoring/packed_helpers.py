@@ -10,7 +10,6 @@ import torch
 import transformers
 
 from biorerank_plugins.runtime.tokens import EncodedPair
-from biorerank_plugins.scoring.packed.packing import Layout
 
 CPU = torch.device("cpu")
 WORDS = 90
@@ -72,56 +71,3 @@ def padded_logits(model: Any, pairs: Sequence[EncodedPair], *, has_types: bool =
         mask[row, : len(pair.ids)] = 1
     more = {"token_type_ids": types} if has_types else {}
     return model(input_ids=ids, attention_mask=mask, **more).logits.reshape(-1).float().numpy()
-
-
-class HostLane:
-    """The CPU in the place of a device; it notes what was asked of it, and gives nothing until it is waited for."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.inside = 0
-        self.allocated: list[int] = []
-        self.moments = 0
-        self.waited = 0
-
-    def __enter__(self) -> None:
-        self.inside += 1
-
-    def __exit__(self, *error: object) -> None:
-        self.inside -= 1
-
-    def host_memory(self, size: int, dtype: torch.dtype) -> torch.Tensor:
-        self.allocated.append(size)
-        return torch.full((size,), 7, dtype=dtype)  # whatever stood there before
-
-    def moment(self) -> HostLane:
-        assert self.inside
-        self.moments += 1
-        return self
-
-    def synchronize(self) -> None:
-        self.waited += 1
-
-
-class HostGraphs:
-    """Stands for captured graphs: fixed sizes, one buffer each, and a result that the next replay overwrites."""
-
-    def __init__(self, lane: HostLane, network: Any) -> None:
-        self.network = network
-        self.captured: list[Layout] = []
-        self.replayed: list[Layout] = []
-        self.fail: str | None = None
-
-    def __call__(self, layout: Layout, host: torch.Tensor, pairs: int) -> Any:
-        if self.fail:
-            raise RuntimeError(self.fail)
-        self.captured.append(layout)
-        static, logits = torch.empty(layout.size, dtype=torch.int32), torch.full((layout.pairs,), torch.nan)
-
-        def replay(packed: torch.Tensor) -> torch.Tensor:
-            assert packed.shape == static.shape
-            self.replayed.append(layout)
-            static.copy_(packed)
-            logits.copy_(self.network(*layout.split(static), layout.longest))
-            return logits
-
-        return replay

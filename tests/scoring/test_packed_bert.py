@@ -11,7 +11,7 @@ from packed_helpers import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, pa
 
 from biorerank_plugins.scoring.packed.attention import reference_attention
 from biorerank_plugins.scoring.packed.bert import PackedBert, places_of
-from biorerank_plugins.scoring.packed.packing import Layout, Packed, bucket_of, pack
+from biorerank_plugins.scoring.packed.packing import Layout, Packed, pack, rounded
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
@@ -83,7 +83,7 @@ def test_attention_beyond_a_pair_would_show():
     assert np.abs(packed_logits(model, pairs, attention=across) - padded_logits(model, pairs)).max() > 1e-2
 
 
-def test_what_a_bucket_adds_changes_nothing():
+def test_what_rounding_adds_changes_nothing():
     """A kernel leaves the rows outside of all pairs as they were: here they hold NaN."""
 
     def poisoned(q, k, v, in_q, in_k, most_q, most_k):
@@ -92,16 +92,16 @@ def test_what_a_bucket_adds_changes_nothing():
         return read
 
     model, pairs = make_model(), make_pairs(20, 9, 33)
-    layout = bucket_of(Layout.of(pairs), places_of(model, has_types=True))
-    assert layout == Layout(tokens=256, pairs=16, longest=66)
+    layout = rounded(Layout.of(pairs))
+    assert layout == Layout(tokens=64, pairs=8, longest=33)
     np.testing.assert_allclose(packed_logits(model, pairs, layout, poisoned), padded_logits(model, pairs), **CLOSE)
 
 
-def test_a_batch_that_fills_its_bucket_to_the_last_token():
+def test_a_batch_that_fills_its_layout_to_the_last_token():
     """The empty pairs at its end begin behind the last token."""
     model, pairs = make_model(), make_pairs(*[64] * 4)
-    layout = bucket_of(Layout.of(pairs), places_of(model, has_types=True))
-    assert layout.tokens == 256
+    layout = rounded(Layout.of(pairs))
+    assert layout == Layout(tokens=256, pairs=8, longest=64)
     np.testing.assert_allclose(packed_logits(model, pairs, layout), padded_logits(model, pairs), **CLOSE)
 
 
@@ -131,37 +131,3 @@ def test_weights_are_shared_where_nothing_changes():
     model = make_model()
     network = PackedBert(model, CPU, torch.float32, reference_attention)
     assert network.words.data_ptr() == model.bert.embeddings.word_embeddings.weight.data_ptr()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # the compiler imports parts of torch that torch itself deprecates
-def test_compiled_layers_give_the_same_logits_and_are_compiled_for_all_sizes_at_once():
-    from torch._dynamo.testing import CompileCounterWithBackend
-
-    model, at_first = make_model(), 0
-    counter = CompileCounterWithBackend("inductor")
-    network = torch.compile(PackedBert(model, CPU, torch.float32, opaque_attention), dynamic=True, backend=counter)
-    for seed, lengths in enumerate([(5, 64, 3), (9, 8), (30, 30, 2, 40)]):
-        pairs = make_pairs(*lengths, seed=seed)
-        with torch.inference_mode():
-            given = network(*packed(model, pairs), max(lengths)).numpy()
-        np.testing.assert_allclose(given, padded_logits(model, pairs), **CLOSE)
-        at_first = at_first or counter.frame_count
-    assert counter.frame_count == at_first
-
-
-@torch.library.custom_op("biorerank_tests::attention", mutates_args=())
-def _opaque(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, in_q: torch.Tensor, in_k: torch.Tensor, most_q: int, most_k: int
-) -> torch.Tensor:
-    return reference_attention(q, k, v, in_q, in_k, most_q, most_k)
-
-
-@_opaque.register_fake
-def _(q, k, v, in_q, in_k, most_q, most_k):
-    return q.new_empty(q.shape)
-
-
-def opaque_attention(q, k, v, in_q, in_k, most_q, most_k):
-    """What the compiler does not look into, as it does not into torch's kernel for a GPU."""
-    return _opaque(q, k, v, in_q, in_k, most_q, most_k)

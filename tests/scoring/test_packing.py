@@ -1,14 +1,12 @@
-"""Buffers of packed pairs: what stands where, what a bucket adds, and pairs that do not fit the model."""
+"""Buffers of packed pairs: what stands where, what rounding adds, and pairs that do not fit the model."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from biorerank_plugins.runtime.tokens import EncodedPair
-from biorerank_plugins.scoring.packed.packing import Layout, Places, bucket_of, pack, rounded
+from biorerank_plugins.scoring.packed.packing import Layout, Places, pack, rounded
 
 BERT = Places(n_words=100, n_positions=64, n_types=2)
 
@@ -53,28 +51,6 @@ def test_positions_behind_the_padding_token():
     places = Places(100, 64, 1, has_types=False, padding=1)
     assert packed([pair([5, 1, 6, 7]), pair([8, 9])], places)[1] == [2, 1, 3, 4, 2, 3]
     assert places.longest == 62
-
-
-@given(st.integers(1, 40_000), st.integers(1, 500), st.integers(1, 512))
-def test_buckets_hold_what_is_put_into_them_and_are_few(tokens, pairs, longest):
-    exact, places = Layout(tokens, pairs, longest), Places(30_522, 512, 2)
-    bucket = bucket_of(exact, places)
-    assert bucket.tokens >= tokens
-    assert bucket.pairs >= pairs
-    assert bucket.longest == 512
-    assert bucket.tokens <= max(tokens + 255, 1.25 * tokens)
-    assert bucket_of(bucket, places) == bucket
-
-
-def test_few_buckets_cover_all_small_batches():
-    places = Places(30_522, 512, 2)
-    buckets = {bucket_of(Layout(tokens, 100, 512), places).tokens for tokens in range(1, 32_769)}
-    assert len(buckets) == 24
-
-
-def test_long_pairs_of_long_models_have_buckets_of_their_own():
-    places = Places(100, 8_194, 1, padding=1)
-    assert [bucket_of(Layout(9_000, 4, longest), places).longest for longest in (3, 513, 8_000)] == [512, 1_024, 8_192]
 
 
 @pytest.mark.parametrize(

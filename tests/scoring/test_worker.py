@@ -94,7 +94,8 @@ def test_a_request_that_fails_fails_alone():
     assert work.run([pair(2)], nothing).tolist() == [2.0]
 
 
-def test_memory_that_runs_out_halves_the_budget_for_good(caplog):
+@pytest.mark.parametrize("padded", [True, False])
+def test_memory_that_runs_out_halves_the_budget_for_good(padded, caplog):
     forward = Recorder()
 
     def limited(pairs):
@@ -102,7 +103,7 @@ def test_memory_that_runs_out_halves_the_budget_for_good(caplog):
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return forward(pairs)
 
-    work = BatchWorker(limited, 160)
+    work = BatchWorker(limited, 160, padded=padded)
     pairs = [pair(10, n) for n in range(32)]
     with caplog.at_level(logging.WARNING, logger="biorerank_plugins"):
         assert work.run(pairs, nothing).tolist() == expected(pairs)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -58,45 +56,3 @@ def wait_until(condition, seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.001)
-
-
-class Device:
-    """Computes batches one after the other in a thread of its own, as a GPU's stream does; batches can be held up."""
-
-    def __init__(self, compute: Callable | None = None) -> None:
-        self.recorder = Recorder()
-        self.compute = compute or self.recorder
-        self.go_on = self.recorder.go_on
-        self.events: list[str] = []
-        self.most_at_once = self._at_once = 0
-        self._stream: queue.SimpleQueue = queue.SimpleQueue()
-        self._number = 0
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def forward(self, pairs):
-        return self.start(pairs)()
-
-    def start(self, pairs):
-        self._number += 1
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
-        self.events.append(f"start {self._number}")
-        done: Future = Future()
-        self._stream.put((pairs, done))
-
-        def finish(number=self._number):
-            try:
-                return done.result(10)
-            finally:
-                self._at_once -= 1
-                self.events.append(f"end {number}")
-
-        return finish
-
-    def _run(self) -> None:
-        while True:
-            pairs, done = self._stream.get()
-            try:
-                done.set_result(self.compute(pairs))
-            except BaseException as error:
-                done.set_exception(error)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from serve_helpers import QUERY, TEXTS, Running, order_of
+from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker
 
@@ -46,12 +48,12 @@ def test_documents_are_ranked_as_by_cohere_and_jina(server: Running, oracle: Bio
     assert path == "/v2/rerank" or answer["usage"]["total_tokens"] > 20
 
 
-def test_tokens_are_those_of_the_model(server: Running, oracle: BioReranker):
+def test_tokens_are_those_of_the_model(server: Running, tiny_cross_encoder_dir: Path):
     body = {"query": "what is p53", "documents": ["aspirin binds platelets", "\ud800"]}
-    tokenizer = oracle.passage_tokens().ids.tokenizer
+    tokenizer = AutoTokenizer.from_pretrained(tiny_cross_encoder_dir)
     # Half a surrogate pair, which JSON can hold, is read as a question mark.
     texts = ["what is p53", "aspirin binds platelets", "?"]
-    expected = sum(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts)
+    expected = sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts)
     sent = b'{"query": "what is p53", "return_documents": true, "documents": ["aspirin binds platelets", "\\ud800"]}'
     headers = {"content-type": "application/json"}
     answer = server.client.post("/v1/rerank", content=sent, headers=headers)

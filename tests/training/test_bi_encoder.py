@@ -1,18 +1,15 @@
-"""Fine-tuning of a bi-encoder: real runs on the tiny model, batches and weight averages against slow references."""
+"""Fine-tuning of a bi-encoder: real runs on the tiny model, and batches."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage import BiEncoder
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.training.averaging import average_weights
 from biorerank_plugins.training.bi_encoder import (
     BiEncoderConfig,
     Triple,
@@ -50,24 +47,6 @@ def test_no_topic_is_twice_in_a_batch_and_nothing_that_fits_is_lost():
     topics = ["a", "a", "b", "b", "c", "a"]
     assert fill_batches(range(6), topics, 3) == [[0, 2, 4], [1, 3]]  # row 5 would stand alone
     assert fill_batches([], [], 3) == []
-
-
-def test_the_average_of_two_models_is_that_of_their_tensors(tiny_encoder_dir: Path, trained: Path, tmp_path: Path):
-    out = average_weights([trained / "model", tiny_encoder_dir], [0.25, 0.75], tmp_path / "mean")
-    mean, fine, base = (
-        load_file(folder / "model.safetensors") for folder in (out, trained / "model", tiny_encoder_dir)
-    )
-    for name, tensor in mean.items():
-        np.testing.assert_allclose(tensor, 0.25 * fine[name] + 0.75 * base[name], atol=1e-6)
-    assert BiEncoder(out, device="cpu").dimension == BiEncoder(tiny_encoder_dir, device="cpu").dimension
-
-
-def test_shares_and_models_must_fit(tiny_encoder_dir: Path, tiny_cross_encoder_dir: Path, tmp_path: Path):
-    with pytest.raises(ValueError, match="sum 1"):
-        average_weights([tiny_encoder_dir, tiny_encoder_dir], [0.5, 0.6], tmp_path / "a")
-    with pytest.raises(ModelError, match="cannot be averaged"):
-        average_weights([tiny_encoder_dir, tiny_cross_encoder_dir], [0.5, 0.5], tmp_path / "b")
-    assert not list(tmp_path.iterdir())
 
 
 def test_impossible_triples_are_refused(tmp_path: Path):

@@ -15,7 +15,6 @@ from torch.nn.functional import embedding, layer_norm, linear
 
 from biorerank_plugins.scoring.packed.attention import Attention
 from biorerank_plugins.scoring.packed.cpu_kernels import PreparedLinear
-from biorerank_plugins.scoring.packed.fused import AddNorm, add_norm
 from biorerank_plugins.scoring.packed.packing import Places
 
 __all__ = ["FAMILIES", "Family", "PackedBert", "places_of"]
@@ -70,7 +69,6 @@ class PackedBert(nn.Module):
     :param device: where to run.
     :param dtype: precision of the layers.
     :param attention: see :data:`~biorerank_plugins.scoring.packed.attention.Attention`.
-    :param norm: layer norm of a sum.
 
     >>> network = PackedBert(model, device, torch.float16, attention_for(device))  # doctest: +SKIP
     >>> logits = network(*layout.split(buffer), layout.longest)  # doctest: +SKIP
@@ -79,9 +77,7 @@ class PackedBert(nn.Module):
     words: Tensor
     places: Tensor
 
-    def __init__(
-        self, model: Any, device: torch.device, dtype: torch.dtype, attention: Attention, norm: AddNorm = add_norm
-    ) -> None:
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, attention: Attention) -> None:
         super().__init__()
         family = FAMILIES[type(model).__name__]
         base = getattr(model, family.base)
@@ -93,8 +89,8 @@ class PackedBert(nn.Module):
         project = getattr(base, "embeddings_project", None)
         self.project = None if project is None else _linear(project, device, dtype)
         *layers, last = base.encoder.layer
-        self.layers = nn.ModuleList(_Layer(layer, device, dtype, attention, norm) for layer in layers)
-        self.last_layer = _LastLayer(last, device, dtype, attention, norm)
+        self.layers = nn.ModuleList(_Layer(layer, device, dtype, attention) for layer in layers)
+        self.last_layer = _LastLayer(last, device, dtype, attention)
         dense, out = (
             (base.pooler.dense, model.classifier)
             if family.pooled
@@ -129,9 +125,7 @@ class PackedBert(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(
-        self, layer: Any, device: torch.device, dtype: torch.dtype, attention: Attention, norm: AddNorm
-    ) -> None:
+    def __init__(self, layer: Any, device: torch.device, dtype: torch.dtype, attention: Attention) -> None:
         super().__init__()
         own, output = layer.attention.self, layer.attention.output
         three = (own.query, own.key, own.value)
@@ -142,7 +136,7 @@ class _Layer(nn.Module):
         self.up, self.down = (_linear(one.dense, device, dtype) for one in (layer.intermediate, layer.output))
         self.down_norm = _Norm(layer.output.LayerNorm, device, dtype)
         self.activation = layer.intermediate.intermediate_act_fn
-        self.attention, self.add_norm = attention, norm
+        self.attention = attention
 
     def forward(self, x: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:
         q, k, v = self.qkv(x).view(-1, 3, self.heads, self.size).unbind(1)
@@ -158,20 +152,16 @@ class _Layer(nn.Module):
             one.prepare()
 
     def _after(self, x: Tensor, read: Tensor) -> Tensor:
-        x = self._add(self.out(read.flatten(1)), x, self.out_norm)
-        return self._add(self.down(self.activation(self.up(x))), x, self.down_norm)
-
-    def _add(self, one: Tensor, other: Tensor, norm: _Norm) -> Tensor:
-        return self.add_norm(one, other, norm.weight, norm.bias, norm.epsilon)
+        x = self.out_norm(self.out(read.flatten(1)) + x)
+        x = self.down_norm(self.down(self.activation(self.up(x))) + x)
+        return x
 
 
 class _LastLayer(_Layer):
     """Gives the first token of each pair only: its queries meet the keys and values of all tokens."""
 
-    def __init__(
-        self, layer: Any, device: torch.device, dtype: torch.dtype, attention: Attention, norm: AddNorm
-    ) -> None:
-        super().__init__(layer, device, dtype, attention, norm)
+    def __init__(self, layer: Any, device: torch.device, dtype: torch.dtype, attention: Attention) -> None:
+        super().__init__(layer, device, dtype, attention)
         self._split()
 
     def forward(self, x: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:

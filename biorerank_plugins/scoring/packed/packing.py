@@ -16,12 +16,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from biorerank_plugins.runtime.tokens import EncodedPair
 
-__all__ = ["Layout", "Packed", "Places", "bucket_of", "pack", "rounded"]
+__all__ = ["Layout", "Packed", "Places", "pack", "rounded"]
 
 Ints = NDArray[np.int32]
-
-_FEWEST_PAIRS = 16
-_SHORTEST = 512  # kernels of shorter sequences leave at once: no bucket of their own
 
 
 class Packed(NamedTuple):
@@ -112,23 +109,6 @@ class Places:
         return np.where(counted, before[1:] - np.repeat(before[starts], lengths), 0).astype(np.int32) + self.padding
 
 
-def bucket_of(exact: Layout, places: Places) -> Layout:
-    """Return the layout with rounded sizes that a batch is computed in, so that few layouts cover all batches.
-
-    At most a quarter of the tokens is added above 1,024 tokens, 256 below. Room for pairs is a power of two: a pair
-    of no tokens costs nothing.
-
-    >>> bucket_of(Layout(tokens=9_100, pairs=100, longest=180), Places(30_522, 512, 2))
-    Layout(tokens=10240, pairs=128, longest=512)
-    """
-    step = max(256, _power_of_two(exact.tokens) // 8)
-    return Layout(
-        tokens=-(-exact.tokens // step) * step,
-        pairs=max(_FEWEST_PAIRS, _power_of_two(exact.pairs)),
-        longest=min(places.longest, max(_SHORTEST, _power_of_two(exact.longest))),
-    )
-
-
 def rounded(exact: Layout) -> Layout:
     """Return the layout with rounded sizes for a CPU: oneDNN keeps code, up to a megabyte, for each number of rows.
 
@@ -177,7 +157,3 @@ def _refuse_foreign(ids: Ints, longest: int, places: Places) -> None:
             f"Token ids reach from {ids.min()} to {ids.max()}; the model knows 0 to {places.n_words - 1}. "
             "The tokenizer belongs to another model."
         )
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << max(0, number - 1).bit_length()
