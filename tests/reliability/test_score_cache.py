@@ -130,13 +130,12 @@ def test_prefixes_and_models_do_not_mix(tiny_cross_encoder_dir: Path):
 def test_the_model_hash_follows_weights_precision_and_lengths(tiny_cross_encoder_dir: Path, tmp_path: Path):
     import shutil
 
+    from biorerank_plugins.scoring.load_options import LoadOptions
     from biorerank_plugins.scoring.shared import shared_scorer
 
-    common = {"revision": None, "token": None, "cache_folder": None, "local_files_only": None, "max_batch_tokens": None}
-
     def hashed(folder: Path, **changed: object) -> bytes:
-        options = {"device": "cpu", "dtype": "float32", "backend": "torch", "max_length": 512, "query_max_length": 128}
-        return shared_scorer(folder, {**common, **options, **changed}).fingerprint()
+        options = {"device": "cpu", "dtype": "float32", "backend": "torch", **changed}
+        return shared_scorer(LoadOptions(folder, **options)).fingerprint()
 
     plain = hashed(tiny_cross_encoder_dir)
     assert plain == hashed(tiny_cross_encoder_dir)
