@@ -10,6 +10,7 @@ from biorerank_plugins.cli.output import Column, Output, one_line
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import EvaluationReport, SystemsReport
+    from biorerank_plugins.first_stage.protocol import FoundCandidates
     from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 
 Table = tuple[list[Column], list[list[object]]]
@@ -90,10 +91,10 @@ def candidates_table(candidates: Sequence[Candidate]) -> Table:
     return columns, rows
 
 
-def candidates_document(query: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
+def candidates_document(query: str, candidates: FoundCandidates) -> dict[str, Any]:
     """Return what the first stage found as plain JSON types."""
     lines = [{"rank": c.rank, **c.passage.to_dict(), "score": c.score} for c in candidates]
-    missing = getattr(candidates, "missing_shards", ())  # a sharded index says so
+    missing = candidates.missing_shards
     return {"query": query, "passages": lines, **({"missing_shards": list(missing)} if missing else {})}
 
 

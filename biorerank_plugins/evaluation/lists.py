@@ -15,9 +15,8 @@ from biorerank_plugins.reranking.reranker import BioReranker
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["FoundLists", "Latency", "Orderer", "Scores", "score_pairs", "search_all"]
 
@@ -87,7 +86,7 @@ class Scores:
 
 
 def search_all(
-    index: PassageIndex | ShardedIndex,
+    index: SearchableIndex,
     queries: Sequence[Query],
     stages: Sequence[FirstStage],
     candidates: int,

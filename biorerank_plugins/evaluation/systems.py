@@ -19,11 +19,10 @@ from biorerank_plugins.two_stage import TwoStageSearch
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
     from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["evaluate_systems"]
 
@@ -31,7 +30,7 @@ _DEPTHS = (5, 10, 20, 50, 100)
 
 
 def evaluate_systems(
-    index: PassageIndex | ShardedIndex | None,
+    index: SearchableIndex | None,
     queries: Iterable[Query],
     qrels: Qrels,
     *,
@@ -107,7 +106,7 @@ def evaluate_systems(
 
 
 def _check_stages(
-    index: PassageIndex | ShardedIndex | None,
+    index: SearchableIndex | None,
     first_stages: Sequence[str],
     rerankers: Mapping[str, BioReranker],
     gold: BioASQGold | None,
@@ -125,7 +124,7 @@ def _check_stages(
 
 
 def _weights(
-    index: PassageIndex | ShardedIndex | None,
+    index: SearchableIndex | None,
     rerankers: Mapping[str, BioReranker],
     stages: Sequence[FirstStage],
     fusion: float | Literal["stored"] | None,
@@ -153,7 +152,7 @@ def _check_names(names: Sequence[str], baseline: str | None) -> str:
 
 
 def _find_and_score(
-    index: PassageIndex | ShardedIndex | None,
+    index: SearchableIndex | None,
     asked: Sequence[Query],
     stages: Sequence[FirstStage],
     rerankers: Mapping[str, BioReranker],
@@ -172,7 +171,7 @@ def _find_and_score(
     return found, scores
 
 
-def _finder(index: PassageIndex | ShardedIndex | None, found: Mapping[str, FoundLists]) -> Find:
+def _finder(index: SearchableIndex | None, found: Mapping[str, FoundLists]) -> Find:
     """Return what gives the passage of an id: from the lists, else (runs may hold others) from the index."""
     known = {c.passage.id: c.passage for lists in found.values() for listed in lists.lists.values() for c in listed}
 
