@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from biorerank_plugins import telemetry
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.passages import Ranking
 from biorerank_plugins.reranking.order import check_fusion
+from biorerank_plugins.runtime.calls import Calls
 
 if TYPE_CHECKING:
     from biorerank_plugins.articles.boosts import Boosts
     from biorerank_plugins.articles.duplicates import Deduplicate
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.filters import Filter
-    from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.first_stage.protocol import FoundCandidates, SearchableIndex
     from biorerank_plugins.reranking.order import Retracted
     from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["TwoStageSearch"]
+
+_MOMENT = 0.001  # seconds that the reranker is given where the first stage took all there were: it says so itself
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the first stage found.
+
+    :param lists: for each query its candidates.
+    :param seconds: what that took.
+    """
+
+    lists: list[FoundCandidates]
+    seconds: float
+
+    def noted(self, rankings: Iterable[Ranking]) -> list[Ranking]:
+        """Return the rankings of these candidates, with what the first stage has to say."""
+        return [
+            replace(
+                ranking,
+                timings={"first_stage": self.seconds, **ranking.timings},
+                missing_shards=candidates.missing_shards,
+            )
+            for ranking, candidates in zip(rankings, self.lists, strict=True)
+        ]
 
 
 class TwoStageSearch:
@@ -50,13 +75,12 @@ class TwoStageSearch:
     '27870723'
     """
 
-    def __init__(
-        self, index: PassageIndex | ShardedIndex, reranker: BioReranker, *, first_stage: FirstStage = "hybrid"
-    ) -> None:
+    def __init__(self, index: SearchableIndex, reranker: BioReranker, *, first_stage: FirstStage = "hybrid") -> None:
         self.index = index
         self.reranker = reranker
         wanted = None if first_stage == "hybrid" else first_stage
         self.first_stage = check_first_stage(wanted, has_lexical=index.lexical)
+        self._calls = Calls(max_waiting=None)
 
     def search(
         self,
@@ -134,18 +158,9 @@ class TwoStageSearch:
         :raises TypeError: if ``queries`` is one string, or holds something that is no string.
         :raises ValueError: if a query is blank, or an option is impossible.
         """
-        candidates = whole_number("candidates", candidates)
-        token_ids = self.index.token_ids  # others after each change of the index
-        if token_ids is not None:
-            self.reranker.use_token_cache(token_ids)
-        start = time.perf_counter()
-        telemetry.note(queries=len(queries), candidates=candidates, filtered=filters is not None)
-        with telemetry.stage("first_stage", kind=self.first_stage):
-            found = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
-            telemetry.note(found=sum(map(len, found)))
-        seconds = time.perf_counter() - start
+        found = self._find(queries, candidates, filters)
         rankings = self.reranker.rank_many(
-            zip(queries, found, strict=True),
+            zip(queries, found.lists, strict=True),
             top_k=top_k,
             min_score=min_score,
             min_probability=min_probability,
@@ -157,14 +172,38 @@ class TwoStageSearch:
             timeout=timeout,
             show_progress=show_progress,
         )
-        return [
-            replace(
-                ranking,
-                timings={"first_stage": seconds, **ranking.timings},
-                missing_shards=getattr(candidates_of, "missing_shards", ()),  # a sharded index says so
-            )
-            for ranking, candidates_of in zip(rankings, found, strict=True)
-        ]
+        return found.noted(rankings)
+
+    async def asearch(self, query: str, **options: Any) -> Ranking:
+        """Search like :meth:`search`, without blocking the event loop; same parameters.
+
+        Cancelling it gives up what is still to be done, and ``timeout`` counts from here: it is for both stages.
+        """
+        return (await self.asearch_many([query], **options))[0]
+
+    async def asearch_many(self, queries: Sequence[str], **options: Any) -> list[Ranking]:
+        """Search like :meth:`search_many`, without blocking the event loop; same parameters. See :meth:`asearch`."""
+        candidates, filters = options.pop("candidates", 100), options.pop("filters", None)
+        timeout = options.pop("timeout", None)
+        with telemetry.stage("search"):
+            started = time.perf_counter()
+            found = await self._calls.run(lambda call: self._find(queries, candidates, filters), timeout, None)
+            if timeout is not None:
+                timeout = max(_MOMENT, timeout - (time.perf_counter() - started))
+            requests = list(zip(queries, found.lists, strict=True))
+            return found.noted(await self.reranker.arank_many(requests, timeout=timeout, **options))
+
+    def _find(self, queries: Sequence[str], candidates: int, filters: Filter | None) -> _Found:
+        candidates = whole_number("candidates", candidates)
+        token_ids = self.index.token_ids  # others after each change of the index
+        if token_ids is not None:
+            self.reranker.use_token_cache(token_ids)
+        start = time.perf_counter()
+        telemetry.note(queries=len(queries), candidates=candidates, filtered=filters is not None)
+        with telemetry.stage("first_stage", kind=self.first_stage):
+            lists = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
+            telemetry.note(found=sum(map(len, lists)))
+        return _Found(lists, time.perf_counter() - start)
 
     def fusion_weight(self, fusion: float | str | None = "stored") -> float | None:
         """Return the weight with which the first stage's scores enter the order.
