@@ -27,10 +27,12 @@ class Latency:
 
     :param median_ms: half of the questions take at most this, milliseconds.
     :param p95_ms: 95 of 100 questions take at most this, milliseconds.
+    :param mean_ms: what a question takes on average, milliseconds.
     """
 
     median_ms: float
     p95_ms: float
+    mean_ms: float
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> Latency | None:
@@ -39,7 +41,7 @@ class Latency:
         if not len(values):
             return None
         median, p95 = np.quantile(values, [0.5, 0.95])
-        return cls(float(median), float(p95))
+        return cls(float(median), float(p95), float(values.mean()))
 
 
 @dataclass(slots=True)
