@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Unpack
 
 from biorerank_plugins import telemetry
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.arguments import check_first_stage
-from biorerank_plugins.passages import Candidate, Ranking
-from biorerank_plugins.reranking.options import check_fusion
+from biorerank_plugins.passages import Ranking
+from biorerank_plugins.reranking.options import RankOptions, check_fusion
+from biorerank_plugins.runtime.calls import Calls
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.filters import Filter
-    from biorerank_plugins.first_stage.index import PassageIndex
-    from biorerank_plugins.reranking.options import CallKeywords
+    from biorerank_plugins.first_stage.protocol import FoundCandidates, SearchableIndex
+    from biorerank_plugins.reranking.options import CallKeywords, RankKeywords
     from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["TwoStageSearch"]
+
+_MOMENT = 0.001  # seconds that the reranker is given where the first stage took all there were: it says so itself
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the first stage found.
+
+    :param lists: for each query its candidates.
+    :param seconds: what that took.
+    """
+
+    lists: list[FoundCandidates]
+    seconds: float
+
+    def noted(self, rankings: Iterable[Ranking]) -> list[Ranking]:
+        """Return the rankings of these candidates, with what the first stage has to say."""
+        return [
+            replace(
+                ranking,
+                timings={"first_stage": self.seconds, **ranking.timings},
+                missing_shards=candidates.missing_shards,
+            )
+            for ranking, candidates in zip(rankings, self.lists, strict=True)
+        ]
 
 
 class TwoStageSearch:
@@ -45,13 +70,12 @@ class TwoStageSearch:
     '27870723'
     """
 
-    def __init__(
-        self, index: PassageIndex | ShardedIndex, reranker: BioReranker, *, first_stage: FirstStage = "hybrid"
-    ) -> None:
+    def __init__(self, index: SearchableIndex, reranker: BioReranker, *, first_stage: FirstStage = "hybrid") -> None:
         self.index = index
         self.reranker = reranker
         wanted = None if first_stage == "hybrid" else first_stage
         self.first_stage = check_first_stage(wanted, has_lexical=index.lexical)
+        self._calls = Calls(max_waiting=None)
 
     def search(
         self,
@@ -79,7 +103,9 @@ class TwoStageSearch:
         *,
         candidates: int = 100,
         filters: Filter | None = None,
-        **options: Unpack[CallKeywords],
+        timeout: float | None = None,
+        show_progress: bool = False,
+        **options: Unpack[RankKeywords],
     ) -> list[Ranking]:
         """Answer many queries, in order; queries are embedded, and pairs scored, in shared batches.
 
@@ -89,19 +115,52 @@ class TwoStageSearch:
         :raises TypeError: if ``queries`` is one string, or holds something that is no string.
         :raises ValueError: if a query is blank, or an option is impossible.
         """
-        start = time.perf_counter()
+        RankOptions.of(options)  # before anything is done
         found = self._find(queries, candidates, filters)
-        seconds = time.perf_counter() - start
-        rankings = self.reranker.rank_many(zip(queries, found, strict=True), **options)
-        return _joined(rankings, found, seconds)
+        rankings = self.reranker.rank_many(
+            zip(queries, found.lists, strict=True), timeout=timeout, show_progress=show_progress, **options
+        )
+        return found.noted(rankings)
 
-    def _find(self, queries: Sequence[str], candidates: int, filters: Filter | None) -> list[list[Candidate]]:
+    async def asearch(
+        self, query: str, *, candidates: int = 100, filters: Filter | None = None, **options: Unpack[CallKeywords]
+    ) -> Ranking:
+        """Search like :meth:`search`, without blocking the event loop; same parameters.
+
+        Cancelling it gives up what is still to be done, and ``timeout`` counts from here: it is for both stages.
+        """
+        return (await self.asearch_many([query], candidates=candidates, filters=filters, **options))[0]
+
+    async def asearch_many(
+        self,
+        queries: Sequence[str],
+        *,
+        candidates: int = 100,
+        filters: Filter | None = None,
+        timeout: float | None = None,
+        show_progress: bool = False,
+        **options: Unpack[RankKeywords],
+    ) -> list[Ranking]:
+        """Search like :meth:`search_many`, without blocking the event loop; same parameters. See :meth:`asearch`."""
+        RankOptions.of(options)
+        with telemetry.stage("search"):
+            started = time.perf_counter()
+            found = await self._calls.run(lambda call: self._find(queries, candidates, filters), timeout, None)
+            if timeout is not None:
+                timeout = max(_MOMENT, timeout - (time.perf_counter() - started))
+            requests = list(zip(queries, found.lists, strict=True))
+            return found.noted(
+                await self.reranker.arank_many(requests, timeout=timeout, show_progress=show_progress, **options)
+            )
+
+    def _find(self, queries: Sequence[str], candidates: int, filters: Filter | None) -> _Found:
         candidates = whole_number("candidates", candidates)
+        start = time.perf_counter()
         telemetry.note(queries=len(queries), candidates=candidates, filtered=filters is not None)
         with telemetry.stage("first_stage", kind=self.first_stage):
-            found = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
-            telemetry.note(found=sum(map(len, found)))
-        return found
+            lists = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
+            telemetry.note(found=sum(map(len, lists)))
+        return _Found(lists, time.perf_counter() - start)
 
     def fusion_weight(self, fusion: float | str | None = "stored") -> float | None:
         """Return the weight with which the first stage's scores enter the order.
@@ -115,15 +174,3 @@ class TwoStageSearch:
             return asked
         scores = self.index.scores_of(self.first_stage)
         return None if scores is None else self.reranker.stored_fusion(scores)
-
-
-def _joined(rankings: Sequence[Ranking], found: Sequence[Sequence[Candidate]], seconds: float) -> list[Ranking]:
-    """Return rankings with what the first stage has to say of them."""
-    return [
-        replace(
-            ranking,
-            timings={"first_stage": seconds, **ranking.timings},
-            missing_shards=getattr(candidates, "missing_shards", ()),  # a sharded index says so
-        )
-        for ranking, candidates in zip(rankings, found, strict=True)
-    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -166,3 +168,100 @@ def test_a_query_without_known_words_is_an_empty_ranking_of_the_lexical_stage() 
 def test_an_unknown_first_stage_is_refused(search: TwoStageSearch) -> None:
     with pytest.raises(ValueError, match=r"first_stage='bm25' is unknown\. Choose 'hybrid', 'dense' or 'lexical'"):
         TwoStageSearch(search.index, search.reranker, first_stage="bm25")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"candidates": 4, "top_k": 2, "filters": {"year": {">=": 2005}}},
+        {"candidates": 5, "fusion": 0.5, "deduplicate": "text", "evidence": 1, "timeout": 60.0},
+    ],
+)
+def test_searching_in_a_task_gives_the_same(search: TwoStageSearch, options: dict[str, Any]) -> None:
+    queries = ["statins muscle pain", "asthma steroid"]
+
+    async def both() -> tuple[Any, Any]:
+        return await asyncio.gather(search.asearch(queries[0], **options), search.asearch_many(queries, **options))
+
+    one, many = asyncio.run(both())
+    assert one.passages == search.search(queries[0], **options).passages
+    assert [r.passages for r in many] == [r.passages for r in search.search_many(queries, **options)]
+    assert set(one.timings) >= {"first_stage", "rerank"}
+
+
+def test_searching_in_a_task_refuses_what_a_search_refuses(search: TwoStageSearch) -> None:
+    for options in ({"candidates": 0}, {"filters": {"year": {"~": 1}}}, {"top_k": 0}, {"timeout": 0}):
+        with pytest.raises(ValueError) as said:
+            search.search("statins", **options)
+        with pytest.raises(ValueError) as said_in_a_task:
+            asyncio.run(search.asearch("statins", **options))
+        assert str(said_in_a_task.value) == str(said.value)
+    with pytest.raises(TypeError, match="passages"):
+        asyncio.run(search.asearch("statins", passages=[]))
+
+
+class HeldWords(CountWords):
+    """An encoder that embeds queries only when it is let on."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def encode_queries(self, queries: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        self.began.set()
+        assert self.go_on.wait(60)
+        return CountWords().encode_queries(queries)
+
+    def encode_passages(self, passages: Sequence[Passage]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return CountWords().encode_passages(passages)
+
+
+@pytest.fixture
+def held() -> HeldWords:
+    return HeldWords()
+
+
+@pytest.fixture
+def held_search(held: HeldWords) -> Any:
+    index = PassageIndex.build(PASSAGES, encoder=held, lexical=False)
+    yield TwoStageSearch(index, BioReranker(SharedWords()))
+    held.go_on.set()
+
+
+def test_the_event_loop_goes_on_while_the_first_stage_searches(held: HeldWords, held_search: TwoStageSearch) -> None:
+    async def let_on() -> Any:
+        searching = asyncio.create_task(held_search.asearch("statins muscle pain"))
+        while not held.began.is_set():  # it waits in its thread for what only this loop gives
+            await asyncio.sleep(0.001)
+        held.go_on.set()
+        return await searching
+
+    assert asyncio.run(let_on())[0].passage.id == "b"
+
+
+def test_a_time_limit_holds_for_the_first_stage_too(held_search: TwoStageSearch) -> None:
+    with pytest.raises(ScoringTimeoutError, match=r"more than 0\.05 seconds"):
+        asyncio.run(held_search.asearch("statins", timeout=0.05))
+
+
+def test_a_search_that_is_cancelled_is_not_reranked(held: HeldWords, held_search: TwoStageSearch) -> None:
+    asked: list[str] = []
+
+    class Remembering(SharedWords):
+        def logits(self, query: str, texts: Sequence[str]) -> list[float]:
+            asked.append(query)
+            return super().logits(query, texts)
+
+    search = TwoStageSearch(held_search.index, BioReranker(Remembering()))
+
+    async def cancelled() -> None:
+        searching = asyncio.create_task(search.asearch("statins"))
+        while not held.began.is_set():
+            await asyncio.sleep(0.001)
+        searching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await searching
+        held.go_on.set()
+
+    asyncio.run(cancelled())
+    assert asked == []

@@ -21,9 +21,8 @@ from biorerank_plugins.cli.output import one_line
 from biorerank_plugins.errors import BioRerankError
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage import BiEncoder, PassageIndex
+    from biorerank_plugins.first_stage import BiEncoder, SearchableIndex
     from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 
 def path(text: str) -> Path:
@@ -231,7 +230,7 @@ def check_index(folder: Path) -> None:
 
 def open_index(
     folder: Path, *, encoder: str | None, device: str | None, dtype: str, partial: bool = False
-) -> PassageIndex | ShardedIndex:
+) -> SearchableIndex:
     """Open a saved index with the encoder it was built with, or with the one named, which must be the same model."""
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
     from biorerank_plugins.scale.shard_layout import is_sharded

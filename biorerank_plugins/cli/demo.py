@@ -14,12 +14,12 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
+from biorerank_plugins.cli.before_after import before_after_document, before_after_table, comparisons_of
 from biorerank_plugins.cli.demo_view import Shown, legend, render
 from biorerank_plugins.cli.output import Output, rich_table
-from biorerank_plugins.cli.views import report_table
 
 if TYPE_CHECKING:
-    from biorerank_plugins.evaluation import EvaluationReport
+    from biorerank_plugins.evaluation import SystemsReport
     from biorerank_plugins.passages import Passage, Ranking
     from biorerank_plugins.readers import Query
     from biorerank_plugins.two_stage import TwoStageSearch
@@ -83,7 +83,7 @@ def demo(
             {
                 "passages": len(loaded.passages),
                 "questions": [item.to_dict() for item in shown],
-                "evaluation": None if report is None else report.to_dict(per_query=False),
+                "evaluation": None if report is None else before_after_document(report, per_query=False),
             }
         )
     elif report is not None:
@@ -162,21 +162,21 @@ def _show(output: Output, shown: Shown, *, first: bool) -> None:
     console.print(render(shown, width=console.width))
 
 
-def _measure(search: TwoStageSearch, loaded: _Collection, output: Output) -> EvaluationReport:
-    from biorerank_plugins.evaluation import evaluate_two_stage
+def _measure(search: TwoStageSearch, loaded: _Collection, output: Output) -> SystemsReport:
+    from biorerank_plugins.evaluation import evaluate_systems
 
     output.note(f"Measuring both stages on all {len(loaded.queries)} questions …")
-    report = evaluate_two_stage(
+    report = evaluate_systems(
         search.index,
-        search.reranker,
         loaded.queries,
         loaded.qrels,
+        rerankers=search.reranker,
         candidates=_CANDIDATES,
         measures=("nDCG@10", "RR@10"),
         show_progress=output.show_progress,
     )
     if not output.json:
         console = output.console()
-        console.print(f"All {report.n_queries} questions, measured against their judgements:", style="bold")
-        console.print(rich_table(*report_table(report)))
+        console.print(f"All {len(report.queries)} questions, measured against their judgements:", style="bold")
+        console.print(rich_table(*before_after_table(comparisons_of(report))))
     return report

@@ -12,12 +12,13 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Fusion, Json, Quiet, command
+from biorerank_plugins.cli.before_after import before_after_document, reranked_by, show_before_after
 from biorerank_plugins.cli.evaluation_inputs import Sources, load_rerankers, name_models, read_inputs, tell_doubts
 from biorerank_plugins.cli.output import Output
-from biorerank_plugins.cli.views import show_report, show_systems
+from biorerank_plugins.cli.views import show_systems
 
 if TYPE_CHECKING:
-    from biorerank_plugins.evaluation import EvaluationReport, SystemsReport
+    from biorerank_plugins.evaluation import SystemsReport
 
 _NOT_IN_FILE_NAMES = re.compile(r"[^\w.+-]+")
 
@@ -127,25 +128,6 @@ def evaluate(
         rerankers = load_rerankers(models, stack, device, dtype)
         passages = stack.enter_context(inputs.index(encoder, device, dtype, output))
         tell_doubts(inputs, sources, passages, output)
-        if is_simple and passages is not None:
-            from biorerank_plugins.evaluation import evaluate_two_stage
-
-            result = evaluate_two_stage(
-                passages,
-                next(iter(rerankers.values())),
-                inputs.queries,
-                inputs.qrels,
-                **({"first_stage": stages[0]} if stages else {}),
-                candidates=candidates,
-                fusion=weight,
-                show_progress=output.show_progress,
-            )
-            _save(result, run_out, json_out)
-            if json:
-                output.document(result.to_dict(per_query=False))
-            show_report(output, result)
-            return
-
         from biorerank_plugins.evaluation import evaluate_systems
         from biorerank_plugins.evaluation.provenance import describe_setup
 
@@ -162,7 +144,13 @@ def evaluate(
             gold=inputs.gold,
             show_progress=output.show_progress,
         )
-        setup = describe_setup(passages, rerankers, command=["biorerank", *sys.argv[1:]])
+        setup = {} if is_simple else describe_setup(passages, rerankers, command=["biorerank", *sys.argv[1:]])
+    if is_simple:
+        _save(systems, run_out, json_out)
+        if json:
+            output.document(before_after_document(systems, per_query=False))
+        show_before_after(output, systems)
+        return
     _save_systems(systems, setup, run_out, json_out, csv, report)
     if json:
         output.document({"setup": setup, **systems.to_dict()})
@@ -184,14 +172,14 @@ def _check_target(path: Path | None) -> None:
         _common.fail(f"{path} cannot be written: there is no folder {path.parent}.")
 
 
-def _save(report: EvaluationReport, run_out: Path | None, json_out: Path | None) -> None:
-    from biorerank_plugins.evaluation import write_run
+def _save(report: SystemsReport, run_out: Path | None, json_out: Path | None) -> None:
+    from biorerank_plugins.evaluation import run_from_order, write_run
 
     if run_out is not None:
         run_out.mkdir(exist_ok=True)
-        write_run(report.first_stage_run, run_out / "first_stage.trec", tag="first-stage")
-        write_run(report.reranked_run, run_out / "reranked.trec", tag="reranked")
-    _save_json(report.to_dict(), json_out)
+        for tag, system in (("first-stage", report.systems[report.baseline]), ("reranked", reranked_by(report))):
+            write_run(run_from_order(system.order), run_out / f"{tag.replace('-', '_')}.trec", tag=tag)
+    _save_json(before_after_document(report), json_out)
 
 
 def _save_systems(

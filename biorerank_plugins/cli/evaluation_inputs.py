@@ -14,11 +14,10 @@ from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import BioASQGold
-    from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
     from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 Qrels = dict[str, dict[str, int]]
 
@@ -101,14 +100,14 @@ class Inputs:
     queries: list[Query]
     qrels: Qrels
     passages: list[Passage] | None = None
-    opened: PassageIndex | ShardedIndex | None = None
+    opened: SearchableIndex | None = None
     gold: BioASQGold | None = None
     runs: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
     @contextmanager
     def index(
         self, encoder: str | None, device: str | None, dtype: str, output: Output
-    ) -> Iterator[PassageIndex | ShardedIndex | None]:
+    ) -> Iterator[SearchableIndex | None]:
         """Give the passages to search, indexed now if they came from a file."""
         if self.passages is None:
             yield self.opened
@@ -121,7 +120,7 @@ class Inputs:
             yield index
 
 
-def tell_doubts(inputs: Inputs, sources: Sources, index: PassageIndex | ShardedIndex | None, output: Output) -> None:
+def tell_doubts(inputs: Inputs, sources: Sources, index: SearchableIndex | None, output: Output) -> None:
     """Warn about judgements that do not fit the collection, or call nothing relevant.
 
     :param inputs: questions and judgements.

@@ -27,9 +27,8 @@ from biorerank_plugins.cli.inputs import LINES, STDIN, Format, read_collection
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.first_stage import SearchableIndex
     from biorerank_plugins.passages import Passage
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 
 SkipBad = Annotated[
@@ -243,7 +242,7 @@ def _add(
         return _summary(opened, out, added=added)
 
 
-def _summary(index: PassageIndex | ShardedIndex, out: Path, *, added: int) -> dict[str, Any]:
+def _summary(index: SearchableIndex, out: Path, *, added: int) -> dict[str, Any]:
     return {
         "folder": str(out),
         "passages": len(index),

@@ -43,10 +43,9 @@ from biorerank_plugins.cli.views import (
 )
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.passages import Ranking
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.two_stage import TwoStageSearch
 
 _AT_ONCE = 16  # questions answered together, so that answers appear while others are still to come
@@ -163,7 +162,7 @@ def _questions(query: str | None, queries: Path | None) -> tuple[list[Query], bo
     return [Query("1", _common.check_question(query or ""))], False
 
 
-def _usable(wanted: FirstStage | None, index: PassageIndex | ShardedIndex) -> FirstStage:
+def _usable(wanted: FirstStage | None, index: SearchableIndex) -> FirstStage:
     """Return how to search this index; what it has no part for is refused when it was asked for by name."""
     if wanted in (FirstStage.HYBRID, FirstStage.LEXICAL) and not index.lexical:
         _common.fail(
@@ -174,7 +173,7 @@ def _usable(wanted: FirstStage | None, index: PassageIndex | ShardedIndex) -> Fi
 
 
 def _first_stage(
-    index: PassageIndex | ShardedIndex, stage: FirstStage, questions: Sequence[Query], k: int, conditions: Any
+    index: SearchableIndex, stage: FirstStage, questions: Sequence[Query], k: int, conditions: Any
 ) -> Iterator[Answer]:
     for start in range(0, len(questions), _AT_ONCE):
         texts = [question.text for question in questions[start : start + _AT_ONCE]]

@@ -16,10 +16,9 @@ from biorerank_plugins.cli.output import Output
 from biorerank_plugins.cli.search import FirstStage
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.first_stage.arguments import FirstStage as FirstStageName
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.serve import Engine, Limits
 
 _MEGABYTE = 1_000_000
@@ -162,7 +161,7 @@ class _Wanted:
             limits=self.limits,
         )
 
-    def _open_index(self) -> PassageIndex | ShardedIndex:
+    def _open_index(self) -> SearchableIndex:
         assert self.index is not None
         dtype = "auto" if self.dtype == "int8" else self.dtype  # int8 is for rerankers
         return _common.open_index(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from biorerank_plugins.cli.output import Column, Output, one_line
 
 if TYPE_CHECKING:
-    from biorerank_plugins.evaluation import EvaluationReport, SystemsReport
+    from biorerank_plugins.evaluation import SystemsReport
+    from biorerank_plugins.first_stage.protocol import FoundCandidates
     from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 
 Table = tuple[list[Column], list[list[object]]]
@@ -90,10 +91,10 @@ def candidates_table(candidates: Sequence[Candidate]) -> Table:
     return columns, rows
 
 
-def candidates_document(query: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
+def candidates_document(query: str, candidates: FoundCandidates) -> dict[str, Any]:
     """Return what the first stage found as plain JSON types."""
     lines = [{"rank": c.rank, **c.passage.to_dict(), "score": c.score} for c in candidates]
-    missing = getattr(candidates, "missing_shards", ())  # a sharded index says so
+    missing = candidates.missing_shards
     return {"query": query, "passages": lines, **({"missing_shards": list(missing)} if missing else {})}
 
 
@@ -106,36 +107,6 @@ def measure_label(name: str) -> str:
     from biorerank_plugins.evaluation.metrics import measure_label as label  # numpy is loaded only when it is used
 
     return label(name)
-
-
-def report_table(report: EvaluationReport) -> Table:
-    """Lay out the measures before and after reranking."""
-    names = ["first stage", "reranked", "change", "95 % interval", "p", "won/lost"]
-    columns = [Column("measure"), *(Column(name, numeric=True) for name in names)]
-    rows: list[list[object]] = [
-        [
-            measure_label(name),
-            f"{c.baseline:.4f}",
-            f"{c.value:.4f}",
-            f"{c.delta:+.4f}",
-            f"{c.low:+.3f} … {c.high:+.3f}",
-            f"{c.p_value:.4f}",
-            f"{c.wins}/{c.losses}",
-        ]
-        for name, c in report.comparisons.items()
-    ]
-    return columns, rows
-
-
-def show_report(output: Output, report: EvaluationReport) -> None:
-    """Write the measures before and after reranking, and what they cost."""
-    output.table(*report_table(report))
-    output.note(
-        f"{report.n_queries} judged questions, {report.candidates} candidates each; first stage "
-        f"{report.first_stage_ms_per_query:.1f} ms a question, reranking {report.rerank_pairs_per_second:.0f} pairs/s."
-    )
-    if report.n_unasked:
-        output.warn(f"{report.n_unasked} judged questions have no text among the queries and count as 0.")
 
 
 def systems_table(report: SystemsReport) -> Table:

@@ -4,7 +4,6 @@ Reports with plots are in :mod:`biorerank_plugins.evaluation.report.pages`; they
 """
 
 from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, qrels_by_text, read_bioasq
-from biorerank_plugins.evaluation.evaluate import EvaluationReport, evaluate_two_stage
 from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, MeasuredRun, measure_run, run_from_order
 from biorerank_plugins.evaluation.results import SystemResult, SystemsReport
 from biorerank_plugins.evaluation.runs import read_run, write_run
@@ -15,14 +14,12 @@ __all__ = [
     "DEFAULT_MEASURES",
     "BioASQGold",
     "Comparison",
-    "EvaluationReport",
     "MeasuredRun",
     "SystemResult",
     "SystemsReport",
     "compare",
     "corrected",
     "evaluate_systems",
-    "evaluate_two_stage",
     "measure_run",
     "qrels_by_text",
     "read_bioasq",

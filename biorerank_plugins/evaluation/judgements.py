@@ -1,12 +1,37 @@
-"""What is suspicious about judgements, before an hour of scoring is spent on them."""
+"""Judgements and questions: which belong together, and what is suspicious, before an hour of scoring is spent."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-__all__ = ["doubts"]
+if TYPE_CHECKING:
+    from biorerank_plugins.readers import Query
+
+__all__ = ["doubts", "judged_queries"]
 
 _NAMED = 3
+
+
+def judged_queries(queries: Iterable[Query], judged: set[str]) -> list[Query]:
+    """Return the questions that have judgements, in their order.
+
+    :param queries: the questions.
+    :param judged: ids of the questions with judgements.
+    :raises ValueError: if an id occurs twice, or no question has judgements.
+    """
+    by_id: dict[str, Query] = {}
+    for query in queries:
+        if query.id in by_id:
+            raise ValueError(f"The query id {query.id!r} occurs twice; ids must be unique.")
+        by_id[query.id] = query
+    asked = [query for query_id, query in by_id.items() if query_id in judged]
+    if not asked:
+        raise ValueError(
+            f"None of the {len(by_id)} queries has a judgement: do the queries and the qrels belong together? "
+            f"Judged are for example {', '.join(sorted(judged)[:3])}."
+        )
+    return asked
 
 
 def doubts(

@@ -15,9 +15,8 @@ from biorerank_plugins.reranking.reranker import BioReranker
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["FoundLists", "Latency", "Orderer", "Scores", "score_pairs", "search_all"]
 
@@ -28,10 +27,12 @@ class Latency:
 
     :param median_ms: half of the questions take at most this, milliseconds.
     :param p95_ms: 95 of 100 questions take at most this, milliseconds.
+    :param mean_ms: what a question takes on average, milliseconds.
     """
 
     median_ms: float
     p95_ms: float
+    mean_ms: float
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> Latency | None:
@@ -40,7 +41,7 @@ class Latency:
         if not len(values):
             return None
         median, p95 = np.quantile(values, [0.5, 0.95])
-        return cls(float(median), float(p95))
+        return cls(float(median), float(p95), float(values.mean()))
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ class Scores:
 
 
 def search_all(
-    index: PassageIndex | ShardedIndex,
+    index: SearchableIndex,
     queries: Sequence[Query],
     stages: Sequence[FirstStage],
     candidates: int,

@@ -14,9 +14,8 @@ from biorerank_plugins.errors import ModelError
 from biorerank_plugins.models.folders import resolve_folder
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["describe_setup"]
 
@@ -26,7 +25,7 @@ _PACKAGES = (
 
 
 def describe_setup(
-    index: PassageIndex | ShardedIndex | None, rerankers: Mapping[str, BioReranker], *, command: Sequence[str] = ()
+    index: SearchableIndex | None, rerankers: Mapping[str, BioReranker], *, command: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Say how an evaluation was made, as plain JSON types.
 

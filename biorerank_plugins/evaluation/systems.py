@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING, Literal
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.evaluation.bioasq.gold import BioASQGold
 from biorerank_plugins.evaluation.differences import largest_changes
-from biorerank_plugins.evaluation.evaluate import judged_queries
+from biorerank_plugins.evaluation.judgements import judged_queries
 from biorerank_plugins.evaluation.lineup import Find, measure_system, run_system, staged_systems, system_names
 from biorerank_plugins.evaluation.lists import FoundLists, Scores, score_pairs, search_all
 from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, Qrels, Run, measure_run
 from biorerank_plugins.evaluation.results import Changes, SystemResult, SystemsReport
 from biorerank_plugins.evaluation.significance import Comparison, compare, corrected
 from biorerank_plugins.first_stage.arguments import check_first_stage
+from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.two_stage import TwoStageSearch
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.index import PassageIndex
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = ["evaluate_systems"]
 
 _DEPTHS = (5, 10, 20, 50, 100)
+_ONLY = "reranker"  # name of a reranker that was given without one
 
 
 def evaluate_systems(
-    index: PassageIndex | ShardedIndex | None,
+    index: SearchableIndex | None,
     queries: Iterable[Query],
     qrels: Qrels,
     *,
     first_stages: Sequence[str] = (),
-    rerankers: Mapping[str, BioReranker] | None = None,
+    rerankers: Mapping[str, BioReranker] | BioReranker | None = None,
     runs: Mapping[str, Run] | None = None,
     candidates: int = 100,
     fusion: float | Literal["stored"] | None = "stored",
@@ -56,7 +56,8 @@ def evaluate_systems(
     :param queries: the questions; those without judgements are not run.
     :param qrels: judgements, ``{query id: {passage id: grade}}``.
     :param first_stages: any of ``"dense"``, ``"lexical"``, ``"hybrid"``; what the index offers by default if empty.
-    :param rerankers: rerankers by the name that the report calls them by; they stay open.
+    :param rerankers: rerankers by the name that the report calls them by, or one, which is called ``"reranker"``; they
+        stay open.
     :param runs: runs by name; equal scores are ordered as trec_eval does, by falling id.
     :param candidates: how many passages each first stage hands over.
     :param fusion: weight of the first stage's scores in the ``+fusion`` systems: ``"stored"`` takes what is stored with
@@ -69,8 +70,11 @@ def evaluate_systems(
         measure or first stage is unknown, or questions and judgements do not belong together.
     :raises PassageIndexError: if a first stage needs a lexical part that the index lacks.
 
+    >>> report = evaluate_systems(index, queries, qrels, rerankers=reranker)             # doctest: +SKIP
+    >>> report.comparisons["hybrid+reranker+fusion"]["nDCG@10"].delta                    # doctest: +SKIP
+    0.064
     >>> report = evaluate_systems(index, queries, qrels, rerankers={"mine": reranker})   # doctest: +SKIP
-    >>> report.comparisons["dense+mine"]["nDCG@10"].holm["p_value"]                      # doctest: +SKIP
+    >>> report.comparisons["hybrid+mine"]["nDCG@10"].holm["p_value"]                     # doctest: +SKIP
     0.0003
     """
     names = list(dict.fromkeys(measures))
@@ -78,7 +82,8 @@ def evaluate_systems(
         raise ValueError("Give at least one measure, for example nDCG@10.")
     measure_run({}, qrels, names)  # a wrong name or empty judgements show before an hour of scoring, not after
     candidates = whole_number("candidates", candidates)
-    rerankers, runs = dict(rerankers or {}), dict(runs or {})
+    rerankers = {_ONLY: rerankers} if isinstance(rerankers, BioReranker) else dict(rerankers or {})
+    runs = dict(runs or {})
     judged = {query_id: grades for query_id, grades in qrels.items() if grades}
     known = list(queries)
     stages = _check_stages(index, first_stages, rerankers, gold)
@@ -107,7 +112,7 @@ def evaluate_systems(
 
 
 def _check_stages(
-    index: PassageIndex | ShardedIndex | None,
+    index: SearchableIndex | None,
     first_stages: Sequence[str],
     rerankers: Mapping[str, BioReranker],
     gold: BioASQGold | None,
@@ -125,7 +130,7 @@ def _check_stages(
 
 
 def _weights(
-    index: PassageIndex | ShardedIndex | None,
+    index: SearchableIndex | None,
     rerankers: Mapping[str, BioReranker],
     stages: Sequence[FirstStage],
     fusion: float | Literal["stored"] | None,
@@ -153,7 +158,7 @@ def _check_names(names: Sequence[str], baseline: str | None) -> str:
 
 
 def _find_and_score(
-    index: PassageIndex | ShardedIndex | None,
+    index: SearchableIndex | None,
     asked: Sequence[Query],
     stages: Sequence[FirstStage],
     rerankers: Mapping[str, BioReranker],
@@ -172,7 +177,7 @@ def _find_and_score(
     return found, scores
 
 
-def _finder(index: PassageIndex | ShardedIndex | None, found: Mapping[str, FoundLists]) -> Find:
+def _finder(index: SearchableIndex | None, found: Mapping[str, FoundLists]) -> Find:
     """Return what gives the passage of an id: from the lists, else (runs may hold others) from the index."""
     known = {c.passage.id: c.passage for lists in found.values() for listed in lists.lists.values() for c in listed}
 

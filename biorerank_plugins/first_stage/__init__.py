@@ -9,11 +9,18 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.encoder import BiEncoder
     from biorerank_plugins.first_stage.fusion import Hybrid
     from biorerank_plugins.first_stage.index import PassageIndex
-    from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates, SearchableIndex
 
-__all__ = ["BiEncoder", "Encoder", "Hybrid", "PassageIndex"]
+__all__ = ["BiEncoder", "Encoder", "FoundCandidates", "Hybrid", "PassageIndex", "SearchableIndex"]
 
-_MODULES = {"BiEncoder": "encoder", "Encoder": "protocol", "Hybrid": "fusion", "PassageIndex": "index"}
+_MODULES = {
+    "BiEncoder": "encoder",
+    "Encoder": "protocol",
+    "FoundCandidates": "protocol",
+    "Hybrid": "fusion",
+    "PassageIndex": "index",
+    "SearchableIndex": "protocol",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.filters import SqlCondition
+from biorerank_plugins.first_stage.protocol import FoundCandidates
 from biorerank_plugins.passages import Candidate, Passage
 
 __all__ = ["Catalog"]
@@ -191,7 +192,7 @@ class Catalog:
         self,
         found: Sequence[tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], np.ndarray[Any, np.dtype[np.int64]]]],
         first_stage: str | None,
-    ) -> list[list[Candidate]]:
+    ) -> list[FoundCandidates]:
         """Turn scores and rows, best first, into candidates; one list for each query.
 
         :param found: scores and rows.
@@ -202,10 +203,10 @@ class Catalog:
         if len(passages) < len(wanted) or not all(np.isfinite(scores).all() for scores, _ in found):
             raise PassageIndexError(f"A search found passages that are not there, or no numbers as scores. {_DAMAGED}")
         return [
-            [
+            FoundCandidates(
                 Candidate(passages[row], score, rank, first_stage)
                 for rank, (score, row) in enumerate(zip(scores.tolist(), rows.tolist(), strict=True), start=1)
-            ]
+            )
             for scores, rows in found
         ]
 

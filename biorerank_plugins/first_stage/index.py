@@ -27,11 +27,11 @@ from biorerank_plugins.first_stage.fusion import Hybrid, stored_hybrid
 from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.first_stage.staging import OnDuplicate
-from biorerank_plugins.passages import Candidate, Passage, PassageLike
+from biorerank_plugins.passages import Passage, PassageLike
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
 
 __all__ = ["PassageIndex"]
 
@@ -198,7 +198,7 @@ class PassageIndex:
 
     def search(
         self, query: str, k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
-    ) -> list[Candidate]:
+    ) -> FoundCandidates:
         """Return the best passages for a query.
 
         :param query: the question.
@@ -219,7 +219,7 @@ class PassageIndex:
         k: int = 10,
         filters: Filter | None = None,
         first_stage: FirstStage | None = None,
-    ) -> list[list[Candidate]]:
+    ) -> list[FoundCandidates]:
         """Return the best passages for each of several queries, as :meth:`search` does.
 
         :param queries: the questions; embedded together.

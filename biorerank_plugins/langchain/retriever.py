@@ -16,13 +16,12 @@ from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.adapters_common import FIRST_STAGE_KEY
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.first_stage.filters import compile_filter
+from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.langchain.compressor import RETRIEVAL_SCORE, without_scores
 from biorerank_plugins.passages import Candidate, Passage
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.first_stage.protocol import Encoder
-    from biorerank_plugins.scale import ShardedIndex
 
 __all__ = ["BioRetriever"]
 
@@ -62,7 +61,7 @@ class BioRetriever(BaseRetriever):
     filters: dict[str, Any] | None = None
     first_stage: Literal["hybrid", "dense", "lexical"] | None = None
 
-    _index: PassageIndex | ShardedIndex = PrivateAttr()
+    _index: SearchableIndex = PrivateAttr()
 
     @classmethod
     def from_documents(
@@ -110,13 +109,12 @@ class BioRetriever(BaseRetriever):
 
     def model_post_init(self, context: Any, /) -> None:
         """Open the index."""
-        from biorerank_plugins.first_stage import PassageIndex
-        from biorerank_plugins.scale import ShardedIndex, open_index
+        from biorerank_plugins.scale import open_index
 
         super().model_post_init(context)
         if isinstance(self.index, (str, os.PathLike)):
             self._index = open_index(self.index)
-        elif isinstance(self.index, (PassageIndex, ShardedIndex)):
+        elif isinstance(self.index, SearchableIndex):
             self._index = self.index
         else:
             raise TypeError(f"index must be a PassageIndex or a folder, got {type(self.index).__name__}.")

@@ -17,9 +17,10 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
 from biorerank_plugins.first_stage.index import PassageIndex
+from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.llama_index.filters import index_filter
 from biorerank_plugins.llama_index.nodes import found_node, node_passage, query_text
-from biorerank_plugins.scale.sharded import ShardedIndex, open_index
+from biorerank_plugins.scale.sharded import open_index
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
@@ -59,7 +60,7 @@ class BioRetriever(BaseRetriever):
 
     def __init__(
         self,
-        index: PassageIndex | ShardedIndex | str | os.PathLike[str],
+        index: SearchableIndex | str | os.PathLike[str],
         similarity_top_k: int = 10,
         filters: MetadataFilters | None = None,
         first_stage: FirstStage = "hybrid",
@@ -70,7 +71,7 @@ class BioRetriever(BaseRetriever):
     ) -> None:
         self.similarity_top_k = similarity_top_k
         self._filter = index_filter(filters)
-        self.index = index if isinstance(index, (PassageIndex, ShardedIndex)) else open_index(index)
+        self.index = index if isinstance(index, SearchableIndex) else open_index(index)
         """The passage index; ``retriever.index.save(folder)`` keeps it."""
         wanted = None if first_stage == "hybrid" else first_stage
         self.first_stage = check_first_stage(wanted, has_lexical=self.index.lexical)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import PassageIndexError
@@ -17,31 +16,18 @@ from biorerank_plugins.first_stage.filters import Filter, compile_filter
 from biorerank_plugins.first_stage.fusion import Hybrid
 from biorerank_plugins.first_stage.hybrid import NOT_EMBEDDED
 from biorerank_plugins.first_stage.index import PassageIndex
-from biorerank_plugins.passages import Candidate, Passage, PassageLike
-from biorerank_plugins.scale.merging import Piece, merge, search_contents
-from biorerank_plugins.scale.shard_layout import is_sharded, read_layout, shard_of, write_shards
+from biorerank_plugins.passages import Passage, PassageLike
+from biorerank_plugins.scale.shard_layout import is_sharded, shard_of, write_shards
+from biorerank_plugins.scale.shard_opening import opened_shards
+from biorerank_plugins.scale.sharded_search import search_shards
 from biorerank_plugins.scale.side_by_side import OnLost, SideBySide
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates, SearchableIndex
     from biorerank_plugins.scale.build import Engine
     from biorerank_plugins.scale.ray_engine import RayOptions
 
-__all__ = ["PartialCandidates", "ShardedIndex", "open_index"]
-
-logger = logging.getLogger(__name__)
-
-
-class PartialCandidates(list[Candidate]):
-    """Candidates of a search in which shards did not answer.
-
-    :param candidates: what the others found.
-    :param missing_shards: names of those that did not.
-    """
-
-    def __init__(self, candidates: Iterable[Candidate], missing_shards: tuple[str, ...]) -> None:
-        super().__init__(candidates)
-        self.missing_shards = missing_shards
+__all__ = ["ShardedIndex", "open_index"]
 
 
 class ShardedIndex:
@@ -52,8 +38,7 @@ class ShardedIndex:
 
     :param shards: the indexes by name; ``None`` for one that is lost.
     :param on_lost: what to do when a shard is lost, fails, or is too late: ``"error"``, or ``"partial"``, which
-        returns what the others found as :class:`PartialCandidates`, with the names of the missing ones, and logs a
-        warning.
+        returns what the others found, with the names of the missing ones in ``missing_shards``, and logs a warning.
     :param timeout: seconds that a shard may take; ``None`` for as long as it takes.
     :raises PassageIndexError: if a shard is lost and ``on_lost`` is ``"error"``, if all are, or if they do not belong
         together.
@@ -142,24 +127,14 @@ class ShardedIndex:
         :raises PassageIndexError: if there is no sharded index, or too much of it is lost.
         """
         path = Path(folder).expanduser().absolute()
-        opened: dict[str, PassageIndex | None] = {}
-        try:
-            for name in read_layout(path):
-                opened[name] = _opened(path / name, encoder, verify, on_lost)
-                index = opened[name]
-                encoder = index.encoder if encoder is None and index is not None else encoder
-            loaded = cls(opened, on_lost=on_lost, timeout=timeout)
-            loaded.folder = path
-            return loaded
-        except BaseException:
-            for index in opened.values():
-                if index is not None:
-                    index.close()
-            raise
+        with opened_shards(path, encoder=encoder, on_lost=on_lost, verify=verify) as shards:
+            loaded = cls(shards, on_lost=on_lost, timeout=timeout)
+        loaded.folder = path
+        return loaded
 
     def search(
         self, query: str, k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
-    ) -> list[Candidate]:
+    ) -> FoundCandidates:
         """Return the best passages for a query, as :meth:`PassageIndex.search` does."""
         return self.search_many([query], k, filters, first_stage)[0]
 
@@ -169,7 +144,7 @@ class ShardedIndex:
         k: int = 10,
         filters: Filter | None = None,
         first_stage: FirstStage | None = None,
-    ) -> list[list[Candidate]]:
+    ) -> list[FoundCandidates]:
         """Return the best passages for each of several queries, as :meth:`PassageIndex.search_many` does.
 
         :raises PassageIndexError: if a shard does not answer and ``on_lost`` is ``"error"``, or none does.
@@ -183,22 +158,8 @@ class ShardedIndex:
             return []
         vectors = NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self.encoder)
 
-        def search_one(index: PassageIndex) -> list[Piece]:
-            with index.reading() as contents:
-                allowed = None if condition is None else contents.catalog.rows(condition)
-                return search_contents(contents, chosen, asked, vectors, k, self.hybrid, allowed)
-
-        pieces, missing = self._side_by_side.ask(search_one)
-        found = [
-            merge([piece[place] for piece in pieces.values()], chosen, k, self.hybrid) for place in range(len(asked))
-        ]
-        rows = sorted({row for _, best in found for row in best.tolist()})
-        fetched, gone = self._side_by_side.ask(lambda index: _passages(index, rows), among=tuple(pieces))
-        passages = {row: passage for part in fetched.values() for row, passage in part.items()}
         scores_are = self.scores_of(chosen)
-        lists = [_candidates(*best, passages, scores_are) for best in found]
-        lost = tuple(name for name in self._side_by_side.shards if name in missing or name in gone)
-        return [PartialCandidates(one, lost) for one in lists] if lost else lists
+        return search_shards(self._side_by_side, chosen, asked, vectors, k, self.hybrid, condition, scores_are)
 
     def scores_of(self, first_stage: FirstStage) -> str | None:
         """Return the name of a first stage's scores, as :meth:`PassageIndex.scores_of` does."""
@@ -210,9 +171,8 @@ class ShardedIndex:
         :raises PassageIndexError: if its shard is lost.
         """
         self._check_open()
-        names = list(self._side_by_side.shards)
-        name = names[shard_of(id, len(names))]
-        index = self._side_by_side.shards[name]
+        shards = self._side_by_side.shards
+        name, index = list(shards.items())[shard_of(id, len(shards))]
         if index is None:
             raise PassageIndexError(f"The shard {name}, where {id!r} would be, is lost.")
         return index.get(id)
@@ -280,31 +240,7 @@ class ShardedIndex:
             raise PassageIndexError("This index was closed. Load it again.")
 
 
-def _candidates(scores: Any, rows: Any, passages: dict[int, Passage], scores_are: str | None) -> list[Candidate]:
-    kept = [(score, row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True) if row in passages]
-    return [Candidate(passages[row], score, rank, scores_are) for rank, (score, row) in enumerate(kept, start=1)]
-
-
-def _passages(index: PassageIndex, rows: list[int]) -> dict[int, Passage]:
-    with index.reading() as contents:
-        return contents.catalog.fetch(rows)
-
-
-def _opened(
-    folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"], on_lost: OnLost
-) -> PassageIndex | None:
-    try:
-        return PassageIndex.load(folder, encoder=encoder, verify=verify)
-    except (PassageIndexError, OSError) as error:
-        if on_lost == "error":
-            raise PassageIndexError(
-                f"The shard {folder.name} cannot be opened: {error} on_lost='partial' goes on without it."
-            ) from error
-        logger.warning("The shard %s cannot be opened: %s", folder.name, error)
-        return None
-
-
-def open_index(folder: str | os.PathLike[str], *, encoder: Encoder | None = None) -> PassageIndex | ShardedIndex:
+def open_index(folder: str | os.PathLike[str], *, encoder: Encoder | None = None) -> SearchableIndex:
     """Open an index, whether it is sharded or not."""
-    kind = ShardedIndex if is_sharded(Path(folder).expanduser()) else PassageIndex
+    kind: type[ShardedIndex | PassageIndex] = ShardedIndex if is_sharded(Path(folder).expanduser()) else PassageIndex
     return kind.load(folder, encoder=encoder)

@@ -6,14 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
-
-from biorerank_plugins.text.windows import Aggregation
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    from biorerank_plugins.text.windows import WindowedText, Windows
+    from biorerank_plugins.text.windows import Aggregation, WindowedText, Windows
 
 __all__ = ["Check", "PairScorer", "PairScores", "Scorer", "fold"]
 
@@ -109,6 +106,8 @@ def fold(scores: PairScores, counts: Sequence[int], aggregation: Aggregation | N
     :param aggregation: how the logits become one.
     :returns: the scores a passage (a passage is truncated if one of its windows is), and which window won.
     """
+    import numpy as np
+
     if len(scores.logits) == len(counts):  # one window each, as nearly always
         return scores, [0] * len(counts)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)

@@ -7,27 +7,26 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.serve.admission import Admission
 from biorerank_plugins.serve.answers import RefusedError
 from biorerank_plugins.serve.limits import Limits
+from biorerank_plugins.two_stage import TwoStageSearch
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.first_stage.arguments import FirstStage
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.passages import Ranking
     from biorerank_plugins.reranking.reranker import BioReranker
-    from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.serve.schemas import SearchRequest
 
 __all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
-_SEARCHES_AT_ONCE = 4
+_COUNTING_THREADS = 4
 _EVIDENCE_PAIRS = 10  # sentences of a passage, about
 
 
@@ -47,7 +46,7 @@ class Engine:
         self,
         reranker: BioReranker,
         *,
-        open_index: Callable[[], PassageIndex | ShardedIndex] | None = None,
+        open_index: Callable[[], SearchableIndex] | None = None,
         first_stage: FirstStage | None = None,
         names: Sequence[str] = (),
         limits: Limits | None = None,
@@ -55,8 +54,9 @@ class Engine:
         self._reranker = reranker
         self._open_index = open_index
         self._first_stage = first_stage
-        self._index: PassageIndex | ShardedIndex | None = None
-        self._threads = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="biorerank-search")
+        self._index: SearchableIndex | None = None
+        self._stages: dict[FirstStage, TwoStageSearch] = {}
+        self._threads = ThreadPoolExecutor(_COUNTING_THREADS, thread_name_prefix="biorerank-tokens")
         self.limits = limits or Limits()
         self.admission = Admission(self.limits)
         self.names = tuple(names)
@@ -129,24 +129,22 @@ class Engine:
         if self._index is None:
             raise RefusedError(404, "no_index", "This server has no index: start it with biorerank serve --index DIR.")
         self._refuse_many(request.candidates, "candidates")
-        stage = self._stage(request, self._index)
+        search = self._search(request, self._index)
         returned = min(request.candidates, request.top_k or request.candidates)
         pairs = request.candidates + (_EVIDENCE_PAIRS * returned if request.evidence else 0)
-        options = request.model_dump(exclude={"query", "candidates", "filters", "first_stage"})
-        find = partial(self._index.search, request.query, request.candidates, request.filters, stage)
+        options = request.model_dump(exclude={"query", "first_stage"})
         with self.admission.place(min(pairs, self.limits.max_waiting)):
             async with asyncio.timeout(self.limits.deadline):
-                loop = asyncio.get_running_loop()
-                started = loop.time()
-                found = await loop.run_in_executor(self._threads, find)
-                left = max(0.001, self.limits.deadline - (loop.time() - started))
-                return await self._reranker.arank(request.query, found, timeout=left, **options)
+                return await search.asearch(request.query, timeout=self.limits.deadline, **options)
 
-    def _stage(self, request: SearchRequest, index: PassageIndex | ShardedIndex) -> FirstStage | None:
+    def _search(self, request: SearchRequest, index: SearchableIndex) -> TwoStageSearch:
         try:
-            return check_first_stage(request.first_stage or self._first_stage, has_lexical=index.lexical)
+            stage = check_first_stage(request.first_stage or self._first_stage, has_lexical=index.lexical)
         except Exception as error:
             raise RefusedError(422, "validation", f"first_stage: {error}") from error
+        if stage not in self._stages:
+            self._stages[stage] = TwoStageSearch(index, self._reranker, first_stage=stage)
+        return self._stages[stage]
 
     def _refuse_many(self, count: int, what: str) -> None:
         most = self.limits.max_texts
@@ -156,7 +154,7 @@ class Engine:
     def close(self) -> None:
         """Give everything back; closing twice is fine."""
         self.ready = False
-        self._threads.shutdown(wait=True, cancel_futures=True)  # an index is not closed under a search
+        self._threads.shutdown(wait=True, cancel_futures=True)
         self._reranker.close()
         if self._index is not None:
             self._index.close()

@@ -49,6 +49,22 @@ def test_runs_and_report_are_written(biorerank: Run, collection: Path, tmp_path:
         means = measure_run(read_run(tmp_path / "runs" / f"{name}.trec"), qrels).means
         assert means == pytest.approx({measure: values[key] for measure, values in report["measures"].items()})
     assert set(report["per_query"]["nDCG@10"]) == {"q1", "q2", "q3"}
+    assert report["per_query"]["nDCG@10"]["q1"].keys() == {"first_stage", "reranked"}
+    assert all(report[name] > 0 for name in TIMES)
+
+
+def test_before_and_after_are_two_of_the_systems(biorerank: Run, collection: Path) -> None:
+    """With a weight what is measured is what a search gives, not the model alone."""
+    beir = ("evaluate", "--beir", collection, "--fusion", "2", "--json")
+    simple = _document(biorerank(*beir))
+    systems = json.loads(biorerank(*beir, "--baseline", "hybrid").stdout)
+    first, alone, fused = systems["systems"]
+    assert (first, fused) == ("hybrid", f"{alone}+fusion")
+    for measure, values in simple["measures"].items():
+        compared = systems["comparisons"][fused][measure]
+        assert values == {**compared, "holm": {}}
+        assert values["baseline"] == systems["systems"][first]["means"][measure]
+        assert values["value"] == systems["systems"][fused]["means"][measure]
 
 
 def test_a_table_says_what_changed(biorerank: Run, collection: Path) -> None:

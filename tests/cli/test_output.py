@@ -7,18 +7,17 @@ import json
 import re
 import sys
 import unicodedata
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 import typer
 from rich.console import Console
 
+from biorerank_plugins.cli.before_after import before_after_table
 from biorerank_plugins.cli.demo_view import Shown, render
 from biorerank_plugins.cli.filters import parse_filters
 from biorerank_plugins.cli.output import Column, Output, one_line, printable, rich_table
-from biorerank_plugins.cli.views import measure_label, move, report_table
-from biorerank_plugins.evaluation import EvaluationReport, compare
+from biorerank_plugins.cli.views import measure_label, move
+from biorerank_plugins.evaluation import compare
 from biorerank_plugins.passages import Passage, RankedPassage, Ranking
 
 COLUMNS = [Column("rank", numeric=True), Column("passage", wide=True)]
@@ -88,10 +87,9 @@ def test_the_demo_shows_no_control_characters() -> None:
 
 def test_the_measures_fit_on_80_columns() -> None:
     comparison = compare({"a": 0.9, "b": 0.8}, {"a": 0.1, "b": 0.2})
-    report = SimpleNamespace(comparisons=dict.fromkeys(("nDCG@10", "RR@10", "R@100"), comparison))
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(rich_table(*report_table(cast(EvaluationReport, report))))
+        console.print(rich_table(*before_after_table(dict.fromkeys(("nDCG@10", "RR@10", "R@100"), comparison))))
     text = capture.get()
     assert "measure" in text and "recall@100" in text and "0/2" in text and "-0.7000" in text
     assert "…" not in text.replace(" … ", "")

@@ -1,8 +1,7 @@
-"""evaluate_two_stage on a collection small enough to work out by hand."""
+"""evaluate_systems with one reranker over one first stage, on a collection small enough to work out by hand."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from evaluation_helpers import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
 
 from biorerank_plugins import BioReranker, PassageIndex
-from biorerank_plugins.evaluation import EvaluationReport, evaluate_two_stage
+from biorerank_plugins.evaluation import SystemsReport, evaluate_systems
 from biorerank_plugins.readers import Query
 
 
@@ -20,61 +19,67 @@ def index() -> PassageIndex:
     return PassageIndex.build(PASSAGES, encoder=CountWords())
 
 
-def _evaluate(index: PassageIndex, qrels: dict[str, dict[str, int]] | None = None, **options: Any) -> EvaluationReport:
-    options.setdefault("first_stage", "dense")
-    return evaluate_two_stage(index, BioReranker(SharedWords()), QUERIES, QRELS if qrels is None else qrels, **options)
+def _evaluate(index: PassageIndex, qrels: dict[str, dict[str, int]] | None = None, **options: Any) -> SystemsReport:
+    options = {"first_stages": ["dense"], "rerankers": BioReranker(SharedWords()), **options}
+    return evaluate_systems(index, QUERIES, QRELS if qrels is None else qrels, **options)
 
 
 def test_both_lists_are_measured(index: PassageIndex) -> None:
     """q1: the first stage puts noise (3) before right (3 too, but later); the reranker right (3) before noise (1)."""
     report = _evaluate(index)
-    assert list(report.first_stage_run["q1"]) == ["noise", "right", "other"]
-    assert list(report.reranked_run["q1"]) == ["right", "noise", "other"]
-    assert report.first_stage.per_query["RR@10"] == {"q1": 0.5, "q2": 1.0}
-    assert report.reranked.means["RR@10"] == 1.0
-    assert report.comparisons["nDCG@10"].delta == pytest.approx((1 - 1 / math.log2(3)) / 2)
-    assert (report.n_queries, report.n_unasked, report.n_pairs) == (2, 0, 6)
+    before, after = report.systems["dense"], report.systems["dense+reranker"]
+    assert before.order["q1"] == ["noise", "right", "other"]
+    assert after.order["q1"] == ["right", "noise", "other"]
+    assert before.measured.per_query["RR@10"] == {"q1": 0.5, "q2": 1.0}
+    assert after.measured.means["RR@10"] == 1.0
+    assert report.comparisons["dense+reranker"]["nDCG@10"].delta == pytest.approx((1 - 1 / math.log2(3)) / 2)
+    assert (len(report.queries), report.n_unasked, sum(map(len, after.order.values()))) == (2, 0, 6)
+
+
+def test_one_reranker_needs_no_name_and_the_index_says_which_first_stage(index: PassageIndex) -> None:
+    report = evaluate_systems(index, QUERIES, QRELS, rerankers=BioReranker(SharedWords()), fusion=0.5)
+    assert list(report.systems) == ["hybrid", "hybrid+reranker", "hybrid+reranker+fusion"]
+    assert report.baseline == "hybrid"
 
 
 def test_the_first_stage_can_be_chosen(index: PassageIndex) -> None:
     """By words alone the passage that holds all of them comes first, and one without any is not found."""
-    report = _evaluate(index, first_stage="lexical")
-    assert list(report.first_stage_run["q1"]) == ["right", "noise"]
+    report = _evaluate(index, first_stages=["lexical"])
+    assert report.systems["lexical"].order["q1"] == ["right", "noise"]
 
 
 def test_queries_without_judgements_are_not_run(index: PassageIndex) -> None:
-    assert set(_evaluate(index).reranked_run) == {"q1", "q2"}
+    assert set(_evaluate(index).systems["dense+reranker"].order) == {"q1", "q2"}
 
 
 def test_a_judged_query_without_text_counts_as_zero(index: PassageIndex) -> None:
     report = _evaluate(index, {**QRELS, "q3": {"noise": 1}, "q4": {"noise": 1}})
-    assert report.reranked.means["RR@10"] == 0.5
-    assert (report.n_queries, report.n_unasked) == (4, 2)
+    assert report.systems["dense+reranker"].measured.means["RR@10"] == 0.5
+    assert (len(report.queries), report.n_unasked) == (4, 2)
 
 
 def test_lists_hold_the_candidates_and_no_more(index: PassageIndex) -> None:
-    report = _evaluate(index, candidates=1)
-    assert report.reranked_run == {"q1": {"noise": 1.0}, "q2": {"other": 1.0}}
-    assert report.reranked.means["R@100"] == 0.5
+    reranked = _evaluate(index, candidates=1).systems["dense+reranker"]
+    assert reranked.order == {"q1": ["noise"], "q2": ["other"]}
+    assert reranked.measured.means["R@100"] == 0.5
 
 
-def test_the_report_is_json(index: PassageIndex) -> None:
-    report = _evaluate(index, measures=["nDCG@10", "R@5"])
-    document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert document["queries"] == 2
-    assert document["measures"]["R@5"]["value"] == 1.0
-    assert document["per_query"]["nDCG@10"]["q1"]["reranked"] == 1.0
-    assert document["rerank_pairs_per_second"] > 0
-    assert document["first_stage_ms_per_query"] > 0
-    assert report.to_dict(per_query=False)["per_query"] == {}
+def test_what_it_costs_is_told(index: PassageIndex) -> None:
+    system = _evaluate(index).systems["dense+reranker"]
+    for latency in (system.first_stage_latency, system.rerank_latency):
+        assert latency is not None
+        assert 0 < latency.median_ms <= latency.p95_ms
+        assert 0 < latency.mean_ms
+    assert system.pairs_per_second is not None and system.pairs_per_second > 0
 
 
-def test_more_queries_than_one_batch(index: PassageIndex) -> None:
+def test_queries_are_read_once(index: PassageIndex) -> None:
     queries = [Query(f"q{number}", "gout uric acid") for number in range(40)]
     qrels = {query.id: {"right": 1} for query in queries}
-    report = evaluate_two_stage(index, BioReranker(SharedWords()), iter(queries), qrels)
-    assert report.n_pairs == 120
-    assert set(report.reranked.per_query["RR@10"].values()) == {1.0}
+    report = evaluate_systems(index, iter(queries), qrels, rerankers=BioReranker(SharedWords()))
+    reranked = report.systems["hybrid+reranker"]
+    assert sum(map(len, reranked.order.values())) == 120
+    assert set(reranked.measured.per_query["RR@10"].values()) == {1.0}
 
 
 def test_progress_goes_to_stderr(index: PassageIndex, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +96,7 @@ def test_queries_and_judgements_that_do_not_belong_together_are_refused(index: P
 
 def test_a_query_id_that_occurs_twice_is_refused(index: PassageIndex) -> None:
     with pytest.raises(ValueError, match="'q1' occurs twice"):
-        evaluate_two_stage(index, BioReranker(SharedWords()), [QUERIES[0], QUERIES[0]], QRELS)
+        evaluate_systems(index, [QUERIES[0], QUERIES[0]], QRELS, rerankers=BioReranker(SharedWords()))
 
 
 def test_wrong_measures_are_refused_before_anything_is_scored(index: PassageIndex) -> None:
@@ -100,4 +105,4 @@ def test_wrong_measures_are_refused_before_anything_is_scored(index: PassageInde
             raise AssertionError("scored")
 
     with pytest.raises(ValueError, match="Unknown measure 'speed'"):
-        evaluate_two_stage(index, BioReranker(Unused()), QUERIES, QRELS, measures=["speed"])
+        _evaluate(index, rerankers=BioReranker(Unused()), measures=["speed"])

@@ -11,9 +11,16 @@ from typing import Any
 import pytest
 from evaluation_helpers import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
 
-from biorerank_plugins import BioReranker, PassageIndex
+from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.evaluation import SystemsReport, compare, corrected, evaluate_systems, evaluate_two_stage
+from biorerank_plugins.evaluation import (
+    SystemsReport,
+    compare,
+    corrected,
+    evaluate_systems,
+    measure_run,
+    run_from_order,
+)
 from biorerank_plugins.evaluation.differences import write_per_query
 
 
@@ -65,12 +72,15 @@ def test_every_combination_is_a_system(index: PassageIndex) -> None:
 @pytest.mark.parametrize("weight", [None, 0.7])
 def test_a_system_is_what_a_two_stage_search_gives(index: PassageIndex, first_stage: Any, weight: float | None) -> None:
     reranker = BioReranker(SharedWords())
-    one = evaluate_two_stage(index, reranker, QUERIES, QRELS, first_stage=first_stage, candidates=2, fusion=weight)
+    search = TwoStageSearch(index, reranker, first_stage=first_stage)
+    rankings = {query.id: search.search(query.text, candidates=2, fusion=weight) for query in QUERIES[:2]}
     report = _evaluate(index, first_stages=[first_stage], rerankers={"words": reranker}, candidates=2, fusion=weight)
     name = f"{first_stage}+words" if weight is None else f"{first_stage}+words+fusion"
-    assert report.systems[first_stage].order == {q: list(run) for q, run in one.first_stage_run.items()}
-    assert report.systems[name].order == {q: list(run) for q, run in one.reranked_run.items()}
-    assert report.systems[name].measured == one.reranked
+    for query_id, ranking in rankings.items():
+        found = sorted(ranking, key=lambda ranked: ranked.input_index)
+        assert report.systems[first_stage].order[query_id] == [ranked.passage.id for ranked in found]
+        assert report.systems[name].order[query_id] == [ranked.passage.id for ranked in ranking]
+    assert report.systems[name].measured == measure_run(run_from_order(report.systems[name].order), QRELS)
 
 
 def test_each_pair_is_scored_once(index: PassageIndex) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import biorerank_plugins
 from biorerank_plugins import BioReranker, PassageIndex, models
-from biorerank_plugins.evaluation import evaluate_two_stage
+from biorerank_plugins.evaluation import evaluate_systems
 from biorerank_plugins.readers import read_passages, read_qrels, read_queries
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "measure_improvement.ipynb"
@@ -57,12 +57,13 @@ def test_it_measures_what_the_evaluation_measures(tmp_path: Path, monkeypatch: p
     assert len(pictures) == 3
 
     with PassageIndex.build(read_passages(DEMO / "corpus.jsonl")) as index, BioReranker() as reranker:
-        report = evaluate_two_stage(
-            index, reranker, read_queries(DEMO / "queries.jsonl"), read_qrels(DEMO / "qrels" / "test.tsv"),
-            candidates=100, measures=("nDCG@10",),
+        report = evaluate_systems(
+            index, read_queries(DEMO / "queries.jsonl"), read_qrels(DEMO / "qrels" / "test.tsv"),
+            rerankers=reranker, candidates=100, measures=("nDCG@10",),
         )  # fmt: skip
+    before, after = (report.systems[name].measured.means for name in ("hybrid", "hybrid+reranker+fusion"))
     assert found["questions"] == 60
-    assert found["first_stage"] == pytest.approx(report.first_stage.means["nDCG@10"], abs=0.005)
-    assert found["reranked"] == pytest.approx(report.reranked.means["nDCG@10"], abs=0.005)
+    assert found["first_stage"] == pytest.approx(before["nDCG@10"], abs=0.005)
+    assert found["reranked"] == pytest.approx(after["nDCG@10"], abs=0.005)
     assert found["delta"] == pytest.approx(found["reranked"] - found["first_stage"], abs=1e-6)
     assert 0 <= found["p_value"] <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,22 @@ def test_an_index_without_a_lexical_part_refuses_to_be_searched_by_words(tiny_en
         assert answer.status_code == 422
         assert "lexical" in answer.json()["message"]
         assert len(running.client.post("/search", json={"query": QUERY}).json()["passages"]) == len(PASSAGES)
+
+
+def test_what_a_partial_index_lacks_is_named(tiny_encoder_dir: Path, tmp_path: Path):
+    from biorerank_plugins import BiEncoder
+    from biorerank_plugins.scale import ShardedIndex
+
+    encoder = BiEncoder(tiny_encoder_dir, device="cpu")
+    ShardedIndex.build(PASSAGES, tmp_path / "shards", shards=2, encoder=encoder).close()
+    whole = ShardedIndex.load(tmp_path / "shards", encoder=encoder)
+    with started(BioReranker(Quick()), open_index=lambda: whole) as running:
+        answer = running.client.post("/search", json={"query": QUERY}).json()
+        assert {one["id"] for one in answer["passages"]} == {one.id for one in PASSAGES}
+        assert "missing_shards" not in answer
+    shutil.rmtree(tmp_path / "shards" / "shard-0001")
+    partial = ShardedIndex.load(tmp_path / "shards", encoder=encoder, on_lost="partial")
+    with started(BioReranker(Quick()), open_index=lambda: partial) as running:
+        answer = running.client.post("/search", json={"query": QUERY}).json()
+        assert answer["missing_shards"] == ["shard-0001"]
+        assert 0 < len(answer["passages"]) < len(PASSAGES)

@@ -11,13 +11,13 @@ from haystack.document_stores.types import FilterPolicy
 from haystack.document_stores.types.filter_policy import apply_filter_policy
 
 from biorerank_plugins._common.checks import whole_number
-from biorerank_plugins.first_stage import BiEncoder, PassageIndex
+from biorerank_plugins.first_stage import BiEncoder, PassageIndex, SearchableIndex
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.haystack.components import LazyComponent
 from biorerank_plugins.haystack.documents import as_passage, check_documents, found_document
 from biorerank_plugins.haystack.filters import translated
 from biorerank_plugins.haystack.options import checked_query
-from biorerank_plugins.scale.sharded import ShardedIndex, open_index
+from biorerank_plugins.scale.sharded import open_index
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
@@ -27,7 +27,7 @@ __all__ = ["BioRetriever"]
 
 
 @component
-class BioRetriever(LazyComponent[PassageIndex | ShardedIndex]):
+class BioRetriever(LazyComponent[SearchableIndex]):
     """Finds documents for a question in a FAISS and BM25 index: query text in, documents out, best first.
 
     Every score is higher for a better document. Haystack's filters apply before ``top_k``: a run returns
@@ -66,7 +66,7 @@ class BioRetriever(LazyComponent[PassageIndex | ShardedIndex]):
 
     def __init__(
         self,
-        index: PassageIndex | ShardedIndex | str | os.PathLike[str] | None = None,
+        index: SearchableIndex | str | os.PathLike[str] | None = None,
         *,
         documents: list[Document] | None = None,
         encoder: Encoder | str | os.PathLike[str] | None = None,
@@ -114,8 +114,8 @@ class BioRetriever(LazyComponent[PassageIndex | ShardedIndex]):
         """Return the best documents, as :meth:`run` does, without blocking the event loop."""
         return await asyncio.to_thread(self.run, query, filters, top_k)
 
-    def _load(self) -> PassageIndex | ShardedIndex:
-        if isinstance(self.index, (PassageIndex, ShardedIndex)):
+    def _load(self) -> SearchableIndex:
+        if isinstance(self.index, SearchableIndex):
             return self.index
         encoder = self.encoder
         if isinstance(encoder, (str, os.PathLike)):
@@ -124,12 +124,12 @@ class BioRetriever(LazyComponent[PassageIndex | ShardedIndex]):
             return open_index(self.index, encoder=encoder)
         return PassageIndex.build(map(as_passage, self.documents or []), encoder=encoder)
 
-    def _release(self, resource: PassageIndex | ShardedIndex) -> None:
+    def _release(self, resource: SearchableIndex) -> None:
         if resource is not self.index:
             resource.close()
 
     def _saved(self, name: str, value: Any) -> Any:
-        if name == "index" and isinstance(value, (PassageIndex, ShardedIndex)):
+        if name == "index" and isinstance(value, SearchableIndex):
             value = value.folder
         if (name == "documents" and value is not None) or (name == "index" and value is None):
             raise ValueError(
