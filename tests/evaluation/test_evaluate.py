@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from evaluation_helpers import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
+from support.evaluation import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
 
 from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.evaluation import EvaluationReport, evaluate_two_stage

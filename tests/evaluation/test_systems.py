@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_helpers import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
+from support.evaluation import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
 
 from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.errors import PassageIndexError

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from first_stage_helpers import WordEncoder, collection
+from support.first_stage import WordEncoder, collection
 from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage, PassageIndex, TwoStageSearch

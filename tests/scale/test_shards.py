@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scale_helpers import WordEncoder, collection
+from support import TESTS
+from support.first_stage import WordEncoder, collection
 
 from biorerank_plugins.errors import ScoringError, ShardError
 from biorerank_plugins.scale import EmbeddedShard, ShardFolder, embed_shard, score_shard
@@ -124,8 +125,8 @@ CHILD = """
 import sys, time
 import numpy as np
 from pathlib import Path
-sys.path[:0] = {paths!r}
-from scale_helpers import WordEncoder, collection
+sys.path.insert(0, {tests!r})
+from support.first_stage import WordEncoder, collection
 from biorerank_plugins.scale.build import embedded
 
 class Slow(WordEncoder):
@@ -143,7 +144,7 @@ embedded(collection(200), Path(sys.argv[1]), Slow(), engine="local", ray_options
 def test_a_killed_run_goes_on_and_makes_no_shard_twice(tmp_path: Path):
     """SIGKILL at any moment: what is there is whole, and the next run embeds only what is missing."""
     work, log = tmp_path / "work", tmp_path / "log"
-    code = CHILD.format(paths=[str(Path(__file__).parent)])
+    code = CHILD.format(tests=str(TESTS))
 
     def command(seconds: float) -> list[str]:
         return [sys.executable, "-c", code, str(work), str(log), str(seconds)]

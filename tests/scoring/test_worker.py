@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worker_helpers import Recorder, expected, nothing, pair, start_together, wait_until
+from support.worker import Recorder, expected, nothing, pair, start_together, wait_until
 
 from biorerank_plugins.errors import OverloadedError, ScoringError
 from biorerank_plugins.runtime.calls import Call, Watch

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worker_helpers import Device, Recorder, expected, nothing, pair, wait_until
+from support.worker import Device, Recorder, expected, nothing, pair, wait_until
 
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.scoring.worker import BatchWorker

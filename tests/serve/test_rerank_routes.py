@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from serve_helpers import QUERY, TEXTS, Running, order_of
+from support.serve import QUERY, TEXTS, Running, order_of
 
 from biorerank_plugins import BioReranker
 

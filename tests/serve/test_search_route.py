@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from serve_helpers import PASSAGES, QUERY, Quick, Running, started
+from support.serve import PASSAGES, QUERY, Quick, Running, started
 
 from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch
 
