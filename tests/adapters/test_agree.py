@@ -19,6 +19,7 @@ import pytest
 from haystack.utils import ComponentDevice
 from langchain_core.documents import Document as LangChainDocument
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
+from support.texts import WORDS
 
 import biorerank_plugins
 from biorerank_plugins import BiEncoder, BioReranker, Candidate, Passage, PassageIndex, TwoStageSearch, models
@@ -30,7 +31,6 @@ from biorerank_plugins.readers import read_passages, read_queries
 
 DEMO = Path(biorerank_plugins.__file__).parent / "demo"
 QUERY = "is p53 a tumour suppressor"
-WORDS = "p53 tumours suppresses aspirin platelets heart failure cells insulin lowers glucose brca1 gene the of".split()
 CPU = {"device": "cpu", "dtype": "float32"}
 
 Line = tuple[str, float, float | None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from support.scorers import by_number
 
 from biorerank_plugins import BioReranker, Boosts, Passage
 from biorerank_plugins.haystack import BioRanker
@@ -20,18 +21,13 @@ ARTICLES = [
 BOOSTS = {"publication_types": {"Meta-Analysis": 1.0}, "reference_year": 2026}
 
 
-class Given:
-    """A scorer that reads the logit off the text."""
-
-    def logits(self, query, texts):
-        return [float(text.split()[0]) for text in texts]
-
-
 def _haystack(**options):
     from haystack import Document
 
     documents = [Document(id=name, content=text, meta=dict(meta)) for name, text, meta in ARTICLES]
-    ranked = BioRanker(model=Given(), template="{text}", **options).run(query=QUERY, documents=documents)["documents"]
+    ranked = BioRanker(model=by_number(), template="{text}", **options).run(query=QUERY, documents=documents)[
+        "documents"
+    ]
     return [(one.id, one.meta, one.score) for one in ranked]
 
 
@@ -39,7 +35,7 @@ def _langchain(**options):
     from langchain_core.documents import Document
 
     documents = [Document(id=name, page_content=text, metadata=dict(meta)) for name, text, meta in ARTICLES]
-    ranked = BioRerankCompressor(model=Given(), template="{text}", **options).compress_documents(documents, QUERY)
+    ranked = BioRerankCompressor(model=by_number(), template="{text}", **options).compress_documents(documents, QUERY)
     return [(one.id, one.metadata, one.metadata["relevance_score"]) for one in ranked]
 
 
@@ -47,7 +43,7 @@ def _llama_index(**options):
     from llama_index.core.schema import NodeWithScore, TextNode
 
     nodes = [NodeWithScore(node=TextNode(id_=name, text=text, metadata=dict(meta))) for name, text, meta in ARTICLES]
-    ours = BioRerankPostprocessor(model=Given(), template="{text}", top_n=3, **options)
+    ours = BioRerankPostprocessor(model=by_number(), template="{text}", top_n=3, **options)
     ranked = ours.postprocess_nodes(nodes, query_str=QUERY)
     return [(one.node.node_id, one.node.metadata, one.score) for one in ranked]
 
@@ -57,7 +53,7 @@ HOSTS = pytest.mark.parametrize("rank", [_haystack, _langchain, _llama_index])
 
 def _core(**options):
     passages = [Passage(name, text, metadata=meta) for name, text, meta in ARTICLES]
-    return BioReranker(Given(), template="{text}").rank(QUERY, passages, **options)
+    return BioReranker(by_number(), template="{text}").rank(QUERY, passages, **options)
 
 
 @HOSTS
@@ -106,9 +102,9 @@ def test_no_model_reads_the_marks_again():
     from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 
     node = TextNode(text="1.0 x", metadata={"retracted": True, "year": 2020})
-    ours = BioRerankPostprocessor(model=Given(), template="{text}", retracted="flag")
+    ours = BioRerankPostprocessor(model=by_number(), template="{text}", retracted="flag")
     (marked,) = ours.postprocess_nodes([NodeWithScore(node=node)], query_str=QUERY)
     for mode in (MetadataMode.EMBED, MetadataMode.LLM):
         assert "biorerank_retracted" not in marked.node.get_content(metadata_mode=mode)
-    (again,) = BioRerankPostprocessor(model=Given(), template="{text}").postprocess_nodes([marked], query_str=QUERY)
+    (again,) = BioRerankPostprocessor(model=by_number(), template="{text}").postprocess_nodes([marked], query_str=QUERY)
     assert "biorerank_retracted" not in again.node.metadata

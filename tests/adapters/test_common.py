@@ -10,15 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.scorers import zero
 
 from biorerank_plugins import BioReranker, Passage, models
 from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, HostTexts, host_candidate, kept_score, saved_model_name
 from biorerank_plugins.errors import BioRerankError, MissingExtraError, ModelError, require_extra
-
-
-class Scorer:
-    def logits(self, query, texts):
-        return [0.0 for _ in texts]
 
 
 @pytest.fixture
@@ -66,7 +62,7 @@ def test_the_extra_that_is_missing_inside_wins():
 
 
 def test_a_foreign_model_gets_the_host_s_text(tiny_cross_encoder_dir):
-    for model in (Scorer(), tiny_cross_encoder_dir, str(tiny_cross_encoder_dir)):
+    for model in (zero(), tiny_cross_encoder_dir, str(tiny_cross_encoder_dir)):
         texts = HostTexts(model, None)
         passage = texts.passage("a", "plain", {"title": "T", "year": 2013}, lambda: "T: plain")
         assert not texts.own and texts.template == "{text}"
@@ -165,7 +161,7 @@ def test_names_and_folders_can_be_saved(tmp_path):
     assert saved_model_name(tmp_path) == str(tmp_path)
 
 
-@pytest.mark.parametrize("model", [Scorer(), threading.Lock(), 5])
+@pytest.mark.parametrize("model", [zero(), threading.Lock(), 5])
 def test_objects_cannot_and_the_message_says_what_to_do(model):
     with pytest.raises(ValueError, match=f"{type(model).__name__} object.*folder"):
         saved_model_name(model)

@@ -58,10 +58,9 @@ import biorerank_plugins
 for name in biorerank_plugins.__all__:
     getattr(biorerank_plugins, name)
 import biorerank_plugins.adapters_common, biorerank_plugins.cli, biorerank_plugins.evaluation
-class Given:
-    def logits(self, query, texts):
-        return [float(text) for text in texts]
-print([line.input_index for line in biorerank_plugins.BioReranker(Given()).rank("q", ["1", "3", "2"])])
+from biorerank_plugins.testing import ScriptedScorer
+scorer = ScriptedScorer(lambda query, text: float(text))
+print([line.input_index for line in biorerank_plugins.BioReranker(scorer).rank("q", ["1", "3", "2"])])
 """
     result = _run(program)
     assert (result.returncode, result.stdout.strip()) == (0, "[1, 2, 0]"), result.stderr

@@ -10,17 +10,11 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.scorers import by_number
 
 from biorerank_plugins import BioReranker, Candidate, Passage
 from biorerank_plugins.articles.boosts import Boosts
 from biorerank_plugins.articles.metadata import MetadataKeys
-
-
-class Given:
-    """A model that reads the logit off the text."""
-
-    def logits(self, query, texts):
-        return [float(text.split()[0]) for text in texts]
 
 
 def article(logit: float, id_: str = "p", **metadata: object) -> Passage:
@@ -69,7 +63,7 @@ def test_kinds_of_study(types, boost):
 
 def test_the_order_is_by_logit_plus_boost_and_nothing_else_changes():
     passages = [article(1.0, "old", year=2006), article(0.9, "none"), article(0.5, "new", year=2026)]
-    reranker = BioReranker(Given())
+    reranker = BioReranker(by_number())
     plain = reranker.rank("q", passages)
     boosted = reranker.rank("q", passages, boosts=Boosts(recency_half_life_years=10, reference_year=2026))
     assert [(r.passage.id, r.boost) for r in plain] == [("old", 0.0), ("none", 0.0), ("new", 0.0)]
@@ -82,7 +76,10 @@ def test_the_order_is_by_logit_plus_boost_and_nothing_else_changes():
 
 def test_thresholds_do_not_see_the_boost_but_the_cut_does():
     passages = [article(-1.0, "new", year=2026), article(0.5, "old", year=1950)]
-    reranker, boosts = BioReranker(Given()), Boosts(recency_half_life_years=1, recency_weight=9, reference_year=2026)
+    reranker, boosts = (
+        BioReranker(by_number()),
+        Boosts(recency_half_life_years=1, recency_weight=9, reference_year=2026),
+    )
     assert [r.passage.id for r in reranker.rank("q", passages, boosts=boosts, top_k=1)] == ["new"]
     assert [r.passage.id for r in reranker.rank("q", passages, boosts=boosts, min_probability=0.5)] == ["old"]
 
@@ -90,7 +87,7 @@ def test_thresholds_do_not_see_the_boost_but_the_cut_does():
 def test_boosts_come_on_top_of_fusion():
     found = [Candidate(article(0.0, "a"), 1.0), Candidate(article(0.0, "b", year=2026), 0.5)]
     boosts = Boosts(recency_half_life_years=5, reference_year=2026)
-    first, second = BioReranker(Given()).rank("q", found, fusion=1.0, boosts=boosts)
+    first, second = BioReranker(by_number()).rank("q", found, fusion=1.0, boosts=boosts)
     assert (first.passage.id, first.fused, first.boost) == ("b", 0.5, 1.0)
     assert (second.passage.id, second.fused, second.boost) == ("a", 1.0, 0.0)
 
@@ -98,7 +95,9 @@ def test_boosts_come_on_top_of_fusion():
 @given(st.lists(st.tuples(st.integers(-3, 3), st.none() | st.integers(2000, 2026)), max_size=8))
 def test_against_a_plain_sort(drawn):
     passages = [article(float(logit), str(n), year=year) for n, (logit, year) in enumerate(drawn)]
-    ranking = BioReranker(Given()).rank("q", passages, boosts=Boosts(recency_half_life_years=4, reference_year=2026))
+    ranking = BioReranker(by_number()).rank(
+        "q", passages, boosts=Boosts(recency_half_life_years=4, reference_year=2026)
+    )
 
     def value(n: int) -> float:
         logit, year = drawn[n]
@@ -110,11 +109,11 @@ def test_against_a_plain_sort(drawn):
 def test_keys_of_the_reranker_say_where_year_and_type_stand():
     keys = MetadataKeys(year="issued", publication_types="design")
     boosts = Boosts(recency_half_life_years=5, publication_types={"RCT": 2}, reference_year=2026)
-    [ranked] = BioReranker(Given(), metadata_keys=keys).rank(
+    [ranked] = BioReranker(by_number(), metadata_keys=keys).rank(
         "q", [article(0, issued=2026, design="rct")], boosts=boosts
     )
     assert ranked.boost == 3.0
-    assert BioReranker(Given()).rank("q", [article(0, issued=2026, design="rct")], boosts=boosts)[0].boost == 0.0
+    assert BioReranker(by_number()).rank("q", [article(0, issued=2026, design="rct")], boosts=boosts)[0].boost == 0.0
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ def test_impossible_boosts_are_refused(options, error, said):
 
 def test_only_boosts_are_taken_for_boosts():
     with pytest.raises(TypeError, match="boosts must be Boosts or None, got dict"):
-        BioReranker(Given()).rank("q", [], boosts={"recency_half_life_years": 5})
+        BioReranker(by_number()).rank("q", [], boosts={"recency_half_life_years": 5})
 
 
 def test_boosts_are_values():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.scorers import by_number
 
 from biorerank_plugins import BioReranker, Candidate, Passage
 from biorerank_plugins.articles.duplicates import deduplicate
@@ -148,7 +149,7 @@ def test_impossible_keys_are_refused(value, error):
 
 def test_only_keys_are_taken_for_keys():
     with pytest.raises(TypeError, match="metadata_keys must be MetadataKeys or None, got dict"):
-        BioReranker(Given(), metadata_keys={"year": "issued"})
+        BioReranker(by_number(), metadata_keys={"year": "issued"})
 
 
 def test_keys_can_be_copied_and_compared():
@@ -216,13 +217,6 @@ def test_not_retracted(metadata, title):
     assert not DEFAULT_KEYS.retracted_in(Passage("p", "text", title, metadata))
 
 
-class Given:
-    """A model that reads the logit off the text."""
-
-    def logits(self, query, texts):
-        return [float(text.split()[0]) for text in texts]
-
-
 ARTICLES = [
     Passage("a", "1 x", metadata={"pmid": "11"}),
     Passage("b", "3 x", metadata={"retracted": True, "pmid": "12"}),
@@ -232,7 +226,7 @@ ARTICLES = [
 
 
 def test_retracted_articles_are_kept_flagged_or_dropped():
-    reranker = BioReranker(Given())
+    reranker = BioReranker(by_number())
     kept, flagged, dropped = (reranker.rank("q", ARTICLES, retracted=how) for how in ("keep", "flag", "drop"))
     assert [(r.passage.id, r.retracted) for r in kept] == [("b", None), ("c", None), ("a", None), ("d", None)]
     assert [(r.passage.id, r.retracted) for r in flagged] == [("b", True), ("c", False), ("a", False), ("d", False)]
@@ -245,7 +239,7 @@ def test_retracted_articles_are_kept_flagged_or_dropped():
 
 
 def test_a_retracted_article_takes_no_sound_duplicate_with_it():
-    ranking = BioReranker(Given()).rank("q", ARTICLES, retracted="drop", deduplicate=["pmid", "doi", "text"])
+    ranking = BioReranker(by_number()).rank("q", ARTICLES, retracted="drop", deduplicate=["pmid", "doi", "text"])
     assert [r.passage.id for r in ranking] == ["a", "d"]
     assert ranking.to_dict()["dropped"] == ["b", "c"]
     assert ranking.to_dict()["drop_reasons"] == ["retracted", "duplicate"]
@@ -270,7 +264,7 @@ def test_every_passage_is_ranked_or_dropped_for_a_reason(drawn):
         Passage(str(n), f"{n} x", metadata={"retracted": bad, **({} if pmid is None else {"pmid": pmid})})
         for n, (bad, pmid) in enumerate(drawn)
     ]
-    ranking = BioReranker(Given()).rank("q", passages, retracted="drop", deduplicate="pmid")
+    ranking = BioReranker(by_number()).rank("q", passages, retracted="drop", deduplicate="pmid")
     seen: set[int] = set()
     expected: list[tuple[str, str]] = []
     for n, (bad, pmid) in enumerate(drawn):
@@ -285,7 +279,7 @@ def test_every_passage_is_ranked_or_dropped_for_a_reason(drawn):
 @pytest.mark.parametrize("how", ["remove", "", None, True])
 def test_an_unknown_word_is_refused(how):
     with pytest.raises(ValueError, match=r"retracted=.* is unknown\. Choose one of: keep, flag, drop"):
-        BioReranker(Given()).rank("q", [], retracted=how)
+        BioReranker(by_number()).rank("q", [], retracted=how)
 
 
 # Duplicates
@@ -311,9 +305,9 @@ def test_what_says_nothing_makes_no_duplicates():
 
 def test_the_reranker_uses_its_own_keys():
     passages = [Passage(str(n), f"{n} x", metadata={"number": 7, "bad": n == 0}) for n in range(3)]
-    reranker = BioReranker(Given(), metadata_keys=MetadataKeys(pmid="number", retracted="bad"))
+    reranker = BioReranker(by_number(), metadata_keys=MetadataKeys(pmid="number", retracted="bad"))
     assert [r.passage.id for r in reranker.rank("q", passages, deduplicate="pmid", retracted="drop")] == ["1"]
-    assert len(BioReranker(Given()).rank("q", passages, deduplicate="pmid", retracted="drop")) == 3
+    assert len(BioReranker(by_number()).rank("q", passages, deduplicate="pmid", retracted="drop")) == 3
 
 
 # Citations

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from support.evaluation import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
+from support.evaluation import PASSAGES, QRELS, QUERIES, CountWords
+from support.scorers import shared_words, unused
 
 from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.evaluation import EvaluationReport, evaluate_two_stage
@@ -22,7 +22,7 @@ def index() -> PassageIndex:
 
 def _evaluate(index: PassageIndex, qrels: dict[str, dict[str, int]] | None = None, **options: Any) -> EvaluationReport:
     options.setdefault("first_stage", "dense")
-    return evaluate_two_stage(index, BioReranker(SharedWords()), QUERIES, QRELS if qrels is None else qrels, **options)
+    return evaluate_two_stage(index, BioReranker(shared_words()), QUERIES, QRELS if qrels is None else qrels, **options)
 
 
 def test_both_lists_are_measured(index: PassageIndex) -> None:
@@ -72,7 +72,7 @@ def test_the_report_is_json(index: PassageIndex) -> None:
 def test_more_queries_than_one_batch(index: PassageIndex) -> None:
     queries = [Query(f"q{number}", "gout uric acid") for number in range(40)]
     qrels = {query.id: {"right": 1} for query in queries}
-    report = evaluate_two_stage(index, BioReranker(SharedWords()), iter(queries), qrels)
+    report = evaluate_two_stage(index, BioReranker(shared_words()), iter(queries), qrels)
     assert report.n_pairs == 120
     assert set(report.reranked.per_query["RR@10"].values()) == {1.0}
 
@@ -91,13 +91,9 @@ def test_queries_and_judgements_that_do_not_belong_together_are_refused(index: P
 
 def test_a_query_id_that_occurs_twice_is_refused(index: PassageIndex) -> None:
     with pytest.raises(ValueError, match="'q1' occurs twice"):
-        evaluate_two_stage(index, BioReranker(SharedWords()), [QUERIES[0], QUERIES[0]], QRELS)
+        evaluate_two_stage(index, BioReranker(shared_words()), [QUERIES[0], QUERIES[0]], QRELS)
 
 
 def test_wrong_measures_are_refused_before_anything_is_scored(index: PassageIndex) -> None:
-    class Unused:
-        def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-            raise AssertionError("scored")
-
     with pytest.raises(ValueError, match="Unknown measure 'speed'"):
-        evaluate_two_stage(index, BioReranker(Unused()), QUERIES, QRELS, measures=["speed"])
+        evaluate_two_stage(index, BioReranker(unused()), QUERIES, QRELS, measures=["speed"])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.first_stage import WordEncoder, collection
+from support.scorers import length
 from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage, PassageIndex, TwoStageSearch
@@ -196,13 +197,9 @@ def test_the_ids_of_another_tokenizer_are_not_used(
 
 
 def test_a_reranker_without_tokens_of_ours_is_refused() -> None:
-    class Length:
-        def logits(self, query: str, texts: list[str]) -> list[float]:
-            return [float(len(text)) for text in texts]
-
     index = PassageIndex.build(PASSAGES[:3], encoder=WordEncoder())
-    with pytest.raises(ModelError, match="Token ids cannot be stored for Length"):
-        index.cache_tokens(BioReranker(Length()))
+    with pytest.raises(ModelError, match="Token ids cannot be stored for ScriptedScorer"):
+        index.cache_tokens(BioReranker(length()))
     with pytest.raises(ModelError, match="no model 'unknown'"):
         index.cache_tokens("unknown")
     with pytest.raises(TypeError, match="the name or the folder of a model, got int"):

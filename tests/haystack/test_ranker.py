@@ -16,7 +16,8 @@ import torch
 from haystack import Document
 from haystack.dataclasses import ByteStream
 from haystack.utils import ComponentDevice, Secret
-from support.haystack import QUERY, Given, Recorder, documents, ids
+from support.haystack import QUERY, documents, ids
+from support.scorers import by_number, zero
 
 from biorerank_plugins import BioReranker, Passage
 from biorerank_plugins.adapters_common import FIRST_STAGE_KEY
@@ -96,7 +97,7 @@ def test_new_documents_come_back_and_the_given_ones_stay_as_they_are(ranker):
 
 
 def test_documents_without_text_are_ranked():
-    scorer = Recorder()
+    scorer = zero()
     given = [
         Document(id="none", content=None),
         Document(id="image", blob=ByteStream(b"x", mime_type="image/png")),
@@ -108,7 +109,7 @@ def test_documents_without_text_are_ranked():
 
 @pytest.mark.parametrize("score", [None, math.nan, math.inf, -math.inf])
 def test_a_score_that_is_none_is_not_kept(score):
-    [found] = BioRanker(model=Given()).run(query="q", documents=numbers(1, score=score))["documents"]
+    [found] = BioRanker(model=by_number()).run(query="q", documents=numbers(1, score=score))["documents"]
     assert found.meta == {}
 
 
@@ -119,9 +120,9 @@ def test_metadata_of_any_kind_passes_through(ranker):
 
 
 def test_the_first_stages_score_survives_a_second_ranking_and_a_joiner():
-    once = BioRanker(model=Given()).run(query="q", documents=numbers(1, 2, score=0.75))["documents"]
+    once = BioRanker(model=by_number()).run(query="q", documents=numbers(1, 2, score=0.75))["documents"]
     joined = [Document(id=one.id, content=one.content, meta=one.meta, score=0.01) for one in once]
-    twice = BioRanker(model=Given(), scale_score=False).run(query="q", documents=joined)["documents"]
+    twice = BioRanker(model=by_number(), scale_score=False).run(query="q", documents=joined)["documents"]
     assert [(one.id, one.score, one.meta[KEY]) for one in twice] == [("1", 2.0, 0.75), ("0", 1.0, 0.75)]
 
 
@@ -129,7 +130,7 @@ def test_the_first_stages_score_survives_a_second_ranking_and_a_joiner():
 
 
 def test_a_foreign_model_reads_what_the_hosts_ranker_sends():
-    scorer = Recorder()
+    scorer = zero()
     ranker = BioRanker(
         model=scorer,
         query_prefix="Q: ",
@@ -146,7 +147,7 @@ def test_a_foreign_model_reads_what_the_hosts_ranker_sends():
 
 
 def test_without_meta_fields_a_foreign_model_reads_the_content_alone():
-    scorer = Recorder()
+    scorer = zero()
     BioRanker(model=scorer).run(query="p53", documents=[Document(content="text", meta={"title": "T"})])
     assert scorer.texts == ["text"]
 
@@ -174,14 +175,14 @@ def test_a_model_that_stores_a_template_reads_title_and_content(tiny_cross_encod
 
 
 def test_a_template_is_an_order_to_a_foreign_model_too():
-    scorer = Recorder()
+    scorer = zero()
     ranker = BioRanker(model=scorer, template="{title}: {text}", document_suffix="!")
     ranker.run(query="p53", documents=[Document(content="text", meta={"title": "T"}), Document(content="alone")])
     assert scorer.texts == ["T: text!", "alone!"]
 
 
 def test_the_retrieval_score_is_in_no_text_that_the_model_reads():
-    scorer = Recorder()
+    scorer = zero()
     meta = {KEY: 0.123, FIRST_STAGE_KEY: "lexical", "title": "T"}
     ranker = BioRanker(model=scorer, template=lambda passage: f"{passage.text} {dict(passage.metadata)}")
     ranker.run(query="p53", documents=[Document(content="text", meta=meta, score=0.123)])
@@ -205,7 +206,7 @@ def test_a_long_document_does_not_cut_the_query(ranker, core):
 
 def test_top_k_of_a_call_and_of_the_component():
     given = numbers(1, 3, 2)
-    ranker = BioRanker(model=Given(), top_k=2)
+    ranker = BioRanker(model=by_number(), top_k=2)
     assert ids(ranker.run(query="q", documents=given)) == ["1", "2"]
     assert ids(ranker.run(query="q", documents=given, top_k=1)) == ["1"]
     assert ids(ranker.run(query="q", documents=given, top_k=99)) == ["1", "2", "0"]
@@ -214,7 +215,7 @@ def test_top_k_of_a_call_and_of_the_component():
 
 def test_the_threshold_holds_for_the_score_that_is_returned():
     given = numbers(-1, 30, 0, 20)
-    ranker = BioRanker(model=Given(), score_threshold=0.5)
+    ranker = BioRanker(model=by_number(), score_threshold=0.5)
     assert ids(ranker.run(query="q", documents=given)) == ["1", "3", "2"]
     assert ids(ranker.run(query="q", documents=given, score_threshold=0.6)) == ["1", "3"]
     assert ids(ranker.run(query="q", documents=given, score_threshold=0.0)) == ["1", "3", "2", "0"]
@@ -222,11 +223,16 @@ def test_the_threshold_holds_for_the_score_that_is_returned():
     assert ids(ranker.run(query="q", documents=given, scale_score=False, score_threshold=25)) == ["1"]
     assert ids(ranker.run(query="q", documents=given, scale_score=False, score_threshold=0.0)) == ["1", "3", "2"]
     assert ids(ranker.run(query="q", documents=given, scale_score=False, score_threshold=0, top_k=2)) == ["1", "3"]
-    assert ids(BioRanker(model=Given(), scale_score=False).run(query="q", documents=given)) == ["1", "3", "2", "0"]
+    assert ids(BioRanker(model=by_number(), scale_score=False).run(query="q", documents=given)) == [
+        "1",
+        "3",
+        "2",
+        "0",
+    ]
 
 
 def test_min_probability():
-    ranker = BioRanker(model=Given(), min_probability=0.5)
+    ranker = BioRanker(model=by_number(), min_probability=0.5)
     assert ids(ranker.run(query="q", documents=numbers(-1, 1))) == ["1"]
     assert ids(ranker.run(query="q", documents=numbers(-1, 1), score_threshold=0.99)) == []
 
@@ -240,26 +246,26 @@ def test_duplicates():
     ]
 
     def found(**options) -> list[str]:
-        return ids(BioRanker(model=Given(), **options).run(query="q", documents=given))
+        return ids(BioRanker(model=by_number(), **options).run(query="q", documents=given))
 
     assert found() == ["z", "x", "y"]
     assert found(deduplicate="text") == ["z", "x"]
     assert found(deduplicate=["id", "pmid"]) == ["z", "x"]
     assert found(deduplicate=None) == ["z", "x", "x", "y"]
     # Of one id the first stays, whatever the scores.
-    [kept] = BioRanker(model=Given()).run(query="q", documents=given[:2])["documents"]
+    [kept] = BioRanker(model=by_number()).run(query="q", documents=given[:2])["documents"]
     assert KEY not in kept.meta
 
 
 def test_one_document_and_none():
-    assert ids(BioRanker(model=Given()).run(query="q", documents=numbers(1))) == ["0"]
-    assert BioRanker(model=Given()).run(query="q", documents=[]) == {"documents": [], "no_evidence": False}
+    assert ids(BioRanker(model=by_number()).run(query="q", documents=numbers(1))) == ["0"]
+    assert BioRanker(model=by_number()).run(query="q", documents=[]) == {"documents": [], "no_evidence": False}
 
 
 def test_fusion_by_a_weight_uses_the_first_stages_scores():
     given = [Document(id="a", content="1 x", score=5.0), Document(id="b", content="2 x", score=1.0)]
-    assert ids(BioRanker(model=Given()).run(query="q", documents=given)) == ["b", "a"]
-    fused = BioRanker(model=Given(), fusion=1.0, scale_score=False).run(query="q", documents=given)
+    assert ids(BioRanker(model=by_number()).run(query="q", documents=given)) == ["b", "a"]
+    fused = BioRanker(model=by_number(), fusion=1.0, scale_score=False).run(query="q", documents=given)
     assert [(one.id, one.score) for one in fused["documents"]] == [("a", 1.0), ("b", 2.0)]
 
 
@@ -345,7 +351,7 @@ def test_bad_options_of_a_call_say_the_value_before_anything_is_loaded(given, op
 @pytest.mark.parametrize("given", [None, "text", Document(content="1"), {"a": 1}, [Document(content="1"), "text"]])
 def test_what_is_no_list_of_documents_is_refused(given):
     with pytest.raises(TypeError, match="Document"):
-        BioRanker(model=Given()).run(query="q", documents=given)
+        BioRanker(model=by_number()).run(query="q", documents=given)
 
 
 @pytest.mark.parametrize(
@@ -502,7 +508,7 @@ def test_defaults_are_saved_as_they_are():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": Given()}, "Given object, which cannot be saved.*folder"),
+        ({"model": by_number()}, "ScriptedScorer object, which cannot be saved.*folder"),
         ({"template": lambda passage: passage.text}, "template is a function, which cannot be saved"),
         ({"token": Secret.from_token("abc")}, "token-based secret"),
     ],

@@ -14,7 +14,8 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
-from support.langchain import QUERY, Given, documents, numbered, ticks_during
+from support.langchain import QUERY, documents, numbered, ticks_during
+from support.scorers import by_number, length
 
 import biorerank_plugins
 from biorerank_plugins import BiEncoder, BioReranker, Passage, TwoStageSearch, models
@@ -109,7 +110,7 @@ def test_handlers_hear_of_both_retrievers(compression):
 
 
 def test_a_compressor_in_a_chain_of_functions_does_not_block_the_loop():
-    compressor = BioRerankCompressor(model=Given(seconds=0.3), top_n=1)
+    compressor = BioRerankCompressor(model=by_number(seconds=0.1), top_n=1)
     base = RunnableLambda(lambda _: numbered(1, 3, 2))
     retriever = ContextualCompressionRetriever(base_compressor=compressor, base_retriever=base)
     found, woke_up = asyncio.run(ticks_during(retriever.ainvoke("q")))
@@ -146,13 +147,8 @@ def test_several_wordings_of_a_question(tiny_encoder_dir):
     found = several.invoke(QUERY)
     ids = {document.id for document in found}
     assert len(found) > len(ids)
-    kept = BioRerankCompressor(model=_Length(), top_n=None, deduplicate="id").compress_documents(found, QUERY)
+    kept = BioRerankCompressor(model=length(), top_n=None, deduplicate="id").compress_documents(found, QUERY)
     assert len(kept) == len(ids) and {document.id for document in kept} == ids
-
-
-class _Length:
-    def logits(self, query, texts):
-        return [float(len(text)) for text in texts]
 
 
 # With the embedded models

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from langchain_core.documents import BaseDocumentCompressor, Document
-from support.langchain import QUERY, TEXTS, Given, Length, documents, numbered, ticks_during
+from support.langchain import QUERY, TEXTS, Length, documents, numbered, ticks_during
+from support.scorers import by_number
 
 from biorerank_plugins import BioReranker, Candidate, Passage
 from biorerank_plugins.errors import ModelError, ScoringError, ScoringTimeoutError
@@ -89,7 +90,7 @@ def test_scores_are_json_and_the_retrieval_score_is_kept():
     given = numbered(3, 2, 1, 0)
     for document, score in zip(given, [np.float32(0.5), float("nan"), np.float32("inf"), "no score"], strict=True):
         document.metadata["retrieval_score"] = score
-    found = BioRerankCompressor(model=Given(), top_n=None).compress_documents(given, "q")
+    found = BioRerankCompressor(model=by_number(), top_n=None).compress_documents(given, "q")
     assert [d.metadata.get("retrieval_score") for d in found] == [0.5, None, None, "no score"]
     assert "retrieval_score" not in found[1].metadata
     for document in found:
@@ -107,7 +108,7 @@ def test_a_second_pass_keeps_the_retrieval_score_and_gives_the_same_scores(compr
 
 def test_ties_keep_their_order_and_documents_without_an_id_stay_without():
     given = [Document(page_content=f"{logit} text", metadata={"n": n}) for n, logit in enumerate([1, 2, 1, 2])]
-    found = BioRerankCompressor(model=Given(), top_n=None, deduplicate="id").compress_documents(given, "q")
+    found = BioRerankCompressor(model=by_number(), top_n=None, deduplicate="id").compress_documents(given, "q")
     assert [d.metadata["n"] for d in found] == [1, 3, 0, 2]
     assert _ids(found) == [None] * 4
 
@@ -115,7 +116,7 @@ def test_ties_keep_their_order_and_documents_without_an_id_stay_without():
 def test_a_document_without_an_id_is_not_taken_for_one_whose_id_is_a_number():
     given = [Document(id="1", page_content="1 text"), *numbered(2), Document(page_content="3 text")]
     given[1].id = None
-    found = BioRerankCompressor(model=Given(), top_n=None, deduplicate="id").compress_documents(given, "q")
+    found = BioRerankCompressor(model=by_number(), top_n=None, deduplicate="id").compress_documents(given, "q")
     assert [d.page_content for d in found] == ["3 text", "2 text", "1 text"]
 
 
@@ -123,7 +124,7 @@ def test_a_document_without_an_id_is_not_taken_for_one_whose_id_is_a_number():
 
 
 def test_a_foreign_model_reads_the_text_alone():
-    model = Given()
+    model = by_number()
     given = numbered(1, 2)
     for document in given:
         document.metadata.update({"title": "A title", "pmid": "17", "retrieval_score": 0.9})
@@ -147,7 +148,7 @@ def test_a_title_may_be_missing_or_a_number(folder_with_settings, title):
 
 
 def test_a_template_of_the_caller_wins_and_reads_metadata():
-    model = Given()
+    model = by_number()
     given = numbered(1)
     given[0].metadata.update({"Title": "From PubMed", "retrieval_score": 0.25, "relevance_score": 0.75})
     template = "{text} / {Title} {retrieval_score} {relevance_score}"  # the scores are never text
@@ -179,13 +180,13 @@ def test_empty_and_long_texts_are_ranked(compressor):
 
 def test_the_defaults_are_those_of_the_class_it_stands_in_for():
     assert BioRerankCompressor().top_n == 3
-    assert BioRerankCompressor(model=Given()).compress_documents([], "q") == []
-    assert len(BioRerankCompressor(model=Given()).compress_documents(numbered(*range(10)), "q")) == 3
-    assert len(BioRerankCompressor(model=Given(), top_n=100).compress_documents(numbered(1, 2), "q")) == 2
+    assert BioRerankCompressor(model=by_number()).compress_documents([], "q") == []
+    assert len(BioRerankCompressor(model=by_number()).compress_documents(numbered(*range(10)), "q")) == 3
+    assert len(BioRerankCompressor(model=by_number(), top_n=100).compress_documents(numbered(1, 2), "q")) == 2
 
 
 def test_settings_of_a_call_may_be_set_later_and_those_of_loading_may_not():
-    compressor = BioRerankCompressor(model=Given())
+    compressor = BioRerankCompressor(model=by_number())
     compressor.top_n = 1
     assert _ids(compressor.compress_documents(numbered(1, 2), "q")) == ["n1"]
     with pytest.raises(ValueError, match="got 0"):
@@ -221,7 +222,7 @@ def test_settings_of_a_call_may_be_set_later_and_those_of_loading_may_not():
 )
 def test_impossible_settings_are_refused_when_they_are_given(settings, message):
     with pytest.raises(ValueError, match=message):
-        BioRerankCompressor(model=Given(), **settings)
+        BioRerankCompressor(model=by_number(), **settings)
 
 
 def test_a_model_that_is_not_there_is_refused_at_once(tmp_path):
@@ -232,10 +233,13 @@ def test_a_model_that_is_not_there_is_refused_at_once(tmp_path):
 
 def test_thresholds():
     given = numbered(-2, 0, 2)
-    assert len(BioRerankCompressor(model=Given(), min_score=0.0).compress_documents(given, "q")) == 3
-    assert _ids(BioRerankCompressor(model=Given(), min_score=0.5).compress_documents(given, "q")) == ["n2", "n1"]
-    assert _ids(BioRerankCompressor(model=Given(), min_probability=0.6).compress_documents(given, "q")) == ["n2"]
-    assert BioRerankCompressor(model=Given(), min_probability=1).compress_documents(given, "q") == []
+    assert len(BioRerankCompressor(model=by_number(), min_score=0.0).compress_documents(given, "q")) == 3
+    assert _ids(BioRerankCompressor(model=by_number(), min_score=0.5).compress_documents(given, "q")) == [
+        "n2",
+        "n1",
+    ]
+    assert _ids(BioRerankCompressor(model=by_number(), min_probability=0.6).compress_documents(given, "q")) == ["n2"]
+    assert BioRerankCompressor(model=by_number(), min_probability=1).compress_documents(given, "q") == []
 
 
 def test_duplicates():
@@ -247,7 +251,7 @@ def test_duplicates():
     ]
 
     def kept(keys):
-        found = BioRerankCompressor(model=Given(), top_n=None, deduplicate=keys).compress_documents(given, "q")
+        found = BioRerankCompressor(model=by_number(), top_n=None, deduplicate=keys).compress_documents(given, "q")
         return [d.page_content for d in found]
 
     assert kept(None) == kept([]) == ["3 other", "2 more", "1 text", "1 TEXT."]
@@ -289,7 +293,7 @@ def test_batch_size_is_the_number_of_full_pairs_in_a_batch(tiny_cross_encoder_di
 
 def test_the_time_limit():
     with pytest.raises(ScoringTimeoutError):
-        BioRerankCompressor(model=Given(), timeout=1e-9).compress_documents(numbered(1), "q")
+        BioRerankCompressor(model=by_number(), timeout=1e-9).compress_documents(numbered(1), "q")
 
 
 def test_the_token_is_neither_shown_nor_dumped_but_copied():
@@ -349,10 +353,10 @@ def test_a_cross_encoder_of_langchain_is_asked_by_one_thread_at_a_time():
 
 def test_scores_that_are_not_finite_name_the_document():
     with pytest.raises(ScoringError, match="n1"):
-        BioRerankCompressor(model=Given()).compress_documents(numbered(1, "nan", 2), "q")
+        BioRerankCompressor(model=by_number()).compress_documents(numbered(1, "nan", 2), "q")
     unnamed = [Document(page_content="1 text"), Document(page_content="nan text")]
     with pytest.raises(ScoringError, match="document 2"):
-        BioRerankCompressor(model=Given()).compress_documents(unnamed, "q")
+        BioRerankCompressor(model=by_number()).compress_documents(unnamed, "q")
 
 
 # Async
@@ -364,7 +368,7 @@ def test_async_gives_the_same_bits(compressor):
 
 
 def test_async_does_not_block_the_loop():
-    model = Given(seconds=0.3)
+    model = by_number(seconds=0.1)
     compressor = BioRerankCompressor(model=model)
 
     async def main():
@@ -381,7 +385,7 @@ def test_async_does_not_block_the_loop():
 @pytest.mark.parametrize("query", [None, "", " \n\t"])
 @pytest.mark.parametrize("given", [[], numbered(1)])
 def test_a_blank_query_is_refused(query, given):
-    compressor = BioRerankCompressor(model=Given())
+    compressor = BioRerankCompressor(model=by_number())
     with pytest.raises(ValueError, match="query"):
         compressor.compress_documents(given, query)
     with pytest.raises(ValueError, match="query"):
@@ -390,7 +394,7 @@ def test_a_blank_query_is_refused(query, given):
 
 @pytest.mark.parametrize("given", [None, "text", Document(page_content="x"), ["text"], [None], [*numbered(1), 3]])
 def test_something_else_than_documents_is_refused(given):
-    compressor = BioRerankCompressor(model=Given())
+    compressor = BioRerankCompressor(model=by_number())
     with pytest.raises(TypeError, match="documents"):
         compressor.compress_documents(given, "q")
     with pytest.raises(TypeError, match="documents"):
@@ -399,4 +403,4 @@ def test_something_else_than_documents_is_refused(given):
 
 def test_a_query_of_another_type_is_refused():
     with pytest.raises(TypeError, match="dict"):
-        BioRerankCompressor(model=Given()).compress_documents([], {"query": "q"})
+        BioRerankCompressor(model=by_number()).compress_documents([], {"query": "q"})

@@ -293,12 +293,12 @@ def test_start_and_end_come_in_pairs(shared_words, recorder, spans, asynchronous
     found = call(reranker, nodes, asynchronous, query_str=QUERY)
     start, end = (event for event in recorder.seen if event.class_name().startswith("ReRank"))
     assert recorder.names() == ["ReRankStartEvent", "ReRankEndEvent"]
-    assert (start.query.query_str, start.nodes, start.top_n, start.model_name) == (QUERY, nodes, 2, "SharedWords")
+    assert (start.query.query_str, start.nodes, start.top_n, start.model_name) == (QUERY, nodes, 2, "ScriptedScorer")
     assert end.nodes == found
     assert (len(spans.ended), spans.dropped) == (1, [])
     [(first, last)] = debug.get_event_pairs(CBEventType.RERANKING)
     assert (first.payload[EventPayload.QUERY_STR], first.payload[EventPayload.TOP_K]) == (QUERY, 2)
-    assert (first.payload[EventPayload.MODEL_NAME], first.payload[EventPayload.NODES]) == ("SharedWords", nodes)
+    assert (first.payload[EventPayload.MODEL_NAME], first.payload[EventPayload.NODES]) == ("ScriptedScorer", nodes)
     assert last.payload[EventPayload.NODES] == found
 
 
@@ -389,7 +389,7 @@ def test_a_token_is_never_saved():
 def test_what_cannot_be_saved_says_what_to_pass_instead(save, tiny_cross_encoder_dir, shared_words):
     with pytest.raises(ValueError, match=r"CrossEncoder object.*pass the folder"):
         save(BioRerankPostprocessor(CrossEncoder(str(tiny_cross_encoder_dir), device="cpu")))
-    with pytest.raises(ValueError, match="SharedWords object"):
+    with pytest.raises(ValueError, match="ScriptedScorer object"):
         save(BioRerankPostprocessor(shared_words))
     with pytest.raises(ValueError, match="Pass a format string"):
         save(BioRerankPostprocessor(template=lambda passage: passage.text))

@@ -35,7 +35,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=300), chance=st.randoms(use_true_random=False))
 def test_readers_raise_reader_errors_only(name: str, data: bytes, chance: random.Random) -> None:
     target = READERS[name]

@@ -15,15 +15,14 @@ from biorerank_plugins import BiEncoder, BioReranker, Candidate, Passage, Passag
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage import Hybrid
 from biorerank_plugins.first_stage.arguments import FirstStage
+from biorerank_plugins.testing import ScriptedScorer
 
 LOGITS = {"low": -2.0, "middle": 0.5, "high": 3.0}
 
 
-class Fixed:
+def fixed() -> ScriptedScorer:
     """A scorer that knows the logits of three texts; any other text is its own logit."""
-
-    def logits(self, query, texts):
-        return [LOGITS[text] if text in LOGITS else float(text) for text in texts]
+    return ScriptedScorer(lambda _, text: LOGITS[text] if text in LOGITS else float(text))
 
 
 def candidates(*scores: float | None) -> list[Candidate]:
@@ -31,7 +30,7 @@ def candidates(*scores: float | None) -> list[Candidate]:
 
 
 def order(passages: list[Candidate], fusion: float | None) -> list[str]:
-    return [ranked.passage.id for ranked in BioReranker(Fixed()).rank("q", passages, fusion=fusion)]
+    return [ranked.passage.id for ranked in BioReranker(fixed()).rank("q", passages, fusion=fusion)]
 
 
 def test_the_order_is_by_logit_plus_weighted_score() -> None:
@@ -45,8 +44,8 @@ def test_without_a_weight_the_order_is_by_logit(fusion: float | None) -> None:
 
 
 def test_scores_and_thresholds_stay_those_of_the_model() -> None:
-    plain = BioReranker(Fixed()).rank("q", candidates(0.9, 0.7, 0.1))
-    fused = BioReranker(Fixed()).rank("q", candidates(0.9, 0.7, 0.1), fusion=10, min_score=0.5)
+    plain = BioReranker(fixed()).rank("q", candidates(0.9, 0.7, 0.1))
+    fused = BioReranker(fixed()).rank("q", candidates(0.9, 0.7, 0.1), fusion=10, min_score=0.5)
     assert {r.passage.id: (r.logit, r.score, r.probability) for r in fused}.items() <= {
         r.passage.id: (r.logit, r.score, r.probability) for r in plain
     }.items()
@@ -68,7 +67,7 @@ def test_passages_that_carry_no_score_are_ordered_by_logit() -> None:
 @pytest.mark.parametrize("fusion", [-1, math.nan, math.inf, "5", True])
 def test_an_impossible_weight_is_refused_even_without_passages(fusion: object) -> None:
     with pytest.raises(ValueError, match=r"fusion must be a (finite )?number"):
-        BioReranker(Fixed()).rank("q", [], fusion=fusion)  # type: ignore[arg-type]
+        BioReranker(fixed()).rank("q", [], fusion=fusion)  # type: ignore[arg-type]
 
 
 @given(
@@ -78,7 +77,7 @@ def test_an_impossible_weight_is_refused_even_without_passages(fusion: object) -
 def test_the_order_is_that_of_a_plain_sort(values: list[tuple[float, float]], weight: float) -> None:
     passages = [Candidate(Passage(str(i), repr(logit)), score) for i, (logit, score) in enumerate(values)]
     expected = sorted(range(len(values)), key=lambda i: -(values[i][0] + weight * values[i][1]))
-    ranking = BioReranker(Fixed()).rank("q", passages, fusion=weight)
+    ranking = BioReranker(fixed()).rank("q", passages, fusion=weight)
     assert [ranked.input_index for ranked in ranking] == expected
 
 
@@ -179,7 +178,7 @@ def test_an_unknown_word_for_the_weight_is_refused(two_stages: TwoStageSearch) -
 def test_the_embedded_models_store_a_weight_for_each_other() -> None:
     assert (BioReranker().stored_fusion(models.DEFAULT_ENCODER) or 0) > 0
     assert BioReranker().stored_fusion("another") is None
-    assert BioReranker(Fixed()).stored_fusion(models.DEFAULT_ENCODER) is None
+    assert BioReranker(fixed()).stored_fusion(models.DEFAULT_ENCODER) is None
 
 
 def test_a_reranker_takes_the_stored_weight_for_what_an_index_found(two_stages: TwoStageSearch, tmp_path: Path) -> None:

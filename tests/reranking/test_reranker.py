@@ -15,27 +15,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.scorers import by_number, zero
+from support.texts import texts_of
 
 from biorerank_plugins import BioReranker, Candidate, PairScorer, Passage, models
 from biorerank_plugins.errors import ScoringError, ScoringTimeoutError
+from biorerank_plugins.testing import ScriptedScorer
 
 QUERY = "is p53 a tumour suppressor"
-WORDS = "p53 tumours suppresses aspirin platelets heart failure cells insulin lowers glucose brca1 gene the of".split()
 
 # The tiny model's weights are ten times those of a trained one, and so is what rounding does to its logits.
 TINY_MODEL_NOISE = 1e-4
-
-
-def _texts(n: int, *, longest: int = 40) -> list[str]:
-    draw = np.random.default_rng(0)
-    return [" ".join(draw.choice(WORDS, draw.integers(1, longest))) for _ in range(n)]
-
-
-class Given:
-    """A scorer that reads the logit off the text; ``BioReranker`` is given it as its model."""
-
-    def logits(self, query, texts):
-        return [float(text.split()[0]) for text in texts]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +41,7 @@ def _logits(ranking) -> dict[str, float]:
 
 
 def test_the_order_is_that_of_a_plain_sort_of_what_predict_gives(reranker):
-    texts = _texts(50)
+    texts = texts_of(50)
     ranking = reranker.rank(QUERY, texts)
     scores = reranker.predict([(QUERY, text) for text in texts])
     assert [line.input_index for line in ranking] == sorted(range(50), key=lambda i: (-float(scores[i]), i))
@@ -64,7 +54,7 @@ def test_the_order_is_that_of_a_plain_sort_of_what_predict_gives(reranker):
 
 
 def test_ties_keep_their_input_order():
-    ranking = BioReranker(Given()).rank("q", ["1 a", "2 b", "1 c", "2 d", "0 e", "2 f"])
+    ranking = BioReranker(by_number()).rank("q", ["1 a", "2 b", "1 c", "2 d", "0 e", "2 f"])
     assert [line.input_index for line in ranking] == [1, 3, 5, 0, 2, 4]
 
 
@@ -77,7 +67,7 @@ def test_ties_keep_their_input_order():
 )
 def test_every_passage_is_ranked_dropped_or_below_the_threshold(drawn, top_k, least, keys):
     passages = [Passage(name, f"{value}") for value, name in drawn]
-    ranker = BioReranker(Given())
+    ranker = BioReranker(by_number())
     whole = ranker.rank("q", passages, min_score=least, deduplicate=keys)
     assert len(whole) + len(whole.dropped) + whole.below_threshold == len(passages)
     cut = ranker.rank("q", passages, min_score=least, deduplicate=keys, top_k=top_k)
@@ -92,23 +82,23 @@ def test_every_passage_is_ranked_dropped_or_below_the_threshold(drawn, top_k, le
 
 
 def test_zero_is_a_threshold():
-    assert len(BioReranker(Given()).rank("q", ["-200", "1"], min_score=0.0)) == 2
-    assert len(BioReranker(Given()).rank("q", ["-200", "1"], min_probability=0.0)) == 2
-    assert len(BioReranker(Given()).rank("q", ["0", "1"], min_probability=0.5)) == 2
-    assert len(BioReranker(Given()).rank("q", ["-0.01", "1"], min_probability=0.5)) == 1
-    ranking = BioReranker(Given()).rank("q", ["-1", "1"], min_score=2)
+    assert len(BioReranker(by_number()).rank("q", ["-200", "1"], min_score=0.0)) == 2
+    assert len(BioReranker(by_number()).rank("q", ["-200", "1"], min_probability=0.0)) == 2
+    assert len(BioReranker(by_number()).rank("q", ["0", "1"], min_probability=0.5)) == 2
+    assert len(BioReranker(by_number()).rank("q", ["-0.01", "1"], min_probability=0.5)) == 1
+    ranking = BioReranker(by_number()).rank("q", ["-1", "1"], min_score=2)
     assert (len(ranking), ranking.below_threshold) == (0, 2)
 
 
 def test_equal_passages_tie_and_keep_their_order(reranker):
-    texts = ["p53 tumours", *_texts(30), "p53 tumours", *_texts(5), "p53 tumours"]
+    texts = ["p53 tumours", *texts_of(30), "p53 tumours", *texts_of(5), "p53 tumours"]
     equal = [line for line in reranker.rank(QUERY, texts) if line.passage.text == "p53 tumours"]
     assert len({line.logit for line in equal}) == 1
     assert [line.input_index for line in equal] == [0, 31, 37]
 
 
 def test_the_batch_mix_does_not_matter(reranker, tiny_cross_encoder_dir):
-    texts = _texts(60, longest=90)
+    texts = texts_of(60, longest=90)
     together = _logits(reranker.rank(QUERY, texts))
     for number, text in enumerate(texts[:15]):
         [alone] = reranker.rank(QUERY, [text])
@@ -120,13 +110,18 @@ def test_the_batch_mix_does_not_matter(reranker, tiny_cross_encoder_dir):
 @pytest.mark.slow
 @pytest.mark.skipif(models.DEFAULT_RERANKER not in models.names(), reason="the embedded reranker is not here")
 def test_the_batch_mix_does_not_matter_to_real_weights(no_network):
-    texts = _texts(40, longest=200)
+    texts = texts_of(40, longest=200)
     ranker, small = (BioReranker(device="cpu", dtype="float32", max_batch_tokens=size) for size in (None, 1))
     assert _logits(ranker.rank(QUERY, texts)) == pytest.approx(_logits(small.rank(QUERY, texts)), abs=1e-5)
 
 
 def test_many_requests_give_what_each_gives_alone(reranker):
-    requests = [(QUERY, _texts(7)), ("aspirin", []), ("what is brca1", _texts(3)), (QUERY, ["p53", "p53"])]
+    requests = [
+        (QUERY, texts_of(7)),
+        ("aspirin", []),
+        ("what is brca1", texts_of(3)),
+        (QUERY, ["p53", "p53"]),
+    ]
     many = reranker.rank_many(iter(requests), deduplicate=iter(["text"]))
     assert [ranking.query for ranking in many] == [query for query, _ in requests]
     for (query, passages), ranking in zip(requests, many, strict=True):
@@ -168,11 +163,7 @@ def test_the_retrieval_score_and_the_id_do_not_enter_the_text(reranker):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300])
 def test_a_logit_that_is_not_finite_names_its_passages(bad):
-    class Bad:
-        def logits(self, query, texts):
-            return [bad if text == "bad" else 0.0 for text in texts]
-
-    ranker = BioReranker(Bad())
+    ranker = BioReranker(ScriptedScorer({"bad": bad}, default=0.0))
     with pytest.raises(ScoringError, match=r"no finite logit for 2 of 3 passages: x, z") as caught:
         ranker.rank("q", [Passage("x", "bad"), Passage("y", "good"), Passage("z", "bad")])
     assert caught.value.passage_ids == ("x", "z")
@@ -193,18 +184,15 @@ def test_a_scorer_that_gives_another_number_of_logits_is_refused(given):
 
 
 def test_prefixes_and_template_reach_the_model():
-    seen = []
-
-    class Spy:
-        def logits(self, query, texts):
-            seen.append((query, list(texts)))
-            return np.zeros(len(texts), dtype=np.float32)
-
-    assert isinstance(Spy(), PairScorer)
-    ranker = BioReranker(Spy(), template="{text} ({year})", query_prefix="Q: ", document_prefix="D:\ud800 ")
+    spy = zero()
+    assert isinstance(spy, PairScorer)
+    ranker = BioReranker(spy, template="{text} ({year})", query_prefix="Q: ", document_prefix="D:\ud800 ")
     ranker.rank("why\udfff", [Passage("1", "x", "t", {"year": 0}), "y"])
     ranker.score("why", ["z"])
-    assert seen == [("Q: why?", ["D:? x (0)", "D:? y"]), ("Q: why", ["D:? z"])]
+    assert [(call.query, call.texts) for call in spy.calls] == [
+        ("Q: why?", ("D:? x (0)", "D:? y")),
+        ("Q: why", ("D:? z",)),
+    ]
 
 
 # Cutting
@@ -273,8 +261,8 @@ def test_an_impossible_top_k_is_refused(reranker, passages, top_k):
 
 @pytest.mark.parametrize("top_k", [2, np.int64(2), np.uint8(2)])
 def test_a_whole_number_of_numpy_is_a_top_k(reranker, top_k):
-    assert len(reranker.rank(QUERY, _texts(3), top_k=top_k)) == 2
-    assert len(reranker.rank(QUERY, _texts(1), top_k=top_k)) == 1
+    assert len(reranker.rank(QUERY, texts_of(3), top_k=top_k)) == 2
+    assert len(reranker.rank(QUERY, texts_of(1), top_k=top_k)) == 1
 
 
 @pytest.mark.parametrize(
@@ -346,15 +334,15 @@ def test_impossible_settings_are_refused_when_it_is_made(options, error):
 
 def test_a_time_limit(reranker, tiny_cross_encoder_dir):
     with pytest.raises(ScoringTimeoutError, match="Scoring took too long, more than 1e-09 seconds") as caught:
-        reranker.rank(QUERY, _texts(40), timeout=1e-9)
+        reranker.rank(QUERY, texts_of(40), timeout=1e-9)
     assert isinstance(caught.value, TimeoutError)
-    assert len(reranker.rank(QUERY, _texts(3), timeout=60)) == 3
-    assert len(reranker.rank(QUERY, _texts(3), timeout=None)) == 3
+    assert len(reranker.rank(QUERY, texts_of(3), timeout=60)) == 3
+    assert len(reranker.rank(QUERY, texts_of(3), timeout=None)) == 3
 
 
 def test_threads_share_one_reranker(reranker):
     requests = [
-        (query, _texts(n, longest=length))
+        (query, texts_of(n, longest=length))
         for n, length in ((5, 100), (9, 3), (1, 200), (12, 30))
         for query in (QUERY, "a")
     ]
@@ -430,7 +418,7 @@ def test_loading_does_not_block_the_event_loop_for_a_second_task(tiny_cross_enco
 
 
 def test_arank_equals_rank_and_passes_errors_on(reranker):
-    texts = _texts(9)
+    texts = texts_of(9)
     found = asyncio.run(reranker.arank(QUERY, texts, top_k=4))
     assert [(line.input_index, line.logit) for line in found] == [
         (line.input_index, line.logit) for line in reranker.rank(QUERY, texts, top_k=4)
@@ -476,11 +464,11 @@ def test_closing_does_not_wait_for_a_model_that_is_loading(tiny_cross_encoder_di
 
 
 def test_a_progress_bar_is_drawn_on_standard_error_where_asked_for(reranker, capsys):
-    reranker.rank(QUERY, _texts(5), show_progress=True)
+    reranker.rank(QUERY, texts_of(5), show_progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Reranking" in captured.err
-    reranker.rank(QUERY, _texts(5))
+    reranker.rank(QUERY, texts_of(5))
     assert capsys.readouterr().err == ""
 
 

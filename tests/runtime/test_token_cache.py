@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.scorers import length
 from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage
@@ -52,7 +53,7 @@ def same(ours: list[EncodedPair], theirs: list[EncodedPair]) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(TEXTS, max_size=8), st.lists(TEXTS, max_size=4), st.lists(TEXTS, min_size=1, max_size=3))
 def test_pairs_are_the_same_with_a_cache(tokenizer, known: list[str], unknown: list[str], queries: list[str]):
     plain = PairTokenizer(tokenizer, max_length=24, query_max_length=8)
@@ -263,7 +264,7 @@ def test_a_damaged_file_is_refused(damage: str, tokenizer, tmp_path: Path):
         TokenIdCache.read(damaged(tmp_path / "ids", tokenizer, change))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_no_change_of_a_byte_crashes(tokenizer, data: st.DataObject):
     with tempfile.TemporaryDirectory() as folder:
@@ -335,12 +336,8 @@ def test_a_cache_may_be_given_before_the_model_is_loaded(tiny_cross_encoder_dir:
 
 
 def test_a_model_without_tokens_takes_a_cache_and_does_nothing_with_it(tokenizer):
-    class Length:
-        def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-            return [float(len(text)) for text in texts]
-
     cache = cache_of(["aspirin"], TextIds(tokenizer))
-    reranker = BioReranker(Length())
+    reranker = BioReranker(length())
     reranker.use_token_cache(cache)
     reranker.warm_up()
     reranker.use_token_cache(cache)

@@ -14,21 +14,11 @@ import numpy as np
 import pytest
 from support import TESTS
 from support.first_stage import WordEncoder, collection
+from support.scorers import shared_words
 
 from biorerank_plugins.errors import ScoringError, ShardError
 from biorerank_plugins.scale import EmbeddedShard, ShardFolder, embed_shard, score_shard
 from biorerank_plugins.scale.shards import fingerprint
-
-
-class Overlap:
-    """Counts shared words; notes how it is called."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, int]] = []
-
-    def logits(self, query, texts):
-        self.calls.append((query, len(texts)))
-        return [float(len(set(query.split()) & set(text.split()))) for text in texts]
 
 
 def test_an_embedded_shard_has_the_vectors_of_each_passage_alone_and_survives_its_arrays():
@@ -42,10 +32,10 @@ def test_an_embedded_shard_has_the_vectors_of_each_passage_alone_and_survives_it
 
 
 def test_pairs_are_scored_in_order_and_neighbours_of_a_query_together():
-    scorer = Overlap()
+    scorer = shared_words()
     logits = score_shard([("a b", "a"), ("a b", "b a"), ("c", "c"), ("a b", "z")], scorer)
     assert logits.tolist() == [1, 2, 1, 0]
-    assert scorer.calls == [("a b", 2), ("c", 1), ("a b", 1)]
+    assert [(call.query, len(call.texts)) for call in scorer.calls] == [("a b", 2), ("c", 1), ("a b", 1)]
     assert score_shard([], scorer).shape == (0,)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tracemalloc
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.texts import WORDS, texts_of
 
 from biorerank_plugins import BioReranker, Passage
 from biorerank_plugins.errors import ScoringError
@@ -18,12 +20,7 @@ from biorerank_plugins.scoring.cache import ENTRY_BYTES, ScoreCache
 from biorerank_plugins.scoring.scores import PairScores
 
 QUERY = "is p53 a tumour suppressor"
-WORDS = "p53 tumours suppresses aspirin platelets heart failure cells insulin lowers glucose brca1 gene".split()
-
-
-def _texts(n: int, seed: int = 0, *, longest: int = 40) -> list[str]:
-    draw = np.random.default_rng(seed)
-    return [" ".join(draw.choice(WORDS, draw.integers(1, longest))) for _ in range(n)]
+_texts = partial(texts_of, words=WORDS[:-2])
 
 
 def _lines(ranking):
@@ -92,7 +89,7 @@ def test_a_call_that_fails_keeps_nothing():
 @pytest.mark.parametrize("windows", [True, False])
 def test_values_flags_and_evidence_are_those_of_a_reranker_without(tiny_cross_encoder_dir: Path, windows):
     options = {"device": "cpu", "dtype": "float32", "windows": windows}
-    texts = [*_texts(20), *_texts(6, 1, longest=400)]
+    texts = [*_texts(20), *_texts(6, seed=1, longest=400)]
     with (
         BioReranker(tiny_cross_encoder_dir, **options) as plain,
         BioReranker(tiny_cross_encoder_dir, **options, cache_bytes=1_000_000) as cached,
@@ -103,8 +100,8 @@ def test_values_flags_and_evidence_are_those_of_a_reranker_without(tiny_cross_en
             assert _lines(found) == _lines(expected)  # the first time nothing is there; the second time all is
             assert [line.evidence for line in found] == [line.evidence for line in expected]
         # In another mix some are computed anew: within what rounding allows, ten times that of trained weights.
-        mixed = {line.input_index: line.logit for line in cached.rank(QUERY, [*_texts(9, 2), *texts])}
-        alone = {line.input_index: line.logit for line in plain.rank(QUERY, [*_texts(9, 2), *texts])}
+        mixed = {line.input_index: line.logit for line in cached.rank(QUERY, [*_texts(9, seed=2), *texts])}
+        alone = {line.input_index: line.logit for line in plain.rank(QUERY, [*_texts(9, seed=2), *texts])}
         assert mixed == pytest.approx(alone, abs=1e-4)
         assert any(line.truncated for line in expected) is not windows
         info = cached.cache_info()
@@ -151,7 +148,7 @@ def test_the_model_hash_follows_weights_precision_and_lengths(tiny_cross_encoder
     assert hashed(copied) != plain
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=5, unique=True)), st.integers(0, 5))
 def test_it_is_an_lru_cache(calls, room):
     """Against the slow way: a list, least recently used first."""
@@ -213,7 +210,7 @@ def test_it_takes_no_more_memory_than_it_says():
 
 def test_threads_get_what_one_gets(tiny_cross_encoder_dir: Path):
     """Small enough that entries are thrown out all the time."""
-    requests = [(query, _texts(12, seed)) for seed in range(6) for query in (QUERY, "what is brca1")]
+    requests = [(query, _texts(12, seed=seed)) for seed in range(6) for query in (QUERY, "what is brca1")]
     options = {"device": "cpu", "dtype": "float32"}
     with (
         BioReranker(tiny_cross_encoder_dir, **options) as plain,

@@ -21,7 +21,7 @@ def worker_of(device: Device, budget: int, **options) -> BatchWorker:
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_each_pair_gets_its_logit_and_batches_keep_the_budget(lengths, budget, padded):
     pairs = [pair(length, value) for value, length in enumerate(lengths)]
     device = Device()

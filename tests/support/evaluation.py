@@ -35,10 +35,3 @@ class CountWords:
 
     def config(self) -> dict[str, Any]:
         return {"type": "CountWords"}
-
-
-class SharedWords:
-    """A reranker's model that counts the query's words in a passage, each once."""
-
-    def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-        return [float(len(set(query.split()) & set(text.split()))) for text in texts]

@@ -25,23 +25,3 @@ def documents(**fields) -> list[Document]:
 
 def ids(result) -> list[str]:
     return [document.id for document in result["documents"]]
-
-
-class Given:
-    """A scorer that reads the logit off the text; a component is given it as its model."""
-
-    def logits(self, query, texts):
-        return [float(text.split()[0]) for text in texts]
-
-
-class Recorder:
-    """A scorer that keeps what it was asked; the first text is the best."""
-
-    def __init__(self) -> None:
-        self.queries: list[str] = []
-        self.texts: list[str] = []
-
-    def logits(self, query, texts):
-        self.queries.append(query)
-        self.texts += texts
-        return [float(-number) for number in range(len(texts))]

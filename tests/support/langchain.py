@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Any
 
 from langchain_core.cross_encoders import BaseCrossEncoder
@@ -38,25 +37,8 @@ def documents(**of_all: Any) -> list[Document]:
 
 
 def numbered(*logits: object) -> list[Document]:
-    """Documents whose text starts with the logit that :class:`Given` reads there."""
+    """Documents whose text starts with the logit that :func:`~support.scorers.by_number` reads there."""
     return [Document(id=f"n{place}", page_content=f"{logit} text") for place, logit in enumerate(logits)]
-
-
-class Given:
-    """A model that reads the logit off the text, and remembers what it was given, and where."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
-        self.queries: list[str] = []
-        self.texts: list[str] = []
-        self.threads: set[int] = set()
-
-    def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-        time.sleep(self.seconds)
-        self.queries.append(query)
-        self.texts += texts
-        self.threads.add(threading.get_ident())
-        return [float(text.split()[0]) for text in texts]
 
 
 class Length(BaseCrossEncoder):

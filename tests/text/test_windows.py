@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.scorers import length
 
 from biorerank_plugins import BioReranker, Passage
 from biorerank_plugins.scoring.scores import PairScores, fold
@@ -148,11 +149,7 @@ def test_a_function_as_template_is_cut_where_the_text_stands(folder: Path):
 
 
 def test_a_scorer_without_tokens_reads_passages_as_they_come():
-    class Length:
-        def logits(self, query, texts):
-            return [float(len(text)) for text in texts]
-
-    [ranked] = BioReranker(Length()).rank(QUERY, [long_text()])
+    [ranked] = BioReranker(length()).rank(QUERY, [long_text()])
     assert (ranked.logit, ranked.n_windows) == (len(long_text()), 1)
 
 

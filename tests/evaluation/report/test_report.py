@@ -6,11 +6,11 @@ import html.parser
 import json
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from support.evaluation import PASSAGES, CountWords
+from support.scorers import short_first
 
 from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.errors import MissingExtraError
@@ -27,11 +27,6 @@ QUERIES = [Query("q1", HOSTILE), Query("q2", "asthma"), Query("q3", "uric acid")
 QRELS = {"q1": {"right": 1}, "q2": {"other": 2}, "q3": {"right": 1}}
 
 
-class Shortest:
-    def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-        return [-float(len(text)) for text in texts]
-
-
 @pytest.fixture(scope="module")
 def index() -> PassageIndex:
     return PassageIndex.build(PASSAGES, encoder=CountWords())
@@ -39,7 +34,7 @@ def index() -> PassageIndex:
 
 @pytest.fixture(scope="module")
 def report(index: PassageIndex) -> SystemsReport:
-    rerankers = {"_short $a_b$ <i>": BioReranker(Shortest())}
+    rerankers = {"_short $a_b$ <i>": BioReranker(short_first())}
     runs = {"run": {"q1": {"right": 1.0}}}
     return evaluate_systems(
         index, QUERIES, QRELS, first_stages=["dense"], rerankers=rerankers, fusion=1.0, runs=runs, candidates=50
@@ -49,7 +44,7 @@ def report(index: PassageIndex) -> SystemsReport:
 @pytest.fixture(scope="module")
 def folder(index: PassageIndex, report: SystemsReport, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("reports") / "out"
-    setup = describe_setup(index, {"short": BioReranker(Shortest())}, command=["biorerank", "evaluate"])
+    setup = describe_setup(index, {"short": BioReranker(short_first())}, command=["biorerank", "evaluate"])
     write_report(report, setup, made)
     return made
 

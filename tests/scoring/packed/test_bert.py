@@ -42,7 +42,7 @@ def test_logits_are_those_of_the_padded_forward(family, lengths):
 
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=12), st.integers(0, 9))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_logit_depends_on_its_own_pair_only(lengths, seed):
     model = make_model()
     pairs = make_pairs(*lengths, seed=seed)
