@@ -34,9 +34,9 @@ sys.path[:0] = [str(TESTS / part) for part in ("reliability", "first_stage", "")
 os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from reliability_crashes import OPERATIONS, SHARD_OPERATIONS, Nursery, compile_shim  # noqa: E402
-from reliability_fuzz import targets  # noqa: E402
-from reliability_spoil import Target  # noqa: E402
+from support.crashes import OPERATIONS, SHARD_OPERATIONS, Nursery, compile_shim  # noqa: E402
+from support.fuzz import targets  # noqa: E402
+from support.spoil import Target  # noqa: E402
 
 FACTORIES = ("Flat", "HNSW8", "IVF4,Flat", "IVF4,PQ4")
 # Executions of the full form: most where one costs microseconds, fewer where one loads an index.
@@ -137,7 +137,7 @@ def _under_atheris(name: str, output: Path, runs: int, seed: int) -> None:
     with atheris.instrument_imports(include=["biorerank_plugins"]):
         import biorerank_plugins.readers.answered
         import biorerank_plugins.readers.pubmed  # noqa: F401
-    from reliability_fuzz import reader_targets
+    from support.fuzz import reader_targets
 
     target = reader_targets()[name]
     crashes: dict[str, str] = {}

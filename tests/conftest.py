@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,13 @@ import pytest
 # Before any library reads them: tests never ask the hub, and do not fight over two cores.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+with suppress(ImportError):  # where only other projects' clients are tested
+    from hypothesis import settings
+
+    # What an example takes says nothing on a machine that does other things too.
+    settings.register_profile("without-deadline", deadline=None)
+    settings.load_profile("without-deadline")
 
 WORDS = (
     "a b c d e the of is in and to for with not does do which what how who cell cells gene genes protein "

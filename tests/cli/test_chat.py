@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai_server import Serving, serving
+from support.openai_server import Serving, serving
 
 from biorerank_plugins import BiEncoder, Passage, PassageIndex
 

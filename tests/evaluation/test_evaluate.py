@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from evaluation_helpers import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
+from support.evaluation import PASSAGES, QRELS, QUERIES, CountWords
+from support.scorers import shared_words, unused
 
 from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.evaluation import SystemsReport, evaluate_systems
@@ -20,7 +20,7 @@ def index() -> PassageIndex:
 
 
 def _evaluate(index: PassageIndex, qrels: dict[str, dict[str, int]] | None = None, **options: Any) -> SystemsReport:
-    options = {"first_stages": ["dense"], "rerankers": BioReranker(SharedWords()), **options}
+    options = {"first_stages": ["dense"], "rerankers": BioReranker(shared_words()), **options}
     return evaluate_systems(index, QUERIES, QRELS if qrels is None else qrels, **options)
 
 
@@ -37,7 +37,7 @@ def test_both_lists_are_measured(index: PassageIndex) -> None:
 
 
 def test_one_reranker_needs_no_name_and_the_index_says_which_first_stage(index: PassageIndex) -> None:
-    report = evaluate_systems(index, QUERIES, QRELS, rerankers=BioReranker(SharedWords()), fusion=0.5)
+    report = evaluate_systems(index, QUERIES, QRELS, rerankers=BioReranker(shared_words()), fusion=0.5)
     assert list(report.systems) == ["hybrid", "hybrid+reranker", "hybrid+reranker+fusion"]
     assert report.baseline == "hybrid"
 
@@ -76,7 +76,7 @@ def test_what_it_costs_is_told(index: PassageIndex) -> None:
 def test_queries_are_read_once(index: PassageIndex) -> None:
     queries = [Query(f"q{number}", "gout uric acid") for number in range(40)]
     qrels = {query.id: {"right": 1} for query in queries}
-    report = evaluate_systems(index, iter(queries), qrels, rerankers=BioReranker(SharedWords()))
+    report = evaluate_systems(index, iter(queries), qrels, rerankers=BioReranker(shared_words()))
     reranked = report.systems["hybrid+reranker"]
     assert sum(map(len, reranked.order.values())) == 120
     assert set(reranked.measured.per_query["RR@10"].values()) == {1.0}
@@ -96,13 +96,9 @@ def test_queries_and_judgements_that_do_not_belong_together_are_refused(index: P
 
 def test_a_query_id_that_occurs_twice_is_refused(index: PassageIndex) -> None:
     with pytest.raises(ValueError, match="'q1' occurs twice"):
-        evaluate_systems(index, [QUERIES[0], QUERIES[0]], QRELS, rerankers=BioReranker(SharedWords()))
+        evaluate_systems(index, [QUERIES[0], QUERIES[0]], QRELS, rerankers=BioReranker(shared_words()))
 
 
 def test_wrong_measures_are_refused_before_anything_is_scored(index: PassageIndex) -> None:
-    class Unused:
-        def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-            raise AssertionError("scored")
-
     with pytest.raises(ValueError, match="Unknown measure 'speed'"):
-        _evaluate(index, rerankers=BioReranker(Unused()), measures=["speed"])
+        _evaluate(index, rerankers=BioReranker(unused()), measures=["speed"])

@@ -33,7 +33,7 @@ def test_groups_are_measured_apart_and_in_their_order():
 
 
 def judged(logits, relevant, repeats=None) -> Judged:
-    return Judged(tuple(logits), (1,) * len(logits), tuple(relevant), tuple(relevant if repeats is None else repeats))
+    return Judged(tuple(logits), tuple(relevant), tuple(relevant if repeats is None else repeats))
 
 
 QUESTIONS = [

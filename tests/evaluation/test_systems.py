@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_helpers import PASSAGES, QRELS, QUERIES, CountWords, SharedWords
+from support.evaluation import PASSAGES, QRELS, QUERIES, CountWords
+from support.scorers import shared_words, short_first, unused
 
 from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch
 from biorerank_plugins.errors import PassageIndexError
@@ -22,24 +22,6 @@ from biorerank_plugins.evaluation import (
     run_from_order,
 )
 from biorerank_plugins.evaluation.differences import write_per_query
-
-
-class CountedWords(SharedWords):
-    """A model that remembers the pairs it scored."""
-
-    def __init__(self) -> None:
-        self.pairs: list[tuple[str, str]] = []
-
-    def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-        self.pairs += [(query, text) for text in texts]
-        return super().logits(query, texts)
-
-
-class Backwards:
-    """A model that prefers short passages."""
-
-    def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-        return [-float(len(text)) for text in texts]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +37,7 @@ def test_every_combination_is_a_system(index: PassageIndex) -> None:
     report = _evaluate(
         index,
         first_stages=["dense", "lexical"],
-        rerankers={"words": BioReranker(SharedWords()), "short": BioReranker(Backwards())},
+        rerankers={"words": BioReranker(shared_words()), "short": BioReranker(short_first())},
         runs={"mine": {"q1": {"right": 1.0}}},
         fusion=0.5,
     )
@@ -71,7 +53,7 @@ def test_every_combination_is_a_system(index: PassageIndex) -> None:
 @pytest.mark.parametrize("first_stage", ["dense", "lexical", "hybrid"])
 @pytest.mark.parametrize("weight", [None, 0.7])
 def test_a_system_is_what_a_two_stage_search_gives(index: PassageIndex, first_stage: Any, weight: float | None) -> None:
-    reranker = BioReranker(SharedWords())
+    reranker = BioReranker(shared_words())
     search = TwoStageSearch(index, reranker, first_stage=first_stage)
     rankings = {query.id: search.search(query.text, candidates=2, fusion=weight) for query in QUERIES[:2]}
     report = _evaluate(index, first_stages=[first_stage], rerankers={"words": reranker}, candidates=2, fusion=weight)
@@ -84,17 +66,18 @@ def test_a_system_is_what_a_two_stage_search_gives(index: PassageIndex, first_st
 
 
 def test_each_pair_is_scored_once(index: PassageIndex) -> None:
-    model = CountedWords()
+    model = shared_words()
     report = _evaluate(
         index, first_stages=["dense", "lexical", "hybrid"], rerankers={"words": BioReranker(model)}, fusion=1.0
     )
-    assert len(model.pairs) == len(set(model.pairs)) == 6  # two judged questions, three passages
+    pairs = [(call.query, text) for call in model.calls for text in call.texts]
+    assert len(pairs) == len(set(pairs)) == 6  # two judged questions, three passages
     assert set(report.systems["dense+words"].depth) == {5, 10, 20, 50, 100}
 
 
 def test_depth_is_that_of_fewer_candidates(index: PassageIndex) -> None:
     """With one candidate of q1 the reranker cannot bring the right passage up: it was second."""
-    reranker = BioReranker(SharedWords())
+    reranker = BioReranker(shared_words())
     curve = _evaluate(index, first_stages=["dense"], rerankers={"w": reranker}, candidates=6).systems["dense+w"].depth
     assert list(curve) == [5, 6]
     short = _evaluate(index, first_stages=["dense"], rerankers={"w": reranker}, candidates=1).systems["dense+w"]
@@ -105,7 +88,7 @@ def test_p_values_are_corrected_over_the_systems(index: PassageIndex) -> None:
     report = _evaluate(
         index,
         first_stages=["dense"],
-        rerankers={"words": BioReranker(SharedWords()), "short": BioReranker(Backwards())},
+        rerankers={"words": BioReranker(shared_words()), "short": BioReranker(short_first())},
         baseline="dense+short",
     )
     measured = {name: system.measured.per_query["nDCG@10"] for name, system in report.systems.items()}
@@ -116,7 +99,7 @@ def test_p_values_are_corrected_over_the_systems(index: PassageIndex) -> None:
 
 def test_wins_and_losses_show_what_moved(index: PassageIndex) -> None:
     report = _evaluate(
-        index, first_stages=["dense"], rerankers={"words": BioReranker(SharedWords())}, runs={"none": {"q9": {"a": 1}}}
+        index, first_stages=["dense"], rerankers={"words": BioReranker(shared_words())}, runs={"none": {"q9": {"a": 1}}}
     )
     (gain,) = report.changes["dense+words"].gains
     assert (gain.query_id, gain.query) == ("q1", "gout uric acid")
@@ -169,17 +152,13 @@ def test_data_that_do_not_belong_together_are_told(index: PassageIndex) -> None:
 def test_wrong_arguments_are_refused_before_anything_is_scored(
     index: PassageIndex, options: dict[str, Any], message: str
 ) -> None:
-    class Unused:
-        def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-            raise AssertionError("scored")
-
     with pytest.raises(ValueError, match=message):
-        _evaluate(index, **{"first_stages": ["dense"], "rerankers": {"w": BioReranker(Unused())}, **options})
+        _evaluate(index, **{"first_stages": ["dense"], "rerankers": {"w": BioReranker(unused())}, **options})
 
 
 def test_what_needs_passages_needs_an_index() -> None:
     with pytest.raises(ValueError, match="need an index"):
-        _evaluate(None, rerankers={"w": BioReranker(SharedWords())})
+        _evaluate(None, rerankers={"w": BioReranker(shared_words())})
     with pytest.raises(ValueError, match="nothing to measure"):
         _evaluate(None)
     dense_only = PassageIndex.build(PASSAGES, encoder=CountWords(), lexical=False)
@@ -194,7 +173,7 @@ def test_empty_judgements_are_refused(index: PassageIndex) -> None:
 
 
 def test_the_result_is_json_and_csv(index: PassageIndex, tmp_path: Path) -> None:
-    report = _evaluate(index, first_stages=["dense"], rerankers={"words": BioReranker(SharedWords())})
+    report = _evaluate(index, first_stages=["dense"], rerankers={"words": BioReranker(shared_words())})
     document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert document["systems"]["dense+words"]["means"]["nDCG@10"] == 1.0
     assert document["systems"]["dense+words"]["rerank_latency"]["median_ms"] > 0

@@ -16,6 +16,7 @@ from biorerank_plugins.readers import read_passages, read_qrels, read_queries
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "measure_improvement.ipynb"
 DEMO = Path(biorerank_plugins.__file__).parent / "demo"
+QUESTIONS, CANDIDATES = 8, 20  # the notebook's own are 60 and 100
 
 
 def test_it_is_kept_without_outputs():
@@ -43,6 +44,10 @@ def test_it_measures_what_the_evaluation_measures(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    settings, reading = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
+    assert "CANDIDATES = 100\n" in f"{settings.source}\n" and "queries, gold, passages" in reading.source
+    settings.source = settings.source.replace("CANDIDATES = 100", f"CANDIDATES = {CANDIDATES}")
+    reading.source += f"\nqueries = queries[:{QUESTIONS}]"
     notebook.cells.append(nbformat.v4.new_code_cell("import json; print(json.dumps(RESULTS))"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -58,11 +63,11 @@ def test_it_measures_what_the_evaluation_measures(tmp_path: Path, monkeypatch: p
 
     with PassageIndex.build(read_passages(DEMO / "corpus.jsonl")) as index, BioReranker() as reranker:
         report = evaluate_systems(
-            index, read_queries(DEMO / "queries.jsonl"), read_qrels(DEMO / "qrels" / "test.tsv"),
-            rerankers=reranker, candidates=100, measures=("nDCG@10",),
+            index, read_queries(DEMO / "queries.jsonl")[:QUESTIONS], read_qrels(DEMO / "qrels" / "test.tsv"),
+            rerankers=reranker, candidates=CANDIDATES, measures=("nDCG@10",),
         )  # fmt: skip
     before, after = (report.systems[name].measured.means for name in ("hybrid", "hybrid+reranker+fusion"))
-    assert found["questions"] == 60
+    assert found["questions"] == QUESTIONS
     assert found["first_stage"] == pytest.approx(before["nDCG@10"], abs=0.005)
     assert found["reranked"] == pytest.approx(after["nDCG@10"], abs=0.005)
     assert found["delta"] == pytest.approx(found["reranked"] - found["first_stage"], abs=1e-6)

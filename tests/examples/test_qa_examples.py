@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai_server import Serving, serving
+from support.openai_server import Serving, serving
 
 import biorerank_plugins
 from biorerank_plugins import PassageIndex, models

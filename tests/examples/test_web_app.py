@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_server import Serving, serving
+from support.openai_server import Serving, serving
 
 from biorerank_plugins import models
 

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from first_stage_helpers import FACTORIES, WordEncoder, collection
+from support.first_stage import FACTORIES, WordEncoder, collection
 
 from biorerank_plugins.errors import ModelError, PassageIndexError
 from biorerank_plugins.first_stage import BiEncoder, Hybrid, PassageIndex

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from first_stage_helpers import FACTORIES, WordEncoder, collection, exact_ranking
+from support.first_stage import FACTORIES, WordEncoder, collection, exact_ranking
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import PassageIndex

@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_formula(query: str) -> None:
     assert scores.tolist() == pytest.approx([expected[row] for row in rows.tolist()], abs=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" x".join), min_size=1, max_size=12),
     st.lists(st.sampled_from("abcdefgh"), max_size=4).map(" x".join),

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from first_stage_helpers import FACTORIES, WordEncoder, collection
+from support import TESTS
+from support.first_stage import FACTORIES, WordEncoder, collection
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import PassageIndex
@@ -357,8 +358,8 @@ def test_a_crashed_first_save_does_not_block_the_folder(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, {here!r})
-from first_stage_helpers import WordEncoder, collection
+sys.path.insert(0, {tests!r})
+from support.first_stage import WordEncoder, collection
 from biorerank_plugins.first_stage import PassageIndex
 index = PassageIndex.load({folder!r}, encoder=WordEncoder())
 calls = 0
@@ -377,7 +378,7 @@ index.add(collection(3, start=5000))
 
 @pytest.mark.parametrize("number", [1, 5, 9, 10])
 def test_a_killed_writer_leaves_the_old_index_or_the_new_one(number: int, saved: Path) -> None:
-    code = KILLED.format(here=str(Path(__file__).parent), folder=str(saved), number=number)
+    code = KILLED.format(tests=str(TESTS), folder=str(saved), number=number)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == -9, done.stderr.decode()
     with load(saved) as index:

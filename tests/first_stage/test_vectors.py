@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from first_stage_helpers import FACTORIES
+from support.first_stage import FACTORIES
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.factory import parse_factory

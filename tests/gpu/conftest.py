@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-# Models and pairs are those of the tests that need no GPU.
-sys.path.insert(0, str(Path(__file__).parents[1] / "scoring"))
 
 
 @pytest.fixture(autouse=True)

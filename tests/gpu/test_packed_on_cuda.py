@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from packed_helpers import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
+from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
 
 from biorerank_plugins import BioReranker, models
 from biorerank_plugins.scoring.packed.attention import attention_for, reference_attention

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,8 @@ from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
+
+from biorerank_plugins.testing import ScriptedScorer
 
 
 class Recorder(BaseEventHandler):
@@ -68,31 +70,22 @@ def spans() -> Iterator[Spans]:
     root.span_handlers.remove(handler)
 
 
-class SharedWords:
-    """A reranker's model: how many of the query's words a text has; remembers the texts."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-        self.texts += texts
-        wanted = set(query.lower().split())
-        return [float(len(wanted & set(text.lower().replace(".", " ").split()))) for text in texts]
+def _shared(query: str, text: str) -> float:
+    """How many of the query's words a text has, whatever their case and full stops."""
+    return float(len(set(query.lower().split()) & set(text.lower().replace(".", " ").split())))
 
 
-class Slow(SharedWords):
+@pytest.fixture
+def shared_words() -> ScriptedScorer:
+    return ScriptedScorer(_shared)
+
+
+@pytest.fixture
+def slow() -> ScriptedScorer:
     """The same, and takes its time outside Python's lock, as a model does."""
 
-    def logits(self, query: str, texts: Sequence[str]) -> list[float]:
-        time.sleep(0.3)
-        return super().logits(query, texts)
+    def wait(query: str, text: str) -> float:
+        time.sleep(0.1)
+        return _shared(query, text)
 
-
-@pytest.fixture
-def shared_words() -> SharedWords:
-    return SharedWords()
-
-
-@pytest.fixture
-def slow() -> Slow:
-    return Slow()
+    return ScriptedScorer(wait)

@@ -16,12 +16,12 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 from sentence_transformers import CrossEncoder
+from support.texts import WORDS
 
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.langchain import BioRerankCompressor
 
 QUERY = "is p53 a tumour suppressor"
-WORDS = "p53 tumours suppresses aspirin platelets heart failure cells insulin lowers glucose brca1 gene the of".split()
 
 
 class FolderCrossEncoder(BaseCrossEncoder):

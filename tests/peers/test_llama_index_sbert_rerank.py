@@ -23,12 +23,12 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, Te
 from llama_index.postprocessor.sbert_rerank import SentenceTransformerRerank as PackageRerank
 from pydantic_core import PydanticSerializationError
 from sentence_transformers import CrossEncoder
+from support.texts import WORDS
 
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.llama_index import BioRerankPostprocessor
 
 QUERY = "is p53 a tumour suppressor"
-WORDS = "p53 tumours suppresses aspirin platelets heart failure cells insulin lowers glucose brca1 gene the of".split()
 THEIRS = pytest.mark.parametrize("theirs", [PackageRerank, CoreRerank], ids=["package", "core"])
 
 

@@ -15,14 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.texts import texts_of
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import OverloadedError, ScoringTimeoutError
 
 QUERIES = ["is p53 a tumour suppressor", "what is brca1", "aspirin platelets heart " * 30]
-WORDS = (
-    "p53 tumours suppresses aspirin platelets heart failure cells insulin lowers glucose brca1 gene . the of".split()
-)
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"top_k": 3},
@@ -45,11 +43,6 @@ SETTINGS: list[dict[str, Any]] = [
 NOISE = 1e-5
 
 
-def _texts(n: int, seed: int, longest: int) -> list[str]:
-    draw = np.random.default_rng(seed)
-    return [" ".join(draw.choice(WORDS, draw.integers(1, longest))) for _ in range(n)]
-
-
 def _answer(ranking) -> list[tuple]:
     return [
         (line.input_index, line.logit, line.score, line.n_windows, line.truncated, line.evidence) for line in ranking
@@ -67,7 +60,7 @@ def rerankers(tiny_cross_encoder_dir: Path) -> Iterator[list[BioReranker]]:
 def _stress(rerankers: list[BioReranker], threads: int, calls: int) -> int:
     """Return how many answers differ from those of one thread."""
     requests = [
-        (reranker, query, _texts(n, seed, longest), OPTIONS[seed % len(OPTIONS)])
+        (reranker, query, texts_of(n, seed=seed, longest=longest), OPTIONS[seed % len(OPTIONS)])
         for reranker in rerankers
         for seed, (n, longest) in enumerate([(1, 10), (7, 200), (12, 30), (3, 90), (20, 5), (5, 60)])
         for query in QUERIES
@@ -105,7 +98,12 @@ def test_sixteen_threads_get_the_answers_of_one_500_times_each(rerankers):
 
 def test_two_hundred_tasks_get_the_answers_of_one(rerankers):
     requests = [
-        (rerankers[seed % len(rerankers)], QUERIES[seed % 3], _texts(1 + seed % 9, seed, 60), OPTIONS[seed % 6])
+        (
+            rerankers[seed % len(rerankers)],
+            QUERIES[seed % 3],
+            texts_of(1 + seed % 9, seed=seed, longest=60),
+            OPTIONS[seed % 6],
+        )
         for seed in range(200)
     ]
     alone = [_answer(reranker.rank(query, texts, **options)) for reranker, query, texts, options in requests]

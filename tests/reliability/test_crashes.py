@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reliability_crashes import OPERATIONS, SHARD_OPERATIONS, Nursery, compile_shim, points
+from support.crashes import OPERATIONS, SHARD_OPERATIONS, Nursery, compile_shim, points
+from support.first_stage import FACTORIES, WordEncoder, collection
 
 from biorerank_plugins.first_stage import PassageIndex
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "first_stage"))
-from first_stage_helpers import FACTORIES, WordEncoder, collection
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 

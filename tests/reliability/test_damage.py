@@ -12,19 +12,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from fixtures.make_fixtures import PASSAGES
+from support import TESTS
+from support.first_stage import WordEncoder, collection
+from support.fuzz_files import limit_faiss
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import PassageIndex
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "first_stage"), str(HERE.parent / "fixtures")]
-from first_stage_helpers import WordEncoder, collection  # noqa: E402
-from make_fixtures import PASSAGES  # noqa: E402
-
-sys.path.insert(0, str(HERE))
-from reliability_fuzz_files import limit_faiss  # noqa: E402
-
-FIXTURES = HERE.parent / "fixtures"
+FIXTURES = TESTS / "fixtures"
 TOKEN_IDS = "token_ids.bin"
 PARTS = ["CURRENT", "manifest.json", "passages.sqlite", "vectors.faiss", "lexical.npz"]
 
@@ -141,8 +137,8 @@ def test_nothing_is_written_or_removed_through_a_link(name: str, saved: Path, tm
 
 _AS_NOBODY = """
 import os, sys
-sys.path.insert(0, {helpers!r})
-from first_stage_helpers import WordEncoder, collection
+sys.path.insert(0, {tests!r})
+from support.first_stage import WordEncoder, collection
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import PassageIndex
 def results(index):
@@ -172,7 +168,7 @@ def test_a_read_only_folder_is_read_and_changes_are_refused(saved: Path) -> None
         (folder / ".lock").unlink(missing_ok=True)
         Path(place).chmod(0o755)
         folder.chmod(0o555)
-        code = _AS_NOBODY.format(helpers=str(HERE.parent / "first_stage"), folder=str(folder))
+        code = _AS_NOBODY.format(tests=str(TESTS), folder=str(folder))
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         folder.chmod(0o755)
     assert done.stdout.strip() == "read", done.stderr

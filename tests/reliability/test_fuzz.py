@@ -13,14 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reliability_fuzz import reader_targets, targets
-from reliability_spoil import Target
+from support.fuzz import reader_targets, targets
+from support.spoil import Target
 
 from biorerank_plugins import BiEncoder, BioReranker
 from biorerank_plugins.errors import ModelError, ReaderError
 from biorerank_plugins.readers import read_passages
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "first_stage"))
 
 READERS = reader_targets()
 OTHERS = [
@@ -37,7 +35,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=300), chance=st.randoms(use_true_random=False))
 def test_readers_raise_reader_errors_only(name: str, data: bytes, chance: random.Random) -> None:
     target = READERS[name]

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.scorers import by_number
+from support.texts import WORDS, texts_of
 from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage, models
@@ -23,13 +26,9 @@ from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.runtime.memory import is_out_of_memory
 
 QUERY = "is p53 a tumour suppressor"
-WORDS = "p53 tumours suppresses platelets heart failure cells insulin lowers glucose brca1 gene the of in".split()
+OTHER_WORDS = [*(word for word in WORDS if word != "aspirin"), "in"]  # those whose embedding is what it was
+_texts = partial(texts_of, words=OTHER_WORDS)
 EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
-
-
-def _texts(n: int, *, longest: int = 40, seed: int = 0) -> list[str]:
-    draw = np.random.default_rng(seed)
-    return [" ".join(draw.choice(WORDS, draw.integers(1, longest))) for _ in range(n)]
 
 
 def _with_embedding(folder: Path, target: Path, value: float) -> Path:
@@ -159,14 +158,9 @@ def test_which_errors_are_about_memory(error, memory):
 # Equal values, and the mix of a batch
 
 
-class Given:
-    def logits(self, query, texts):
-        return [float(text.split()[0]) for text in texts]
-
-
 def test_equal_values_keep_the_order_they_came_in_whatever_enters_it():
     drawn = np.random.default_rng(0).integers(0, 3, 200).tolist()
-    with BioReranker(Given()) as reranker:
+    with BioReranker(by_number()) as reranker:
         ranking = reranker.rank("q", [f"{value} {number}" for number, value in enumerate(drawn)])
     assert [line.input_index for line in ranking] == sorted(range(200), key=lambda n: (-drawn[n], n))
 

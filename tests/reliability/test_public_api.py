@@ -29,6 +29,7 @@ MODULES = (
     "biorerank_plugins.answers.llm",
     "biorerank_plugins.serve",
     "biorerank_plugins.telemetry",
+    "biorerank_plugins.testing",
     "biorerank_plugins.answers.written",
 )  # fmt: skip
 

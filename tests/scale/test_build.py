@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scale_helpers import WordEncoder, collection, exact_ranking
+from support.first_stage import WordEncoder, collection, exact_ranking
 
 from biorerank_plugins import PassageIndex
 from biorerank_plugins.errors import PassageIndexError, ShardError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scale_helpers import WordEncoder, collection
+from support.first_stage import WordEncoder, collection
 
 from biorerank_plugins import PassageIndex
 from biorerank_plugins.errors import ReaderError

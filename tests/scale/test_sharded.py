@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scale_helpers import WordEncoder, collection
+from support.first_stage import WordEncoder, collection
+from support.scorers import shared_words, zero
 
 from biorerank_plugins import PassageIndex, TwoStageSearch
 from biorerank_plugins.errors import PassageIndexError
@@ -81,14 +82,10 @@ def test_an_approximate_type_finds_nearly_the_same(tmp_path: Path, one_index):
 
 
 def test_two_stages_and_every_lookup_take_it_as_an_index(folder, one_index):
-    class Overlap:
-        def logits(self, query, texts):
-            return [float(len(set(query.split()) & set(text.split()))) for text in texts]
-
     from biorerank_plugins import BioReranker
 
     one_index.hybrid = Hybrid()
-    with open_index(folder, encoder=WordEncoder()) as index, BioReranker(Overlap()) as reranker:
+    with open_index(folder, encoder=WordEncoder()) as index, BioReranker(shared_words()) as reranker:
         assert isinstance(index, ShardedIndex)
         ours, theirs = (TwoStageSearch(one, reranker).search("w1 w2", candidates=20) for one in (index, one_index))
         assert [one.passage.id for one in ours] == [one.passage.id for one in theirs]
@@ -126,13 +123,9 @@ def test_a_lost_shard_is_an_error_unless_partial_results_are_wanted(folder, tmp_
         assert len(answer) == 30
         assert "partial" in caplog.text
 
-        class Zero:
-            def logits(self, query, texts):
-                return [0.0] * len(texts)
-
         from biorerank_plugins import BioReranker
 
-        with BioReranker(Zero()) as reranker:
+        with BioReranker(zero()) as reranker:
             ranking = TwoStageSearch(index, reranker).search("w1 w2 w3", candidates=10)
         assert ranking.missing_shards == ("shard-0001",)
         assert ranking.to_dict()["missing_shards"] == ["shard-0001"]

@@ -12,22 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scale_helpers import WordEncoder, collection
+from support import TESTS
+from support.first_stage import WordEncoder, collection
+from support.scorers import shared_words
 
 from biorerank_plugins.errors import ScoringError, ShardError
 from biorerank_plugins.scale import EmbeddedShard, ShardFolder, embed_shard, score_shard
 from biorerank_plugins.scale.shards import fingerprint
-
-
-class Overlap:
-    """Counts shared words; notes how it is called."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, int]] = []
-
-    def logits(self, query, texts):
-        self.calls.append((query, len(texts)))
-        return [float(len(set(query.split()) & set(text.split()))) for text in texts]
 
 
 def test_an_embedded_shard_has_the_vectors_of_each_passage_alone_and_survives_its_arrays():
@@ -41,10 +32,10 @@ def test_an_embedded_shard_has_the_vectors_of_each_passage_alone_and_survives_it
 
 
 def test_pairs_are_scored_in_order_and_neighbours_of_a_query_together():
-    scorer = Overlap()
+    scorer = shared_words()
     logits = score_shard([("a b", "a"), ("a b", "b a"), ("c", "c"), ("a b", "z")], scorer)
     assert logits.tolist() == [1, 2, 1, 0]
-    assert scorer.calls == [("a b", 2), ("c", 1), ("a b", 1)]
+    assert [(call.query, len(call.texts)) for call in scorer.calls] == [("a b", 2), ("c", 1), ("a b", 1)]
     assert score_shard([], scorer).shape == (0,)
 
 
@@ -124,8 +115,8 @@ CHILD = """
 import sys, time
 import numpy as np
 from pathlib import Path
-sys.path[:0] = {paths!r}
-from scale_helpers import WordEncoder, collection
+sys.path.insert(0, {tests!r})
+from support.first_stage import WordEncoder, collection
 from biorerank_plugins.scale.build import embedded
 
 class Slow(WordEncoder):
@@ -143,7 +134,7 @@ embedded(collection(200), Path(sys.argv[1]), Slow(), engine="local", ray_options
 def test_a_killed_run_goes_on_and_makes_no_shard_twice(tmp_path: Path):
     """SIGKILL at any moment: what is there is whole, and the next run embeds only what is missing."""
     work, log = tmp_path / "work", tmp_path / "log"
-    code = CHILD.format(paths=[str(Path(__file__).parent)])
+    code = CHILD.format(tests=str(TESTS))
 
     def command(seconds: float) -> list[str]:
         return [sys.executable, "-c", code, str(work), str(log), str(seconds)]

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from support.scorers import zero
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError
@@ -108,12 +109,8 @@ def test_and_is_refused_where_another_backend_was_asked_for(options, tmp_path, m
 
 
 def test_a_scorer_of_the_users_own_takes_no_impossible_option():
-    class Scorer:
-        def logits(self, query, texts):
-            return [0.0 for _ in texts]
-
     with pytest.raises(ValueError, match="backend='fast' is unknown"):
-        BioReranker(Scorer(), backend="fast").rank("q", ["a"])
+        BioReranker(zero(), backend="fast").rank("q", ["a"])
 
 
 def _distilbert(folder, make_tokenizer):

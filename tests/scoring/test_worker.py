@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worker_helpers import Recorder, expected, nothing, pair, start_together, wait_until
+from support.worker import Recorder, expected, nothing, pair, start_together, wait_until
 
 from biorerank_plugins.errors import OverloadedError, ScoringError
 from biorerank_plugins.runtime.calls import Call, Watch
@@ -22,7 +22,7 @@ from biorerank_plugins.scoring.worker import BatchWorker
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_each_pair_gets_its_logit_and_batches_keep_the_budget(lengths, budget):
     pairs = [pair(length, value) for value, length in enumerate(lengths)]
     forward = Recorder()

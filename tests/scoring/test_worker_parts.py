@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worker_helpers import Recorder, expected, nothing, pair, wait_until
+from support.worker import Recorder, expected, nothing, pair, wait_until
 
 from biorerank_plugins.scoring.worker import BatchWorker
 

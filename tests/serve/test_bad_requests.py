@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from serve_helpers import QUERY, TEXTS, Quick, Running, started
+from support.serve import QUERY, TEXTS, Quick, Running, started
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.serve import Limits

@@ -19,7 +19,7 @@ ray = pytest.importorskip("ray")
 pytest.importorskip("ray.serve")
 
 import httpx  # noqa: E402
-from serve_helpers import QUERY, TEXTS, order_of  # noqa: E402
+from support.serve import QUERY, TEXTS, order_of  # noqa: E402
 
 from biorerank_plugins import BioReranker  # noqa: E402
 from biorerank_plugins.serve import Engine  # noqa: E402

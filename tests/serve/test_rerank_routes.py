@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serve_helpers import QUERY, TEXTS, Running, order_of
+from support.serve import QUERY, TEXTS, Running, order_of
 from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from serve_helpers import PASSAGES, QUERY, Quick, Running, started
+from support.serve import PASSAGES, QUERY, Quick, Running, started
 
 from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch
 

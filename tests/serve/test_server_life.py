@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serve_helpers import QUERY, Quick, Running, Slow, order_of, started
+from support.serve import QUERY, Quick, Running, Slow, order_of, started
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError

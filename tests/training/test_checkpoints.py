@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from training_helpers import ROWS
+from support.training import ROWS
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_helpers import ROWS, make_cased_bert
+from support.training import ROWS, make_cased_bert
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.training.config import TrainConfig

@@ -1,0 +1,83 @@
+"""Each host is an extra: only its own adapter imports it, and says how to install it where it is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HOSTS = ("llama_index", "haystack", "langchain_core")
+
+# A host that is not installed: the import system finds nothing under its name.
+BLOCKED = """
+import importlib.abc, sys
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+ADAPTERS = {
+    "from biorerank_plugins.llama_index import BioRerankPostprocessor": ("llama_index", "llama-index"),
+    "import biorerank_plugins.llama_index.retriever": ("llama_index", "llama-index"),
+    "from biorerank_plugins.haystack import BioRanker": ("haystack", "haystack"),
+    "from haystack_integrations.components.rankers.biorerank import BioRanker": ("haystack", "haystack"),
+    "from haystack_integrations.components.retrievers.biorerank import BioRetriever": ("haystack", "haystack"),
+    "from haystack_integrations.components.embedders.biorerank import BioTextEmbedder": ("haystack", "haystack"),
+    "from biorerank_plugins.langchain import BioRerankCompressor": ("langchain_core", "langchain"),
+    "import biorerank_plugins.langchain.retriever": ("langchain_core", "langchain"),
+}
+
+
+def _run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.parametrize("code", ADAPTERS)
+def test_an_adapter_without_its_host_names_the_pip_line(code):
+    blocked, extra = ADAPTERS[code]
+    program = f"""{BLOCKED.format(blocked=(blocked,))}
+from biorerank_plugins.errors import MissingExtraError
+try:
+    {code}
+except MissingExtraError as error:
+    print(error)
+"""
+    result = _run(program)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"This needs the package '{blocked}")
+    assert result.stdout.strip().endswith(f"pip install 'biorerank-plugins[{extra}]'")
+
+
+def test_the_core_needs_no_host():
+    """Whatever the public names are, they load, and rank, where no host is installed; and none is looked for."""
+    program = f"""{BLOCKED.format(blocked=HOSTS)}
+import biorerank_plugins
+for name in biorerank_plugins.__all__:
+    getattr(biorerank_plugins, name)
+import biorerank_plugins.adapters_common, biorerank_plugins.cli, biorerank_plugins.evaluation
+from biorerank_plugins.testing import ScriptedScorer
+scorer = ScriptedScorer(lambda query, text: float(text))
+print([line.input_index for line in biorerank_plugins.BioReranker(scorer).rank("q", ["1", "3", "2"])])
+"""
+    result = _run(program)
+    assert (result.returncode, result.stdout.strip()) == (0, "[1, 2, 0]"), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "own"),
+    [
+        ("import biorerank_plugins, biorerank_plugins.adapters_common", None),
+        ("from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch", None),
+        ("import biorerank_plugins.cli", None),
+        ("from biorerank_plugins.llama_index import BioRerankPostprocessor", "llama_index"),
+        ("from biorerank_plugins.haystack import BioRanker", "haystack"),
+        ("from biorerank_plugins.langchain import BioRerankCompressor", "langchain_core"),
+    ],
+)
+def test_nothing_imports_a_host_of_another_adapter(code, own):
+    others = [host for host in HOSTS if host != own]
+    result = _run(f"{code}\nimport sys\nprint([name for name in {others!r} if name in sys.modules])")
+    assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
