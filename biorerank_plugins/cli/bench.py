@@ -99,7 +99,7 @@ def bench(
         options.check()
     except ValueError as error:
         _common.usage_error(str(error))
-    _common._quiet_libraries()
+    _common.quiet_libraries()
     found = run_benchmark(options, note=output.note)
     document = found.to_dict()
     if json:

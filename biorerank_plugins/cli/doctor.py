@@ -32,7 +32,7 @@ def doctor(
     from biorerank_plugins.doctor import examine
 
     output = Output(json, quiet)
-    _common._quiet_libraries()
+    _common.quiet_libraries()
     found = examine(model=model, indexes=index or ())
     if output.json:
         output.document(found.to_dict())

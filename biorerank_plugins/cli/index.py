@@ -13,6 +13,7 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
+from biorerank_plugins.cli.index_checks import check_engine, check_factory, check_target, refuse_with_add
 from biorerank_plugins.cli.index_scale import (
     AskedIndex,
     Engine,
@@ -23,7 +24,7 @@ from biorerank_plugins.cli.index_scale import (
     build_shards,
     show_plan,
 )
-from biorerank_plugins.cli.inputs import LINES, STDIN, Format, read_collection
+from biorerank_plugins.cli.inputs import LINES, Format, read_collection
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -103,11 +104,11 @@ def index(
     output = Output(json, quiet)
     if shards is not None and (add or overwrite or lists_on_disk):
         _common.usage_error("--shards builds a new index: it takes no --add, --overwrite or --lists-on-disk.")
-    _check_target(out, add=add, overwrite=overwrite)
+    check_target(out, add=add, overwrite=overwrite)
     if add:
-        _refuse_with_add(factory, no_lexical)
-    _check_factory(factory)
-    _check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not add and format != LINES)
+        refuse_with_add(factory, no_lexical)
+    check_factory(factory)
+    check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not add and format != LINES)
     start = time.perf_counter()
     if shards is not None or engine is EngineName.RAY:
         asked = AskedIndex(inputs, out, format, skip_bad, factory or "Flat", not no_lexical)
@@ -149,45 +150,6 @@ def _tell(summary: dict[str, Any], out: Path, start: float, output: Output) -> N
         output.document(summary)
     noun = "passage" if summary["passages"] == 1 else "passages"
     output.line(f"{out}: {summary['passages']:,} {noun} ({summary['added']:,} new) in {summary['seconds']:.1f} s")
-
-
-def _check_target(out: Path, *, add: bool, overwrite: bool) -> None:
-    from biorerank_plugins.first_stage.verification import is_index
-    from biorerank_plugins.scale.shard_layout import is_sharded
-
-    if add and overwrite:
-        _common.usage_error("--add and --overwrite exclude each other.")
-    if is_sharded(out):
-        _common.fail(f"{out} holds a sharded index, which cannot be changed. Build it anew in another folder.")
-    if add and not is_index(out):
-        _common.fail(f"There is no passage index in {out} to add to; leave --add out to build one.")
-    if not add and not overwrite and is_index(out):
-        _common.fail(f"{out} holds an index already. Use --overwrite to replace it, --add to add to it.")
-
-
-def _refuse_with_add(factory: str | None, no_lexical: bool) -> None:
-    if factory is not None:
-        _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
-    if no_lexical:
-        _common.usage_error("--no-lexical belongs to a new index; --add keeps what the index has.")
-
-
-def _check_engine(engine: EngineName, inputs: list[Path], *, lists_on_disk: bool, simple: bool) -> None:
-    if engine is EngineName.PLAIN and lists_on_disk:
-        _common.usage_error("--lists-on-disk needs --engine ray.")
-    if engine is EngineName.RAY and (not simple or STDIN in inputs):
-        _common.usage_error(
-            "--engine ray builds a new index from files: it takes no --add, no stdin, no --format lines."
-        )
-
-
-def _check_factory(factory: str | None) -> None:
-    from biorerank_plugins.first_stage.factory import OFFERED, parse_factory
-
-    try:
-        parse_factory("Flat" if factory is None else factory)
-    except ValueError:
-        _common.usage_error(f"--factory {factory!r} is not offered. Choose one of: {OFFERED}.")
 
 
 def _begun(passages: Iterator[Passage], *, required: bool) -> Iterator[Passage]:
@@ -237,7 +199,7 @@ def _add(
     from biorerank_plugins.first_stage import PassageIndex
 
     with _common.open_index(out, encoder=encoder, device=device, dtype=dtype) as opened:
-        assert isinstance(opened, PassageIndex)  # _check_target refused a sharded one
+        assert isinstance(opened, PassageIndex)  # check_target refused a sharded one
         added = opened.add(passages, on_duplicate=on_duplicate.value, show_progress=output.show_progress)
         return _summary(opened, out, added=added)
 

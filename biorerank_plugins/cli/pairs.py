@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,22 +11,13 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
-from biorerank_plugins.cli.inputs import tell_skipped
 from biorerank_plugins.cli.output import Column, Output
+from biorerank_plugins.cli.pairs_inputs import Miner, Mining, read_inputs
 
 if TYPE_CHECKING:
     from biorerank_plugins.training.material import Material
-    from biorerank_plugins.training.pairs import Abstract, Candidates, PairConfig
+    from biorerank_plugins.training.pairs import Abstract, PairConfig
     from biorerank_plugins.training.rows import TrainingPair
-
-
-class Miner(StrEnum):
-    """What finds passages that look like evidence."""
-
-    BOTH = "both"
-    BM25 = "bm25"
-    DENSE = "dense"
-    NONE = "none"
 
 
 _Files = list[Path] | None
@@ -135,7 +125,7 @@ def pairs(
         abstract_share=abstract_share,
         whole_abstracts=whole_abstracts,
     )
-    material = _read(
+    material = read_inputs(
         inputs, corpus or [], split, min_grade, limit_questions, skip_bad, held_out or [], drop_held_out, output
     )
     given = [abstract for path in abstracts or [] for abstract in _abstracts(path, material)]
@@ -144,7 +134,7 @@ def pairs(
 
         material = materials.split_sentences(material)
     output.note(f"{len(material.questions):,} questions, {len(material.texts):,} passages.")
-    mining = _Mining(material, mine, dense_run, bm25_run, encoder, device, dtype, output)
+    mining = Mining(material, mine, dense_run, bm25_run, encoder, device, dtype, output)
     rows = _build(material, mining, given, config, save_runs)
     check_rows(rows)
     write_rows(rows, out)
@@ -156,105 +146,14 @@ def pairs(
     output.note(f"{out}: {len(rows):,} rows.")
 
 
-def _read(
-    inputs: Sequence[Path],
-    corpus: Sequence[Path],
-    split: str,
-    min_grade: int,
-    limit: int | None,
-    skip_bad: bool,
-    held_out: Sequence[Path],
-    drop: bool,
-    output: Output,
-) -> Material:
-    from biorerank_plugins.readers import ReadReport
-    from biorerank_plugins.training.material import read_material, read_question_texts
-    from biorerank_plugins.training.rows import normalised
-
-    kept_apart = {normalised(text) for path in held_out for text in read_question_texts(path)}
-    shared: dict[str, str] = {}
-
-    def skip(text: str) -> bool:
-        if normalised(text) in kept_apart:
-            shared.setdefault(normalised(text), text)
-            return True
-        return False
-
-    report = ReadReport()
-    material = read_material(
-        inputs,
-        corpus=corpus,
-        split=split,
-        min_grade=min_grade,
-        limit_questions=limit,
-        skip=skip,
-        report=report,
-        skip_bad=skip_bad,
-    )
-    tell_skipped(report, output)
-    if shared and not drop:
-        few = "; ".join(repr(text) for text in list(shared.values())[:3])
-        what = "question is" if len(shared) == 1 else "questions are"
-        _common.fail(f"{len(shared)} {what} held out: {few}. Use --drop-held-out to leave such questions out.")
-    if shared:
-        output.note(f"Left out {len(shared):,} questions that are held out.")
-    if not material.questions:
-        _common.fail("Every question is held out, so there is nothing to build rows from.")
-    return material
-
-
 def _abstracts(path: Path, material: Material) -> list[Abstract]:
     from biorerank_plugins.training.abstracts import read_abstracts
 
     return read_abstracts(path, material.names)
 
 
-@dataclass(frozen=True, slots=True)
-class _Mining:
-    """Where candidates for negatives come from."""
-
-    material: Material
-    miner: Miner
-    dense_run: Path | None
-    bm25_run: Path | None
-    encoder: str | None
-    device: str | None
-    dtype: str
-    output: Output
-
-    def lexical(self) -> Candidates:
-        from biorerank_plugins.training.mining import lexical_candidates
-
-        if self.miner not in (Miner.BOTH, Miner.BM25):
-            return self._nothing()
-        return lexical_candidates(self.material) if self.bm25_run is None else self._read(self.bm25_run)
-
-    def dense(self) -> Candidates:
-        from biorerank_plugins.training.mining import dense_candidates
-
-        if self.miner not in (Miner.BOTH, Miner.DENSE):
-            self.output.note("Without the bi-encoder's scores, negatives are not compared with the gold's score.")
-            return self._nothing()
-        if self.dense_run is not None:
-            return self._read(self.dense_run)
-        model = _common.load_encoder(self.encoder, self.device, self.dtype)
-        self.output.note(f"Embedding the passages with {model.model_id} …")
-        return dense_candidates(self.material, model, show_progress=self.output.show_progress)
-
-    def _nothing(self) -> Candidates:
-        return {question.id: [] for question in self.material.questions}
-
-    def _read(self, path: Path) -> Candidates:
-        from biorerank_plugins.training.mining import read_candidates
-
-        candidates, n_unknown = read_candidates(path, self.material)
-        if n_unknown:
-            self.output.note(f"{path}: {n_unknown:,} lines name passages that are in no input; they are left out.")
-        return candidates
-
-
 def _build(
-    material: Material, mining: _Mining, abstracts: Sequence[Abstract], config: PairConfig, save_runs: Path | None
+    material: Material, mining: Mining, abstracts: Sequence[Abstract], config: PairConfig, save_runs: Path | None
 ) -> list[TrainingPair]:
     from biorerank_plugins.training.mining import similar_questions, write_candidates
     from biorerank_plugins.training.pairs import build_pairs

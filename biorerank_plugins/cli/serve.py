@@ -171,7 +171,7 @@ class _Wanted:
 
 def _reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:
     """Return the reranker, not yet loaded: the server says that it is alive meanwhile."""
-    _common._quiet_libraries()
+    _common.quiet_libraries()
     from biorerank_plugins.reranking.reranker import BioReranker
 
     return BioReranker(model, device=device, dtype=dtype)

@@ -102,7 +102,7 @@ def train(
         from biorerank_plugins.training.dev import read_dev
 
         dev_set = read_dev(dev, candidates=dev_candidates, limit=limit_dev)
-    _common._quiet_libraries()
+    _common.quiet_libraries()
     from biorerank_plugins.training.recipes import train_recipe
 
     output.note(f"{len(rows):,} rows, recipe {recipe}, from {chosen.base if base is None else base}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.evaluation.report.plots import require_matplotlib
+from biorerank_plugins._common.plots import COLOURS, curve_style, new_figure, png
 from biorerank_plugins.speed.systems import BASELINE
 
 if TYPE_CHECKING:
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_latencies", "draw_throughputs"]
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart; shapes and dashes differ as well.
-_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_BLACK = "#000000"  # the baseline
+_COLOURS = (_BLACK, *(colour for colour in COLOURS if colour != _BLACK))
+_SIZE = (9.6, 4.6)  # inches
 _MOST_LINES = len(_COLOURS)  # more in one plot cannot be told apart
-_DPI = 130
 
 
 def draw_throughputs(found: Throughputs, path: Path, *, title: str) -> None:
@@ -32,7 +31,7 @@ def draw_throughputs(found: Throughputs, path: Path, *, title: str) -> None:
     :param title: of the plot.
     :raises MissingExtraError: if matplotlib is not installed.
     """
-    figure, (left, right) = _figure(columns=2, height=4.6)
+    figure, (left, right) = new_figure(*_SIZE, columns=2)
     left.plot(list(found.by_pairs), list(found.by_pairs.values()), label=f"{BASELINE} (fp32)", **_style(0))
     for place, (name, curve) in enumerate(_few(found.by_tokens).items(), start=1):
         right.plot(list(curve), list(curve.values()), label=name, **_style(place))
@@ -57,7 +56,7 @@ def draw_latencies(found: Latencies, path: Path, *, title: str) -> None:
     :param title: of the plot.
     :raises MissingExtraError: if matplotlib is not installed.
     """
-    figure, panels = _figure(columns=2, height=4.6)
+    figure, panels = new_figure(*_SIZE, columns=2)
     for axes, curves, label in zip(
         panels, (found.median, found.p95), ("p50", f"p95 (of {found.requests} requests)"), strict=True
     ):
@@ -80,31 +79,8 @@ def _few(curves: Mapping[str, Any]) -> dict[str, Any]:
     return {name: curves[name] for name in order[:_MOST_LINES]}
 
 
-def _figure(*, columns: int, height: float) -> tuple[Figure, Any]:
-    require_matplotlib()
-    # Without pyplot: no global state, no window, and threads do not meet.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.8 * columns, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, columns)
-    for axes in panels:
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.grid(alpha=0.3)
-    return figure, panels
-
-
 def _style(place: int) -> dict[str, Any]:
-    return {
-        "color": _COLOURS[place % len(_COLOURS)],
-        "marker": _MARKERS[place % len(_MARKERS)],
-        "markersize": 6,
-        "markerfacecolor": "none",  # curves that lie on each other stay visible
-        "linewidth": 1.6,
-        "linestyle": "--" if place == 0 else "-",  # the baseline
-    }
+    return curve_style(place, "--" if place == 0 else "-", _COLOURS[place % len(_COLOURS)])
 
 
 def _logarithmic(axes: Axes, ticks: Iterable[int]) -> None:
@@ -112,6 +88,7 @@ def _logarithmic(axes: Axes, ticks: Iterable[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(shown, [str(tick) for tick in shown])
     axes.minorticks_off()
+    axes.grid(alpha=0.3)
     for text in axes.get_xticklabels():
         text.set_rotation(45 if len(shown) > 5 else 0)
 
@@ -124,4 +101,4 @@ def _save(figure: Figure, path: Path, title: str) -> None:
     legend = figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=4, frameon=False)
     for text in legend.get_texts():
         text.set_fontsize(8)
-    figure.savefig(path, format="png", dpi=_DPI)
+    path.write_bytes(png(figure))

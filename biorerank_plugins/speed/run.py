@@ -84,7 +84,7 @@ def run_benchmark(options: Options, *, note: Callable[[str], None] = lambda _: N
     """
     options.check()
     if options.plots is not None:
-        from biorerank_plugins.evaluation.report.plots import require_matplotlib
+        from biorerank_plugins._common.plots import require_matplotlib
 
         require_matplotlib()
         options.plots.mkdir(parents=True, exist_ok=True)

@@ -110,7 +110,7 @@ def test_libraries_only_speak_of_errors() -> None:
     script = (
         "import logging\n"
         "from biorerank_plugins.cli import _common\n"
-        "_common._quiet_libraries()\n"
+        "_common.quiet_libraries()\n"
         f"print([logging.getLevelName(logging.getLogger(name).level) for name in {names}])\n"
     )
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_VERBOSITY")}

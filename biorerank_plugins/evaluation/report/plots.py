@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.errors import MissingExtraError
+from biorerank_plugins._common.plots import COLOURS, curve_style, new_figure, png, require_matplotlib
 from biorerank_plugins.evaluation.metrics import measure_label
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from biorerank_plugins.evaluation.results import SystemsReport
 
-__all__ = ["Plot", "draw_plots", "require_matplotlib"]
+__all__ = ["Plot", "draw_plots"]
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart; shapes and dashes differ as well.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
-_MOST_LINES = len(_COLOURS)  # more in one plot cannot be told apart
+_MOST_LINES = len(COLOURS)  # more in one plot cannot be told apart
 _NAME_LENGTH = 42
-_DPI = 130
+_WIDTH = 8  # inches
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +35,6 @@ class Plot:
     title: str
     description: str
     png: bytes
-
-
-def require_matplotlib() -> None:
-    """Make sure that plots can be drawn.
-
-    :raises MissingExtraError: if matplotlib is not installed.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "eval") from error
 
 
 def draw_plots(report: SystemsReport) -> list[Plot]:
@@ -74,8 +58,8 @@ def _means(report: SystemsReport) -> Plot:
     names = list(report.systems)
     means = [report.systems[name].measured.means[measure] for name in names]
     intervals = [report.systems[name].intervals[measure] for name in names]
-    figure, axes = _figure(height=1.2 + 0.42 * len(names))
-    colours = ["#999999" if name == report.baseline else _COLOURS[0] for name in names]
+    figure, (axes,) = new_figure(_WIDTH, 1.2 + 0.42 * len(names))
+    colours = ["#999999" if name == report.baseline else COLOURS[0] for name in names]
     below = [mean - low for mean, (low, _) in zip(means, intervals, strict=True)]
     above = [high - mean for mean, (_, high) in zip(means, intervals, strict=True)]
     axes.barh(range(len(names)), means, xerr=[below, above], color=colours, ecolor="#222222", capsize=3, height=0.65)
@@ -93,14 +77,14 @@ def _means(report: SystemsReport) -> Plot:
         for name, mean, (low, high) in zip(names, means, intervals, strict=True)
     )
     title = f"{label} by system"
-    return Plot("means.png", title, f"Bar chart of {label} with 95 % confidence intervals: {said}.", _png(figure))
+    return Plot("means.png", title, f"Bar chart of {label} with 95 % confidence intervals: {said}.", png(figure))
 
 
 def _depth(report: SystemsReport) -> Plot:
     label = measure_label(report.measures[0])
     styles = {name: style for name, style in _styles(report).items() if report.systems[name].depth}
     names = list(styles)
-    figure, axes = _figure(height=5)
+    figure, (axes,) = new_figure(_WIDTH, 5)
     for name, style in styles.items():
         curve = report.systems[name].depth
         axes.plot(list(curve), list(curve.values()), label=_shown(name), **style)
@@ -117,7 +101,7 @@ def _depth(report: SystemsReport) -> Plot:
         for name in names
     )
     title = f"{label} by number of candidates{_selection(report)}"
-    return Plot("depth.png", title, f"Line chart of {label} by number of candidates. {said}.", _png(figure))
+    return Plot("depth.png", title, f"Line chart of {label} by number of candidates. {said}.", png(figure))
 
 
 def _differences(report: SystemsReport) -> Plot:
@@ -125,7 +109,7 @@ def _differences(report: SystemsReport) -> Plot:
     label = measure_label(measure)
     before = report.systems[report.baseline].measured.per_query[measure]
     styles = {name: style for name, style in _styles(report).items() if name != report.baseline}
-    figure, axes = _figure(height=5)
+    figure, (axes,) = new_figure(_WIDTH, 5)
     for name, style in styles.items():
         after = report.systems[name].measured.per_query[measure]
         deltas = sorted((after[query_id] - value for query_id, value in before.items()), reverse=True)
@@ -141,7 +125,7 @@ def _differences(report: SystemsReport) -> Plot:
         for one in [report.comparisons[name][measure]]
     )
     title = f"{label} of each question, against {report.baseline}{_selection(report)}"
-    return Plot("differences.png", title, f"Differences to {report.baseline}, sorted: {said}.", _png(figure))
+    return Plot("differences.png", title, f"Differences to {report.baseline}, sorted: {said}.", png(figure))
 
 
 def _styles(report: SystemsReport) -> dict[str, dict[str, Any]]:
@@ -150,36 +134,15 @@ def _styles(report: SystemsReport) -> dict[str, dict[str, Any]]:
     ranked = sorted(report.systems, key=lambda name: -report.systems[name].measured.means[measure])
     # Runs have no curve, and the baseline has no difference: each plot still shows something of the others.
     kept = {*ranked[: _MOST_LINES - 1], report.baseline}
-    return {name: _style(place) for place, name in enumerate(name for name in report.systems if name in kept)}
+    return {
+        name: curve_style(place, _DASHES[place % len(_DASHES)])
+        for place, name in enumerate(name for name in report.systems if name in kept)
+    }
 
 
 def _selection(report: SystemsReport) -> str:
     n_drawn, n_all = len(_styles(report)), len(report.systems)
     return f" (the best {n_drawn} of {n_all} systems)" if n_drawn < n_all else ""
-
-
-def _figure(height: float) -> tuple[Figure, Axes]:
-    # Without pyplot: no global state, no window, and threads do not meet.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    return figure, axes
-
-
-def _style(place: int) -> dict[str, Any]:
-    return {
-        "color": _COLOURS[place % len(_COLOURS)],
-        "linestyle": _DASHES[place % len(_DASHES)],
-        "marker": _MARKERS[place % len(_MARKERS)],
-        "markersize": 6,
-        "markerfacecolor": "none",  # curves that lie on each other stay visible
-        "linewidth": 1.6,
-    }
 
 
 def _legend(figure: Figure) -> None:
@@ -194,9 +157,3 @@ def _shown(name: str) -> str:
     half = _NAME_LENGTH // 2 - 1
     short = name if len(name) <= _NAME_LENGTH else f"{name[:half]}…{name[-half:]}"
     return f" {short}" if short.startswith("_") else short
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()

@@ -1,0 +1,54 @@
+"""What ``biorerank index`` refuses before anything is read or loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli.index_scale import EngineName
+from biorerank_plugins.cli.inputs import STDIN
+
+__all__ = ["check_engine", "check_factory", "check_target", "refuse_with_add"]
+
+
+def check_target(out: Path, *, add: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds what the command would not replace, or lacks what it would add to."""
+    from biorerank_plugins.first_stage.verification import is_index
+    from biorerank_plugins.scale.shard_layout import is_sharded
+
+    if add and overwrite:
+        _common.usage_error("--add and --overwrite exclude each other.")
+    if is_sharded(out):
+        _common.fail(f"{out} holds a sharded index, which cannot be changed. Build it anew in another folder.")
+    if add and not is_index(out):
+        _common.fail(f"There is no passage index in {out} to add to; leave --add out to build one.")
+    if not add and not overwrite and is_index(out):
+        _common.fail(f"{out} holds an index already. Use --overwrite to replace it, --add to add to it.")
+
+
+def refuse_with_add(factory: str | None, no_lexical: bool) -> None:
+    """Say which option belongs to a new index only."""
+    if factory is not None:
+        _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
+    if no_lexical:
+        _common.usage_error("--no-lexical belongs to a new index; --add keeps what the index has.")
+
+
+def check_engine(engine: EngineName, inputs: list[Path], *, lists_on_disk: bool, simple: bool) -> None:
+    """Refuse what an engine does not do."""
+    if engine is EngineName.PLAIN and lists_on_disk:
+        _common.usage_error("--lists-on-disk needs --engine ray.")
+    if engine is EngineName.RAY and (not simple or STDIN in inputs):
+        _common.usage_error(
+            "--engine ray builds a new index from files: it takes no --add, no stdin, no --format lines."
+        )
+
+
+def check_factory(factory: str | None) -> None:
+    """Refuse a type of index that is not offered."""
+    from biorerank_plugins.first_stage.factory import OFFERED, parse_factory
+
+    try:
+        parse_factory("Flat" if factory is None else factory)
+    except ValueError:
+        _common.usage_error(f"--factory {factory!r} is not offered. Choose one of: {OFFERED}.")

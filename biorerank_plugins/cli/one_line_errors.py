@@ -1,0 +1,116 @@
+"""Errors of commands: one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import NoReturn, ParamSpec
+
+import typer
+
+from biorerank_plugins.cli.output import one_line
+from biorerank_plugins.errors import BioRerankError
+
+__all__ = ["command", "describe", "fail", "usage_error"]
+
+_MESSAGE_LIMIT = 600  # one line stays readable; --debug shows everything
+# How the library's messages name arguments that are options here: on_duplicate='skip'.
+_ARGUMENT = re.compile(r"(?<![\w/.])(on_duplicate|factory|device|dtype)='([^'\s]*)'")
+
+P = ParamSpec("P")
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn every error of a command into one line on stderr and an exit code.
+
+    0 is success, 1 an error while running, 2 wrong usage, 3 no evidence (--abstain), 130 Ctrl-C.
+    """
+    options = frozenset(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        with _one_line_errors(options, debug=bool(kwargs.get("debug"))):
+            function(*args, **kwargs)
+            sys.stdout.flush()  # a reader that went away is noticed here, not while Python shuts down
+
+    # Help is wrapped to the terminal: the line ends of the source must not stay in it.
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    guarded.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    return guarded
+
+
+def usage_error(message: str) -> NoReturn:
+    """Stop with exit code 2 and one line."""
+    fail(message, code=2)
+
+
+def fail(message: str, *, code: int = 1) -> NoReturn:
+    """Stop with one line on stderr."""
+    typer.echo(f"Error: {one_line(message)}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _one_line_errors(options: Collection[str], *, debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own usage errors
+            raise
+        if debug:
+            traceback.print_exc()
+        fail(describe(error, options))
+
+
+def describe(error: Exception, options: Collection[str] = ()) -> str:
+    """Say in one line what went wrong, and what to do in terms of options.
+
+    What this package raised on purpose, and what the operating system says about a file, speaks for itself. Anything
+    else is named with its type, since its message alone may say nothing (``KeyError: 3``).
+
+    :param options: names of the parameters of the command.
+    """
+    if isinstance(error, OSError) and not isinstance(error, BioRerankError) and error.strerror:
+        message = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    else:
+        message = _in_options(" ".join(str(error).split()), options)
+    if "format" in options and _is_unknown_format(error):
+        message = f"{message} Use --format."
+    message = message if len(message) <= _MESSAGE_LIMIT else f"{message[:_MESSAGE_LIMIT]}…"
+    if isinstance(error, (BioRerankError, OSError)) or _raised_here(error):
+        return message
+    return f"{type(error).__name__}: {message} (unexpected; --debug shows where)"
+
+
+def _in_options(message: str, options: Collection[str]) -> str:
+    def option(match: re.Match[str]) -> str:
+        typed = f"--{match[1].replace('_', '-')} {match[2]}"
+        # What a command cannot be told, such as evaluate --corpus, can be told when an index is built.
+        return typed if match[1] in options else f"biorerank index {typed}"
+
+    return _ARGUMENT.sub(option, message)
+
+
+def _is_unknown_format(error: Exception) -> bool:
+    from biorerank_plugins.readers.detect import UnknownFormatError
+
+    return isinstance(error, UnknownFormatError)
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether the error is a ``ValueError`` or ``TypeError`` that this package raised about an argument."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return isinstance(error, (ValueError, TypeError)) and module.startswith("biorerank_plugins")

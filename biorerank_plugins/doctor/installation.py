@@ -1,0 +1,158 @@
+"""What is installed, and on which machine: each part puts what keeps something from working into a list."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from biorerank_plugins import models
+from biorerank_plugins._common.versions import VERSION, version_of
+
+__all__ = ["PARTS"]
+
+_REQUIRED = ("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "numpy", "bm25s")
+_MODULES = {"faiss-cpu": "faiss", "llama-index-core": "llama_index.core", "haystack-ai": "haystack", "ray": "ray"}
+_EXTRAS = {
+    "llama-index": ("llama-index-core",),
+    "haystack": ("haystack-ai",),
+    "langchain": ("langchain-core",),
+    "onnx": ("onnx", "onnxruntime", "platformdirs"),
+    "train": ("accelerate", "datasets"),
+    "eval": ("jinja2", "matplotlib"),
+    "pdf": ("pypdf",),
+    "serve": ("fastapi", "httpx", "prometheus-client", "uvicorn"),
+    "ray": ("ray",),
+    "llm": ("openai",),
+    "otel": ("opentelemetry-api",),
+}
+_PLATFORMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64"), ("Windows", "AMD64")}
+_VARIABLES = (
+    "HF_HUB_OFFLINE", "HF_HOME", "TOKENIZERS_PARALLELISM", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "BIORERANK_CACHE",
+    "BIORERANK_LLM_URL", "BIORERANK_LLM_MODEL", "BIORERANK_LLM_TIMEOUT",
+)  # fmt: skip
+_SECRETS = ("BIORERANK_LLM_KEY", "BIORERANK_API_KEY", "HF_TOKEN")
+_LEAST_MEMORY = 1 << 30
+
+
+def _versions(problems: list[str]) -> dict[str, Any]:
+    versions: dict[str, Any] = {"biorerank-plugins": VERSION, "python": platform.python_version()}
+    for package in _REQUIRED:
+        version = version_of(package)
+        versions[package] = version
+        if version is None:
+            problems.append(f"{package} is not installed, and nothing works without it: pip install {package}")
+        elif (reason := _import_problem(package)) is not None:
+            problems.append(f"{package} {version} cannot be imported ({reason}): install it again.")
+    return versions
+
+
+def _extras(problems: list[str]) -> dict[str, Any]:
+    extras: dict[str, Any] = {}
+    for extra, packages in _EXTRAS.items():
+        missing = [package for package in packages if version_of(package) is None]
+        if missing:
+            extras[extra] = f"not installed: pip install 'biorerank-plugins[{extra}]'"
+            continue
+        extras[extra] = ", ".join(f"{package} {version_of(package)}" for package in packages)
+        for package in packages:
+            if (reason := _import_problem(package)) is not None:
+                problems.append(f"{package} of the extra {extra} cannot be imported ({reason}): install it again.")
+    return extras
+
+
+def _import_problem(package: str) -> str | None:
+    module = _MODULES.get(package, package.replace("-", "_"))
+    if module == "opentelemetry_api":
+        module = "opentelemetry.trace"
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # whatever a broken package raises
+        return f"{type(error).__name__}: {error}"[:200]
+    return None
+
+
+def _machine(problems: list[str]) -> dict[str, Any]:
+    import torch
+
+    from biorerank_plugins.speed.machine import describe_machine, free_memory
+
+    here = (platform.system(), platform.machine())
+    facts = describe_machine("cpu", torch.get_num_threads())
+    memory = free_memory()
+    if memory is not None and memory < _LEAST_MEMORY:
+        problems.append(f"Only {memory >> 20} MiB of memory are free; a reranker and an index need about 1 GiB.")
+    return {
+        "platform": f"{platform.platform()} ({'supported' if here in _PLATFORMS else 'not tried by the makers'})",
+        "processor": facts["cpu"],
+        "arithmetic": " ".join(facts["cpu_arithmetic"]) or "-",
+        "processors": facts["cpus"],
+        "threads": facts["threads"],
+        "free memory": "not known" if memory is None else f"{memory / 2**30:.1f} GiB",
+        "devices": _devices(torch),
+    }
+
+
+def _devices(torch: Any) -> str:
+    names = ["cpu"]
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        facts = torch.cuda.get_device_properties(number)
+        names.append(f"cuda:{number} {facts.name} {facts.total_memory / 2**30:.0f} GiB")
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return ", ".join(names)
+
+
+def _settings(problems: list[str]) -> dict[str, Any]:
+    shown: dict[str, Any] = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    return shown | {name: "set (not shown)" for name in _SECRETS if os.environ.get(name)}
+
+
+def _models(problems: list[str]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name in (models.DEFAULT_RERANKER, models.DEFAULT_ENCODER):
+        if name not in models.names():
+            problems.append(f"The embedded model {name} is not in the package: install biorerank-plugins again.")
+            continue
+        whole = models.is_as_released(name)
+        told[name] = f"sha256 {models.content_hash(models.path(name))[:16]} ({'as released' if whole else 'changed'})"
+        if not whole:
+            problems.append(f"Files of the embedded model {name} are damaged or changed: install it again.")
+    return told
+
+
+def _cache(problems: list[str]) -> dict[str, Any]:
+    if version_of("platformdirs") is None:
+        return {"exported models": "none without the extra onnx"}
+    from biorerank_plugins.scoring.onnx.files import cache_folder
+
+    folder = cache_folder()
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    writable = os.access(there, os.W_OK | os.X_OK)
+    if not writable:
+        problems.append(
+            f"{there} cannot be written to, so that exported models are built anew in every process: "
+            "set BIORERANK_CACHE to a folder of yours."
+        )
+    return {
+        "exported models": str(folder),
+        "files": len(list(folder.glob("*"))) if folder.is_dir() else 0,
+        "writable": writable,
+        "free space": f"{shutil.disk_usage(there).free / 2**30:.1f} GiB",
+    }
+
+
+PARTS: Mapping[str, Callable[[list[str]], dict[str, Any]]] = {
+    "versions": _versions,
+    "extras": _extras,
+    "machine": _machine,
+    "settings": _settings,
+    "models": _models,
+    "cache": _cache,
+}
+"""By name, what looks at a part: it is given the list of problems, and returns what it found."""
