@@ -17,7 +17,7 @@ from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.training.material import Material
-    from biorerank_plugins.training.pairs import Abstract, Candidates, PairConfig
+    from biorerank_plugins.training.negatives import Abstract, Candidates, PairConfig
     from biorerank_plugins.training.rows import TrainingPair
 
 
@@ -116,7 +116,7 @@ def pairs(
 
     Example: biorerank pairs train.jsonl.gz --out pairs.jsonl.gz --held-out dev.jsonl.gz --abstracts indoc.jsonl.gz
     """
-    from biorerank_plugins.training.pairs import PairConfig
+    from biorerank_plugins.training.negatives import PairConfig
     from biorerank_plugins.training.rows import check_rows, describe, write_rows
 
     output = Output(json, quiet)

@@ -11,7 +11,7 @@ from biorerank_plugins.readers.objects import read_objects
 from biorerank_plugins.readers.records import as_id, as_text, check_object, listed
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import source_of
-from biorerank_plugins.training.pairs import Abstract
+from biorerank_plugins.training.negatives import Abstract
 
 __all__ = ["read_abstracts"]
 
