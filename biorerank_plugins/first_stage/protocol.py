@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from biorerank_plugins.passages import Passage
 
-__all__ = ["Encoder"]
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.vectors import FloatArray
 
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+__all__ = ["Encoder"]
 
 
 class Encoder(Protocol):
