@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from biorerank_plugins.passages import Passage
 
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.vectors import FloatArray
-
 __all__ = ["Encoder"]
+
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Encoder(Protocol):
