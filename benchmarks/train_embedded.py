@@ -17,7 +17,8 @@ from typing import Any
 
 from biorerank_plugins.readers import read_qrels
 from biorerank_plugins.training.export import export_fp16
-from biorerank_plugins.training.pairs import Abstract, PairConfig, Question, abstract_pairs, describe, mined_pairs
+from biorerank_plugins.training.pairs import Abstract, PairConfig, Question, abstract_pairs, mined_pairs
+from biorerank_plugins.training.rows import describe
 from biorerank_plugins.training.trainer import TrainConfig, train_cross_encoder
 
 DEPTH = 200

@@ -16,7 +16,7 @@ from biorerank_plugins.cli.pairs_inputs import Miner, Mining, read_inputs
 
 if TYPE_CHECKING:
     from biorerank_plugins.training.material import Material
-    from biorerank_plugins.training.pairs import Abstract, PairConfig
+    from biorerank_plugins.training.negatives import Abstract, PairConfig
     from biorerank_plugins.training.rows import TrainingPair
 
 
@@ -106,7 +106,7 @@ def pairs(
 
     Example: biorerank pairs train.jsonl.gz --out pairs.jsonl.gz --held-out dev.jsonl.gz --abstracts indoc.jsonl.gz
     """
-    from biorerank_plugins.training.pairs import PairConfig
+    from biorerank_plugins.training.negatives import PairConfig
     from biorerank_plugins.training.rows import check_rows, describe, write_rows
 
     output = Output(json, quiet)

@@ -14,7 +14,7 @@ from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.training.material import Material
-    from biorerank_plugins.training.pairs import Candidates
+    from biorerank_plugins.training.negatives import Candidates
 
 __all__ = ["Miner", "Mining", "read_inputs"]
 

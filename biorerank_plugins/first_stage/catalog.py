@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage.filters import SqlCondition
+from biorerank_plugins.first_stage.filter_conditions import SqlCondition
 from biorerank_plugins.first_stage.protocol import FoundCandidates
+from biorerank_plugins.first_stage.stored_passage import COLUMNS, DAMAGED, columns_of, passage_of
 from biorerank_plugins.passages import Candidate, Passage
 
 __all__ = ["Catalog"]
@@ -24,8 +25,6 @@ CREATE TABLE passages (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TE
                        metadata TEXT NOT NULL);
 CREATE TABLE dead_rows (row INTEGER PRIMARY KEY);
 """
-_COLUMNS = "id, text, title, metadata"
-_DAMAGED = "The index is damaged: load it with verify='full', which says where, or build it again."
 
 
 class Catalog:
@@ -108,9 +107,9 @@ class Catalog:
         :raises ValueError: if a passage's metadata is not JSON, or a string of it no Unicode text.
         """
         with self.transaction():
-            statement = f"INSERT INTO passages (row, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+            statement = f"INSERT INTO passages (row, {COLUMNS}) VALUES (?, ?, ?, ?, ?)"
             for row, passage in rows:
-                self._connection.execute(statement, (row, *_record(passage)))
+                self._connection.execute(statement, (row, *columns_of(passage)))
 
     def delete(self, rows: Iterable[int]) -> None:
         """Remove passages by row number."""
@@ -137,10 +136,10 @@ class Catalog:
     def fetch(self, rows: Sequence[int]) -> dict[int, Passage]:
         """Return the passages of these rows."""
         found = self._query(
-            f"SELECT row, {_COLUMNS} FROM passages WHERE row IN (SELECT value FROM json_each(?))",
+            f"SELECT row, {COLUMNS} FROM passages WHERE row IN (SELECT value FROM json_each(?))",
             (json.dumps([int(row) for row in rows]),),
         )
-        return {row: _passage(*record) for row, *record in found}
+        return {row: passage_of(*record) for row, *record in found}
 
     def find(self, ids: Iterable[str]) -> dict[str, int]:
         """Return the row of every id that is there."""
@@ -180,10 +179,10 @@ class Catalog:
         last = -1
         while True:
             found = self._query(
-                f"SELECT row, {_COLUMNS} FROM passages WHERE row > ? ORDER BY row LIMIT ?", (last, batch_size)
+                f"SELECT row, {COLUMNS} FROM passages WHERE row > ? ORDER BY row LIMIT ?", (last, batch_size)
             )
             for row, *record in found:
-                yield row, _passage(*record)
+                yield row, passage_of(*record)
             if len(found) < batch_size:
                 return
             last = found[-1][0]
@@ -201,7 +200,7 @@ class Catalog:
         wanted = sorted({row for _, rows in found for row in rows.tolist()})
         passages = self.fetch(wanted)
         if len(passages) < len(wanted) or not all(np.isfinite(scores).all() for scores, _ in found):
-            raise PassageIndexError(f"A search found passages that are not there, or no numbers as scores. {_DAMAGED}")
+            raise PassageIndexError(f"A search found passages that are not there, or no numbers as scores. {DAMAGED}")
         return [
             FoundCandidates(
                 Candidate(passages[row], score, rank, first_stage)
@@ -222,33 +221,10 @@ class Catalog:
         except (sqlite3.DatabaseError, OverflowError) as error:
             if isinstance(error, sqlite3.ProgrammingError):  # closed: a mistake in the program, not in the data
                 raise
-            raise PassageIndexError(f"The passages of the index cannot be read: {error}. {_DAMAGED}") from error
+            raise PassageIndexError(f"The passages of the index cannot be read: {error}. {DAMAGED}") from error
 
 
 def _connect(target: str) -> sqlite3.Connection:
     connection = sqlite3.connect(target, uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
-
-
-def _record(passage: Passage) -> tuple[str, str, str | None, str]:
-    fields = passage.to_dict()
-    try:
-        metadata = json.dumps(fields["metadata"], ensure_ascii=False, allow_nan=False)
-        for text in (passage.id, passage.text, passage.title or "", metadata):
-            text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"Passage {passage.id!r} holds text that is not valid Unicode: {error}.") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"The metadata of passage {passage.id!r} cannot be stored as JSON: {error}. "
-            "Use strings, finite numbers, booleans, None, lists and mappings."
-        ) from error
-    return passage.id, passage.text, passage.title, metadata
-
-
-def _passage(id_: str, text: str, title: str | None, metadata: str) -> Passage:
-    try:
-        return Passage(id_, text, title, json.loads(metadata))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise PassageIndexError(f"Passage {id_!r} cannot be read: {error}. {_DAMAGED}") from error

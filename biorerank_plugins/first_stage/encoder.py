@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-import numpy as np
-
 from biorerank_plugins import models
 from biorerank_plugins._common.checks import string
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.model_folder import POOLINGS, EncoderSettings, find_model_folder, read_settings
+from biorerank_plugins.models.folders import portable_name
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.text.templates import passage_text, wellformed
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.first_stage.embedding_model import EmbeddingModel, TextInput, Tokens
     from biorerank_plugins.first_stage.sentence_transformer_model import SentenceTransformerModel
+    from biorerank_plugins.first_stage.vectors import FloatArray
 
     _Model: TypeAlias = EmbeddingModel | SentenceTransformerModel
 
@@ -31,7 +31,6 @@ __all__ = ["BiEncoder", "TitleUse", "passage_input"]
 logger = logging.getLogger(__name__)
 
 TitleUse = Literal["join", "pair", "omit"]
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class BiEncoder:
@@ -89,12 +88,10 @@ class BiEncoder:
         cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool | None = None,
     ) -> None:
-        if title not in get_args(TitleUse):
-            raise ValueError(f"title={title!r} is unknown. Choose one of: {', '.join(get_args(TitleUse))}.")
         from biorerank_plugins.runtime.devices import resolve_device, resolve_dtype
 
-        if pooling is not None and pooling not in POOLINGS:
-            raise ValueError(f"pooling={pooling!r} is unknown. Choose one of: {', '.join(POOLINGS)}.")
+        _check_choice("title", title, get_args(TitleUse))
+        _check_choice("pooling", pooling, (None, *POOLINGS))
         self._device = resolve_device(device)
         self._dtype = resolve_dtype(dtype, self._device)
         self._choices = {"pooling": pooling, "normalize": normalize}
@@ -108,12 +105,12 @@ class BiEncoder:
             self._queries, query_settings = self._load(self._query_folder)
         self._check_dimensions()
         self._config: dict[str, Any] = {
-            "model": _portable_name(name),
-            "query_model": None if query_model is None else _portable_name(query_model),
+            "model": portable_name(name),
+            "query_model": None if query_model is None else portable_name(query_model),
             "pooling": pooling,
             "normalize": normalize,
-            "query_prefix": _prefix(query_prefix, query_settings, "query"),
-            "passage_prefix": _prefix(passage_prefix, settings, "document", "passage", "corpus"),
+            "query_prefix": query_settings.prompt(query_prefix, "query"),
+            "passage_prefix": settings.prompt(passage_prefix, "document", "passage", "corpus"),
             "max_length": _length(max_length, self._passages),
             "query_max_length": _length(query_max_length, self._queries),
             "title": title,
@@ -163,8 +160,7 @@ class BiEncoder:
     @property
     def model_id(self) -> str:
         """Name of the model, or of both."""
-        names = [str(self._config["model"]), *([self._config["query_model"]] if self._config["query_model"] else [])]
-        return " + ".join(names)
+        return " + ".join(filter(None, (self._config["model"], self._config["query_model"])))
 
     @property
     def content_hash(self) -> str:
@@ -234,16 +230,9 @@ def passage_input(passage: Passage, title: TitleUse) -> TextInput:
     return passage_text(passage) if title == "join" else wellformed(passage.text)
 
 
-def _portable_name(model: str | os.PathLike[str]) -> str:
-    """Return the name by which the model is found again, whatever the working directory."""
-    name = os.fspath(model)
-    return str(Path(name).resolve()) if name not in models.names() and Path(name).is_dir() else name
-
-
-def _prefix(given: str | None, settings: EncoderSettings, *names: str) -> str:
-    if given is not None:
-        return given
-    return next((settings.prompts[name] for name in names if settings.prompts.get(name)), "")
+def _check_choice(name: str, value: object, choices: Sequence[str | None]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown. Choose one of: {', '.join(filter(None, choices))}.")
 
 
 def _length(given: int | None, model: _Model) -> int:

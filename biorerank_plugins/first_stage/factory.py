@@ -98,6 +98,12 @@ class Factory:
             coarse.do_polysemous_training = False  # seconds of work for a kind of search that is not used here
         return index
 
+    def lists_of(self, index: Any) -> int:
+        """Return the number of inverted lists that a FAISS index of this type has."""
+        from biorerank_plugins.first_stage.faiss_module import faiss
+
+        return getattr(faiss.downcast_index(index.base_index) if self.refined else index, "nlist", 0)
+
 
 def parse_factory(text: str) -> Factory:
     """Read a factory string.

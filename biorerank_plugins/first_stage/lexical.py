@@ -5,21 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from biorerank_plugins._common.progress import without_bars
-from biorerank_plugins.first_stage import analysis
+from biorerank_plugins.first_stage import analysis, bm25
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.text.templates import passage_text
 
 __all__ = ["LexicalIndex", "Matches", "index_passages", "lexical_settings", "passage_texts"]
-
-_K1 = 0.9  # Anserini's values, chosen for short passages
-_B = 0.4
 
 TokenArray = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -28,8 +23,8 @@ def lexical_settings() -> dict[str, Any]:
     """Return what a saved lexical part depends on besides the passages, as JSON types."""
     return {
         "method": "bm25",
-        "k1": _K1,
-        "b": _B,
+        "k1": bm25.K1,
+        "b": bm25.B,
         "analysis": analysis.ANALYSIS_VERSION,
         "stemmer": analysis.stemmer_version(),
     }
@@ -182,7 +177,7 @@ class LexicalIndex:
     def _prepared(self) -> Any:
         with self._preparing:
             if self._bm25 is None:
-                self._bm25 = _scored(self._tokens, self._offsets, len(self._vocabulary))
+                self._bm25 = bm25.scored(self._tokens, self._offsets, len(self._vocabulary))
             return self._bm25
 
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -207,7 +202,7 @@ class LexicalIndex:
         if len(vocabulary) != len(terms):
             raise ValueError("a term comes twice.")
         index = cls(arrays["rows"], arrays["tokens"], arrays["offsets"], vocabulary)
-        index._bm25 = _scorer({name: arrays[name] for name in ("data", "indices", "indptr")}, len(index))
+        index._bm25 = bm25.scorer({name: arrays[name] for name in ("data", "indices", "indptr")}, len(index))
         return index
 
 
@@ -229,35 +224,3 @@ class _Numbers(dict[str, int]):
             number = self.vocabulary.setdefault(self._stem(word), len(self.vocabulary))
         self[word] = number
         return number
-
-
-def _scored(tokens: TokenArray, offsets: RowArray, n_terms: int) -> Any:
-    """Compute the score of every term in every text."""
-    if not len(tokens):  # bm25s divides by the mean length
-        return _scorer(
-            {
-                "data": np.empty(0, dtype=np.float32),
-                "indices": np.empty(0, dtype=np.int32),
-                "indptr": np.zeros(n_terms + 1, dtype=np.int64),
-            },
-            len(offsets) - 1,
-        )
-    flat = tokens.tolist()
-    texts = [flat[start:end] for start, end in pairwise(offsets.tolist())]
-    scores = _scorer({}, 0).build_index_from_ids(list(range(n_terms)), texts, show_progress=False)
-    return _scorer(scores, len(texts))
-
-
-def _scorer(scores: dict[str, Any], n_texts: int) -> Any:
-    """Return a ``bm25s.BM25`` that has these scores, as its own ``load`` makes one.
-
-    Its methods ``index`` and ``retrieve`` are left aside: they log below the level that an application asked for,
-    fail or warn on texts and queries without words, and leave the order of ties open.
-    """
-    with without_bars("DISABLE_TQDM"):
-        from bm25s import BM25
-
-    bm25 = BM25(k1=_K1, b=_B, method="lucene")
-    bm25.scores = {**scores, "num_docs": n_texts}
-    bm25.nonoccurrence_array = None
-    return bm25

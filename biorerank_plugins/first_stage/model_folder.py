@@ -50,6 +50,12 @@ class EncoderSettings:
     prompts: Mapping[str, str] = field(default_factory=dict)
     unusual: tuple[str, ...] = ()
 
+    def prompt(self, given: str | None, *names: str) -> str:
+        """Return what was given, else the first prompt of these names that says something, ``""`` if none does."""
+        if given is not None:
+            return given
+        return next((self.prompts[name] for name in names if self.prompts.get(name)), "")
+
 
 def find_model_folder(
     model: str | os.PathLike[str],

@@ -1,7 +1,7 @@
 """Vectors in FAISS: inner product, higher is better, found by row number, whatever the index type.
 
-What FAISS leaves to its caller is handled here: row numbers that survive removals, one class of search parameters
-for each index type, full result lists under a filter, the order of ties, and index types that cannot remove.
+What FAISS leaves to its caller is handled here: row numbers that survive removals, full result lists under a filter,
+the order of ties, and index types that cannot remove.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage import faiss_search
 from biorerank_plugins.first_stage.factory import Factory
 from biorerank_plugins.first_stage.faiss_module import faiss
 
@@ -26,10 +27,6 @@ _QUERIES_AT_ONCE = 16  # from 20 on FAISS multiplies matrices, and equal vectors
 _SELECTIVE = 0.1  # a filter that keeps less than this is served by exact scoring
 _FEW = 10_000  # … and so is one that keeps no more vectors than this
 _COMPACT_AT = 0.25  # share of removed vectors at which an HNSW index is built anew
-_PROBED_SHARE = 8  # one list in eight is searched: a second stage follows, so recall counts
-_LEAST_PROBED = 8
-_LEAST_EF_SEARCH = 64
-_REFINED = 4  # so many times k are looked at again
 
 
 class VectorStore:
@@ -88,7 +85,7 @@ class VectorStore:
 
     def reserve(self, count: int) -> None:
         """Make room for ``count`` vectors, so that adding them in pieces never copies those already there."""
-        storage = self._flat_storage()
+        storage = faiss_search.flat_storage(self._index, self._factory)
         if storage is not None and storage.ntotal == 0:
             storage.codes.resize(count * storage.code_size)
             storage.codes.resize(0)
@@ -190,7 +187,7 @@ class VectorStore:
         exact = self._is_selective(labels)
         fetch = min(k + 1, available)
         while True:
-            scores, found = self._faiss_search(queries, fetch, labels, exact=exact)
+            scores, found = faiss_search.search(self._index, self._factory, queries, fetch, labels, exact=exact)
             if not exact and bool((found < 0).any()):
                 exact = True  # the approximate search came back with fewer than there are
                 continue
@@ -204,41 +201,6 @@ class VectorStore:
     def _is_selective(self, labels: RowArray | None) -> bool:
         return labels is not None and (len(labels) <= _FEW or len(labels) < _SELECTIVE * len(self._rows))
 
-    def _faiss_search(
-        self, queries: FloatArray, k: int, labels: RowArray | None, *, exact: bool
-    ) -> tuple[FloatArray, RowArray]:
-        """Search with the parameter class that this index type wants."""
-        index = self._index
-        if self._factory.lists and not (exact and self._factory.refined):
-            lists = self._factory.lists
-            probed = lists if exact else min(lists, max(_LEAST_PROBED, lists // _PROBED_SHARE))
-            parameters = faiss.SearchParametersIVF(nprobe=probed, sel=_bitmap(labels))
-            if self._factory.refined:
-                parameters = faiss.IndexRefineSearchParameters(k_factor=_REFINED, base_index_params=parameters)
-        elif self._factory.links and not exact:
-            effort = max(_LEAST_EF_SEARCH, 2 * k)
-            if labels is not None:
-                effort = effort * len(self._rows) // len(labels)
-            parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=_bitmap(labels))
-        else:
-            # Flat, or the vectors below a graph or behind lists. An array of numbers makes FAISS visit only these.
-            index = self._flat_storage()
-            parameters = faiss.SearchParameters(sel=None if labels is None else faiss.IDSelectorArray(labels))
-        try:
-            scores, found = index.search(queries, k, params=parameters)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise PassageIndexError(f"FAISS cannot search; its file may be damaged: {reason}") from error
-        return scores, found
-
-    def _flat_storage(self) -> Any:
-        """Return the flat index that holds the vectors, or ``None`` if only lists hold them."""
-        if self._factory.labelled:
-            return None
-        if self._factory.refined:
-            return faiss.downcast_index(self._index.refine_index)
-        return faiss.downcast_index(self._index.storage) if self._factory.links else self._index
-
     def write(self, file: BinaryIO) -> None:
         """Write the FAISS index.
 
@@ -250,14 +212,6 @@ class VectorStore:
 def _best(scores: FloatArray, rows: RowArray, k: int) -> tuple[FloatArray, RowArray]:
     order = np.lexsort((rows, -scores))[:k]
     return scores[order], rows[order]
-
-
-def _bitmap(labels: RowArray | None) -> Any:
-    if labels is None:
-        return None
-    members = np.zeros(int(labels[-1]) // 8 * 8 + 8, dtype=bool)
-    members[labels] = True
-    return faiss.IDSelectorBitmap(np.packbits(members, bitorder="little"))
 
 
 def read_vectors(
@@ -284,13 +238,9 @@ def read_vectors(
     for what, got, wanted in (
         ("metric", index.metric_type, expected.metric_type),
         ("dimension", index.d, dimension),
-        ("lists", _lists_of(index, factory), factory.lists),
+        ("lists", factory.lists_of(index), factory.lists),
         ("number of vectors", index.ntotal, len(rows)),
     ):
         if got != wanted:
             raise PassageIndexError(f"{path.name} does not fit the manifest: {what} is {got}, expected {wanted}.")
     return VectorStore(index, factory, rows, dead, lists_file=lists_file)
-
-
-def _lists_of(index: Any, factory: Factory) -> int:
-    return getattr(faiss.downcast_index(index.base_index) if factory.refined else index, "nlist", 0)

@@ -62,7 +62,8 @@ def is_as_released(name: str) -> bool:
 def content_hash(folder: str | Path) -> str:
     """Return a SHA-256 over everything in a model folder that changes what the model computes.
 
-    Weights, configuration and tokenizer files count, with their relative names; cards and licences do not.
+    Weights, configuration and tokenizer files count, with their relative names; cards and licences do not. Pickled
+    weights (``*.bin``) count where there are no others: only training starts from such.
 
     :param folder: a model folder.
     :raises ModelError: if the folder holds no such file.
@@ -70,8 +71,10 @@ def content_hash(folder: str | Path) -> str:
     root = Path(folder)
     if not root.is_dir():
         raise ModelError(f"{root} is no model folder: there is no such folder.")
-    folders = [root, *(p for p in root.iterdir() if p.is_dir() and _MODULE_FOLDER.fullmatch(p.name))]
-    files = sorted(p for f in folders for p in f.iterdir() if p.is_file() and _counts(p))
+    folders = [root, *(path for path in root.iterdir() if path.is_dir() and _MODULE_FOLDER.fullmatch(path.name))]
+    files = sorted(path for folder in folders for path in folder.iterdir() if path.is_file() and _counts(path))
+    if not any(path.suffix == ".safetensors" for path in files):
+        files = sorted([*files, *(path for folder in folders for path in folder.glob("*.bin"))])
     if not files:
         raise ModelError(f"{root} is no model folder: it holds no weights, configuration or tokenizer files.")
     stats = tuple((p.relative_to(root).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in files)

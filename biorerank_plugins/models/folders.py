@@ -8,7 +8,7 @@ from pathlib import Path
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
 
-__all__ = ["resolve_folder"]
+__all__ = ["portable_name", "resolve_folder"]
 
 
 def resolve_folder(name: str | os.PathLike[str]) -> Path | None:
@@ -32,3 +32,9 @@ def resolve_folder(name: str | os.PathLike[str]) -> Path | None:
             f"Embedded models: {', '.join(models.names())}. Names on the hub have the form 'owner/name'."
         )
     return None
+
+
+def portable_name(name: str | os.PathLike[str]) -> str:
+    """Return the name by which a model is found again, whatever the working directory."""
+    text = os.fspath(name)
+    return str(Path(text).resolve()) if text not in models.names() and Path(text).is_dir() else text

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+from biorerank_plugins.articles.identifiers import pmid_in_address
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.report import Malformed
 
@@ -20,11 +20,9 @@ __all__ = [
     "listed",
     "make_passage",
     "parse_object",
-    "pmid_of",
 ]
 
 _MAX_DEPTH = 64
-_PUBMED_URL = re.compile(r"(?:ncbi\.nlm\.nih\.gov/pubmed|pubmed\.ncbi\.nlm\.nih\.gov)/0*(\d+)", re.ASCII)
 
 
 def _constant(literal: str) -> NoReturn:
@@ -132,16 +130,6 @@ def as_title(value: Any) -> str | None:
     return as_text(value, "title")
 
 
-def pmid_of(document: Any) -> str | None:
-    """Return the PMID in a PubMed address, ``None`` if it is no such address.
-
-    >>> pmid_of("http://www.ncbi.nlm.nih.gov/pubmed/23185200")
-    '23185200'
-    """
-    found = _PUBMED_URL.search(document) if isinstance(document, str) else None
-    return found[1] if found else None
-
-
 def listed(names: Iterable[str]) -> str:
     """Return names of keys or columns for an error: on one line, not too long.
 
@@ -153,7 +141,7 @@ def listed(names: Iterable[str]) -> str:
 
 def make_passage(id_: str, text: str, title: str | None, metadata: Mapping[str, Any]) -> Passage:
     """Return the passage; a PubMed address under ``document`` also gives ``metadata["pmid"]``."""
-    pmid = pmid_of(metadata.get("document"))
-    if pmid is not None and metadata.get("pmid") is None:
+    pmid = pmid_in_address(metadata.get("document"))
+    if pmid and metadata.get("pmid") is None:
         metadata = {**metadata, "pmid": pmid}
     return Passage(id_, text, title, metadata)

@@ -96,10 +96,8 @@ class Call:
 
         :raises ScoringTimeoutError: if time is up before.
         """
-        left = self.seconds_left()
-        while not lock.acquire(-1 if left is None else left):
+        while not lock.acquire(-1 if (left := self.seconds_left()) is None else left):
             self.check("the model was not free")
-            left = self.seconds_left()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +207,8 @@ class Calls:
         with self.begin(timeout) as call:
             if places is not None:
                 self.take(call, places)
-            work = _looking(work)
             here = contextvars.copy_context().run  # what is traced in there belongs to the task
-            future = asyncio.get_running_loop().run_in_executor(self._threads(), here, work, call)
+            future = asyncio.get_running_loop().run_in_executor(self._threads(), here, _in_time, work, call)
             try:
                 while not (await asyncio.wait({future}, timeout=call.seconds_left()))[0]:
                     call.check("the scores were not there")
@@ -247,9 +244,6 @@ class Calls:
             return self._executor
 
 
-def _looking(work: Callable[[Call], T]) -> Callable[[Call], T]:
-    def looking(call: Call) -> T:
-        call.check()  # it may have waited for a thread for long
-        return work(call)
-
-    return looking
+def _in_time(work: Callable[[Call], T], call: Call) -> T:
+    call.check()  # it may have waited for a thread for long
+    return work(call)

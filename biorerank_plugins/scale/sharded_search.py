@@ -11,7 +11,7 @@ from biorerank_plugins.scale.merging import Piece, merge, search_contents
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.filters import SqlCondition
+    from biorerank_plugins.first_stage.filter_conditions import SqlCondition
     from biorerank_plugins.first_stage.fusion import Hybrid
     from biorerank_plugins.first_stage.hybrid import Found
     from biorerank_plugins.first_stage.index import PassageIndex

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.runtime.tokens import EncodedPair
     from biorerank_plugins.scoring.scores import Check
-    from biorerank_plugins.scoring.worker import BatchWorker
 
 __all__ = ["Batch", "PairRequest", "PairStream", "Taken", "next_batch", "pairs_of", "tell_batch"]
 
@@ -140,10 +139,21 @@ def pairs_of(batch: Batch) -> list[EncodedPair]:
 
 
 class PairStream:
-    """Pairs that one caller brings in parts; made by :meth:`BatchWorker.submit`."""
+    """Pairs that one caller brings in parts; made by :meth:`BatchWorker.submit`.
 
-    def __init__(self, worker: BatchWorker, check: Check) -> None:
-        self._worker = worker
+    :param wait_for_room: takes pairs of the request; waits while too many wait.
+    :param complete: told when no more of them will come.
+    :param check: called before each batch.
+    """
+
+    def __init__(
+        self,
+        wait_for_room: Callable[[PairRequest, Sequence[EncodedPair], Call], None],
+        complete: Callable[[PairRequest], None],
+        check: Check,
+    ) -> None:
+        self._wait_for_room = wait_for_room
+        self._complete = complete
         self.request = PairRequest(check)
         self.call = check.call if isinstance(check, Watch) else Call()
 
@@ -156,7 +166,7 @@ class PairStream:
         :raises ScoringError: if pairs that were brought before could not be computed, or whatever ``check`` raised.
         """
         if pairs:
-            self._worker.add(self.request, pairs, self.call)
+            self._wait_for_room(self.request, pairs, self.call)
 
     def result(self) -> NDArray[np.float32]:
         """Wait for the logits of all pairs, float32 [n], in the order in which they were brought.
@@ -165,7 +175,7 @@ class PairStream:
         :raises ScoringTimeoutError: as soon as the call's time is up, whatever is being computed.
         """
         request = self.request
-        self._worker.complete(request)
+        self._complete(request)
         while True:
             try:
                 return request.result.result(self.call.seconds_left())

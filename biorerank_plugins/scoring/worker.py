@@ -105,7 +105,7 @@ class BatchWorker:
 
         :param check: see :meth:`run`; the number of pairs done counts over all parts.
         """
-        stream = PairStream(self, check)
+        stream = PairStream(self.add, self.complete, check)
         try:
             with stream.call.ended_by(partial(self._drop, stream.request)):
                 yield stream

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.readers.detect import check_readable
-from biorerank_plugins.readers.lines import parse_lines
-from biorerank_plugins.readers.records import as_id, as_text, check_object, listed, parse_object
-from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.objects import read_objects
+from biorerank_plugins.readers.records import as_id, as_text, check_object, listed
+from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import source_of
-from biorerank_plugins.training.pairs import Abstract
+from biorerank_plugins.training.negatives import Abstract
 
 __all__ = ["read_abstracts"]
 
@@ -26,20 +25,14 @@ def read_abstracts(path: str | Path, names: Mapping[str, str]) -> list[Abstract]
     :param names: id of a question in the file -> id of the question that is meant.
     :raises ReaderError: names file and line of what is no such record; also if no abstract is of a known question.
     """
-    source = source_of(path)
-    with source.open() as file:
-        try:
-            check_readable(file.head, "jsonl")
-        except Malformed as problem:
-            raise ReaderError(str(problem), file.name) from None
-        found = list(parse_lines(file, Reading(), lambda _, line: _abstract(parse_object(line))))
+    found = read_objects(path, _abstract)
     known = [
         Abstract(names[abstract.question_id], abstract.sentences, abstract.labels)
         for abstract in found
         if abstract.question_id in names
     ]
     if found and not known:
-        raise ReaderError(f"None of the {len(found)} abstracts is of one of the questions.", source.name)
+        raise ReaderError(f"None of the {len(found)} abstracts is of one of the questions.", source_of(path).name)
     return known
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from biorerank_plugins._common.files import write_json
 from biorerank_plugins.training import checkpoints
-from biorerank_plugins.training.callbacks import progress_bar, stop_on_nan
+from biorerank_plugins.training.callbacks import stop_on_nan
+from biorerank_plugins.training.library_trainer import need_extra, report_on_stderr, set_dropout, shared_arguments
 from biorerank_plugins.training.sampler import OneTopicARow
-from biorerank_plugins.training.trainer import has_bf16, need_extra
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -123,7 +123,6 @@ def train_bi_encoder(
         SentenceTransformerTrainingArguments,
     )
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from transformers import PrinterCallback, ProgressCallback
 
     out = Path(out)
     folder = out / "checkpoints"
@@ -136,31 +135,22 @@ def train_bi_encoder(
     )
     length = model.max_seq_length
     model.max_seq_length = min(config.train_length, length or config.train_length)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    set_dropout(model, 0.0)
     steps = math.ceil(config.epochs * len(triples) / config.batch_size)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
-        lr_scheduler_type="linear",
         warmup_steps=math.ceil(config.warmup_ratio * steps),
         weight_decay=config.weight_decay,
-        bf16=config.bf16 and has_bf16(on_gpu),
-        use_cpu=not on_gpu,
         seed=config.seed,
         batch_sampler=OneTopicARow(
             [triple.topic for triple in triples], [len(triple.positive) + len(triple.negative) for triple in triples]
         ),
-        dataloader_pin_memory=on_gpu,
         save_steps=config.save_steps,
-        save_total_limit=2,
         logging_steps=math.gcd(20, config.save_steps),
-        logging_nan_inf_filter=False,
-        disable_tqdm=not show_progress,
-        report_to="none",
+        **shared_arguments(on_gpu=on_gpu, bf16=config.bf16, show_progress=show_progress),
     )
     data = datasets.Dataset.from_dict(
         {
@@ -176,10 +166,7 @@ def train_bi_encoder(
         loss=MultipleNegativesRankingLoss(model, scale=config.scale),
         callbacks=[stop_on_nan()],
     )
-    for callback in (PrinterCallback, ProgressCallback):  # both write the log to stdout
-        trainer.remove_callback(callback)
-    if show_progress:
-        trainer.add_callback(progress_bar())
+    report_on_stderr(trainer, show_progress)
     with checkpoints.explain_full_disk(folder):
         trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(folder))
         model.max_seq_length = length

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from biorerank_plugins._common.versions import versions
 from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.curve import loss_points
 from biorerank_plugins.training.dev import DevSet
+from biorerank_plugins.training.recipe import Recipe
 from biorerank_plugins.training.rows import CARD_STATISTICS
 from biorerank_plugins.training.trainer import Trained
-
-if TYPE_CHECKING:
-    from biorerank_plugins.training.recipes import Recipe
 
 __all__ = ["PACKAGES", "CardFacts", "write_card"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_room",
     "claim",
-    "content_hash",
+    "clear",
     "explain_full_disk",
     "last_checkpoint",
     "rows_hash",
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 FINGERPRINT = "recipe.json"
-_HASHED = ("*.safetensors", "*.bin", "config.json", "tokenizer.json", "vocab.txt")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # torch and safetensors write by themselves and tell the operating system's reason in words, if at all.
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos")
@@ -78,21 +77,23 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}…"
 
 
+def clear(out: Path) -> None:
+    """Delete what earlier runs left in a folder, and nothing else.
+
+    :param out: holds ``checkpoints``, ``model`` and ``training.json``.
+    """
+    if not (out / "checkpoints").is_dir():
+        return
+    for path in (out / "checkpoints", out / "model", *out.glob("model-run-*")):
+        shutil.rmtree(path, ignore_errors=True)
+    (out / "training.json").unlink(missing_ok=True)
+
+
 def rows_hash(rows: Sequence[Any]) -> str:
     """Return a hash of rows (dataclasses) in their order."""
     digest = hashlib.sha256()
     for row in rows:
         digest.update(json.dumps(asdict(row), ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
-def content_hash(folder: Path) -> str:
-    """Return a hash of the files of a model folder that decide what it computes."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in _HASHED for path in folder.glob(pattern)}):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from biorerank_plugins.readers import ReadReport, find_beir, read_passages, read
 from biorerank_plugins.readers.answered import AnsweredQuestion, read_answered
 from biorerank_plugins.text import sentences
 from biorerank_plugins.text.templates import passage_text
-from biorerank_plugins.training.pairs import Question
+from biorerank_plugins.training.negatives import Question
 from biorerank_plugins.training.rows import normalised
 
 __all__ = ["Material", "read_material", "read_question_texts", "split_sentences"]

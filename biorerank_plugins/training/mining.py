@@ -15,7 +15,7 @@ from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.errors import MissingExtraError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.training.material import Material
-from biorerank_plugins.training.pairs import Candidates, Question
+from biorerank_plugins.training.negatives import Candidates, Question
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import BiEncoder

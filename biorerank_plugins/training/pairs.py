@@ -2,150 +2,20 @@
 
 Positives are the gold snippets. Negatives look alike but do not answer: passages of *other* questions that a bi-encoder
 or BM25 finds for the question, sentences of the same abstract that are no evidence, whole abstracts of similar
-questions, and a few random ones. What may be an unjudged positive is kept out (see :class:`NegativeGuard`).
+questions, and a few random ones. What may be an unjudged positive is kept out (see :class:`~.negatives.NegativeGuard`).
 """
 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import zip_longest
-from typing import TypeAlias
 
-from biorerank_plugins._common.checks import finite_number, whole_number
-from biorerank_plugins.training.rows import TrainingPair, describe
+from biorerank_plugins.training.negatives import Abstract, Candidates, NegativeGuard, PairConfig, Question
+from biorerank_plugins.training.rows import TrainingPair
 
-__all__ = [
-    "Abstract",
-    "Candidates",
-    "NegativeGuard",
-    "PairConfig",
-    "Question",
-    "TrainingPair",
-    "abstract_pairs",
-    "build_pairs",
-    "describe",
-    "mined_pairs",
-]
-
-Candidates: TypeAlias = Mapping[str, Sequence[tuple[int, float]]]
-"""For each question id, (position of a passage in the collection, score), best first."""
-
-_WORD = re.compile(r"\w+")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question with its gold passages (positions in the collection) and the documents that those come from."""
-
-    id: str
-    text: str
-    gold: frozenset[int]
-    documents: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Abstract:
-    """A whole abstract cut into sentences, labelled 1 where a sentence is evidence for the question."""
-
-    question_id: str
-    sentences: tuple[str, ...]
-    labels: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PairConfig:
-    """How many rows of which kind.
-
-    :param negatives_per_positive: mined negatives for each gold snippet.
-    :param hard_depth: negatives up to this first-stage rank count as hard; one half is drawn from them.
-    :param depth: deepest first-stage rank that negatives are drawn from.
-    :param random_share: share of the negatives drawn at random from the collection.
-    :param sentence_negatives: at most this many rows (question, sentence of the same abstract that is no evidence).
-    :param abstract_share: for :func:`build_pairs`, which counts them by share instead: how much of the negatives are
-        such sentences.
-    :param whole_abstracts: also give whole abstracts as passages.
-    :param max_score_ratio: a passage that the bi-encoder scores above this share of the question's best gold passage is
-        not taken as a negative (positive-aware mining: Moreira et al. 2024, "NV-Retriever").
-    :param max_overlap: a passage is not taken if it and a gold passage share more than this share of the words of the
-        one that has fewer.
-    :param seed: of everything that is drawn.
-    """
-
-    negatives_per_positive: float = 1.3
-    hard_depth: int = 30
-    depth: int = 100
-    random_share: float = 0.05
-    sentence_negatives: int = 14_000
-    max_score_ratio: float = 0.95
-    max_overlap: float = 0.7
-    seed: int = 42
-    abstract_share: float = 0.25
-    whole_abstracts: bool = True
-
-    def __post_init__(self) -> None:
-        finite_number("negatives_per_positive", self.negatives_per_positive, low=0.0)
-        for name in ("random_share", "abstract_share", "max_overlap"):
-            finite_number(name, getattr(self, name), low=0.0, high=1.0)
-        finite_number("max_score_ratio", self.max_score_ratio, low=0.0)
-        for name in ("hard_depth", "depth"):
-            whole_number(name, getattr(self, name))
-        whole_number("sentence_negatives", self.sentence_negatives, least=0)
-
-
-@dataclass(slots=True)
-class NegativeGuard:
-    """Keeps passages that may well answer the question out of its negatives.
-
-    :param texts: passage texts of the collection.
-    :param documents: document of each passage, or ``None``.
-    :param config: the thresholds.
-    """
-
-    texts: Sequence[str]
-    documents: Sequence[str | None]
-    config: PairConfig
-    _words: dict[int, frozenset[str]] = field(default_factory=dict)
-
-    def admits(self, question: Question, position: int, dense_scores: Mapping[int, float]) -> bool:
-        """Return whether a passage may be used as a negative for a question.
-
-        :param question: the question.
-        :param position: the passage's position in the collection.
-        :param dense_scores: the bi-encoder's scores of the question's candidates.
-        """
-        if position in question.gold or self.documents[position] in question.documents:
-            return False
-        gold_scores = [dense_scores[gold] for gold in question.gold if gold in dense_scores]
-        limit = self.config.max_score_ratio * max(gold_scores, default=1.0)
-        if dense_scores.get(position, 0.0) > limit:
-            return False
-        return not self._repeats_gold(question, self._words_of(position))
-
-    def repeats_gold(self, question: Question, text: str) -> bool:
-        """Return whether a text says nearly the same as a gold passage of the question.
-
-        :param question: the question.
-        :param text: a text that need not be in the collection.
-        """
-        return self._repeats_gold(question, _words(text))
-
-    def _repeats_gold(self, question: Question, words: frozenset[str]) -> bool:
-        return any(
-            len(words & self._words_of(gold)) > self.config.max_overlap * min(len(words), len(self._words_of(gold)))
-            for gold in question.gold
-        )
-
-    def _words_of(self, position: int) -> frozenset[str]:
-        if position not in self._words:
-            self._words[position] = _words(self.texts[position])
-        return self._words[position]
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(_WORD.findall(text.lower()))
+__all__ = ["abstract_pairs", "build_pairs", "mined_pairs"]
 
 
 def build_pairs(

@@ -18,62 +18,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from biorerank_plugins._common.files import write_json
 from biorerank_plugins._common.versions import versions
 from biorerank_plugins.errors import MissingExtraError
+from biorerank_plugins.training.card import PACKAGES, CardFacts, write_card
 from biorerank_plugins.training.config import TrainConfig
+from biorerank_plugins.training.curve import draw_loss_curve
 from biorerank_plugins.training.dev import DevSet
 from biorerank_plugins.training.listwise import GROUPS
-from biorerank_plugins.training.tasks import PAIRS, Task
+from biorerank_plugins.training.recipe import Recipe
 from biorerank_plugins.training.trainer import Trained, train
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["RECIPES", "Recipe", "get_recipe", "register", "train_recipe"]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a model is made.
-
-    :param name: what users call it.
-    :param base: name of an embedded model, or hub name of the weights to start from.
-    :param summary: one line for help and cards.
-    :param config: settings; those that an optimizer names are replaced.
-    :param task: what the rows are, and which loss they have.
-    :param optimizers: name ► settings; the first is the default. Empty where there is nothing to choose.
-    :param license: of the base, for the card.
-    :param reference: (epoch, step, loss) that somebody else's log of this recipe has, for the plot.
-    """
-
-    name: str
-    base: str
-    summary: str
-    config: TrainConfig
-    task: Task = PAIRS
-    optimizers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    license: str = "apache-2.0"
-    reference: Sequence[tuple[float, int, float]] = ()
-
-    def settings(self, optimizer: str | None, overrides: Mapping[str, Any]) -> TrainConfig:
-        """Return the settings of a run.
-
-        :param optimizer: one of ``optimizers``; ``None`` for the default.
-        :param overrides: settings that the user chose, by their names in :class:`TrainConfig`.
-        :raises ValueError: if there is no such optimizer, or a value is impossible.
-        """
-        if optimizer is not None and optimizer not in self.optimizers:
-            known = ", ".join(self.optimizers) or "none"
-            raise ValueError(f"The recipe {self.name} has no optimizer {optimizer!r}; it has: {known}.")
-        name = optimizer or next(iter(self.optimizers), None)
-        chosen = dict(self.optimizers[name]) if name else {}
-        if overrides.get("warmup_ratio") is not None and overrides.get("warmup_steps") is None:
-            chosen["warmup_steps"] = None  # a share was asked for instead of the recipe's number of steps
-        return replace(self.config, **{**chosen, **overrides})
 
 
 RECIPES: dict[str, Recipe] = {}
@@ -182,9 +143,6 @@ def train_recipe(
         rows = read_rows("pairs.jsonl.gz")
         train_recipe(get_recipe("biobert-bioasq"), rows, "my-model", overrides={"runs": 2})
     """
-    from biorerank_plugins.training.card import PACKAGES, CardFacts, write_card
-    from biorerank_plugins.training.curve import draw_loss_curve
-
     out = Path(out)
     config = recipe.settings(optimizer, overrides or {})
     chosen = str(recipe.base if base is None else base)

@@ -14,12 +14,9 @@ from statistics import fmean
 from typing import Any
 
 from biorerank_plugins._common.files import whole_file
-from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.readers.detect import check_readable
-from biorerank_plugins.readers.lines import parse_lines
-from biorerank_plugins.readers.records import as_text, listed, parse_object
-from biorerank_plugins.readers.report import Malformed, Reading
-from biorerank_plugins.readers.source import source_of
+from biorerank_plugins.readers.objects import read_objects
+from biorerank_plugins.readers.records import as_text, listed
+from biorerank_plugins.readers.report import Malformed
 
 __all__ = [
     "CARD_STATISTICS",
@@ -29,6 +26,7 @@ __all__ = [
     "normalised",
     "read_rows",
     "shared_questions",
+    "spread",
     "write_rows",
 ]
 
@@ -68,13 +66,7 @@ def read_rows(path: str | Path) -> list[TrainingPair]:
     :raises ReaderError: names file and line of what is no row: other keys, an empty text, a label that is no number in
         [0, 1], damaged JSON or gzip.
     """
-    source = source_of(path)
-    with source.open() as file:
-        try:
-            check_readable(file.head, "jsonl")
-        except Malformed as problem:
-            raise ReaderError(str(problem), file.name) from None
-        return list(parse_lines(file, Reading(), lambda _, line: _row(parse_object(line))))
+    return read_objects(path, _row)
 
 
 def _row(record: dict[str, Any]) -> TrainingPair:
@@ -150,11 +142,12 @@ def describe(rows: Sequence[TrainingPair]) -> dict[str, Any]:
     return {
         "rows": len(rows),
         "by_source": dict(Counter(row.source for row in rows)),
-        "question_characters": _spread([len(row.question) for row in rows]),
-        "passage_characters": _spread([len(row.passage) for row in rows]),
+        "question_characters": spread([len(row.question) for row in rows]),
+        "passage_characters": spread([len(row.passage) for row in rows]),
         "label_mean": round(fmean(row.label for row in rows), 4),
     }
 
 
-def _spread(lengths: Sequence[int]) -> list[float]:
+def spread(lengths: Sequence[int]) -> list[float]:
+    """Return the least, the mean and the greatest of some lengths."""
     return [min(lengths), round(fmean(lengths), 2), max(lengths)]

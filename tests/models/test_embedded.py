@@ -46,6 +46,17 @@ def test_the_hash_follows_what_the_model_computes_and_nothing_else(tiny_encoder_
     assert models.content_hash(folder) not in {first, second}
 
 
+def test_pickled_weights_count_where_there_are_no_others(tiny_encoder_dir: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(tiny_encoder_dir, tmp_path / "model"))
+    with_safetensors = models.content_hash(folder)
+    (folder / "training_args.bin").write_bytes(b"1")
+    assert models.content_hash(folder) == with_safetensors
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    first = models.content_hash(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"other weights")
+    assert models.content_hash(folder) not in {first, with_safetensors}
+
+
 def test_the_hash_of_no_model_is_refused(tmp_path: Path):
     with pytest.raises(ModelError, match="is no model folder"):
         models.content_hash(tmp_path)

@@ -19,7 +19,8 @@ from biorerank_plugins.training.mining import (
     similar_questions,
     write_candidates,
 )
-from biorerank_plugins.training.pairs import PairConfig, build_pairs
+from biorerank_plugins.training.negatives import PairConfig
+from biorerank_plugins.training.pairs import build_pairs
 
 
 def _jsonl(path: Path, *records: object) -> Path:

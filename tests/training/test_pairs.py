@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biorerank_plugins.training.pairs import (
-    Abstract,
-    NegativeGuard,
-    PairConfig,
-    Question,
-    TrainingPair,
-    abstract_pairs,
-    describe,
-    mined_pairs,
-)
+from biorerank_plugins.training.negatives import Abstract, NegativeGuard, PairConfig, Question
+from biorerank_plugins.training.pairs import abstract_pairs, mined_pairs
+from biorerank_plugins.training.rows import TrainingPair, describe
 
 TEXTS = [f"topic{i} word{i} fact{i}" for i in range(200)]
 DOCUMENTS = [f"doc{i // 2}" for i in range(200)]

@@ -14,8 +14,10 @@ import torch
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.training.pairs import TrainingPair
-from biorerank_plugins.training.trainer import TrainConfig, length_grouped_sampler, train_cross_encoder
+from biorerank_plugins.training.config import TrainConfig
+from biorerank_plugins.training.rows import TrainingPair
+from biorerank_plugins.training.sampler import length_grouped_sampler
+from biorerank_plugins.training.trainer import train_cross_encoder
 
 ROWS = [
     TrainingPair(

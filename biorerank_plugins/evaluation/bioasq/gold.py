@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from biorerank_plugins.articles.identifiers import pmid_in_address
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.evaluation.bioasq.measures import (
     MEASURES,
@@ -32,7 +33,7 @@ from biorerank_plugins.readers import Query, read_passages, read_queries
 
 # Not the reader for passages, which leaves out what a passage has no use for: offsets and repeated snippets.
 from biorerank_plugins.readers.bioasq import parse_questions
-from biorerank_plugins.readers.records import as_id, pmid_of
+from biorerank_plugins.readers.records import as_id
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import source_of
 
@@ -158,7 +159,7 @@ def _document_key(document: Any) -> str:
     """Return the PMID of an address, else its last part; ``""`` if there is no address."""
     if not isinstance(document, (str, int)) or isinstance(document, bool):
         return ""
-    return pmid_of(document) or str(document).rstrip("/").rpartition("/")[2]
+    return pmid_in_address(document) or str(document).rstrip("/").rpartition("/")[2]
 
 
 def _document_of(passage: Passage) -> str:

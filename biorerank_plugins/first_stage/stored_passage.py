@@ -1,0 +1,44 @@
+"""A passage as the columns of a table, and back."""
+
+from __future__ import annotations
+
+import json
+
+from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.passages import Passage
+
+__all__ = ["COLUMNS", "DAMAGED", "columns_of", "passage_of"]
+
+COLUMNS = "id, text, title, metadata"
+DAMAGED = "The index is damaged: load it with verify='full', which says where, or build it again."
+
+
+def columns_of(passage: Passage) -> tuple[str, str, str | None, str]:
+    """Return what is stored of a passage, in the order of :data:`COLUMNS`.
+
+    :raises ValueError: if its metadata is not JSON, or a string of it no Unicode text.
+    """
+    fields = passage.to_dict()
+    try:
+        metadata = json.dumps(fields["metadata"], ensure_ascii=False, allow_nan=False)
+        for text in (passage.id, passage.text, passage.title or "", metadata):
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"Passage {passage.id!r} holds text that is not valid Unicode: {error}.") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The metadata of passage {passage.id!r} cannot be stored as JSON: {error}. "
+            "Use strings, finite numbers, booleans, None, lists and mappings."
+        ) from error
+    return passage.id, passage.text, passage.title, metadata
+
+
+def passage_of(id_: str, text: str, title: str | None, metadata: str) -> Passage:
+    """Return the passage that was stored.
+
+    :raises PassageIndexError: if it is damaged.
+    """
+    try:
+        return Passage(id_, text, title, json.loads(metadata))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PassageIndexError(f"Passage {id_!r} cannot be read: {error}. {DAMAGED}") from error

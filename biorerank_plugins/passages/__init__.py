@@ -1,0 +1,20 @@
+"""The one vocabulary of the package: what goes in, what comes out.
+
+All classes are frozen; metadata is a read-only copy of what the caller gave, and results turn into plain JSON.
+"""
+
+from __future__ import annotations
+
+from biorerank_plugins.passages.passage import Candidate, Passage, PassageLike, as_candidate, as_candidates
+from biorerank_plugins.passages.ranking import Evidence, RankedPassage, Ranking
+
+__all__ = [
+    "Candidate",
+    "Evidence",
+    "Passage",
+    "PassageLike",
+    "RankedPassage",
+    "Ranking",
+    "as_candidate",
+    "as_candidates",
+]

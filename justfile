@@ -1,0 +1,38 @@
+# One word a task; CONTRIBUTING.md has the plain commands.
+
+bin := ".venv/bin"
+
+# List the tasks.
+default:
+    @just --list
+
+# Make .venv with everything that tests and tools need.
+setup:
+    python3 -m venv .venv
+    {{bin}}/pip install -c constraints.txt -e '.[dev]'
+
+# Run the tests: all, or those that the arguments choose.
+test *arguments:
+    {{bin}}/python -m pytest {{arguments}}
+
+# Check style and format.
+lint:
+    {{bin}}/ruff check .
+    {{bin}}/ruff format --check .
+
+# Check types.
+types:
+    {{bin}}/python -m mypy
+
+# Check that every room imports only what lies below it.
+layers:
+    {{bin}}/lint-imports
+
+# Measure speed on this machine.
+bench *arguments:
+    {{bin}}/biorerank bench {{arguments}}
+
+# Delete what tools left behind.
+clean:
+    rm -rf build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+    find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
