@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.reranking.passage_windows import PassageReader
     from biorerank_plugins.reranking.stored_values import StoredValues
 
-__all__ = ["RankPipeline"]
+__all__ = ["RankPipeline", "count_passages"]
 
 Pair = tuple[str, str]
 
@@ -156,3 +156,11 @@ def _count_cut(scores: PairScores) -> int:
     telemetry.count("truncations", cut, truncated="passage")
     telemetry.count("truncations", int(scores.query_truncated.sum()), truncated="query")
     return cut
+
+
+def count_passages(requests: Iterable[tuple[str, Iterable[PassageLike]]]) -> int | None:
+    """Return the number of passages; ``None`` if only reading them would tell, which may take long."""
+    if not isinstance(requests, Sequence):
+        return None
+    passages = [request[1] for request in requests]
+    return sum(map(len, passages)) if all(isinstance(given, Sized) for given in passages) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,7 +15,7 @@ from biorerank_plugins.reranking.model_share import ModelShare
 from biorerank_plugins.reranking.options import CallKeywords, RankKeywords, RankOptions
 from biorerank_plugins.reranking.pair_interface import PairInterface
 from biorerank_plugins.reranking.passage_windows import PassageReader
-from biorerank_plugins.reranking.pipeline import RankPipeline
+from biorerank_plugins.reranking.pipeline import RankPipeline, count_passages
 from biorerank_plugins.reranking.stored_values import StoredValues
 from biorerank_plugins.runtime.calls import Call, Calls
 from biorerank_plugins.scoring.load_options import LoadOptions
@@ -260,7 +260,7 @@ class BioReranker(PairInterface):
     ) -> list[Ranking]:
         """Rank like :meth:`rank_many`, without blocking the event loop; same parameters. See also :meth:`arank`."""
         work = partial(self._pipeline.rank, requests, RankOptions.of(options), show_progress)
-        return await self._calls.run(work, timeout, _count(requests))
+        return await self._calls.run(work, timeout, count_passages(requests))
 
     @property
     def _scorer(self) -> Scorer | None:
@@ -298,11 +298,3 @@ class BioReranker(PairInterface):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _count(requests: Iterable[tuple[str, Iterable[PassageLike]]]) -> int | None:
-    """Return the number of passages; ``None`` if only reading them would tell, which may take long."""
-    if not isinstance(requests, Sequence):
-        return None
-    passages = [request[1] for request in requests]
-    return sum(map(len, passages)) if all(isinstance(given, Sized) for given in passages) else None

@@ -1,0 +1,192 @@
+"""The side of a passage index that changes nothing: searches, passages by id, and what the index is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from biorerank_plugins._common.checks import whole_number
+from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage import (
+    arguments,
+    embedding,
+    hybrid,
+)
+from biorerank_plugins.first_stage.filters import Filter, compile_filter
+from biorerank_plugins.first_stage.fusion import Hybrid, stored_hybrid
+from biorerank_plugins.first_stage.locks import ReadWriteLock
+from biorerank_plugins.first_stage.persistence import Contents
+from biorerank_plugins.passages import Passage
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.arguments import FirstStage
+    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
+
+__all__ = ["ReadIndex"]
+
+
+class ReadIndex:
+    """What a :class:`~biorerank_plugins.PassageIndex` does beside being built and changed.
+
+    :param contents: passages, vectors and words.
+    :param encoder: what embeds queries.
+    :param folder: where it is saved, if it is.
+    """
+
+    def __init__(self, contents: Contents, encoder: Encoder, folder: Path | None = None) -> None:
+        self._contents = contents
+        self._encoder = encoder
+        self._folder = folder
+        self._stored_hybrid = stored_hybrid(encoder)
+        self._hybrid = Hybrid() if self._stored_hybrid is None else self._stored_hybrid
+        self._searching = ReadWriteLock()
+        self._changing = Lock()
+        self._closed = False
+
+    def search(
+        self, query: str, k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
+    ) -> FoundCandidates:
+        """Return the best passages for a query.
+
+        :param query: the question.
+        :param k: number of passages; all there are if ``k`` is larger.
+        :param filters: which passages may be found; see :mod:`biorerank_plugins.first_stage.filters`.
+        :param first_stage: ``"hybrid"``, ``"dense"`` or ``"lexical"``; ``None`` is ``"hybrid"`` where the index has a
+            lexical part, else ``"dense"``.
+        :returns: ``min(k, number of allowed passages)`` candidates, fewer only for ``"lexical"``; best first, equal
+            scores in insertion order.
+        :raises ValueError: if the query is blank, ``k`` is no positive integer, or the filter is malformed.
+        :raises PassageIndexError: if a lexical part is asked for and there is none.
+        """
+        return self.search_many([query], k, filters, first_stage)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        filters: Filter | None = None,
+        first_stage: FirstStage | None = None,
+    ) -> list[FoundCandidates]:
+        """Return the best passages for each of several queries, as :meth:`search` does.
+
+        :param queries: the questions; embedded together.
+        :param k: number of passages for each.
+        :param filters: the same for all.
+        :param first_stage: the same for all.
+        """
+        k = whole_number("k", k)
+        asked = arguments.check_queries(queries)
+        condition = compile_filter(filters)
+        chosen = arguments.check_first_stage(first_stage, has_lexical=self.lexical)
+        self._check_open()
+        if not asked:
+            return []
+        vectors = hybrid.NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self._encoder)
+        with self._searching.reading():
+            self._check_open()
+            contents = self._contents
+            allowed = None if condition is None else contents.catalog.rows(condition)
+            sides = hybrid.Sides(contents.vectors, contents.lexical, self._hybrid)
+            return contents.catalog.candidates(sides.search(chosen, asked, vectors, k, allowed), self.scores_of(chosen))
+
+    @contextmanager
+    def reading(self) -> Iterator[Contents]:
+        """Lend what the index holds, to be read while nothing changes it; for searches over several indexes."""
+        with self._searching.reading():
+            self._check_open()
+            yield self._contents
+
+    def scores_of(self, first_stage: FirstStage) -> str | None:
+        """Return the name of a first stage's scores, under which a reranker may store a fusion weight for them.
+
+        :param first_stage: ``"hybrid"``, ``"dense"`` or ``"lexical"``.
+        :returns: ``None`` for hybrid scores that are fused in another way than the bi-encoder's folder says: no weight
+            was fitted to them.
+        """
+        if first_stage == "lexical":
+            return "lexical"
+        if first_stage == "hybrid":
+            return f"hybrid/{self._encoder.model_id}" if self._hybrid == self._stored_hybrid else None
+        return self._encoder.model_id
+
+    def get(self, id: str) -> Passage | None:
+        """Return the passage with this id, or ``None``."""
+        with self._searching.reading():
+            self._check_open()
+            catalog = self._contents.catalog
+            rows = list(catalog.find([id]).values())
+            return catalog.fetch(rows)[rows[0]] if rows else None
+
+    def passages(self) -> Iterator[Passage]:
+        """Yield all passages in insertion order; not to be mixed with changes."""
+        self._check_open()
+        for _, passage in self._contents.catalog.passages():
+            yield passage
+
+    def __len__(self) -> int:
+        with self._searching.reading():
+            self._check_open()
+            return len(self._contents.vectors)
+
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, str) and self.get(id_) is not None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of passages and queries."""
+        return self._encoder
+
+    @property
+    def factory(self) -> str:
+        """FAISS factory string."""
+        return self._contents.factory.text
+
+    @property
+    def lexical(self) -> bool:
+        """Whether there is a lexical part, which the hybrid and the lexical first stage need."""
+        return self._contents.lexical is not None
+
+    @property
+    def hybrid(self) -> Hybrid:
+        """How the hybrid first stage fuses its two sides; may be set.
+
+        At first what is stored with the bi-encoder, else reciprocal rank fusion.
+        """
+        return self._hybrid
+
+    @hybrid.setter
+    def hybrid(self, value: Hybrid) -> None:
+        if not isinstance(value, Hybrid):
+            raise TypeError(f"hybrid must be a Hybrid, got {type(value).__name__}: {value!r:.80}")
+        self._hybrid = value
+
+    @property
+    def stored_hybrid(self) -> Hybrid | None:
+        """What is stored with the bi-encoder for :attr:`hybrid`; ``None`` if nothing is."""
+        return self._stored_hybrid
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder that changes are written to; ``None`` while the index lives in memory only."""
+        return self._folder
+
+    def close(self) -> None:
+        """Release the index; what was not saved is gone. Closing twice is fine."""
+        with self._changing, self._searching.writing():
+            if not self._closed:
+                self._closed = True
+                self._contents.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PassageIndexError("This index was closed. Load or build it again.")
