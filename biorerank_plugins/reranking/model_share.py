@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from biorerank_plugins import telemetry
 from biorerank_plugins._common.forks import Lock
@@ -12,12 +11,10 @@ from biorerank_plugins.runtime.calls import Call, Calls
 if TYPE_CHECKING:
     from biorerank_plugins.scoring.cache import ScoreCache, ScoreCacheInfo
     from biorerank_plugins.scoring.load_options import LoadOptions
-    from biorerank_plugins.scoring.scores import PairScores, Scorer
+    from biorerank_plugins.scoring.scores import Scorer
     from biorerank_plugins.scoring.shared import SharedScorer
 
 __all__ = ["ModelShare"]
-
-Pairs: TypeAlias = "list[tuple[str, str]]"
 
 
 class ModelShare:
@@ -33,8 +30,10 @@ class ModelShare:
         self._options = options
         self._calls = calls
         self._cache_bytes = cache_bytes
-        self._cache: ScoreCache | None = None
-        self._hash = b""
+        self.cache: ScoreCache | None = None
+        """Scores that were computed before, where memory was given to them."""
+        self.model_hash = b""
+        """Hash of everything that a score depends on beside its pair; known where there is a cache."""
         self._shared: SharedScorer | None = None
         self._lock = Lock()  # held for moments only
         self._loading = Lock()  # held while the model is loaded
@@ -53,26 +52,17 @@ class ModelShare:
         finally:
             self._loading.release()
 
-    def scores(self, pairs: Pairs, compute: Callable[[Pairs], PairScores]) -> PairScores:
-        """Return the scores of pairs, from the cache where there is one.
-
-        :param pairs: different pairs.
-        :param compute: gives the scores of pairs, with the scorer that is open.
-        """
-        cache = self._cache
-        return compute(pairs) if cache is None else cache.scores(self._hash, pairs, compute)
-
     def cache_info(self) -> ScoreCacheInfo:
         """Return how well the cache of scores does."""
         from biorerank_plugins.scoring.cache import ScoreCacheInfo
 
-        return ScoreCacheInfo(0, 0, 0, 0, self._cache_bytes) if self._cache is None else self._cache.info()
+        return ScoreCacheInfo(0, 0, 0, 0, self._cache_bytes) if self.cache is None else self.cache.info()
 
     def close(self) -> None:
         """Give the share back."""
         with self._lock:
             shared, self._shared = self._shared, None
-            self.scorer = self._cache = None
+            self.scorer = self.cache = None
         if shared is not None:
             shared.leave(self)
 
@@ -84,9 +74,9 @@ class ModelShare:
         shared = shared_scorer(self._options)
         scorer = shared.open(self)
         cache = ScoreCache(self._cache_bytes) if self._cache_bytes else None
-        self._hash = b"" if cache is None else shared.fingerprint()
+        self.model_hash = b"" if cache is None else shared.fingerprint()
         with self._lock:
-            self._shared, self.scorer, self._cache = shared, scorer, cache
+            self._shared, self.scorer, self.cache = shared, scorer, cache
         if self._calls.closed:  # while it was loading
             self.close()
             self._calls.refuse_closed()

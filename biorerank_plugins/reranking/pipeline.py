@@ -140,15 +140,15 @@ class RankPipeline:
         return [replace(ranking, timings={**ranking.timings, "evidence": seconds}) for ranking in answered]
 
     def _score(self, pairs: list[Pair], call: Call, show_progress: bool) -> PairScores:
-        scorer = self._share.open(call)
+        scorer, cache = self._share.open(call), self._share.cache
         # Equal pairs are scored once: rows of a batch differ in the last bits, and ties would not keep their order.
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
-
-        def compute(different: list[Pair]) -> PairScores:
-            with watched(call, len(different), show_progress) as watch:
-                return scorer.score(different, watch)
-
-        return self._share.scores(list(places), compute)[[places[pair] for pair in pairs]]
+        with watched(call, len(places), show_progress) as watch:
+            if cache is None:
+                scores = scorer.score(list(places), watch)
+            else:
+                scores = cache.scores(self._share.model_hash, list(places), lambda new: scorer.score(new, watch))
+        return scores[[places[pair] for pair in pairs]]
 
 
 def _count_cut(scores: PairScores) -> int:
