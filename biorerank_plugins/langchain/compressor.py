@@ -70,9 +70,9 @@ class BioRerankCompressor(BaseDocumentCompressor):
     =========  =======================  =====================================================================
 
     What is returned are copies of the documents with the same ids, best first. ``metadata["relevance_score"]`` is the
-    model's own score; ``metadata["retrieval_score"]`` is the first stage's, where the document brought one under that
-    key, as those of :class:`~biorerank_plugins.langchain.BioRetriever` do. The documents that were given stay as they
-    are. The model never reads a score.
+    model's activation of what orders them; ``metadata["retrieval_score"]`` is the first stage's, where the document
+    brought one under that key, as those of :class:`~biorerank_plugins.langchain.BioRetriever` do. The documents that
+    were given stay as they are. The model never reads a score.
 
     A model that stores a template reads ``metadata["title"]`` and ``page_content``; any other reads ``page_content``
     alone, as with ``CrossEncoderReranker``. With ``template="{Title}. {text}"`` it reads another metadata key.

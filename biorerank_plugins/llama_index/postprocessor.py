@@ -55,9 +55,10 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     """Puts the nodes with the right evidence first; takes the place of ``SentenceTransformerRerank``.
 
-    Nodes come out as copies with ``node.score`` (the model's own activation, what ``CrossEncoder.predict`` gives), best
-    first; the nodes that went in are not changed. The model is loaded at the first use, or by :meth:`warm_up`. Settings
-    survive ``to_dict``, ``from_dict`` and ``pickle``, a ``token`` excepted.
+    Nodes come out as copies, best first; the nodes that went in are not changed. ``node.score`` is the model's
+    activation of what orders them: what ``CrossEncoder.predict`` gives where nothing is fused. The model is loaded at
+    the first use, or by :meth:`warm_up`. Settings survive ``to_dict``, ``from_dict`` and ``pickle``, a ``token``
+    excepted.
 
     A model that stores a template (the embedded one does) reads ``metadata["title"]`` and the node's text, without
     other metadata; any other model reads the node's EMBED content, as with ``SentenceTransformerRerank``.
@@ -91,7 +92,8 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
         ``"text"``; ``None`` keeps all.
     :param fusion: weight of the retrieval scores in the order, as :meth:`BioReranker.rank` takes it. ``"stored"``: the
         weight stored with the model, for nodes that carry the scores of
-        :class:`~biorerank_plugins.llama_index.BioRetriever`; any others are ordered by the model alone.
+        :class:`~biorerank_plugins.llama_index.BioRetriever`, else its prior from the ranks that the nodes' scores give,
+        where the model stores one. ``None``: by the model alone.
     :param retracted: articles that their metadata call retracted: ``"keep"``, ``"flag"``
         (``metadata["biorerank_retracted"]``) or ``"drop"``.
     :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name: recent articles and strong kinds of

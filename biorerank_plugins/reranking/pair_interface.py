@@ -33,7 +33,7 @@ class PairInterface:
 
         :param query: the query.
         :param texts: the texts; the template does not apply, the prefixes do.
-        :returns: the model's own activation of the logits, as :attr:`RankedPassage.score`.
+        :returns: the model's own activation of the logits; :attr:`RankedPassage.score` where nothing is fused.
         :raises ValueError: if the query is empty.
         :raises ScoringError: if a text has no finite logit; its position stands for its id.
         """

@@ -63,8 +63,9 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
     ``document_suffix``
     ``meta_fields_to_embed``,   the same
     ``embedding_separator``
-    ``scale_score=True``        ``True``: the model's own activation, which is the sigmoid unless the model's
-                                configuration says otherwise. ``False``: the logit
+    ``scale_score=True``        ``True``: the model's own activation of the value that orders, the sigmoid unless the
+                                model's configuration says otherwise. ``False``: that value; where nothing is fused it
+                                is the logit
     ``score_threshold``         the same: holds for the score that is returned
     ``trust_remote_code``       ``True`` is refused
     ``model_kwargs``            ``dtype`` or ``torch_dtype``; anything else is refused
