@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ from biorerank_plugins.evaluation.reliability import Reliability, reliability
 from biorerank_plugins.models.calibration import Calibration, fit_calibration
 
 if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.passages import Passage, Ranking
     from biorerank_plugins.readers import Query
     from biorerank_plugins.two_stage import TwoStageSearch
 
-__all__ = ["Answerability", "Judged", "answerability", "calibrate", "judge", "reliability_of"]
+__all__ = ["Answerability", "Judged", "answerability", "calibrate", "judge", "reliability_of", "repeats"]
 
 PRECISION = 0.8
 _OVERLAP = 0.8  # of the words of the shorter one: from there on two passages say the same
@@ -87,12 +88,18 @@ def judge(
     return judged
 
 
-def _judged(ranking: Ranking, relevant: Collection[str], search: TwoStageSearch) -> Judged:
-    gold = [passage for id_ in relevant if (passage := search.index.get(id_)) is not None]
+def repeats(relevant: Collection[str], index: SearchableIndex) -> Callable[[Passage], bool]:
+    """Return what tells whether a passage gives a question's answer away, judged or not.
+
+    :param relevant: ids of the passages that are judged relevant.
+    :param index: where they are.
+    :returns: true for a relevant passage, one of the same document as one, or one with nearly the same words.
+    """
+    gold = [passage for id_ in relevant if (passage := index.get(id_)) is not None]
     documents = {key for passage in gold if (key := _document(passage))}
     words = [frozenset(passage.text.lower().split()) for passage in gold]
 
-    def repeats(passage: Passage) -> bool:
+    def told(passage: Passage) -> bool:
         own = frozenset(passage.text.lower().split())
         return (
             passage.id in relevant
@@ -100,10 +107,15 @@ def _judged(ranking: Ranking, relevant: Collection[str], search: TwoStageSearch)
             or any(len(own & other) >= _OVERLAP * max(1, min(len(own), len(other))) for other in words)
         )
 
+    return told
+
+
+def _judged(ranking: Ranking, relevant: Collection[str], search: TwoStageSearch) -> Judged:
+    told = repeats(relevant, search.index)
     return Judged(
         tuple(ranked.order_value for ranked in ranking),
         tuple(ranked.passage.id in relevant for ranked in ranking),
-        tuple(repeats(ranked.passage) for ranked in ranking),
+        tuple(told(ranked.passage) for ranked in ranking),
     )
 
 
