@@ -20,7 +20,7 @@ from biorerank_plugins.cli.ask_view import (
     stream_to_terminal,
 )
 from biorerank_plugins.cli.chat import chat
-from biorerank_plugins.cli.filters import parse_filters
+from biorerank_plugins.cli.filter_options import parse_filters
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from biorerank_plugins.cli._common import (
 )
 from biorerank_plugins.cli.articles import Boost, Recency, Retracted, RetractedArticles, article_options
 from biorerank_plugins.cli.bioasq import SNIPPETS, BioASQ, check_bioasq, write_bioasq
-from biorerank_plugins.cli.filters import parse_filters
+from biorerank_plugins.cli.filter_options import parse_filters
 from biorerank_plugins.cli.inputs import STDIN, read_questions
 from biorerank_plugins.cli.output import Output
 from biorerank_plugins.cli.views import (

@@ -18,7 +18,7 @@ from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.protocol import SearchableIndex
-from biorerank_plugins.llama_index.filters import index_filter
+from biorerank_plugins.llama_index.metadata_filters import index_filter
 from biorerank_plugins.llama_index.nodes import found_node, node_passage, query_text
 from biorerank_plugins.scale.sharded import open_index
 

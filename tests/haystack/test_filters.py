@@ -16,7 +16,7 @@ from support.haystack import ids
 
 from biorerank_plugins import BiEncoder
 from biorerank_plugins.haystack import BioRetriever
-from biorerank_plugins.haystack.filters import InvalidFilterError, translated
+from biorerank_plugins.haystack.document_filters import InvalidFilterError, translated
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def request_targets() -> dict[str, Target]:
 
 def _haystack_filter(given: Any) -> None:
     from biorerank_plugins.first_stage.filters import compile_filter
-    from biorerank_plugins.haystack.filters import translated
+    from biorerank_plugins.haystack.document_filters import translated
 
     try:
         compile_filter(translated(given))
@@ -60,7 +60,7 @@ def _haystack_filter(given: Any) -> None:
 def _llama_index_filter(given: Any) -> None:
     from llama_index.core.vector_stores.types import MetadataFilters
 
-    from biorerank_plugins.llama_index.filters import index_filter
+    from biorerank_plugins.llama_index.metadata_filters import index_filter
 
     try:
         filters = MetadataFilters.model_validate(given)

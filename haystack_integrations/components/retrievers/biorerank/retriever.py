@@ -14,8 +14,8 @@ from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage import BiEncoder, PassageIndex, SearchableIndex
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.haystack.components import LazyComponent
+from biorerank_plugins.haystack.document_filters import translated
 from biorerank_plugins.haystack.documents import as_passage, check_documents, found_document
-from biorerank_plugins.haystack.filters import translated
 from biorerank_plugins.haystack.options import checked_query
 from biorerank_plugins.scale.sharded import open_index
 
@@ -32,7 +32,7 @@ class BioRetriever(LazyComponent[SearchableIndex]):
 
     Every score is higher for a better document. Haystack's filters apply before ``top_k``: a run returns
     ``min(top_k, documents that pass the filter)`` documents (fewer only for ``first_stage="lexical"``, which needs a
-    common word). What filters can say: :mod:`biorerank_plugins.haystack.filters`.
+    common word). What filters can say: :mod:`biorerank_plugins.haystack.document_filters`.
 
     A document holds in ``meta`` what was indexed, its title, and under ``biorerank_retrieval_score`` and
     ``biorerank_first_stage`` the score and what it is, which :class:`BioRanker` uses for its fusion.
