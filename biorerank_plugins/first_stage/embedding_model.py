@@ -16,8 +16,8 @@ from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
 from biorerank_plugins.runtime.batches import token_budget_batches
+from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
 from biorerank_plugins.runtime.plain_folder import quiet_loading
-from biorerank_plugins.runtime.tokens import warn_if_cased_vocabulary_is_lowered
 
 __all__ = ["EmbeddingModel", "Role", "TextInput", "Tokens", "refuse_in_child", "tokenize"]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from numbers import Real
@@ -16,10 +15,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_valid
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.adapters_common import (
-    BOOST_KEY,
-    FIRST_STAGE_KEY,
     RANK_SETTINGS,
-    RETRACTED_KEY,
     HostTexts,
     article_marks,
     check_rank_option,
@@ -28,22 +24,19 @@ from biorerank_plugins.adapters_common import (
     make_reranker,
     rank_keywords,
 )
+from biorerank_plugins.langchain.cross_encoder import CrossEncoderScorer, is_cross_encoder
+from biorerank_plugins.langchain.documents import (
+    EVIDENCE,
+    OF_THIS_RANKING,
+    RELEVANCE_SCORE,
+    RETRIEVAL_SCORE,
+    check_documents,
+    without_scores,
+)
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 from biorerank_plugins.reranking.reranker import BioReranker
 
-__all__ = ["EVIDENCE", "RELEVANCE_SCORE", "RETRIEVAL_SCORE", "BioRerankCompressor", "without_scores"]
-
-RELEVANCE_SCORE = "relevance_score"
-"""Metadata key of the reranker's score, the one that LangChain's rerankers of hosted models use."""
-
-RETRIEVAL_SCORE = "retrieval_score"
-"""Metadata key of the first stage's score."""
-
-EVIDENCE = "biorerank_evidence"
-"""Metadata key of the best sentences: text, offsets in ``page_content``, score and probability of each."""
-
-_OF_THIS_RANKING = (EVIDENCE, RETRACTED_KEY, BOOST_KEY)
-_OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, FIRST_STAGE_KEY, *_OF_THIS_RANKING)
+__all__ = ["BioRerankCompressor"]
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     **{name: partial(check_rank_option, name) for name in ("top_n", "boosts", *RANK_SETTINGS)},
@@ -51,11 +44,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "query_max_length": partial(whole_number, "query_max_length"),
     "batch_size": partial(whole_number, "batch_size"),
 }
-
-
-def without_scores(metadata: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return a document's metadata without ours, so that no template can make text of it."""
-    return {k: v for k, v in metadata.items() if k not in _OURS}
 
 
 class BioRerankCompressor(BaseDocumentCompressor):
@@ -157,14 +145,14 @@ class BioRerankCompressor(BaseDocumentCompressor):
         name = str(info.field_name)
         if value is None:
             return None
-        if name.startswith("min_") and _is_theirs(info.data.get("model")):
+        if name.startswith("min_") and is_cross_encoder(info.data.get("model")):
             raise ValueError(f"{name}={value!r}: the scale of a BaseCrossEncoder is not known; give its model's name.")
         return _CHECKS[name](value)
 
     def model_post_init(self, context: Any, /) -> None:
         """Make the reranker; the model itself is loaded at the first use."""
         self._texts = HostTexts(self.model, self.template)
-        model = _LangChainScorer(self.model) if _is_theirs(self.model) else self.model
+        model = CrossEncoderScorer(self.model) if is_cross_encoder(self.model) else self.model
         self._reranker = make_reranker(self, model, self._texts.template)
 
     def compress_documents(
@@ -179,7 +167,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
         :raises TypeError: if something else than documents is given.
         :raises ScoringError: if a document has no finite score.
         """
-        given = _checked(documents, query)
+        given = check_documents(documents, query)
         return self._documents(
             given, self._reranker.rank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
         )
@@ -188,7 +176,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Do as :meth:`compress_documents`, without blocking the event loop."""
-        given = _checked(documents, query)
+        given = check_documents(documents, query)
         ranking = await self._reranker.arank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
         return self._documents(given, ranking)
 
@@ -214,12 +202,12 @@ class BioRerankCompressor(BaseDocumentCompressor):
     def _document(self, document: Document, line: RankedPassage) -> Document:
         metadata = deepcopy(document.metadata)
         # A BaseCrossEncoder's scores are what its model calls scores: the core was told that they are logits.
-        for key in _OF_THIS_RANKING:
+        for key in OF_THIS_RANKING:
             metadata.pop(key, None)
         metadata |= article_marks(line)
         if line.evidence:
             metadata[EVIDENCE] = evidence_records(line)
-        metadata[RELEVANCE_SCORE] = line.order_value if _is_theirs(self.model) else line.score
+        metadata[RELEVANCE_SCORE] = line.order_value if is_cross_encoder(self.model) else line.score
         if line.retrieval_score is not None:
             metadata[RETRIEVAL_SCORE] = line.retrieval_score
         elif isinstance(metadata.get(RETRIEVAL_SCORE), Real):  # NaN: JSON has no word for it
@@ -233,32 +221,3 @@ class BioRerankCompressor(BaseDocumentCompressor):
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields})
-
-
-def _is_theirs(model: object) -> bool:
-    # By name: the class was in langchain-classic before it was in langchain-core.
-    return any(base.__name__ == "BaseCrossEncoder" for base in type(model).__mro__)
-
-
-class _LangChainScorer:
-    """A ``BaseCrossEncoder`` of LangChain as the scorer of a reranker."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._lock = threading.Lock()  # most of them share a tokenizer that is not safe to share
-
-    def logits(self, query: str, texts: Sequence[str]) -> Sequence[float]:
-        with self._lock:
-            return list(self._model.score([(query, text) for text in texts]))
-
-
-def _checked(documents: Sequence[Document], query: str) -> list[Document]:
-    if query is None:
-        raise ValueError("The query is None; give the question to rank for.")
-    if isinstance(documents, (str, Document)) or documents is None:
-        raise TypeError(f"Expected a list of documents, got {type(documents).__name__}.")
-    given = list(documents)
-    for item in given:
-        if not isinstance(item, Document):
-            raise TypeError(f"Expected documents, got {type(item).__name__}: {item!r:.80}")
-    return given

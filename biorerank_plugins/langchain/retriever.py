@@ -17,7 +17,7 @@ from biorerank_plugins.adapters_common import FIRST_STAGE_KEY
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.first_stage.filters import compile_filter
 from biorerank_plugins.first_stage.protocol import SearchableIndex
-from biorerank_plugins.langchain.compressor import RETRIEVAL_SCORE, without_scores
+from biorerank_plugins.langchain.documents import RETRIEVAL_SCORE, without_scores
 from biorerank_plugins.passages import Candidate, Passage
 
 if TYPE_CHECKING:

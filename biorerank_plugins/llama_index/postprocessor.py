@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -16,14 +15,9 @@ from llama_index.core.bridge.pydantic import (
     field_serializer,
     field_validator,
 )
-from llama_index.core.callbacks import CBEventType, EventPayload
-from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
-from llama_index.core.instrumentation.events.exception import ExceptionEvent
-from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from biorerank_plugins import models
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.adapters_common import (
     RANK_SETTINGS,
@@ -33,14 +27,13 @@ from biorerank_plugins.adapters_common import (
     rank_keywords,
     saved_model_name,
 )
-from biorerank_plugins.llama_index.nodes import SavedBySettings, node_candidate, query_text, reranked_node
+from biorerank_plugins.llama_index.events import dispatcher, reported
+from biorerank_plugins.llama_index.nodes import SavedBySettings, node_candidate, reranked_node
 from biorerank_plugins.llama_index.swap import from_cross_encoder_kwargs, refuse_remote_code
 from biorerank_plugins.passages import Candidate, Passage, Ranking
 from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["BioRerankPostprocessor"]
-
-dispatcher = get_dispatcher(__name__)
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     **{name: partial(check_rank_option, name) for name in ("top_n", "boosts", *RANK_SETTINGS)},
@@ -202,7 +195,7 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        with self._reported(nodes, query_bundle) as (query, given, result):
+        with reported(self, nodes, query_bundle) as (query, given, result):
             result += self._reranked(
                 given, self._reranker.rank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
             )
@@ -212,39 +205,13 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        with self._reported(nodes, query_bundle) as (query, given, result):
+        with reported(self, nodes, query_bundle) as (query, given, result):
             # The candidates are made while the worker thread reads them: hundreds of nodes would hold the event loop.
             ranking = await self._reranker.arank(
                 query, self._candidates(given), top_k=self.top_n, **rank_keywords(self)
             )
             result += self._reranked(given, ranking)
         return result
-
-    @contextmanager
-    def _reported(
-        self, nodes: Sequence[NodeWithScore], query_bundle: QueryBundle | None
-    ) -> Iterator[tuple[str, list[NodeWithScore], list[NodeWithScore]]]:
-        """Report start and end, or an error; gives the question, the nodes, and a list for those that come out."""
-        result: list[NodeWithScore] = []
-        name = models.DEFAULT_RERANKER if self.model is None else self.model
-        name = os.fspath(name) if isinstance(name, (str, os.PathLike)) else type(name).__name__
-        try:
-            given = list(nodes)
-            dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=given, top_n=self.top_n, model_name=name))
-            query = query_text(query_bundle)
-            payload: dict[str, Any] = {
-                EventPayload.NODES: given,
-                EventPayload.MODEL_NAME: name,
-                EventPayload.QUERY_STR: query,
-                EventPayload.TOP_K: self.top_n,
-            }
-            with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
-                yield query, given, result
-                event.on_end(payload={EventPayload.NODES: result})
-        except BaseException as error:
-            dispatcher.event(ExceptionEvent(exception=error))
-            raise
-        dispatcher.event(ReRankEndEvent(nodes=result))
 
     def _candidates(self, nodes: Sequence[NodeWithScore]) -> Iterator[Candidate]:
         return (node_candidate(one, rank, self._texts) for rank, one in enumerate(nodes, start=1))

@@ -8,7 +8,6 @@ change between calls cuts texts of one thread at the length of another, silently
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
 from biorerank_plugins.runtime.text_ids import TextIds, TokenIds, UnsupportedTokenizerError
 from biorerank_plugins.text.windows import window_spans
 
@@ -24,15 +24,7 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.text.windows import Span, WindowedText, Windows
 
-logger = logging.getLogger(__name__)
-
-__all__ = [
-    "EncodedPair",
-    "PairTokenizer",
-    "UnsupportedTokenizerError",
-    "tokens_of",
-    "warn_if_cased_vocabulary_is_lowered",
-]
+__all__ = ["EncodedPair", "PairTokenizer", "UnsupportedTokenizerError", "tokens_of"]
 
 _AT_THE_EDGES = 4
 
@@ -232,21 +224,6 @@ def _learn_template(tokenizer: Tokenizer) -> _Template:
         after_types=types[p1:],
         one_run=bool((types[p1:] == types[p0]).all()),
     )
-
-
-def warn_if_cased_vocabulary_is_lowered(tokenizer: Tokenizer) -> None:
-    """Warn when capitals of a cased vocabulary can never be reached: BioBERT's hub files miss a tokenizer config."""
-    tokens = [token for token in tokenizer.get_vocab() if not token.startswith(("[", "<"))]
-    # ASCII only: byte-level vocabularies write a space as a capital letter (Ġ).
-    capitals = sum(1 for token in tokens if any("A" <= letter <= "Z" for letter in token))
-    lowered = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
-    if lowered and capitals > 0.05 * len(tokens):
-        logger.warning(
-            "The tokenizer lower-cases text but its vocabulary is cased (%d of %d entries have capitals): scores will "
-            "suffer. Save the model with do_lower_case=False in its tokenizer configuration.",
-            capitals,
-            len(tokens),
-        )
 
 
 def tokens_of(pairs: Sequence[EncodedPair], *, padded: bool) -> int:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.runtime.casing import lowers_cased_vocabulary
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["check_saved_casing", "load_base", "lowers_cased_vocabulary"]
+__all__ = ["check_saved_casing", "load_base"]
 
 
 def load_base(base: str | Path, *, device: str | None = None, local_files_only: bool | None = None) -> CrossEncoder:
@@ -52,7 +53,7 @@ def load_base(base: str | Path, *, device: str | None = None, local_files_only: 
 
     try:
         model = load()
-        if lowers_cased_vocabulary(model.tokenizer):
+        if _lowers_cased_vocabulary(model.tokenizer):
             logger.info("The vocabulary of %s is cased: its tokenizer is loaded with do_lower_case=False.", base)
             model = load(do_lower_case=False)
     except (OSError, ValueError, RuntimeError) as error:
@@ -61,23 +62,9 @@ def load_base(base: str | Path, *, device: str | None = None, local_files_only: 
             f"The weights {str(base)!r} cannot be loaded as a cross-encoder with one label: {reason[:300]} "
             "Give a folder that holds them (base, --base) where the hub cannot be reached."
         ) from error
-    if lowers_cased_vocabulary(model.tokenizer):
+    if _lowers_cased_vocabulary(model.tokenizer):
         raise ModelError(f"The tokenizer of {base} lower-cases text whatever it is told, but its vocabulary is cased.")
     return model
-
-
-def lowers_cased_vocabulary(tokenizer: Any) -> bool:
-    """Return whether capitals of a vocabulary can never be reached.
-
-    :param tokenizer: a tokenizer of transformers.
-    """
-    tokens = [token for token in tokenizer.get_vocab() if not token.startswith(("[", "<"))]
-    # ASCII only: byte-level vocabularies write a space as a capital letter (Ġ).
-    capitals = sum(1 for token in tokens if any("A" <= letter <= "Z" for letter in token))
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    normalizer = getattr(backend, "normalizer", None)
-    lowers = normalizer is not None and normalizer.normalize_str("A") == "a"
-    return bool(lowers and capitals > 0.05 * len(tokens))
 
 
 def check_saved_casing(model: CrossEncoder, folder: Path) -> None:
@@ -93,3 +80,8 @@ def check_saved_casing(model: CrossEncoder, folder: Path) -> None:
     saved = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     if saved(text)["input_ids"] != model.tokenizer(text)["input_ids"]:
         raise ModelError(f"{folder} was saved with a tokenizer that reads text differently from the one trained with.")
+
+
+def _lowers_cased_vocabulary(tokenizer: Any) -> bool:
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # only fast tokenizers have one
+    return backend is not None and lowers_cased_vocabulary(backend)

@@ -14,15 +14,12 @@ from biorerank_plugins.adapters_common import RANK_SETTINGS, check_rank_option, 
 from biorerank_plugins.articles.duplicates import Deduplicate
 from biorerank_plugins.haystack.components import LazyComponent
 from biorerank_plugins.haystack.documents import DocumentTexts, check_fields
+from biorerank_plugins.haystack.model import HOST_BATCH_SIZE, load_reranker
 from biorerank_plugins.haystack.options import (
     HUB_TOKEN,
     check_loading,
     checked_query,
-    device_name,
-    dtype_name,
     flag,
-    length_limit,
-    token_value,
 )
 from biorerank_plugins.haystack.ranking import RankingCall
 from biorerank_plugins.reranking.reranker import BioReranker
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BioRanker"]
 
-_HOST_BATCH_SIZE = 16
 _KEPT = tuple(name for name in RANK_SETTINGS if name != "min_score")  # theirs is score_threshold
 
 
@@ -130,7 +126,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         tokenizer_kwargs: dict[str, Any] | None = None,
         config_kwargs: dict[str, Any] | None = None,
         backend: str = "torch",
-        batch_size: int = _HOST_BATCH_SIZE,
+        batch_size: int = HOST_BATCH_SIZE,
         dtype: str | torch.dtype | None = "auto",
         max_length: int = 512,
         query_max_length: int = 128,
@@ -241,27 +237,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         )
 
     def _load(self) -> tuple[BioReranker, DocumentTexts]:
-        texts = DocumentTexts(
-            self.model, self.template, self.meta_fields_to_embed, self.embedding_separator, self.document_suffix
-        )
-        limit = length_limit(self.max_length, self.tokenizer_kwargs) or self.max_length
-        reranker = BioReranker(
-            self.model,
-            device=device_name(self.device),
-            dtype=dtype_name(self.dtype, self.model_kwargs),
-            backend="auto" if self.backend == "torch" else self.backend,
-            max_length=limit,
-            query_max_length=self.query_max_length,
-            max_batch_tokens=None if self.batch_size == _HOST_BATCH_SIZE else self.batch_size * limit,
-            template=texts.template,
-            document_prefix=self.document_prefix,
-            revision=self.revision,
-            token=token_value(self.token),
-            cache_folder=self.cache_folder,
-            local_files_only=self.local_files_only,
-        )
-        reranker.warm_up()
-        return reranker, texts
+        return load_reranker(self)
 
     def _release(self, resource: tuple[BioReranker, DocumentTexts]) -> None:
         resource[0].close()

@@ -1,0 +1,48 @@
+"""Documents of LangChain: what is asked of them, and what their metadata holds of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+
+from biorerank_plugins.adapters_common import BOOST_KEY, FIRST_STAGE_KEY, RETRACTED_KEY
+
+__all__ = ["EVIDENCE", "OF_THIS_RANKING", "RELEVANCE_SCORE", "RETRIEVAL_SCORE", "check_documents", "without_scores"]
+
+RELEVANCE_SCORE = "relevance_score"
+"""Metadata key of the reranker's score, the one that LangChain's rerankers of hosted models use."""
+
+RETRIEVAL_SCORE = "retrieval_score"
+"""Metadata key of the first stage's score."""
+
+EVIDENCE = "biorerank_evidence"
+"""Metadata key of the best sentences: text, offsets in ``page_content``, score and probability of each."""
+
+OF_THIS_RANKING = (EVIDENCE, RETRACTED_KEY, BOOST_KEY)
+"""Metadata keys that an earlier ranking may have left."""
+
+_OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, FIRST_STAGE_KEY, *OF_THIS_RANKING)
+
+
+def without_scores(metadata: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return a document's metadata without ours, so that no template can make text of it."""
+    return {k: v for k, v in metadata.items() if k not in _OURS}
+
+
+def check_documents(documents: Sequence[Document], query: str) -> list[Document]:
+    """Return the documents as a list.
+
+    :raises TypeError: if they are something else than documents.
+    :raises ValueError: if the query is ``None``.
+    """
+    if query is None:
+        raise ValueError("The query is None; give the question to rank for.")
+    if isinstance(documents, (str, Document)) or documents is None:
+        raise TypeError(f"Expected a list of documents, got {type(documents).__name__}.")
+    given = list(documents)
+    for item in given:
+        if not isinstance(item, Document):
+            raise TypeError(f"Expected documents, got {type(item).__name__}: {item!r:.80}")
+    return given
