@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from biorerank_plugins.errors import MissingExtraError
+from biorerank_plugins._common.figures import DPI, new_figure
 
 __all__ = ["Reliability", "draw_reliability", "reliability", "reliability_by"]
 
@@ -102,12 +102,7 @@ def draw_reliability(curves: Mapping[str, Reliability], path: str | os.PathLike[
     :param title: of the plot.
     :raises MissingExtraError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "eval") from error
-    figure = Figure(figsize=(5.2, 5.0), layout="constrained")
-    axes = figure.subplots()
+    figure, [axes] = new_figure(5.2, 5.0)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfect")
     for name, curve in curves.items():
         said, so, _ = zip(*curve.bins, strict=True)
@@ -115,4 +110,4 @@ def draw_reliability(curves: Mapping[str, Reliability], path: str | os.PathLike[
     axes.set(xlabel="probability", ylabel="share of relevant passages", xlim=(0, 1), ylim=(0, 1), title=title)
     axes.set_aspect("equal")
     axes.legend(loc="upper left", frameon=False)
-    figure.savefig(os.fspath(path), dpi=120)
+    figure.savefig(os.fspath(path), dpi=DPI)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.evaluation.report.plots import require_matplotlib
+from biorerank_plugins._common.figures import COLOURS, DPI, MARKERS, new_figure
 from biorerank_plugins.speed.systems import BASELINE
 
 if TYPE_CHECKING:
@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_latencies", "draw_throughputs"]
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart; shapes and dashes differ as well.
-_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_COLOURS = ("#000000", *(colour for colour in COLOURS if colour != "#000000"))  # the baseline is black
 _MOST_LINES = len(_COLOURS)  # more in one plot cannot be told apart
-_DPI = 130
 
 
 def draw_throughputs(found: Throughputs, path: Path, *, title: str) -> None:
@@ -80,18 +77,9 @@ def _few(curves: Mapping[str, Any]) -> dict[str, Any]:
     return {name: curves[name] for name in order[:_MOST_LINES]}
 
 
-def _figure(*, columns: int, height: float) -> tuple[Figure, Any]:
-    require_matplotlib()
-    # Without pyplot: no global state, no window, and threads do not meet.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.8 * columns, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, columns)
+def _figure(*, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    figure, panels = new_figure(4.8 * columns, height, columns=columns)
     for axes in panels:
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
         axes.grid(alpha=0.3)
     return figure, panels
 
@@ -99,7 +87,7 @@ def _figure(*, columns: int, height: float) -> tuple[Figure, Any]:
 def _style(place: int) -> dict[str, Any]:
     return {
         "color": _COLOURS[place % len(_COLOURS)],
-        "marker": _MARKERS[place % len(_MARKERS)],
+        "marker": MARKERS[place % len(MARKERS)],
         "markersize": 6,
         "markerfacecolor": "none",  # curves that lie on each other stay visible
         "linewidth": 1.6,
@@ -124,4 +112,4 @@ def _save(figure: Figure, path: Path, title: str) -> None:
     legend = figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=4, frameon=False)
     for text in legend.get_texts():
         text.set_fontsize(8)
-    figure.savefig(path, format="png", dpi=_DPI)
+    figure.savefig(path, format="png", dpi=DPI)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from biorerank_plugins.errors import MissingExtraError
+from biorerank_plugins._common.figures import DPI, new_figure
 
 __all__ = ["draw_loss_curve", "loss_points"]
 
@@ -42,15 +42,7 @@ def draw_loss_curve(
     :param title: above the plot.
     :raises MissingExtraError: if the extra ``eval`` (matplotlib) is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "eval") from error
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)  # no window, no global state of pyplot
-    axes = figure.add_subplot()
+    figure, [axes] = new_figure(7, 4)
     points = loss_points(log)
     axes.plot([epoch for epoch, _, _ in points], [loss for _, _, loss in points], marker=".", label="this run")
     if reference:
@@ -75,4 +67,4 @@ def draw_loss_curve(
     axes.set(xlabel="epochs", ylabel="training loss (mean since the point before)", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(Path(path), dpi=120)
+    figure.savefig(Path(path), dpi=DPI)

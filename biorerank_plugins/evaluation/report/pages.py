@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biorerank_plugins._common.figures import require_matplotlib
 from biorerank_plugins._common.files import write_whole
 from biorerank_plugins.errors import MissingExtraError
 from biorerank_plugins.evaluation.differences import write_per_query
 from biorerank_plugins.evaluation.metrics import measure_label
-from biorerank_plugins.evaluation.report.plots import Plot, draw_plots, require_matplotlib
+from biorerank_plugins.evaluation.report.plots import Plot, draw_plots
 from biorerank_plugins.evaluation.report.tables import Table, make_tables
 
 if TYPE_CHECKING:

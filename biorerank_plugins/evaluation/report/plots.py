@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.errors import MissingExtraError
+from biorerank_plugins._common.figures import COLOURS, DPI, MARKERS, new_figure, require_matplotlib
 from biorerank_plugins.evaluation.metrics import measure_label
 
 if TYPE_CHECKING:
@@ -15,15 +15,11 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.evaluation.results import SystemsReport
 
-__all__ = ["Plot", "draw_plots", "require_matplotlib"]
+__all__ = ["Plot", "draw_plots"]
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart; shapes and dashes differ as well.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
-_MOST_LINES = len(_COLOURS)  # more in one plot cannot be told apart
+_MOST_LINES = len(COLOURS)  # more in one plot cannot be told apart
 _NAME_LENGTH = 42
-_DPI = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +36,6 @@ class Plot:
     title: str
     description: str
     png: bytes
-
-
-def require_matplotlib() -> None:
-    """Make sure that plots can be drawn.
-
-    :raises MissingExtraError: if matplotlib is not installed.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "eval") from error
 
 
 def draw_plots(report: SystemsReport) -> list[Plot]:
@@ -75,7 +60,7 @@ def _means(report: SystemsReport) -> Plot:
     means = [report.systems[name].measured.means[measure] for name in names]
     intervals = [report.systems[name].intervals[measure] for name in names]
     figure, axes = _figure(height=1.2 + 0.42 * len(names))
-    colours = ["#999999" if name == report.baseline else _COLOURS[0] for name in names]
+    colours = ["#999999" if name == report.baseline else COLOURS[0] for name in names]
     below = [mean - low for mean, (low, _) in zip(means, intervals, strict=True)]
     above = [high - mean for mean, (_, high) in zip(means, intervals, strict=True)]
     axes.barh(range(len(names)), means, xerr=[below, above], color=colours, ecolor="#222222", capsize=3, height=0.65)
@@ -159,23 +144,15 @@ def _selection(report: SystemsReport) -> str:
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
-    # Without pyplot: no global state, no window, and threads do not meet.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    figure, [axes] = new_figure(8, height)
     return figure, axes
 
 
 def _style(place: int) -> dict[str, Any]:
     return {
-        "color": _COLOURS[place % len(_COLOURS)],
+        "color": COLOURS[place % len(COLOURS)],
         "linestyle": _DASHES[place % len(_DASHES)],
-        "marker": _MARKERS[place % len(_MARKERS)],
+        "marker": MARKERS[place % len(MARKERS)],
         "markersize": 6,
         "markerfacecolor": "none",  # curves that lie on each other stay visible
         "linewidth": 1.6,
@@ -198,5 +175,5 @@ def _shown(name: str) -> str:
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
