@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
-__all__ = ["export_onnx", "onnx_session", "root_logger_kept", "st_onnx", "st_openvino"]
+__all__ = ["export_onnx", "need_cpu", "onnx_session", "root_logger_kept", "st_onnx", "st_openvino"]
 
 Run: TypeAlias = "Callable[[dict[str, NDArray[np.int64]]], NDArray[np.float32]]"
 
@@ -34,6 +34,12 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _OPSET = 17
 # Some allocators that are loaded before Python make OpenVINO end the process, which no except clause survives.
 _PROBE = "import sys, openvino; openvino.Core().compile_model(sys.argv[1], 'CPU')"
+
+
+def need_cpu(setting: Setting, library: str) -> None:
+    """Refuse to compare a library on the CPU with others on a GPU."""
+    if setting.device != "cpu":
+        raise NotPossibleError(f"{library} runs on the CPU here, the others on {setting.device}.")
 
 
 def export_onnx(setting: Setting) -> Path:
@@ -110,7 +116,7 @@ def root_logger_kept() -> Iterator[None]:
 
 def st_onnx(setting: Setting) -> System:
     """``predict`` over ONNX Runtime, fp32, with the fastest of several batch sizes."""
-    setting.need_cpu("ONNX Runtime")
+    need_cpu(setting, "ONNX Runtime")
     session = onnx_session(export_onnx(setting), setting.threads)
     known = {given.name for given in session.get_inputs()}
 
@@ -124,7 +130,7 @@ def st_onnx(setting: Setting) -> System:
 
 def st_openvino(setting: Setting, *, dtype: str) -> System:
     """``predict`` over OpenVINO with the fastest of several batch sizes."""
-    setting.need_cpu("OpenVINO")
+    need_cpu(setting, "OpenVINO")
     import openvino
 
     path = export_onnx(setting)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.speed.exported import export_onnx, need_cpu, onnx_session, root_logger_kept
 from biorerank_plugins.speed.counting import Architecture
-from biorerank_plugins.speed.exported import export_onnx, onnx_session, root_logger_kept
 from biorerank_plugins.speed.machine import free_memory
 from biorerank_plugins.speed.systems import NotPossibleError, Setting, System
 from biorerank_plugins.speed.texts import tokenizer_of
@@ -23,7 +23,7 @@ from biorerank_plugins.speed.texts import tokenizer_of
 if TYPE_CHECKING:
     from biorerank_plugins.speed.texts import Request
 
-__all__ = ["flashrank", "rerankers"]
+__all__ = ["bytes_of_batch", "flashrank", "rerankers"]
 
 RERANKERS_BATCH_SIZE = 16
 # FlashRank looks up the file of a model by its name: ours goes under the name of one that it knows.
@@ -36,7 +36,7 @@ def flashrank(setting: Setting, *, int8: bool = False) -> System:
     :param setting: what all systems share.
     :param int8: weights quantised by ONNX Runtime's ``quantize_dynamic`` with its defaults.
     """
-    setting.need_cpu("FlashRank")
+    need_cpu(setting, "FlashRank")
     model = _quantised(setting) if int8 else export_onnx(setting)
     kind = "int8" if int8 else "fp32"
     try:
@@ -47,7 +47,7 @@ def flashrank(setting: Setting, *, int8: bool = False) -> System:
 
     def prepare(request: Request) -> Any:
         free = free_memory()
-        needed = sizes.bytes_of_batch(len(request.texts), max(request.lengths)) if sizes else 0
+        needed = bytes_of_batch(sizes, len(request.texts), max(request.lengths)) if sizes else 0
         if free is not None and needed > free:
             raise NotPossibleError(
                 f"One batch of {len(request.texts)} passages padded to {max(request.lengths)} tokens takes at least "
@@ -62,6 +62,18 @@ def flashrank(setting: Setting, *, int8: bool = False) -> System:
         return scores
 
     return System(f"{how}, {kind}: one batch", "int8" if int8 else "float32", prepare, call, values)
+
+
+def bytes_of_batch(sizes: Architecture, rows: int, longest: int) -> int:
+    """Return the memory that one padded fp32 batch takes at least: scores and weights of attention beside a layer.
+
+    :param sizes: of the model.
+    :param rows: pairs.
+    :param longest: tokens that every pair is padded to.
+    """
+    attention = 2 * rows * sizes.heads * longest * longest
+    layer = rows * longest * (4 * sizes.hidden + sizes.intermediate)
+    return 4 * (attention + layer)
 
 
 def _quantised(setting: Setting) -> Path:
