@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support import ROOT
+
 from biorerank_plugins.scoring.packed.backend import PipelinedPackedBackend
 
-ROOT = Path(__file__).parents[2]
-BENCHMARKS = ROOT / "benchmarks"
 # What a machine with a GPU and torch on it need not have.
 MISSING = (
     "faiss", "bm25s", "Stemmer", "sentencex", "ir_measures", "llama_index", "haystack", "langchain_core", "typer",
@@ -35,7 +35,7 @@ find_spec = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if missing(name) else find_spec(name, package)
 {before}
 sys.argv = ["gpu.py", "--smoke", "--out", {str(out)!r}, *{arguments!r}]
-runpy.run_path({str(BENCHMARKS / "gpu.py")!r}, run_name="__main__")
+runpy.run_module("benchmarks.speed.gpu", run_name="__main__")
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, env=environment)
@@ -76,10 +76,7 @@ def test_without_the_embedded_model_and_without_time(tmp_path):
 
 
 def test_variants_are_options_that_the_backend_has():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        from gpu_common import VARIANTS
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    from benchmarks.speed.gpu_common import VARIANTS
+
     known = set(inspect.signature(PipelinedPackedBackend).parameters)
     assert {option for options in VARIANTS.values() for option in options} <= known

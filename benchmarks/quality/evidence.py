@@ -1,6 +1,7 @@
 """Measure evidence: calibration, abstention, answers planted in long articles, and sentence splitters.
 
-    python benchmarks/evidence.py --data "$BIORERANK_DATA" --index bioasq-index --out benchmarks/results/evidence.json
+    python -m benchmarks.quality.evidence --data "$BIORERANK_DATA" --index bioasq-index \\
+        --out benchmarks/results/evidence.json
 
 Calibration and threshold are those stored with the reranker (fitted on calib by ``biorerank calibrate``); everything
 here is measured on dev questions. ``--plot FOLDER`` draws the reliability curves.
@@ -8,8 +9,6 @@ here is measured on dev questions. ``--plot FOLDER`` draws the reliability curve
 
 from __future__ import annotations
 
-import argparse
-import gzip
 import json
 import random
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import parser_of, read_result, read_rows, write_result
 from biorerank_plugins import BioReranker, Passage, PassageIndex, TwoStageSearch
 from biorerank_plugins.evaluation.calibrate import Judged, answerability, judge, reliability_of
 from biorerank_plugins.evaluation.reliability import draw_reliability
@@ -24,16 +24,17 @@ from biorerank_plugins.models.calibration import Calibration
 from biorerank_plugins.readers import Query, read_qrels
 from biorerank_plugins.text.sentences import split_sentences
 
+RESULT = "evidence.json"
+KEYS = (
+    "sentence splitters", "calibration", "planted answers", "bioasq dev", "abstention on bioasq dev", "pubmedqa",
+    "liveqa",
+)  # fmt: skip
+
 SEED = 5
 ARTICLE_WORDS = 2300  # about 3,000 tokens
 PLANTED_AFTER_WORDS = 1150  # about 1,500 tokens
 RIVALS = 20
 PARTS = ("splitters", "planted", "bioasq", "elsewhere")
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
 
 
 def calibration(judged: Sequence[Judged], reranker: BioReranker, plots: Path | None, name: str) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def article_with(text: str, after: int, filler: Sequence[str], draw: random.Rand
 
 def splitters(data: Path) -> dict[str, Any]:
     """Sentence borders of the abstracts of dev, found again after their sentences were joined."""
-    abstracts = [[s["text"].strip() for s in row["sentences"]] for row in read(data / "bioasq/indoc.dev.jsonl.gz")]
+    abstracts = [[s["text"].strip() for s in row["sentences"]] for row in read_rows(data / "bioasq/indoc.dev.jsonl.gz")]
     results = {}
     for name, starts in available_splitters().items():
         right = wrong = missed = 0
@@ -160,7 +161,7 @@ def available_splitters() -> dict[str, Callable[[str], list[int]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--index", type=Path, required=True, help="of bioasq/corpus.jsonl.gz, by biorerank index")
     parser.add_argument("--planted", type=int, default=40, help="questions of the task with long articles")
@@ -169,12 +170,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     parts = args.part or PARTS
-    result: dict[str, Any] = json.loads(args.out.read_text(encoding="utf-8")) if args.part else {}
+    result: dict[str, Any] = read_result(args.out) if args.part else {}
     if "splitters" in parts:
         result["sentence splitters"] = splitters(args.data)
-    questions = [Query(row["id"], row["question"]) for row in read(args.data / "bioasq/dev.jsonl.gz")]
+    questions = [Query(row["id"], row["question"]) for row in read_rows(args.data / "bioasq/dev.jsonl.gz")]
     qrels = read_qrels(args.data / "bioasq/qrels.dev.tsv")
-    filler = [s["text"] for row in read(args.data / "bioasq/indoc.train.jsonl.gz") for s in row["sentences"]]
+    filler = [s["text"] for row in read_rows(args.data / "bioasq/indoc.train.jsonl.gz") for s in row["sentences"]]
     with BioReranker() as reranker, PassageIndex.load(args.index) as index:
         search = TwoStageSearch(index, reranker)
         result["calibration"] = reranker.calibration.to_dict()
@@ -188,14 +189,14 @@ def main() -> None:
         if "elsewhere" in parts:
             result["pubmedqa"] = elsewhere(args.data / "pubmedqa", reranker)
             result["liveqa"] = elsewhere(args.data / "liveqa_medquad", reranker)
-    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(args.out, result, KEYS)
     print(json.dumps(result, indent=1))
 
 
 def elsewhere(folder: Path, reranker: BioReranker) -> dict[str, Any]:
     """Calibration on the first questions of a collection that the model was not trained for."""
-    rows = read(folder / "corpus.jsonl.gz")
-    asked = [Query(row["id"], row["question"]) for row in read(folder / "queries.jsonl.gz")]
+    rows = read_rows(folder / "corpus.jsonl.gz")
+    asked = [Query(row["id"], row["question"]) for row in read_rows(folder / "queries.jsonl.gz")]
     grades = read_qrels(folder / "qrels.tsv")
     with PassageIndex.build([Passage(row["id"], row["text"]) for row in rows]) as other:
         few = [query for query in asked if query.id in grades][:80]

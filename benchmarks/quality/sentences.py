@@ -1,6 +1,6 @@
 """How to score an evidence sentence: alone, with its neighbours, with the title, or a mix of alone and in context.
 
-    python benchmarks/sentences.py --data "$BIORERANK_DATA" --out benchmarks/results/sentences.json
+    python -m benchmarks.quality.sentences --data "$BIORERANK_DATA" --out benchmarks/results/sentences.json
 
 Whole PubMed abstracts whose sentences are labelled (``bioasq/indoc.*``): mean average precision of the sentences of an
 abstract. The way is chosen on calib, and reported on dev against "alone" (paired sign-flip test), beside the bi-encoder
@@ -9,8 +9,6 @@ and the position in the text. Seconds are those of scoring all sentences of a sp
 
 from __future__ import annotations
 
-import argparse
-import gzip
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import parser_of, read_rows, write_result
 from biorerank_plugins import BiEncoder, BioReranker, Passage
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
+
+RESULT = "sentences.json"
+KEYS = ("model", "calib", "dev", "chosen on calib")
 
 WEIGHTS = (0.25, 0.5, 0.75)  # of the logit in context; the rest is that of the sentence alone
 AT_ONCE = 32  # abstracts
@@ -54,16 +56,11 @@ TEXTS: dict[str, Callable[[Sequence[str], int], str]] = {
 }
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
 def abstracts(data: Path, split: str, limit: int | None) -> list[Abstract]:
     """Abstracts with sentences of both labels."""
-    questions = {row["id"]: row["question"] for row in read(data / f"bioasq/{split}.jsonl.gz")}
+    questions = {row["id"]: row["question"] for row in read_rows(data / f"bioasq/{split}.jsonl.gz")}
     found = []
-    for number, row in enumerate(read(data / f"bioasq/indoc.{split}.jsonl.gz")):
+    for number, row in enumerate(read_rows(data / f"bioasq/indoc.{split}.jsonl.gz")):
         labels = [sentence["label"] for sentence in row["sentences"]]
         if row["qid"] in questions and 0 < sum(labels) < len(labels):
             texts = [sentence["text"] for sentence in row["sentences"]]
@@ -140,7 +137,7 @@ def table(values: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with bioasq/")
     parser.add_argument("--model", help="reranker; default: the embedded one")
     parser.add_argument("--limit", type=int, help="abstracts of each split, for a trial")
@@ -164,7 +161,7 @@ def main() -> None:
         "dev": on_dev[chosen],
         "dev above the bi-encoder": round(on_dev[chosen]["AP"] - on_dev["bi-encoder"]["AP"], 4),
     }
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_result(args.out, result, KEYS)
     print(json.dumps(result["chosen on calib"], ensure_ascii=False))
 
 

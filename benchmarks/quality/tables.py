@@ -1,14 +1,14 @@
 """Print the result tables of README and cards from a result file of ``evaluate_models.py``.
 
-python benchmarks/tables.py benchmarks/results/models.json
+python -m benchmarks.quality.tables benchmarks/results/models.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
+
+from benchmarks.common import parser_of, read_result
 
 NAMES = {
     "bioasq-dev": "BioASQ, question → snippet",
@@ -22,9 +22,9 @@ NAMES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("results", type=Path)
-    results = json.loads(parser.parse_args().results.read_text(encoding="utf-8"))["sets"]
+    results = read_result(parser.parse_args().results)["sets"]
     print("| dev set | queries | BM25 | bi-encoder | hybrid | + reranker alone | **+ reranker (default)** | p |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, title in NAMES.items():

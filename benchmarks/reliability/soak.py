@@ -1,6 +1,6 @@
 """Run one reranker at full load for minutes, and open and close many; exits with 1 where a goal is missed.
 
-    python benchmarks/soak.py --seconds 600 --rounds 200 --out benchmarks/results/soak.json
+    python -m benchmarks.reliability.soak --seconds 600 --rounds 200 --out benchmarks/results/soak.json
 
 Threads rank requests of mixed sizes, lengths and options with the embedded model, tasks do the same beside them, and
 some are cancelled or run out of time. Each answer is compared with that of one quiet thread. Memory is read all along:
@@ -11,7 +11,6 @@ is faster. At last models are opened, used and closed.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import json
@@ -28,6 +27,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import parser_of, resident, write_result
+
+RESULT = "soak.json"
+KEYS = (
+    "version", "torch", "python", "cpus", "torch_threads", "settings", "note", "soak", "cache_hit_rate", "latency",
+    "open_close", "goals",
+)  # fmt: skip
+
 TOLERANCE = 1e-5
 GOAL_GROWTH = 2.0  # per cent
 QUESTIONS = [
@@ -43,12 +50,6 @@ SENTENCES = [
     "No difference was seen between the groups (p = 0.42).",
 ]
 OPTIONS: list[dict[str, Any]] = [{}, {"top_k": 3}, {"min_probability": 0.1}, {"evidence": 1, "top_k": 1}]
-
-
-def resident() -> int:
-    """Return the bytes of this process that are in memory now."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def make_requests(count: int) -> list[tuple[str, list[str], dict[str, Any]]]:
@@ -228,7 +229,7 @@ def _threads_when_quiet() -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="length of the soak")
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--tasks", type=int, default=16)
@@ -274,10 +275,8 @@ def main() -> int:
         f"memory_growth_under_{GOAL_GROWTH:g}_per_cent": growth < GOAL_GROWTH if args.seconds >= 300 else None,
         "no_thread_left": all(one["threads_after_last"] <= one["threads_after_first"] for one in result["open_close"]),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+    write_result(args.out, result, KEYS)
     return 0 if all(met is not False for met in result["goals"].values()) else 1
 
 

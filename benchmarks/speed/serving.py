@@ -1,6 +1,6 @@
 """Measure ``biorerank serve`` against calling the library, and what it does under four times the load it can take.
 
-    python benchmarks/serving.py --out benchmarks/results/serving.json
+    python -m benchmarks.speed.serving --out benchmarks/results/serving.json
 
 Three processes: the server, the library (as many threads as there are clients), and the clients, so that the CPU time
 of each is known. Library and server do the same requests in turns. On a machine of few cores clients take CPU time that
@@ -30,6 +30,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from benchmarks.common import machine, parser_of, write_result
+
+RESULT = "serving.json"
+KEYS = ("machine", "settings", "compared", "goal", "overload")
 
 GOAL = 0.8
 OVERLOAD = 4.0
@@ -177,7 +182,7 @@ class Worker:
     """A process that does :func:`work`."""
 
     def __init__(self, role: str, url: str | None = None) -> None:
-        command = [sys.executable, __file__, "--role", role, *(["--url", url] if url else [])]
+        command = [sys.executable, "-m", "benchmarks.speed.serving", "--role", role, *(["--url", url] if url else [])]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, **command: Any) -> Any:
@@ -310,7 +315,7 @@ def overload(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--requests", type=int, default=64, help="a round")
     parser.add_argument("--texts", type=int, default=50, help="a request")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
@@ -323,12 +328,8 @@ def main() -> int:
     if args.role:
         work(args.role, args.url)
         return 0
-    import torch
-
-    from biorerank_plugins.speed.machine import describe_machine
-
     requests, expected = make_requests(args.requests, args.texts), {}
-    found: dict[str, Any] = {"machine": describe_machine("cpu", torch.get_num_threads())}
+    found: dict[str, Any] = {"machine": machine()}
     found["settings"] = {name: getattr(args, name) for name in ("requests", "texts", "clients", "rounds", "seconds")}
     found["compared"] = compared = compare(args, requests, expected)
     good = compared["wrong_answers"] == 0
@@ -340,8 +341,7 @@ def main() -> int:
         print(json.dumps(over))
         good &= over["wrong_answers"] == 0 and set(over["statuses"]) <= {"200", "429"} and over["server_exit_code"] == 0
         good &= "429" in over["statuses"] and over["refused_p99_seconds"] < 2
-    if args.out is not None:
-        args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_result(args.out, found, KEYS)
     return 0 if good else 1
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Tests that need a GPU, then all measurements on it: benchmarks/gpu.sh OUT.json [options of gpu.py]
+# Tests that need a GPU, then all measurements on it: benchmarks/speed/gpu.sh OUT.json [options of gpu.py]
 set -u -o pipefail
-cd "$(dirname "$0")/.." || exit
-out=${1:?"usage: benchmarks/gpu.sh OUT.json [options of gpu.py]"}
+cd "$(dirname "$0")/../.." || exit
+out=${1:?"usage: benchmarks/speed/gpu.sh OUT.json [options of gpu.py]"}
 shift
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+export PYTHONPATH="$PWD:$PWD/tests${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 unset TOKENIZERS_PARALLELISM
 python=${PYTHON:-python3}
 status=0
@@ -12,5 +12,5 @@ if [ "${SKIP_TESTS:-0}" = 0 ] && "$python" -c 'import pytest' 2>/dev/null; then
   # Without the project's configuration, which names plugins that may not be here.
   timeout 120 "$python" -m pytest -q -c /dev/null --rootdir "$PWD" -p no:cacheprovider -m "gpu and not slow" tests/gpu || status=$?
 fi
-"$python" benchmarks/gpu.py --out "$out" "$@" || status=$?
+"$python" -m benchmarks.speed.gpu --out "$out" "$@" || status=$?
 exit "$status"

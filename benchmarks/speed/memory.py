@@ -1,6 +1,6 @@
 """Measure how much memory scoring takes over the loaded model; exits with 1 above the goal.
 
-    python benchmarks/memory.py --out benchmarks/results/memory.json
+    python -m benchmarks.speed.memory --out benchmarks/results/memory.json
 
 A process of its own makes the texts, loads the model, scores some pairs to warm up, and notes its resident memory; then
 it scores all pairs, and notes the highest resident memory until the scores are there. The texts, which are the
@@ -19,13 +19,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import parser_of, resident, write_result
+
+RESULT = "memory.json"
+KEYS_OF_EACH = (
+    "backend", "dtype", "pairs", "different_texts", "with_model_bytes", "peak_bytes", "over_model_bytes",
+    "goal_bytes", "passed", "seconds", "pairs_per_second", "preloaded",
+)  # fmt: skip
+
 GOAL = 300e6  # bytes
-
-
-def resident() -> int:
-    """Return the bytes of this process that are in memory now."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def reset_peak() -> bool:
@@ -117,7 +119,12 @@ def in_process_of_its_own(args: argparse.Namespace, backend: str, dtype: str) ->
         *(("--model", args.model) if args.model else ()),
         *(("--max-batch-tokens", args.max_batch_tokens) if args.max_batch_tokens else ()),
     ]  # fmt: skip
-    done = subprocess.run([sys.executable, __file__, *map(str, options)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.speed.memory", *map(str, options)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         return {"backend": backend, "dtype": dtype, "not_possible": lines[-1] if lines else "it ended"}
@@ -126,7 +133,7 @@ def in_process_of_its_own(args: argparse.Namespace, backend: str, dtype: str) ->
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--model", help="folder or embedded name; the embedded reranker if not given")
@@ -145,8 +152,7 @@ def main() -> int:
     results = [in_process_of_its_own(args, backend, dtype) for backend, dtype in systems]
     for found in results:
         print(json.dumps(found))
-    if args.out is not None:
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_result(args.out, results, [*KEYS_OF_EACH, "not_possible"], each=True)
     return 0 if all(found.get("passed") for found in results) else 1
 
 

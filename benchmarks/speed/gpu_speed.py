@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from gpu_common import (
+
+from benchmarks.speed.gpu_common import (
     SLOW_TO_START,
     VARIANTS,
     Bench,
@@ -21,7 +22,6 @@ from gpu_common import (
     rate,
     seconds_of,
 )
-
 from biorerank_plugins import BioReranker
 from biorerank_plugins.speed.roofline import measure_roofline
 from biorerank_plugins.speed.rounds import measure

@@ -1,6 +1,7 @@
 """Measure index types past one machine's comfort, and what Ray costs.
 
-    python benchmarks/scale.py --index bioasq-index --questions questions.jsonl --out benchmarks/results/scale.json
+    python -m benchmarks.speed.scale --index bioasq-index --questions questions.jsonl \\
+        --out benchmarks/results/scale.json
 
 recall@200 against exact search, bytes a vector, build rate and query time of every index type, on the vectors of a
 saved Flat index (--index) and on synthetic vectors: drawn from clusters that were fitted to the real ones (k-means,
@@ -12,7 +13,6 @@ shows.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import tempfile
@@ -24,6 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.common import parser_of, read_result, write_result
+
+RESULT = "scale.json"
+KEYS = ("threads", "faiss", "encoder", "ray", "real", "synthetic")
 
 K = 200
 CHUNK = 65_536
@@ -277,14 +282,13 @@ def figures_of(result: dict[str, Any]) -> dict[str, Any]:
         f"{one['type']}: {one['vectors']:,}" for one in synthetic["types"] if one["vectors"] < synthetic["vectors"]
     ]
     fewer_vectors = f" ({', '.join(fewer)})" if fewer else ""
-    source = (
-        f"recall@200 against exact search, measured by benchmarks/scale.py on {' and '.join(about)}{fewer_vectors}."
-    )
+    vectors = f"{' and '.join(about)}{fewer_vectors}"
+    source = f"recall@200 against exact search, measured by benchmarks/speed/scale.py on {vectors}."
     return {"source": source, "recall": recall}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--index", required=True, help="a saved Flat index")
     parser.add_argument("--questions", required=True, help="a file of questions")
     parser.add_argument("--n-questions", type=int, default=200)
@@ -306,11 +310,11 @@ def main() -> None:
     from biorerank_plugins import PassageIndex
     from biorerank_plugins.scale.planning import lists_for
 
-    result: dict[str, Any] = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
+    result: dict[str, Any] = read_result(args.out)
     result |= {"threads": faiss.omp_get_max_threads(), "faiss": faiss.__version__}
 
     def save() -> None:
-        args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_result(args.out, result, KEYS)
         if args.figures is not None:
             args.figures.write_text(json.dumps(figures_of(result), indent=2) + "\n", encoding="utf-8")
 

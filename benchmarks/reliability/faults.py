@@ -1,8 +1,9 @@
 """Faults: writers killed at random points, and hostile input by the million; nothing may be lost, nothing may crash.
 
-    python benchmarks/faults.py --output faults.json            # all of it
-    python benchmarks/faults.py --quick                         # a minute
-    python benchmarks/faults.py --output faults.json --parts atheris    # one part; the others stay as they are there
+    python -m benchmarks.reliability.faults --out benchmarks/results/faults.json
+    python -m benchmarks.reliability.faults --quick
+
+``--quick`` takes a minute; ``--parts atheris`` does one part, and keeps the others as they are in the file.
 
 Kill points: a child process builds, adds to, removes from, compacts, saves over or tokenises an index and is killed by
 SIGKILL at a random system call that changes files (a write is torn in half), or at a random time. A point is lost if
@@ -29,8 +30,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
-sys.path[:0] = [str(TESTS / part) for part in ("reliability", "first_stage", "")]
+TESTS = Path(__file__).resolve().parents[2] / "tests"
+sys.path.insert(0, str(TESTS))
 os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -38,6 +39,10 @@ from support.crashes import OPERATIONS, SHARD_OPERATIONS, Nursery, compile_shim 
 from support.fuzz import targets  # noqa: E402
 from support.spoil import Target  # noqa: E402
 
+from benchmarks.common import read_result, write_result  # noqa: E402
+
+RESULT = "faults.json"
+KEYS = ("seed", "python", "part_seconds", "kill_points", "executions", "crashes", "fuzz", "atheris")
 FACTORIES = ("Flat", "HNSW8", "IVF4,Flat", "IVF4,PQ4")
 # Executions of the full form: most where one costs microseconds, fewer where one loads an index.
 SHARES = {
@@ -113,15 +118,8 @@ def guided(runs: int, seed: int, note: Note) -> None:
     results: dict[str, Any] = {}
     for name in ("jsonl", "tsv", "text", "bioasq", "pubmed", "pdf", "auto", "queries", "answered", "qrels"):
         with tempfile.TemporaryDirectory() as folder:
-            command = [
-                sys.executable,
-                str(Path(__file__).resolve()),
-                "--atheris",
-                name,
-                "--output",
-                f"{folder}/found.json",
-            ]
-            command += ["--seed", str(seed), "--runs", str(runs)]
+            command = [sys.executable, "-m", "benchmarks.reliability.faults", "--atheris", name]
+            command += ["--out", f"{folder}/found.json", "--seed", str(seed), "--runs", str(runs)]
             done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TESTS.parent)
             path = Path(folder, "found.json")
             crashes = json.loads(path.read_text()) if path.exists() else ["no report: " + done.stderr[-500:]]
@@ -169,7 +167,7 @@ def tiny_models(folder: Path) -> tuple[Path, Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, help="write the results to this JSON file")
+    parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--kill-points", type=int, default=480)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of fuzz executions")
     parser.add_argument("--runs", type=int, default=60_000, help="executions of each target under atheris; 0: none")
@@ -181,15 +179,15 @@ def main() -> None:
     parser.add_argument("--atheris", metavar="TARGET", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.atheris:
-        _under_atheris(options.atheris, options.output, options.runs, options.seed)
+        _under_atheris(options.atheris, options.out, options.runs, options.seed)
         return
     if options.quick:
         options.kill_points, options.scale, options.runs = 48, 0.01, 0
     logging.disable(logging.WARNING)
     started = time.perf_counter()
     results: dict[str, Any] = {"seed": options.seed, "python": platform.python_version(), "part_seconds": {}}
-    if options.output is not None and options.output.exists() and set(options.parts) < set(PARTS):
-        results = json.loads(options.output.read_text())
+    if options.out is not None and options.out.exists() and set(options.parts) < set(PARTS):
+        results = read_result(options.out)
     with tempfile.TemporaryDirectory() as scratch:
 
         def note(part: str, found: Any) -> None:
@@ -199,8 +197,7 @@ def main() -> None:
             results["executions"] = sum(one["executions"] for one in every)
             results["crashes"] = sum(one["crashes"] for one in every)
             results["part_seconds"][part] = round(time.perf_counter() - started)
-            if options.output is not None:
-                options.output.write_text(json.dumps(results, indent=2).replace(scratch, "SCRATCH") + "\n")
+            write_result(options.out, json.loads(json.dumps(results).replace(scratch, "SCRATCH")), KEYS)
 
         folder = Path(scratch)
         encoder, cross_encoder = tiny_models(folder)

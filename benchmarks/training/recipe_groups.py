@@ -1,6 +1,6 @@
 """Build the groups of the cross-encoder's last training stage from what the hybrid first stage really hands it.
 
-    python benchmarks/recipe_groups.py --data "$BIORERANK_DATA" --out build/data/groups-hybrid.jsonl
+    python -m benchmarks.training.recipe_groups --data "$BIORERANK_DATA" --out build/data/groups-hybrid.jsonl
 
 Each group has up to three positives, negatives from near the top down to the end of the candidates, and the first
 stage's score of each as its prior. Texts that no training question is judged on, and all that ``recipe_data.py`` holds
@@ -9,7 +9,6 @@ back for the dev tasks, are left out.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import random
@@ -20,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recipe_data import Builder, normal, read
 
+from benchmarks.common import parser_of, read_rows, write_rows
+from benchmarks.training.recipe_data import Builder, normal
 from biorerank_plugins import Passage, PassageIndex
 from biorerank_plugins.first_stage import BiEncoder
 from biorerank_plugins.training.pairs import NegativeGuard, PairConfig
@@ -239,7 +239,7 @@ def fit_scale(groups: Sequence[dict[str, Any]]) -> dict[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with bioasq/, medquad/, liveqa_medquad/")
     parser.add_argument("--encoder", help="bi-encoder of the first stage; default: the embedded one")
     parser.add_argument("--index", type=Path, help="folder of the BioASQ index; built if not there")
@@ -252,7 +252,7 @@ def main() -> None:
     builder.abstract_groups()
     builder.answer_groups()
     builder.keep_quotas()
-    held_out = {normal(r["question"]) for s in ("calib", "dev") for r in read(args.data / f"bioasq/{s}.jsonl.gz")}
+    held_out = {normal(r["question"]) for s in ("calib", "dev") for r in read_rows(args.data / f"bioasq/{s}.jsonl.gz")}
     leaked = [group["query"] for group in builder.groups if normal(group["query"]) in held_out]
     if leaked:
         raise SystemExit(f"{len(leaked)} training queries are in calib or dev, for example {leaked[0]!r}.")
@@ -262,7 +262,7 @@ def main() -> None:
         if "prior" in group:
             group["prior"] = [round(scale * score, 4) for score in group["prior"]]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("".join(json.dumps(group) + "\n" for group in builder.groups), encoding="utf-8")
+    write_rows(args.out, builder.groups)
     statistics = {
         "groups": dict(Counter(group["source"] for group in builder.groups)),
         "pairs": sum(len(group["positive"]) + len(group["negatives"]) for group in builder.groups),

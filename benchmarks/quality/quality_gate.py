@@ -1,7 +1,7 @@
 """Hold every way to compute to fp32 ``CrossEncoder.predict`` on judged questions; exits with 1 when a gate is broken.
 
     biorerank index "$BIORERANK_DATA/bioasq/corpus.jsonl.gz" --out bioasq-index
-    python benchmarks/quality_gate.py --data "$BIORERANK_DATA" --index bioasq-index \\
+    python -m benchmarks.quality.quality_gate --data "$BIORERANK_DATA" --index bioasq-index \\
         --out benchmarks/results/quality_gate.json
 
 The first stage's 100 best passages of each BioASQ dev question are scored in a shuffled order. The gate is the change
@@ -13,7 +13,6 @@ logit moves when other pairs are scored beside it.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -24,19 +23,25 @@ from typing import Any
 import torch
 from sentence_transformers import CrossEncoder
 
+from benchmarks.common import machine, parser_of, write_result
+from benchmarks.quality.gate import Asked, compare_path, neighbour_moves, path_logits, reference_logits
 from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch
 from biorerank_plugins.evaluation import run_from_order, write_run
 from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.readers import read_qrels, read_queries
 from biorerank_plugins.runtime.devices import resolve_device
 from biorerank_plugins.speed.cross_encoder import assert_dtype
-from biorerank_plugins.speed.gate import Asked, compare_path, neighbour_moves, path_logits, reference_logits
-from biorerank_plugins.speed.machine import describe_machine
 from biorerank_plugins.speed.models import folder_of
 from biorerank_plugins.speed.results import markdown_table
 from biorerank_plugins.speed.rounds import reason_of
 from biorerank_plugins.speed.systems import SYSTEMS
 from biorerank_plugins.text.templates import DEFAULT_TEMPLATE
+
+RESULT = "quality_gate.json"
+KEYS = (
+    "machine", "model", "first_stage", "candidates", "seed", "fusion", "questions", "reference", "paths",
+    "not_possible",
+)  # fmt: skip
 
 TOLERANCE = 0.002
 INT8_TOLERANCE = 0.005
@@ -66,7 +71,7 @@ def measure_paths(args: argparse.Namespace, work: Path) -> dict[str, Any]:
     reference = reference_logits(model, asked, template=stored_template(folder) or DEFAULT_TEMPLATE)
     fusion = search.fusion_weight()
     result: dict[str, Any] = {
-        "machine": describe_machine(device, torch.get_num_threads()),
+        "machine": machine(device),
         "model": folder.name,
         "first_stage": args.first_stage,
         "candidates": args.candidates,
@@ -126,7 +131,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with bioasq/")
     parser.add_argument("--index", type=Path, required=True, help="folder that biorerank index wrote of its corpus")
     parser.add_argument("--first-stage", default="hybrid", choices=["hybrid", "dense", "lexical"])
@@ -144,8 +149,7 @@ def main() -> int:
         args.runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         result = measure_paths(args, Path(work))
-    if args.out is not None:
-        args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_result(args.out, result, KEYS)
     print(table(result))
     for name, reason in result["not_possible"].items():
         print(f"Not possible here: {name}: {reason}")

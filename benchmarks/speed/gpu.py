@@ -1,7 +1,7 @@
 """Everything about speed and values on one GPU, in less than ten minutes; writes JSON and prints a table.
 
-    benchmarks/gpu.sh gpu.json
-    python benchmarks/gpu.py --smoke --out smoke.json
+    benchmarks/speed/gpu.sh gpu.json
+    python -m benchmarks.speed.gpu --smoke --out smoke.json
 
 Weights are random (times do not depend on them) but for the quality part, which takes the embedded reranker if it is
 there. What is measured is written after each part; a part that fails leaves its reason, and the others go on. Neither
@@ -24,14 +24,14 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import gpu_quality
-import gpu_speed
 import torch
-from gpu_common import FULL, SMOKE, Bench
 
-from biorerank_plugins.speed.machine import describe_machine
+from benchmarks.common import machine, write_result
+from benchmarks.speed import gpu_quality, gpu_speed
+from benchmarks.speed.gpu_common import FULL, SMOKE, Bench
+
+KEYS = ("machine", "parts")
 
 PARTS: dict[str, Callable[[Bench], Any]] = {
     "ceilings": gpu_speed.ceilings,
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def measure(bench: Bench, parts: list[str], seconds: float, out: Path) -> dict[str, Any]:
-    report: dict[str, Any] = {"machine": describe_machine(str(bench.device), torch.get_num_threads()), "parts": {}}
+    report: dict[str, Any] = {"machine": machine(str(bench.device)), "parts": {}}
     began = time.perf_counter()
     for name in parts:
         started = time.perf_counter()
@@ -75,7 +75,7 @@ def measure(bench: Bench, parts: list[str], seconds: float, out: Path) -> dict[s
             print(f"{started - began:6.1f} s  {name}", file=sys.stderr, flush=True)
             report["parts"][name] = attempt(PARTS[name], bench)
             report["parts"][name]["seconds"] = round(time.perf_counter() - started, 2)
-        gpu_quality.write(out, report)
+        write_result(out, report, KEYS)
     return report
 
 

@@ -1,6 +1,6 @@
 """First step of the embedded cross-encoder: mine pairs from the BioASQ training questions, fine-tune, save as fp16.
 
-    python benchmarks/train_embedded.py --data "$BIORERANK_DATA/bioasq" --out build/minilm \\
+    python -m benchmarks.training.train_embedded --data "$BIORERANK_DATA/bioasq" --out build/minilm \\
         --base all-MiniLM-L6-v2-folder
 
 Takes about an hour on two cores. Every step is kept in ``--out`` and reused when the script is started again.
@@ -8,24 +8,18 @@ Takes about an hour on two cores. Every step is kept in ``--out`` and reused whe
 
 from __future__ import annotations
 
-import argparse
-import gzip
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import parser_of, read_rows
 from biorerank_plugins.readers import read_qrels
 from biorerank_plugins.training.export import export_fp16
 from biorerank_plugins.training.pairs import Abstract, PairConfig, Question, abstract_pairs, describe, mined_pairs
 from biorerank_plugins.training.trainer import TrainConfig, train_cross_encoder
 
 DEPTH = 200
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
 
 
 def read_questions(data: Path, split: str, position: dict[str, int]) -> list[Question]:
@@ -35,7 +29,7 @@ def read_questions(data: Path, split: str, position: dict[str, int]) -> list[Que
     }
     return [
         Question(row["id"], row["question"], frozenset(gold.get(row["id"], ())), frozenset(row["documents"] or ()))
-        for row in read(data / f"{split}.jsonl.gz")
+        for row in read_rows(data / f"{split}.jsonl.gz")
     ]
 
 
@@ -86,7 +80,7 @@ def similar_questions(questions: list[Question], mined: dict[str, dict[str, list
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.jsonl.gz, corpus.jsonl.gz, …")
     parser.add_argument("--base", type=Path, required=True, help="folder of the weights to start from")
     parser.add_argument("--out", type=Path, required=True, help="working folder; a run that was stopped resumes")
@@ -94,14 +88,14 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     args.out.mkdir(parents=True, exist_ok=True)
 
-    corpus = read(args.data / "corpus.jsonl.gz")
+    corpus = read_rows(args.data / "corpus.jsonl.gz")
     texts = [row["text"] for row in corpus]
     position = {row["id"]: number for number, row in enumerate(corpus)}
     questions = read_questions(args.data, "train", position)
     mined = mine(questions, texts, args.base, args.out / "candidates.json")
     abstracts = [
         Abstract(row["qid"], tuple(s["text"] for s in row["sentences"]), tuple(s["label"] for s in row["sentences"]))
-        for row in read(args.data / "indoc.train.jsonl.gz")
+        for row in read_rows(args.data / "indoc.train.jsonl.gz")
     ]
     config = PairConfig()
     rows = mined_pairs(
@@ -116,7 +110,7 @@ def main() -> None:
     held_out = {
         "".join(filter(str.isalnum, r["question"].lower()))
         for s in ("calib", "dev")
-        for r in read(args.data / f"{s}.jsonl.gz")
+        for r in read_rows(args.data / f"{s}.jsonl.gz")
     }
     leaked = {row.question for row in rows if "".join(filter(str.isalnum, row.question.lower())) in held_out}
     if leaked:

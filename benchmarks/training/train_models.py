@@ -1,19 +1,21 @@
 """Train the embedded models on what ``recipe_data.py`` built.
 
-    python benchmarks/train_models.py encoder --base all-minilm --rows build/data/triples.jsonl --out build/encoder
-    python benchmarks/train_models.py reranker --base build/first --rows build/data/groups.jsonl --out build/reranker
+    python -m benchmarks.training.train_models encoder --base all-minilm --rows build/data/triples.jsonl \\
+        --out build/encoder
+    python -m benchmarks.training.train_models reranker --base build/first --rows build/data/groups.jsonl \\
+        --out build/reranker
 
 A run that was stopped goes on from its last checkpoint when it is started again.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import random
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.common import parser_of
 from biorerank_plugins.training.bi_encoder import BiEncoderConfig, read_triples, train_bi_encoder
 from biorerank_plugins.training.listwise import read_groups
 from biorerank_plugins.training.recipes import get_recipe
@@ -23,7 +25,7 @@ Row = TypeVar("Row")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("which", choices=["encoder", "reranker"])
     parser.add_argument("--base", required=True, help="folder or hub name of the weights to start from")
     parser.add_argument("--rows", type=Path, required=True)

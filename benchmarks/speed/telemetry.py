@@ -1,26 +1,27 @@
 """What OpenTelemetry costs a call: the same calls with spans and metrics going to an SDK, and to nobody, in turns.
 
 pip install opentelemetry-sdk
-python benchmarks/telemetry.py --out benchmarks/results/telemetry.json
+python -m benchmarks.speed.telemetry --out benchmarks/results/telemetry.json
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
 from statistics import median
 
+from benchmarks.common import machine, parser_of, write_result
 from biorerank_plugins import BioReranker, telemetry
-from biorerank_plugins.speed.machine import describe_machine
+
+RESULT = "telemetry.json"
+KEYS = ("machine", "calls", "passages_a_call", "median_ms", "overhead")
 
 QUERY = "Which drug reverses dabigatran?"
 TEXTS = [f"Passage {number}: idarucizumab reverses dabigatran within minutes." for number in range(20)]
 
 
 def main() -> None:
-    import torch
     from opentelemetry.metrics import NoOpMeterProvider
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -32,7 +33,7 @@ def main() -> None:
         def export(self, spans: object) -> SpanExportResult:
             return SpanExportResult.SUCCESS
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--calls", type=int, default=30, help="a round")
     parser.add_argument("--out", type=Path)
@@ -56,16 +57,14 @@ def main() -> None:
     tracing.shutdown()
     medians = {name: 1e3 * median(times) for name, times in took.items()}
     result = {
-        "machine": describe_machine("cpu", torch.get_num_threads()),
+        "machine": machine(),
         "calls": options.rounds * options.calls,
         "passages_a_call": len(TEXTS),
         "median_ms": {name: round(value, 3) for name, value in medians.items()},
         "overhead": round(medians["sdk"] / medians["nobody"] - 1, 4),
     }
-    text = json.dumps(result, indent=2) + "\n"
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text, encoding="utf-8")
+    print(json.dumps(result, indent=2))
+    write_result(options.out, result, KEYS)
 
 
 if __name__ == "__main__":

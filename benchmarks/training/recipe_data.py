@@ -1,6 +1,6 @@
 """Build what the embedded models are trained on, and the dev tasks for reach that are kept apart from it.
 
-    python benchmarks/recipe_data.py --data "$BIORERANK_DATA" --candidates build/candidates.json \\
+    python -m benchmarks.training.recipe_data --data "$BIORERANK_DATA" --candidates build/candidates.json \\
         --encoder biorerank_plugins/models/… --out build/data
 
 Writes ``groups.jsonl`` (query, positive, negatives: for the cross-encoder), ``triples.jsonl`` (for the bi-encoder) and
@@ -11,8 +11,6 @@ training row.
 
 from __future__ import annotations
 
-import argparse
-import gzip
 import hashlib
 import json
 import logging
@@ -24,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import parser_of, read_rows, write_rows
 from biorerank_plugins.readers import read_qrels
 from biorerank_plugins.training.pairs import NegativeGuard, PairConfig, Question
 from biorerank_plugins.training.query_forms import claim_from_answer, phrase_from_question
@@ -44,11 +43,6 @@ QUOTAS = {
     "question-answer": 900,
 }
 Found = list[tuple[int, float]]
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
 
 
 def share(key: str) -> float:
@@ -110,18 +104,18 @@ class Builder:
         self.data, self.encoder = data, encoder
         self.draw = random.Random(SEED)
         bioasq = data / "bioasq"
-        corpus = read(bioasq / "corpus.jsonl.gz")
+        corpus = read_rows(bioasq / "corpus.jsonl.gz")
         self.texts = [row["text"] for row in corpus]
         self.documents = [row["document"] for row in corpus]
         position = {row["id"]: n for n, row in enumerate(corpus)}
         gold = {q: frozenset(position[p] for p in g) for q, g in read_qrels(bioasq / "qrels.train.tsv").items()}
-        self.records = {row["id"]: row for row in read(bioasq / "train.jsonl.gz")}
+        self.records = {row["id"]: row for row in read_rows(bioasq / "train.jsonl.gz")}
         self.questions = {
             q: Question(q, row["question"], gold.get(q, frozenset()), frozenset(row["documents"] or ()))
             for q, row in self.records.items()
         }
         for split in ("calib", "dev"):  # for the reach tasks only
-            self.records |= {row["id"]: row for row in read(bioasq / f"{split}.jsonl.gz")}
+            self.records |= {row["id"]: row for row in read_rows(bioasq / f"{split}.jsonl.gz")}
         self.mined: dict[str, Any] = {} if candidates is None else json.loads(candidates.read_text())
         self.split_abstracts()
         self.groups: list[dict[str, Any]] = []
@@ -129,7 +123,9 @@ class Builder:
 
     def split_abstracts(self) -> None:
         """All known abstracts are the collection of two reach tasks, whose queries come from calib and dev."""
-        rows = [(s, row) for s in ("train", "calib", "dev") for row in read(self.data / f"bioasq/indoc.{s}.jsonl.gz")]
+        rows = [
+            (s, row) for s in ("train", "calib", "dev") for row in read_rows(self.data / f"bioasq/indoc.{s}.jsonl.gz")
+        ]
         by_text: dict[str, int] = {}
         self.abstracts: list[str] = []
         self.evidence: dict[str, set[int]] = defaultdict(set)  # question -> abstracts with evidence
@@ -250,8 +246,8 @@ class Builder:
 
         LiveQA's answers come from the same pages and are in neither.
         """
-        judged = {normal(row["text"]) for row in read(self.data / "liveqa_medquad/corpus.jsonl.gz")}
-        pairs = [row for row in read(self.data / "medquad/pairs.jsonl.gz") if len(row["answer"]) >= 60]
+        judged = {normal(row["text"]) for row in read_rows(self.data / "liveqa_medquad/corpus.jsonl.gz")}
+        pairs = [row for row in read_rows(self.data / "medquad/pairs.jsonl.gz") if len(row["answer"]) >= 60]
         dev = [row for row in pairs if share(normal(row["focus"] or "")) < HELD_OUT_DISEASES]
         train = [
             r
@@ -321,17 +317,15 @@ class Builder:
 
 def write_beir(folder: Path, texts: list[str], queries: list[str], grades: list[dict[int, int]]) -> None:
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"_id": f"d{n}", "title": "", "text": text}) for n, text in enumerate(texts)]
-    (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    lines = [json.dumps({"_id": f"q{n}", "text": text}) for n, text in enumerate(queries)]
-    (folder / "queries.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_rows(folder / "corpus.jsonl", [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(texts)])
+    write_rows(folder / "queries.jsonl", [{"_id": f"q{n}", "text": text} for n, text in enumerate(queries)])
     rows = [f"q{n}\td{d}\t{g}" for n, judged in enumerate(grades) for d, g in judged.items()]
     (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(rows) + "\n", encoding="utf-8")
     logging.info("%s: %d queries, %d passages, %d judgements", folder.name, len(queries), len(texts), len(rows))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with bioasq/, medquad/, liveqa_medquad/")
     parser.add_argument(
         "--candidates", type=Path, required=True, help="first-stage candidates of the training questions"
@@ -352,13 +346,13 @@ def main() -> None:
     builder.abstract_groups()
     builder.answers(args.out / "reach", n_groups=args.answers)
     builder.keep_quotas()
-    held_out = {normal(r["question"]) for s in ("calib", "dev") for r in read(args.data / f"bioasq/{s}.jsonl.gz")}
+    held_out = {normal(r["question"]) for s in ("calib", "dev") for r in read_rows(args.data / f"bioasq/{s}.jsonl.gz")}
     for rows in (builder.groups, builder.triples):
         leaked = [row["query"] for row in rows if normal(row["query"]) in held_out]
         if leaked:
             raise SystemExit(f"{len(leaked)} training queries are in calib or dev, for example {leaked[0]!r}.")
     for name, rows in (("groups", builder.groups), ("triples", builder.triples)):
-        (args.out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_rows(args.out / f"{name}.jsonl", rows)
     by_source = Counter(row["source"] for row in builder.groups)
     statistics = {
         "groups": dict(by_source),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gpu_common import Bench, name_of, random_pairs
 
-from biorerank_plugins import demo
+from benchmarks.common import DEMO
+from benchmarks.speed.gpu_common import Bench, name_of, random_pairs
 from biorerank_plugins.readers import read_passages, read_queries
 from biorerank_plugins.runtime.tokens import EncodedPair
 
@@ -71,7 +69,7 @@ def neighbours(bench: Bench) -> list[dict[str, Any]]:
 
 def _demo(bench: Bench) -> tuple[list[EncodedPair], np.ndarray]:
     """Every passage for every question: pairs, and relevance [questions, passages]."""
-    folder = Path(demo.__file__).parent
+    folder = DEMO
     passages = list(read_passages(folder / "corpus.jsonl"))
     queries = list(read_queries(folder / "queries.jsonl"))[: bench.sizes.questions]
     if bench.device.type == "cpu":
@@ -109,8 +107,3 @@ def _same_top(given: np.ndarray, exact: np.ndarray, shape: tuple[int, ...]) -> f
     """Share of the ten best passages of each question that are the same."""
     tops = [np.argsort(-logits.reshape(shape), axis=1, kind="stable")[:, :10] for logits in (given, exact)]
     return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(*tops, strict=True)]))
-
-
-def write(path: Path, report: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")

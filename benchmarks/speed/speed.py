@@ -1,6 +1,6 @@
-"""Run ``biorerank bench`` on all mixes and models, write one JSON, and print the tables of the README.
+"""Compare all systems, peers too, on all mixes and models, write one JSON, and print the tables of the README.
 
-    python benchmarks/speed.py --data "$BIORERANK_DATA" --out benchmarks/results/speed.json
+    python -m benchmarks.speed.speed --data "$BIORERANK_DATA" --out benchmarks/results/speed.json
 
 ``--table benchmarks/results/speed.json`` prints the tables of an earlier run. What is measured is written after each
 part, so a run that is interrupted loses one part; ``--part`` measures some parts again, and keeps the others. Each part
@@ -10,7 +10,6 @@ is a process of its own: memory that one leaves behind is no burden to the next.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import parser_of, read_result, write_result
+from benchmarks.speed.systems import ALL_SYSTEMS, PACKAGES
+from biorerank_plugins._common.versions import versions
+from biorerank_plugins.speed.options import Options
 from biorerank_plugins.speed.results import markdown_table
+from biorerank_plugins.speed.run import run_benchmark
+
+RESULT = "speed.json"
+KEYS_OF_EACH = ("machine", "model", "baseline", "roofline", "comparisons", "not_possible", "curves")
 
 
 @dataclass(frozen=True)
@@ -66,21 +73,29 @@ SHOWN = (
 )
 
 
-def run(part: Part, args: argparse.Namespace) -> dict[str, Any]:
+def measure(part: Part, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure one part in this process."""
+    options = Options(
+        shape=part.shape,
+        mixes=(part.mix,),
+        candidates=(part.candidates,),
+        systems=tuple(args.system),
+        rounds=args.rounds or part.rounds,
+        threads=args.threads,
+        device=args.device,
+        data=args.data,
+    )
+    found = run_benchmark(options, known=ALL_SYSTEMS, note=lambda said: print(said, file=sys.stderr)).to_dict()
+    found["machine"]["versions"] |= versions(PACKAGES)
+    return found
+
+
+def in_process_of_its_own(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "part.json"
-        command = [sys.executable, "-m", "biorerank_plugins.cli", "bench", "--json-out", str(target)]
-        command += ["--mix", part.mix, "--candidates", str(part.candidates)]
-        command += ["--rounds", str(args.rounds or part.rounds)]
-        command += [] if part.shape is None else ["--shape", part.shape]
-        for option in ("data", "threads", "device"):
-            value = getattr(args, option)
-            command += [] if value is None else [f"--{option}", str(value)]
-        for system in args.system:
-            command += ["--system", system]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-        found: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
-        return found
+        given = [*sys.argv[1:], "--only", name, "--out", str(target)]
+        subprocess.run([sys.executable, "-m", "benchmarks.speed.speed", *given], check=True, stdout=sys.stderr)
+        return read_result(target)
 
 
 def tables(parts: dict[str, Any]) -> str:
@@ -111,29 +126,32 @@ def heading(part: dict[str, Any], comparison: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, help="folder with bioasq/; the demo collection if not given")
     parser.add_argument(
         "--part", action="append", choices=list(PARTS), help="may be given repeatedly; all if not given"
     )
-    parser.add_argument("--system", action="append", default=[], help="as biorerank bench takes it")
+    parser.add_argument(
+        "--system", action="append", default=[], help="a name or its beginning (flashrank, ours); all if not given"
+    )
     parser.add_argument("--rounds", type=int, help="instead of each part's own number")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device")
     parser.add_argument("--out", type=Path, help="JSON to write, or to complete")
+    parser.add_argument("--only", choices=list(PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--table", type=Path, metavar="JSON", help="print the tables of this file, and measure nothing")
     args = parser.parse_args()
     if args.table is not None:
-        print(tables(json.loads(args.table.read_text(encoding="utf-8"))))
+        print(tables(read_result(args.table)))
         return
-    parts: dict[str, Any] = {}
-    if args.out is not None and args.out.is_file():
-        parts = json.loads(args.out.read_text(encoding="utf-8"))
+    if args.only is not None:
+        write_result(args.out, measure(PARTS[args.only], args), KEYS_OF_EACH)
+        return
+    parts = read_result(args.out)
     for name in args.part or PARTS:
         print(f"== {name}", file=sys.stderr)
-        parts[name] = run(PARTS[name], args)
-        if args.out is not None:
-            args.out.write_text(json.dumps(parts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        parts[name] = in_process_of_its_own(name)
+        write_result(args.out, parts, KEYS_OF_EACH, each=True)
     print(tables(parts))
 
 

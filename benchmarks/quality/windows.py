@@ -1,6 +1,7 @@
 """Short and long passages in one collection: what windows cost in quality, and whether probabilities hold by length.
 
-    python benchmarks/windows.py --data "$BIORERANK_DATA" --index bioasq-index --out benchmarks/results/windows.json
+    python -m benchmarks.quality.windows --data "$BIORERANK_DATA" --index bioasq-index \\
+        --out benchmarks/results/windows.json
 
 The candidates of each dev question are found once, among the short passages of the BioASQ collection. Then half of
 the collection's passages become long: each stands somewhere between 2 to 6 whole abstracts of other questions, and
@@ -14,8 +15,6 @@ here on calib questions: as the model stores it, and with the number of windows.
 
 from __future__ import annotations
 
-import argparse
-import gzip
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -25,11 +24,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import parser_of, read_rows, write_result
 from biorerank_plugins import BioReranker, Candidate, Passage, PassageIndex, RankedPassage, TwoStageSearch
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
 from biorerank_plugins.evaluation.reliability import reliability, reliability_by
 from biorerank_plugins.models.calibration import Calibration, fit_calibration
 from biorerank_plugins.readers import Query, read_qrels
+
+RESULT = "windows.json"
+KEYS = ("questions", "candidates", "words", "nDCG@10", "calibrations", "calibration by length")
 
 SEED = 7
 SHARE_LONG = 0.5
@@ -66,14 +69,9 @@ class Collection:
         return [replace(candidate, passage=self.passage(candidate.passage)) for candidate in found]
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
 def questions(data: Path, split: str, limit: int) -> tuple[list[Query], dict[str, dict[str, int]]]:
     qrels = read_qrels(data / f"bioasq/qrels.{split}.tsv")
-    asked = [Query(row["id"], row["question"]) for row in read(data / f"bioasq/{split}.jsonl.gz")]
+    asked = [Query(row["id"], row["question"]) for row in read_rows(data / f"bioasq/{split}.jsonl.gz")]
     asked = [query for query in asked if any(grade > 0 for grade in qrels.get(query.id, {}).values())][:limit]
     return asked, {query.id: qrels[query.id] for query in asked}
 
@@ -167,7 +165,7 @@ def fitted(judged: Judged, qrels: Mapping[str, Mapping[str, int]], depth: int, *
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with bioasq/")
     parser.add_argument("--index", type=Path, required=True, help="of bioasq/corpus.jsonl.gz, by biorerank index")
     parser.add_argument("--questions", type=int, default=100, help="dev questions")
@@ -176,7 +174,8 @@ def main() -> None:
     parser.add_argument("--readers", nargs="*", choices=READERS, default=["windows", "cut"], help="ways to read them")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    filler = [" ".join(s["text"] for s in row["sentences"]) for row in read(args.data / "bioasq/indoc.train.jsonl.gz")]
+    abstracts = read_rows(args.data / "bioasq/indoc.train.jsonl.gz")
+    filler = [" ".join(sentence["text"] for sentence in row["sentences"]) for row in abstracts]
     collection = Collection(filler)
     asked, qrels = questions(args.data, "dev", args.questions)
     result: dict[str, Any] = {"questions": len(asked), "candidates": args.candidates}
@@ -211,7 +210,7 @@ def main() -> None:
             }
             for label, judged in sets.items()
         }
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_result(args.out, result, KEYS)
     print(json.dumps(result["calibration by length"], indent=1, ensure_ascii=False))
     print(json.dumps(result["calibrations"], indent=1))
 

@@ -1,7 +1,8 @@
 """Measure answers: do the quoted sentences hold the evidence, and is "no evidence" said where there is none?
 
     pip install rouge-score
-    python benchmarks/answers.py --data "$BIORERANK_DATA" --index bioasq-index --out benchmarks/results/answers.json
+    python -m benchmarks.quality.answers --data "$BIORERANK_DATA" --index bioasq-index \\
+        --out benchmarks/results/answers.json
 
 Three ways to the same number of sentences, from the five best passages of 100 candidates: the first stage alone
 (hybrid order, sentences by the bi-encoder's cosine), the first stage's passages with sentences by the cross-encoder,
@@ -13,22 +14,23 @@ Abstention, on the demo collection: each question is asked again with its releva
 
 from __future__ import annotations
 
-import argparse
-import gzip
 import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import DEMO, parser_of, read_rows, write_result
 from biorerank_plugins import BioReranker, Evidence, Passage, PassageIndex, TwoStageSearch
 from biorerank_plugins.answers.quoted import Answer, quote
 from biorerank_plugins.evaluation import compare
 from biorerank_plugins.readers import find_beir, read_passages, read_qrels, read_queries
 from biorerank_plugins.text.sentences import split_sentences
+
+RESULT = "answers.json"
+KEYS = ("sentences", "passages", "candidates", "model", "demo", "bioasq dev, yes/no and factoid")
 
 SENTENCES, PASSAGES, CANDIDATES, QUESTIONS = 3, 5, 100, 100
 BASELINE, MIXED, OURS = "first stage", "first stage, sentences by the reranker", "reranked"
@@ -58,8 +60,7 @@ class Values:
 
 def bioasq_questions(data: Path) -> list[Question]:
     """Return the first 100 yes/no and factoid questions of dev, by id."""
-    with gzip.open(data / "bioasq/dev.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    rows = read_rows(data / "bioasq/dev.jsonl.gz")
     qrels = read_qrels(data / "bioasq/qrels.dev.tsv")
     wanted = sorted((row for row in rows if row["type"] in ("yesno", "factoid")), key=lambda row: row["id"])
     return [
@@ -173,11 +174,8 @@ def _abstains(question: str, index: PassageIndex, reranker: BioReranker) -> bool
 
 
 def demo(reranker: BioReranker, rouge: Callable[..., Any]) -> dict[str, Any]:
-    with (
-        resources.as_file(resources.files("biorerank_plugins") / "demo") as source,
-        tempfile.TemporaryDirectory() as at,
-    ):
-        parts = find_beir(source)
+    with tempfile.TemporaryDirectory() as at:
+        parts = find_beir(DEMO)
         qrels = read_qrels(parts.qrels)
         asked = [Question(one.id, one.text, _relevant(qrels[one.id])) for one in read_queries(parts.queries)]
         folder = Path(at) / "index"
@@ -188,7 +186,7 @@ def demo(reranker: BioReranker, rouge: Callable[..., Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--index", type=Path, required=True, help="of bioasq/corpus.jsonl.gz, by biorerank index")
     parser.add_argument("--out", type=Path, required=True)
@@ -204,7 +202,7 @@ def main() -> None:
         with PassageIndex.load(args.index) as index:
             search = TwoStageSearch(index, reranker)
             result["bioasq dev, yes/no and factoid"] = table(measure(bioasq_questions(args.data), search, rouge))
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_result(args.out, result, KEYS)
     print(json.dumps(result, indent=1))
 
 

@@ -1,7 +1,7 @@
 """Time one question through both stages: ours, and the same two stages built from sentence-transformers and FAISS.
 
     biorerank index "$BIORERANK_DATA/bioasq/corpus.jsonl.gz" --out bioasq-index
-    python benchmarks/two_stage.py --data "$BIORERANK_DATA" --index bioasq-index \\
+    python -m benchmarks.speed.two_stage --data "$BIORERANK_DATA" --index bioasq-index \\
         --out benchmarks/results/two_stage.json
 
 The other two stages: ``SentenceTransformer.encode`` of the same bi-encoder, ``faiss.IndexFlatIP`` over the same
@@ -12,7 +12,6 @@ systems before the next one does, forwards and backwards in turn.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,13 +22,16 @@ import numpy as np
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
+from benchmarks.common import machine, parser_of, write_result
 from biorerank_plugins import BiEncoder, BioReranker, PassageIndex, TwoStageSearch, models
 from biorerank_plugins.first_stage.verification import open_version
 from biorerank_plugins.readers import Query, read_queries
 from biorerank_plugins.speed.cross_encoder import assert_dtype
-from biorerank_plugins.speed.machine import describe_machine
 from biorerank_plugins.speed.results import markdown_table
 from biorerank_plugins.speed.rounds import measure, ratios, reason_of
+
+RESULT = "two_stage.json"
+KEYS = ("machine", "candidates", "baseline", "questions", "systems", "failed", "not_possible")
 
 BASELINE = "sentence-transformers + FAISS"
 OURS = (("torch", "float32"), ("torch", "bfloat16"), ("packed", "bfloat16"), ("onnx", "float32"), ("onnx", "int8"))
@@ -128,7 +130,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with bioasq/")
     parser.add_argument("--index", type=Path, required=True, help="folder that biorerank index wrote of its corpus")
     parser.add_argument("--questions", type=int, default=50)
@@ -145,14 +147,13 @@ def main() -> None:
     queries = read_queries(folder / "dev.jsonl.gz")[: args.questions + 1]
     systems, not_possible = load(args)
     result = {
-        "machine": describe_machine("cpu", torch.get_num_threads()),
+        "machine": machine(),
         "candidates": args.candidates,
         "baseline": BASELINE,
         **compare(systems, queries),
         "not_possible": not_possible,
     }
-    if args.out is not None:
-        args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_result(args.out, result, KEYS)
     print(table(result))
     for name, reason in not_possible.items():
         print(f"Not possible here: {name}: {reason}")

@@ -1,6 +1,7 @@
 """Bring your own corpus, at size: PubMed XML and PDFs to an index that is searched, filtered and reranked.
 
-    python benchmarks/own_corpus.py passages.jsonl --questions questions.jsonl --out benchmarks/results/own_corpus.json
+    python -m benchmarks.quality.own_corpus passages.jsonl --questions questions.jsonl \\
+        --out benchmarks/results/own_corpus.json
 
 Writes the passages out as PubMed XML (structured abstracts, older versions, an update file with new versions and
 deletions) and some as PDFs of two columns, does the walk of examples/own_corpus with them, and checks what came out:
@@ -10,7 +11,6 @@ search with a filter gives only what the filter allows. Exits with 1 if a check 
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import subprocess
@@ -21,7 +21,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parents[1] / "examples" / "own_corpus"
+from benchmarks.common import machine, parser_of, write_result
+
+RESULT = "own_corpus.json"
+KEYS = ("machine", "passages", "records", "pdfs", "search", "seconds", "peak_memory_mb")
+
+HERE = Path(__file__).resolve().parents[2] / "examples" / "own_corpus"
 sys.path.insert(0, str(HERE))
 
 
@@ -111,18 +116,15 @@ def check_search(index: Any, questions: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("passages", help="a file that biorerank reads")
     parser.add_argument("--questions", required=True)
     parser.add_argument("--limit", type=int, help="so many passages")
     parser.add_argument("--pdfs", type=int, default=24)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    import torch
-
     from biorerank_plugins import PassageIndex
     from biorerank_plugins.readers import read_passages, read_queries
-    from biorerank_plugins.speed.machine import describe_machine
 
     given = [one for one in islice(read_passages(options.passages), options.limit) if one.text.split()]
     steps = Steps()
@@ -146,7 +148,7 @@ def main() -> None:
             found = check_search(opened, questions)
             passages = len(opened)
     result = {
-        "machine": describe_machine("cpu", torch.get_num_threads()),
+        "machine": machine(),
         "passages": passages,
         "records": records,
         "pdfs": pdfs,
@@ -154,10 +156,8 @@ def main() -> None:
         "seconds": steps.seconds,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     }
-    text = json.dumps(result, indent=2) + "\n"
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text, encoding="utf-8")
+    print(json.dumps(result, indent=2))
+    write_result(options.out, result, KEYS)
     failed = records["right"] != records["records"] or found["wrong"] or pdfs["running_heads_and_references_left"]
     sys.exit(1 if failed or pdfs["share"] < 0.95 else 0)
 
