@@ -1,4 +1,4 @@
-"""``biorerank bench``: how fast this machine scores, side by side with what one would use instead."""
+"""``biorerank bench``: how fast this machine scores, side by side with sentence-transformers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bench(
         typer.Option(
             "--system",
             metavar="NAME",
-            help="What to compare with predict, by name or beginning (ours, st, flashrank); may be given repeatedly.",
+            help="What to compare with predict, by name or beginning (ours, st-best); may be given repeatedly.",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often every system is timed.")] = 5,
@@ -67,10 +67,11 @@ def bench(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Compare the speed of this reranker with sentence-transformers, LlamaIndex, Haystack, FlashRank and rerankers.
+    """Compare the speed of this reranker's backends and precisions with sentence-transformers' CrossEncoder.
 
     All score the same pairs with the same weights, in turns; the ratio is to CrossEncoder.predict in fp32, in the same
-    round. What is not installed, or not possible here, is listed with the reason.
+    round; st-best is predict with the fastest batch size and precision here. What is not possible here is listed with
+    the reason.
 
     Example: biorerank bench --candidates 100 --rounds 5 --system ours --system st-best
     """

@@ -141,7 +141,7 @@ def _planned(count: int, rates: Rates, kind: str, factory: str, on_disk: bool, r
 
 
 def _recall() -> dict[str, Any]:
-    """Return the figures that came with the package, measured by ``benchmarks/scale.py``; nothing if there are none."""
+    """Return the figures that ``benchmarks/speed/scale.py`` measured; nothing if none came with the package."""
     file = resources.files("biorerank_plugins.scale") / _MEASURED
     if not file.is_file():
         return {}

@@ -52,13 +52,3 @@ class Architecture:
         """
         h, i = self.hidden, self.intermediate
         return float(sum(self.layers * (8 * h * h * s + 4 * h * i * s + 4 * s * s * h) for s in lengths))
-
-    def bytes_of_batch(self, rows: int, longest: int) -> int:
-        """Return the memory that one padded fp32 batch takes at least: scores and weights of attention beside a layer.
-
-        :param rows: pairs.
-        :param longest: tokens that every pair is padded to.
-        """
-        attention = 2 * rows * self.heads * longest * longest
-        layer = rows * longest * (4 * self.hidden + self.intermediate)
-        return 4 * (attention + layer)

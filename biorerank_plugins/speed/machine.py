@@ -12,11 +12,7 @@ from biorerank_plugins._common.versions import versions
 
 __all__ = ["describe_machine", "free_memory"]
 
-_PACKAGES = (
-    "torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "onnxruntime",
-    "openvino", "llama-index-core", "llama-index-postprocessor-sbert-rerank", "haystack-ai",
-    "sentence-transformers-haystack", "FlashRank", "rerankers", "faiss-cpu",
-)  # fmt: skip
+_PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "onnxruntime", "faiss-cpu")
 _ARITHMETIC = (
     "avx2",
     "avx512f",

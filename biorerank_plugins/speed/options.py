@@ -8,7 +8,7 @@ from pathlib import Path
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.speed.models import SHAPES
-from biorerank_plugins.speed.systems import choose_systems
+from biorerank_plugins.speed.systems import SYSTEMS, Known, choose_systems
 from biorerank_plugins.speed.texts import Mix
 
 __all__ = ["Options"]
@@ -47,9 +47,10 @@ class Options:
     plots: Path | None = None
     with_roofline: bool = True
 
-    def check(self) -> None:
+    def check(self, known: Known = SYSTEMS) -> None:
         """Find out before any work is done what is not possible.
 
+        :param known: the systems to choose from.
         :raises ValueError: names the option.
         """
         if self.shape is not None and self.model is not None:
@@ -58,7 +59,7 @@ class Options:
             raise ValueError(f"The shape {self.shape!r} is unknown. Choose one of: {', '.join(SHAPES)}.")
         for mix in self.mixes:
             Mix.parse(mix)
-        choose_systems(self.systems)
+        choose_systems(self.systems, known)
         for name in ("rounds", "concurrency", "max_length"):
             whole_number(name, getattr(self, name), least=16 if name == "max_length" else 1)
         for candidates in self.candidates:

@@ -120,6 +120,5 @@ def _is_ours(error: Exception) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     raised_in = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-    return isinstance(error, (ValueError, TypeError, BioRerankError, NotPossibleError)) and raised_in.startswith(
-        "biorerank_plugins"
-    )
+    is_explained = isinstance(error, (ValueError, TypeError, BioRerankError))
+    return isinstance(error, NotPossibleError) or (is_explained and raised_in.startswith("biorerank_plugins"))

@@ -17,7 +17,7 @@ from biorerank_plugins.speed.models import SHAPES, folder_of, random_model
 from biorerank_plugins.speed.options import Options
 from biorerank_plugins.speed.results import Comparison
 from biorerank_plugins.speed.roofline import Roofline, measure_roofline
-from biorerank_plugins.speed.systems import BASELINE, Setting, System, choose_systems, load_systems
+from biorerank_plugins.speed.systems import BASELINE, SYSTEMS, Known, Setting, System, choose_systems, load_systems
 from biorerank_plugins.speed.texts import Mix, Request, make_requests, read_source, tokenizer_of
 
 if TYPE_CHECKING:
@@ -69,10 +69,13 @@ class Benchmark:
         }
 
 
-def run_benchmark(options: Options, *, note: Callable[[str], None] = lambda _: None) -> Benchmark:
+def run_benchmark(
+    options: Options, *, known: Known = SYSTEMS, note: Callable[[str], None] = lambda _: None
+) -> Benchmark:
     """Run a benchmark.
 
     :param options: what to compare.
+    :param known: the systems that there are, with the baseline.
     :param note: is told what is going on.
     :raises ValueError: if an option is impossible.
     :raises ModelError: if there is no such model.
@@ -82,7 +85,7 @@ def run_benchmark(options: Options, *, note: Callable[[str], None] = lambda _: N
     >>> run_benchmark(Options(systems=["ours"], rounds=3)).comparisons[0].systems["predict"].ratio  # doctest: +SKIP
     1.0
     """
-    options.check()
+    options.check(known)
     if options.plots is not None:
         from biorerank_plugins._common.plots import require_matplotlib
 
@@ -94,7 +97,7 @@ def run_benchmark(options: Options, *, note: Callable[[str], None] = lambda _: N
         _threads(options.threads) as threads,
         _cache_in(Path(work) if options.shape is not None else None),
     ):
-        return _run(options, source, Path(work), threads, note)
+        return _run(options, known, source, Path(work), threads, note)
 
 
 @contextmanager
@@ -125,7 +128,9 @@ def _cache_in(folder: Path | None) -> Iterator[None]:
             del os.environ[_CACHE]
 
 
-def _run(options: Options, source: Source, work: Path, threads: int, note: Callable[[str], None]) -> Benchmark:
+def _run(
+    options: Options, known: Known, source: Source, work: Path, threads: int, note: Callable[[str], None]
+) -> Benchmark:
     from biorerank_plugins.runtime.devices import resolve_device
 
     device = str(resolve_device(options.device))
@@ -144,7 +149,7 @@ def _run(options: Options, source: Source, work: Path, threads: int, note: Calla
     if options.with_roofline:
         note("Measuring the device …")
         roofline = measure_roofline(device, threads)
-    systems, not_possible = load_systems(choose_systems(options.systems), setting, note=note)
+    systems, not_possible = load_systems(choose_systems(options.systems, known), setting, known=known, note=note)
     if BASELINE not in systems:
         raise RuntimeError(f"CrossEncoder.predict does not run here: {not_possible[BASELINE]}")
     try:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from biorerank_plugins.speed.rounds import NotPossibleError, reason_of
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.speed.texts import Request
 
-__all__ = ["BASELINE", "SYSTEMS", "NotPossibleError", "Setting", "System", "choose_systems", "load_systems"]
+__all__ = ["BASELINE", "SYSTEMS", "Known", "NotPossibleError", "Setting", "System", "choose_systems", "load_systems"]
 
 BASELINE = "predict"
 """Name of fp32 ``CrossEncoder.predict``, which all others are compared with."""
@@ -42,11 +42,6 @@ class Setting:
     work: Path
     probe: Request
     kept: dict[str, Any] = field(default_factory=dict)
-
-    def need_cpu(self, library: str) -> None:
-        """Refuse to compare a library on the CPU with others on a GPU."""
-        if self.device != "cpu":
-            raise NotPossibleError(f"{library} runs on the CPU here, the others on {self.device}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +69,12 @@ class System:
 
 
 _HERE = "biorerank_plugins.speed"
-SYSTEMS: Mapping[str, tuple[str, dict[str, Any]]] = {
+Known: TypeAlias = "Mapping[str, tuple[str, dict[str, Any]]]"
+"""Systems by name: the module and the function that make each (``"module:function"``), and the function's options."""
+
+SYSTEMS: Known = {
     BASELINE: (f"{_HERE}.cross_encoder:predict", {}),
-    "llama-index": (f"{_HERE}.hosts:llama_index", {}),
-    "haystack": (f"{_HERE}.hosts:haystack", {}),
     "st-best": (f"{_HERE}.cross_encoder:best", {}),
-    "st-onnx": (f"{_HERE}.exported:st_onnx", {}),
-    "st-openvino-float32": (f"{_HERE}.exported:st_openvino", {"dtype": "float32"}),
-    "st-openvino-bfloat16": (f"{_HERE}.exported:st_openvino", {"dtype": "bfloat16"}),
-    "rerankers": (f"{_HERE}.peers:rerankers", {}),
-    "flashrank": (f"{_HERE}.peers:flashrank", {}),
-    "flashrank-int8": (f"{_HERE}.peers:flashrank", {"int8": True}),
     "ours-torch-float32": (f"{_HERE}.ours:ours", {"backend": "torch", "dtype": "float32"}),
     "ours-torch-bfloat16": (f"{_HERE}.ours:ours", {"backend": "torch", "dtype": "bfloat16"}),
     "ours-torch-float16": (f"{_HERE}.ours:ours", {"backend": "torch", "dtype": "float16"}),
@@ -95,22 +85,23 @@ SYSTEMS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "ours-onnx-int8": (f"{_HERE}.ours:ours", {"backend": "onnx", "dtype": "int8"}),
     "ours-default": (f"{_HERE}.ours:ours", {"backend": "auto", "dtype": "auto"}),
 }
-"""Where each system is made, and with which options."""
+"""What ``biorerank bench`` compares; no package is needed beyond this one's own."""
 
 
-def choose_systems(wanted: Sequence[str]) -> list[str]:
+def choose_systems(wanted: Sequence[str], known: Known = SYSTEMS) -> list[str]:
     """Return the names of systems, the baseline first.
 
     :param wanted: names, or their beginnings (``"ours"``, ``"ours-torch"``, ``"st"``); all systems if empty.
+    :param known: systems to choose from.
     :raises ValueError: if a name begins none; the message lists them.
 
-    >>> choose_systems(["flashrank", "ours-torch"])[:2]
-    ['predict', 'flashrank']
+    >>> choose_systems(["st", "ours-default"])
+    ['predict', 'st-best', 'ours-default']
     """
     for name in wanted:
-        if not any(_begins(name, known) for known in SYSTEMS):
-            raise ValueError(f"There is no system {name!r}. Choose from: {', '.join(SYSTEMS)}; or a beginning: ours.")
-    chosen = [known for known in SYSTEMS if not wanted or any(_begins(name, known) for name in wanted)]
+        if not any(_begins(name, one) for one in known):
+            raise ValueError(f"There is no system {name!r}. Choose from: {', '.join(known)}; or a beginning: ours.")
+    chosen = [one for one in known if not wanted or any(_begins(name, one) for name in wanted)]
     return [BASELINE, *(name for name in chosen if name != BASELINE)]
 
 
@@ -119,19 +110,24 @@ def _begins(name: str, known: str) -> bool:
 
 
 def load_systems(
-    names: Iterable[str], setting: Setting, *, note: Callable[[str], None] = lambda _: None
+    names: Iterable[str],
+    setting: Setting,
+    *,
+    known: Known = SYSTEMS,
+    note: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, System], dict[str, str]]:
     """Load systems.
 
-    :param names: of :data:`SYSTEMS`.
+    :param names: of known systems.
     :param setting: what they share.
+    :param known: the systems that there are.
     :param note: is told what is loaded.
     :returns: the systems that are possible here, and for the others the reason why not.
     """
     systems: dict[str, System] = {}
     not_possible: dict[str, str] = {}
     for name in names:
-        place, options = SYSTEMS[name]
+        place, options = known[name]
         module, _, function = place.partition(":")
         note(f"Loading {name} …")
         try:

@@ -1,7 +1,8 @@
 """Sentences of a passage as spans of its text.
 
-Found by ``sentencex`` (MIT licence, kept by the Wikimedia Foundation): of the splitters that ``benchmarks/evidence.py``
-compares on PubMed abstracts the best finds borders with an F1 only 0.005 higher, in a hundred times the time.
+Found by ``sentencex`` (MIT licence, kept by the Wikimedia Foundation): of the splitters that
+``benchmarks/quality/evidence.py`` compares on PubMed abstracts the best finds borders with an F1 only 0.005 higher, in
+a hundred times the time.
 """
 
 from __future__ import annotations

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 
+from benchmarks.quality import sentences, windows
 from biorerank_plugins import Candidate, Passage
 
-ROOT = Path(__file__).parents[2]
 
-
-def _script(name: str) -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
-
-
-@pytest.fixture(scope="module")
-def windows() -> Iterator[ModuleType]:
-    yield from _script("windows")
-
-
-@pytest.fixture(scope="module")
-def sentences() -> Iterator[ModuleType]:
-    yield from _script("sentences")
-
-
-def test_a_long_passage_holds_its_short_one_and_is_the_same_each_time(windows: ModuleType):
+def test_a_long_passage_holds_its_short_one_and_is_the_same_each_time():
     collection = windows.Collection([f"Abstract {n}." for n in range(20)])
     found = [Candidate(Passage(f"p{n}", f"Text {n}!"), float(n)) for n in range(200)]
     mixed = collection.mixed(found)
@@ -51,14 +24,14 @@ def test_a_long_passage_holds_its_short_one_and_is_the_same_each_time(windows: M
     assert [(one.score, one.passage.id) for one in mixed] == [(one.score, one.passage.id) for one in found]
 
 
-def test_the_error_by_chance_falls_with_the_number_of_passages(windows: ModuleType):
+def test_the_error_by_chance_falls_with_the_number_of_passages():
     small, large = (windows.by_chance(np.linspace(0.1, 0.9, n).tolist(), 5) for n in (50, 5000))
     assert small > 3 * large > 0
     # One bin of n probabilities of a half: the mean absolute deviation of a mean of n coins.
     assert windows.by_chance([0.5] * 400, 1) == pytest.approx(0.5 / 20 * np.sqrt(2 / np.pi), rel=0.1)
 
 
-def test_neighbours_of_a_sentence(sentences: ModuleType):
+def test_neighbours_of_a_sentence():
     text = ["T.", "A.", "B.", "C."]
     ways = {name: [way(text, n) for n in range(4)] for name, way in sentences.TEXTS.items()}
     assert ways == {
@@ -70,7 +43,7 @@ def test_neighbours_of_a_sentence(sentences: ModuleType):
     }
 
 
-def test_average_precision_by_hand(sentences: ModuleType):
+def test_average_precision_by_hand():
     one = sentences.Abstract("a", "q", ["x", "y", "z"], [0, 1, 1])
     assert sentences.average_precisions([one], [np.array([0.5, 0.9, 0.1])]) == {"a": pytest.approx((1 + 2 / 3) / 2)}
     assert sentences.average_precisions([one], [np.zeros(3)]) == {"a": pytest.approx((1 / 2 + 2 / 3) / 2)}

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from benchmarks.quality.gate import Asked, compare_path, neighbour_moves, path_logits, reference_logits
 from biorerank_plugins import BioReranker, Candidate, Passage
-from biorerank_plugins.speed.gate import Asked, compare_path, neighbour_moves, path_logits, reference_logits
 
 WORDS = "p53 gene cancer tumours aspirin platelets heart failure insulin glucose metformin liver brain".split()
 QUESTIONS = ("does p53 suppress tumours?", "which drug lowers glucose?", "what inhibits platelets in heart failure?")

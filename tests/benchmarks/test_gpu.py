@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+
 # What a machine with a GPU and torch on it need not have.
 MISSING = (
     "faiss", "bm25s", "Stemmer", "sentencex", "ir_measures", "llama_index", "haystack", "langchain_core", "typer",
@@ -30,7 +31,7 @@ sys.meta_path.insert(0, Missing())
 find_spec = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if missing(name) else find_spec(name, package)
 sys.argv = ["gpu.py", "--out", {str(out)!r}, *{arguments!r}]
-runpy.run_path({str(ROOT / "benchmarks" / "gpu.py")!r}, run_name="__main__")
+runpy.run_module("benchmarks.speed.gpu", run_name="__main__")
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from support.scripts import run_script
 
-ROOT = Path(__file__).parents[2]
 TOPICS = [f"gene{chr(97 + n)}{chr(98 + n)}x" for n in range(20)]
-
-
-def _script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -74,8 +62,7 @@ def test_reach_tasks_and_training_rows_share_nothing(
     candidates.write_text(json.dumps({f"q{n}": {"dense": everything, "bm25": everything} for n in range(20)}))
     out = tmp_path / "out"
     arguments = ["--data", data, "--candidates", candidates, "--encoder", tiny_encoder_dir, "--out", out]
-    monkeypatch.setattr(sys, "argv", ["recipe_data.py", *map(str, arguments), "--answers", "10"])
-    _script("recipe_data").main()
+    run_script("training.recipe_data", monkeypatch, *arguments, "--answers", "10")
 
     groups = [json.loads(line) for line in (out / "groups.jsonl").read_text().splitlines()]
     triples = [json.loads(line) for line in (out / "triples.jsonl").read_text().splitlines()]

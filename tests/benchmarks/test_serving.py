@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import support.serve  # noqa: F401  # skips where the extra is missing
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "serving.py"
+from support import ROOT
 
 
 @pytest.mark.slow
@@ -18,7 +17,11 @@ def test_it_measures_compares_and_overloads(tmp_path: Path):
     out = tmp_path / "serving.json"
     options = ["--requests", "6", "--texts", "4", "--clients", "1", "3", "--rounds", "1", "--seconds", "2"]
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *options, "--out", str(out)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "benchmarks.speed.serving", *options, "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
     )
     found = json.loads(out.read_text(encoding="utf-8"))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from biorerank_plugins import models
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
 
 
 @pytest.mark.slow
@@ -20,7 +19,11 @@ def test_a_short_soak_has_no_mismatch_and_leaves_nothing(tmp_path: Path):
     out = tmp_path / "soak.json"
     arguments = ["--seconds", "8", "--callers", "8", "--latency-rounds", "1", "--rounds", "8", "--backends", "packed"]
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments, "--out", str(out)], capture_output=True, text=True, timeout=280
+        [sys.executable, "-m", "benchmarks.reliability.soak", *arguments, "--out", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(out.read_text(encoding="utf-8"))

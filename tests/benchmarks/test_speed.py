@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from support.scripts import run_script
 
 from biorerank_plugins import BiEncoder, Passage, PassageIndex
 
-SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 TEXTS = {
     "p1": "p53 suppresses tumours.",
     "p2": "aspirin inhibits platelets in heart failure.",
@@ -21,16 +19,6 @@ TEXTS = {
     "p5": "brca1 mutation raises cancer risk in patients.",
 }
 QUESTIONS = {"q1": "does p53 suppress tumours?", "q2": "what lowers glucose?", "q3": "which drug inhibits platelets?"}
-
-
-def _run(name, monkeypatch, *arguments):
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", SCRIPTS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-    return module.main()
 
 
 def _write(path, rows):
@@ -62,7 +50,7 @@ def gate(data, tmp_path, tiny_encoder_dir, tiny_cross_encoder_dir, monkeypatch):
 
     def run(*arguments):
         given = ("--data", data, "--index", index, "--model", tiny_cross_encoder_dir, "--device", "cpu", "--out", out)
-        code = _run("quality_gate", monkeypatch, *given, *arguments)
+        code = run_script("quality.quality_gate", monkeypatch, *given, *arguments)
         return code, json.loads(out.read_text())
 
     return run
@@ -88,7 +76,7 @@ def test_the_gate_fails_where_no_path_is_possible(gate):
 def test_both_stages_are_timed(data, tmp_path, monkeypatch, capsys):
     index, out = _index(tmp_path / "index", BiEncoder(device="cpu")), tmp_path / "two.json"
     given = ("--data", data, "--index", index, "--questions", 2, "--candidates", 3, "--out", out)
-    _run("two_stage", monkeypatch, *given, "--system", "torch-float32")
+    run_script("speed.two_stage", monkeypatch, *given, "--system", "torch-float32")
     found = json.loads(out.read_text())
     assert found["questions"] == 2 and found["failed"] == {} and found["not_possible"] == {}
     names = ["sentence-transformers + FAISS", "ours, dense, torch float32", "ours, hybrid, torch float32"]
@@ -102,7 +90,7 @@ def test_both_stages_are_timed(data, tmp_path, monkeypatch, capsys):
 def test_memory_is_measured_in_a_process_of_its_own(tiny_cross_encoder_dir, tmp_path, monkeypatch):
     out = tmp_path / "memory.json"
     given = ("--pairs", 300, "--questions", 5, "--model", tiny_cross_encoder_dir, "--out", out)
-    code = _run("memory", monkeypatch, *given, "--system", "torch-float32", "--system", "torch-float16")
+    code = run_script("speed.memory", monkeypatch, *given, "--system", "torch-float32", "--system", "torch-float16")
     found, refused = json.loads(out.read_text())
     assert found["different_texts"] == 300
     assert found["passed"] and 0 <= found["over_model_bytes"] < 300e6 < found["with_model_bytes"]
@@ -124,7 +112,7 @@ def test_the_tables_of_the_readme(tmp_path, monkeypatch, capsys):
         "comparisons": [comparison],
     }
     (tmp_path / "speed.json").write_text(json.dumps({"bert-base-bioasq-100": part}))
-    _run("speed", monkeypatch, "--table", tmp_path / "speed.json")
+    run_script("speed.speed", monkeypatch, "--table", tmp_path / "speed.json")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("(a CPU, threads: 2, device: cpu; medians, rounds: 5)")
     assert lines[2] == "|  | bert-base, bioasq (67 tokens), 100 |"

@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,11 @@ from biorerank_plugins.readers import read_passages, read_qrels, read_queries
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "measure_improvement.ipynb"
 DEMO = Path(biorerank_plugins.__file__).parent / "demo"
 QUESTIONS, CANDIDATES = 8, 20  # the notebook's own are 60 and 100
+FEWER = f"""
+queries = queries[:{QUESTIONS}]
+qrels = {{query.id: qrels[query.id] for query in queries}}
+passages = [p for n, p in enumerate(passages) if n % 4 == 0 or any(p.id in own for own in qrels.values())]
+"""
 
 
 def test_it_is_kept_without_outputs():
@@ -47,7 +53,7 @@ def test_it_measures_what_the_evaluation_measures(tmp_path: Path, monkeypatch: p
     settings, reading = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
     assert "CANDIDATES = 100\n" in f"{settings.source}\n" and "queries, gold, passages" in reading.source
     settings.source = settings.source.replace("CANDIDATES = 100", f"CANDIDATES = {CANDIDATES}")
-    reading.source += f"\nqueries = queries[:{QUESTIONS}]"
+    reading.source += FEWER
     notebook.cells.append(nbformat.v4.new_code_cell("import json; print(json.dumps(RESULTS))"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -61,9 +67,15 @@ def test_it_measures_what_the_evaluation_measures(tmp_path: Path, monkeypatch: p
     ]  # fmt: skip
     assert len(pictures) == 3
 
-    with PassageIndex.build(read_passages(DEMO / "corpus.jsonl")) as index, BioReranker() as reranker:
+    demo: dict[str, Any] = {
+        "passages": list(read_passages(DEMO / "corpus.jsonl")),
+        "queries": read_queries(DEMO / "queries.jsonl"),
+        "qrels": read_qrels(DEMO / "qrels" / "test.tsv"),
+    }
+    exec(FEWER, demo)
+    with PassageIndex.build(demo["passages"]) as index, BioReranker() as reranker:
         report = evaluate_systems(
-            index, read_queries(DEMO / "queries.jsonl")[:QUESTIONS], read_qrels(DEMO / "qrels" / "test.tsv"),
+            index, demo["queries"], demo["qrels"],
             rerankers=reranker, candidates=CANDIDATES, measures=("nDCG@10",),
         )  # fmt: skip
     before, after = (report.systems[name].measured.means for name in ("hybrid", "hybrid+reranker+fusion"))

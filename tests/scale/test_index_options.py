@@ -31,7 +31,7 @@ def test_a_plan_measures_this_machine_and_indexes_nothing(tmp_path: Path, tiny_e
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl"]
     table = run("index", "--plan", 1_000_000, tmp_path / "a.jsonl", "--encoder", tiny_encoder_dir)
     assert "IVF4096,PQ4,Refine(SQ8)" in table.stdout
-    assert "benchmarks/scale.py" in table.stderr
+    assert "benchmarks/speed/scale.py" in table.stderr
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,6 @@ def test_known_figures():
     assert SHAPES["bert-base"].flops([512]) == pytest.approx(96.64e9, rel=1e-3)
 
 
-def test_bytes_of_a_batch_grow_with_the_square_of_its_length():
-    shape = Architecture(layers=1, hidden=4, intermediate=8, heads=2)
-    # 2 matrices of 3 pairs x 2 heads x 5 x 5, and 3 x 5 tokens of 4 vectors of 4 and one of 8, 4 bytes each
-    assert shape.bytes_of_batch(3, 5) == 4 * (2 * 3 * 2 * 25 + 3 * 5 * (16 + 8))
-
-
 def test_sizes_are_read_from_a_folder(tiny_cross_encoder_dir, tmp_path):
     assert Architecture.of(tiny_cross_encoder_dir) == Architecture(layers=2, hidden=32, intermediate=64, heads=4)
     assert Architecture.of(tmp_path) is None

@@ -8,8 +8,8 @@ import sys
 
 import biorerank_plugins.speed
 
-ABSENT = ("faiss", "llama_index", "haystack", "langchain_core", "openvino", "onnx", "onnxruntime", "flashrank")
-ABSENT += ("rerankers", "matplotlib", "bm25s", "Stemmer", "sklearn", "lxml")
+ABSENT = ("faiss", "llama_index", "haystack", "langchain_core", "onnx", "onnxruntime")
+ABSENT += ("matplotlib", "bm25s", "Stemmer", "sklearn", "lxml")
 
 
 def test_nothing_optional_is_needed_for_the_imports():

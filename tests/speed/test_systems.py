@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import numpy as np
@@ -41,9 +40,6 @@ def expected(tiny_cross_encoder_dir):
     ("name", "tolerance"),
     [
         ("predict", 0.0),
-        ("llama-index", 1e-6),
-        ("haystack", 1e-6),
-        ("rerankers", 1e-6),
         ("st-best", 0.05),
         ("ours-torch-float32", 1e-6),
         ("ours-default", 0.05),
@@ -55,75 +51,12 @@ def test_a_system_gives_the_scores_of_the_baseline(setting, expected, name, tole
     system.close()
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("flashrank", 1e-5), ("flashrank-int8", 0.2), ("st-onnx", 1e-5)])
-def test_onnx_runtime_gives_the_scores_of_the_baseline(setting, expected, name, tolerance):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
-    before = list(logging.getLogger().handlers)
-    system = _load(name, setting)
-    np.testing.assert_allclose(scores_of(system, request()), expected, atol=tolerance, rtol=0)
-    assert logging.getLogger().handlers == before
-
-
-def test_openvino_gives_the_scores_of_the_baseline_or_says_why_not(setting, expected):
-    pytest.importorskip("openvino")
-    systems, not_possible = load_systems(["st-openvino-float32"], setting)
-    if not systems:  # an allocator that it does not go with is loaded before Python
-        assert "OpenVINO ends the process" in not_possible["st-openvino-float32"]
-        return
-    np.testing.assert_allclose(scores_of(systems["st-openvino-float32"], request()), expected, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("name", "package", "said"),
-    [
-        ("llama-index", "llama_index.postprocessor.sbert_rerank", "what LlamaIndex calls"),
-        ("haystack", "haystack_integrations.components.rankers.sentence_transformers", "what Haystack calls"),
-        ("rerankers", "rerankers.models.transformer_ranker", "rerankers' calls"),
-        ("flashrank", "flashrank", "FlashRank's calls"),
-    ],
-)
-def test_without_its_package_the_same_call_is_made_and_said(setting, expected, monkeypatch, name, package, said):
-    if name == "flashrank":
-        pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(sys.modules, package, None)
-    system = _load(name, setting)
-    assert said in system.way and "not installed" in system.way
-    np.testing.assert_allclose(scores_of(system, request()), expected, atol=1e-5, rtol=0)
-
-
-def test_the_classes_are_used_where_they_are_installed(setting):
-    for name, package, said in (
-        ("llama-index", "llama_index.postprocessor.sbert_rerank", "LlamaIndex SentenceTransformerRerank"),
-        ("haystack", "haystack_integrations.components.rankers.sentence_transformers", "Haystack Sentence"),
-    ):
-        pytest.importorskip(package)
-        assert _load(name, setting).way.startswith(said)
-
-
-def test_flashrank_refuses_a_batch_that_cannot_fit(setting):
-    pytest.importorskip("onnxruntime")
-    system = _load("flashrank", setting)
-    huge = request(TEXTS * 2)
-    with pytest.raises(Exception, match="GB are free"):
-        system.prepare(type(huge)(huge.query, huge.texts, (10_000_000,) * len(huge.texts)))
-
-
 def test_what_is_not_possible_is_listed_with_the_reason(setting, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    systems, not_possible = load_systems(["ours-torch-float16", "st-onnx"], setting)
+    systems, not_possible = load_systems(["ours-torch-float16", "ours-onnx-float32"], setting)
     assert systems == {}
     assert "float16" in not_possible["ours-torch-float16"]
-    assert "onnxruntime" in not_possible["st-onnx"]
-
-
-def test_libraries_of_the_cpu_are_not_compared_with_a_gpu(tiny_cross_encoder_dir, tmp_path):
-    from dataclasses import replace
-
-    setting = replace(setting_of(tiny_cross_encoder_dir, tmp_path), device="cuda")
-    _, not_possible = load_systems(["flashrank", "st-onnx", "st-openvino-float32"], setting)
-    assert all("on the CPU" in why for why in not_possible.values())
-    assert len(not_possible) == 3
+    assert "biorerank-plugins[onnx]" in not_possible["ours-onnx-float32"]
 
 
 def test_the_precision_of_the_baseline_is_asserted(setting):
@@ -137,17 +70,16 @@ def test_the_precision_of_the_baseline_is_asserted(setting):
 
 def test_names_and_beginnings_choose():
     assert choose_systems([]) == list(SYSTEMS)
-    assert choose_systems(["haystack"]) == [BASELINE, "haystack"]
+    assert choose_systems(["st"]) == [BASELINE, "st-best"]
     ours = choose_systems(["ours"])
     assert ours[0] == BASELINE
     assert all(name.startswith("ours-") for name in ours[1:]) and len(ours) > 5
-    assert choose_systems(["flashrank"]) == [BASELINE, "flashrank", "flashrank-int8"]
     assert choose_systems(["predict"]) == [BASELINE]
 
 
 @pytest.mark.parametrize("name", ["", "our", "nothing", "ours-"])
 def test_an_unknown_system_is_an_error_that_lists_them(name):
-    with pytest.raises(ValueError, match="Choose from: predict, llama-index"):
+    with pytest.raises(ValueError, match="Choose from: predict, st-best"):
         choose_systems([name])
 
 
