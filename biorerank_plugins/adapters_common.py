@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins._common.checks import positive_number, whole_number
+from biorerank_plugins._common.checks import positive_number
 from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage
 from biorerank_plugins.reranking.options import RankOptions
@@ -134,7 +134,7 @@ def article_marks(ranked: RankedPassage) -> dict[str, Any]:
 def check_rank_option(name: str, value: Any) -> Any:
     """Return one option of a ranking, as :class:`~biorerank_plugins.reranking.options.RankOptions` checks it.
 
-    :param name: its name; ``top_n``, as hosts call it, is ``top_k``.
+    :param name: its name.
     :param value: the value; boosts may be given as their settings by name.
     :returns: the value in plain types, which a host can save.
     :raises ValueError: if it is impossible.
@@ -151,8 +151,6 @@ def check_rank_option(name: str, value: Any) -> Any:
             return None
         given = {one.name: getattr(boosts, one.name) for one in fields(boosts)}
         return {key: dict(one) if isinstance(one, Mapping) else one for key, one in given.items()}
-    if name == "top_n":
-        return None if value is None else whole_number("top_n", value)
     return getattr(RankOptions(**{name: value}), name)
 
 

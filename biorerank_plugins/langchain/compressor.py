@@ -39,7 +39,8 @@ from biorerank_plugins.reranking.reranker import BioReranker
 __all__ = ["BioRerankCompressor"]
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    **{name: partial(check_rank_option, name) for name in ("top_n", "boosts", *RANK_SETTINGS)},
+    "top_n": partial(whole_number, "top_n"),
+    **{name: partial(check_rank_option, name) for name in ("boosts", *RANK_SETTINGS)},
     "max_length": partial(whole_number, "max_length", least=8),
     "query_max_length": partial(whole_number, "query_max_length"),
     "batch_size": partial(whole_number, "batch_size"),

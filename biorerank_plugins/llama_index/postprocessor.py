@@ -36,7 +36,8 @@ from biorerank_plugins.reranking.reranker import BioReranker
 __all__ = ["BioRerankPostprocessor"]
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    **{name: partial(check_rank_option, name) for name in ("top_n", "boosts", *RANK_SETTINGS)},
+    "top_n": partial(whole_number, "top_n"),
+    **{name: partial(check_rank_option, name) for name in ("boosts", *RANK_SETTINGS)},
     "deduplicate": lambda value: list(check_rank_option("deduplicate", value)),
     "batch_size": partial(whole_number, "batch_size"),
     "device": str,  # as JSON can hold it: torch.device("cuda:0") is "cuda:0",

@@ -72,11 +72,11 @@ def test_retracted_articles_are_marked_or_left_out(rank):
 
 @HOSTS
 @pytest.mark.parametrize("boosts", [BOOSTS, Boosts(**BOOSTS)])
-def test_boosts_change_the_order_and_not_the_score(rank, boosts):
+def test_boosts_change_the_order_and_what_is_shown_of_it(rank, boosts):
     found = rank(boosts=boosts)
     expected = _core(boosts=Boosts(**BOOSTS))
     assert [name for name, _, _ in found] == [line.passage.id for line in expected] == ["withdrawn", "new", "old"]
-    assert [score for _, _, score in found] == pytest.approx([1 / (1 + math.exp(-x)) for x in (3.0, 0.5, 1.0)])
+    assert [score for _, _, score in found] == pytest.approx([1 / (1 + math.exp(-x)) for x in (3.0, 0.5 + 1.0, 1.0)])
     assert [metadata.get("biorerank_boost") for _, metadata, _ in found] == [None, 1.0, None]
 
 

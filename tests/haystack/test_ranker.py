@@ -266,7 +266,7 @@ def test_fusion_by_a_weight_uses_the_first_stages_scores():
     given = [Document(id="a", content="1 x", score=5.0), Document(id="b", content="2 x", score=1.0)]
     assert ids(BioRanker(model=by_number()).run(query="q", documents=given)) == ["b", "a"]
     fused = BioRanker(model=by_number(), fusion=1.0, scale_score=False).run(query="q", documents=given)
-    assert [(one.id, one.score) for one in fused["documents"]] == [("a", 1.0), ("b", 2.0)]
+    assert [(one.id, one.score) for one in fused["documents"]] == [("a", 1.0), ("b", 2.0 + 1.0 * (1.0 - 5.0))]
 
 
 def test_stored_fusion_needs_scores_of_the_first_stage_that_it_was_fitted_to(tiny_cross_encoder_dir, tmp_path):
