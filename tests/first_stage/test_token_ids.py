@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from support.first_stage import WordEncoder, collection
 from support.scorers import length
-from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage, PassageIndex, TwoStageSearch
 from biorerank_plugins.errors import ModelError, PassageIndexError
@@ -56,6 +55,8 @@ def version_of(folder: Path) -> Path:
 
 def holds_what_the_tokenizer_says(index: PassageIndex, model: Path) -> bool:
     """Whether every passage of the index is there, with the ids that transformers gives its text."""
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(model)
     texts = [f"{passage.title}. {passage.text}" for passage in index.passages()]
     assert index.token_ids is not None

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scorers import length
-from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage
 from biorerank_plugins.runtime.text_ids import TextIds
@@ -30,6 +29,8 @@ TEXTS = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=5)), max_siz
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_cross_encoder_dir: Path):
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(tiny_cross_encoder_dir)
 
 
@@ -143,6 +144,8 @@ def test_a_cache_of_nothing(texts: list[str], tokenizer):
 
 
 def test_the_same_tokenizer_has_the_same_fingerprint_wherever_it_comes_from(tiny_cross_encoder_dir: Path, tmp_path):
+    from transformers import AutoTokenizer
+
     here = AutoTokenizer.from_pretrained(tiny_cross_encoder_dir)
     here.save_pretrained(tmp_path)
     copy = AutoTokenizer.from_pretrained(tmp_path)
@@ -159,6 +162,8 @@ def test_the_same_tokenizer_has_the_same_fingerprint_wherever_it_comes_from(tiny
 def test_the_ids_of_another_tokenizer_are_not_used_and_that_is_said_once(
     tokenizer, tmp_path: Path, make_tokenizer: Callable[..., None], caplog: pytest.LogCaptureFixture
 ):
+    from transformers import AutoTokenizer
+
     make_tokenizer(tmp_path, lowercase=False)
     pairs = PairTokenizer(AutoTokenizer.from_pretrained(tmp_path), max_length=40, query_max_length=8)
     cache = cache_of(["Aspirin", "TP53"], TextIds(tokenizer))

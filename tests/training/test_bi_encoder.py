@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage import BiEncoder
@@ -53,6 +52,8 @@ def test_no_topic_is_twice_in_a_batch_and_nothing_that_fits_is_lost():
 
 
 def test_the_average_of_two_models_is_that_of_their_tensors(tiny_encoder_dir: Path, trained: Path, tmp_path: Path):
+    from safetensors.numpy import load_file
+
     out = average_weights([trained / "model", tiny_encoder_dir], [0.25, 0.75], tmp_path / "mean")
     mean, fine, base = (
         load_file(folder / "model.safetensors") for folder in (out, trained / "model", tiny_encoder_dir)
