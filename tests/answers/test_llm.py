@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from support import needs
 from support.openai_server import ANSWER, Serving, serving
 
 from biorerank_plugins.answers.llm import ChatModel, llm_error
 from biorerank_plugins.errors import LLMError
 
-pytest.importorskip("openai")
+pytestmark = needs("openai")
 VARIABLES = ("BIORERANK_LLM_URL", "BIORERANK_LLM_MODEL", "BIORERANK_LLM_KEY", "BIORERANK_LLM_TIMEOUT")
 
 

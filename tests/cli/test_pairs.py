@@ -14,8 +14,6 @@ from biorerank_plugins.training.rows import describe, read_rows
 Run = Callable[..., Result]
 ErrorLine = Callable[..., str]
 
-pytest.importorskip("bm25s")
-
 
 @pytest.fixture(scope="module")
 def bioasq(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,7 +7,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from biorerank_plugins.evaluation import compare, corrected
 from biorerank_plugins.evaluation.significance import interval
@@ -33,6 +32,8 @@ def test_p_value_is_that_of_all_sign_flips() -> None:
 
 
 def test_interval_and_p_value_agree_with_scipy() -> None:
+    from scipy import stats
+
     rng = np.random.default_rng(3)
     before, change = rng.uniform(0, 0.8, 120), rng.normal(0.03, 0.1, 120)
     result = compare(_values(list(before)), _values(list(before + change)))
@@ -43,6 +44,8 @@ def test_interval_and_p_value_agree_with_scipy() -> None:
 
 
 def test_the_t_test_is_that_of_scipy_and_the_bootstrap_is_near() -> None:
+    from scipy import stats
+
     rng = np.random.default_rng(4)
     before, change = rng.uniform(0, 0.8, 150), rng.normal(0.012, 0.1, 150)
     result = compare(_values(list(before)), _values(list(before + change)))
@@ -71,6 +74,8 @@ def test_holm_by_hand() -> None:
 
 
 def test_the_interval_of_a_mean_agrees_with_scipy() -> None:
+    from scipy import stats
+
     values = np.random.default_rng(1).uniform(size=200)
     expected = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(2))
     low, high = expected.confidence_interval

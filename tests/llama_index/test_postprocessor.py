@@ -29,7 +29,6 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
-from sentence_transformers import CrossEncoder
 
 from biorerank_plugins import BioReranker, Passage
 from biorerank_plugins.errors import ModelError, ScoringTimeoutError
@@ -89,6 +88,8 @@ def test_a_model_with_a_template_reads_title_and_text(own_dir):
 
 
 def test_any_other_model_reads_the_embed_content(tiny_cross_encoder_dir):
+    from sentence_transformers import CrossEncoder
+
     nodes = make_nodes(excluded_embed_metadata_keys=["pmid"])
     texts = [one.node.get_content(MetadataMode.EMBED) for one in nodes]
     assert texts[0] == "title: title 0\n\naspirin inhibits platelets"
@@ -112,6 +113,8 @@ def test_a_title_that_is_excluded_from_embed_is_not_read(shared_words):
 
 
 def test_a_cross_encoder_object_is_a_model(tiny_cross_encoder_dir):
+    from sentence_transformers import CrossEncoder
+
     model = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu")
     found = make(model).postprocess_nodes(make_nodes(), query_str=QUERY)
     again = make(tiny_cross_encoder_dir).postprocess_nodes(make_nodes(), query_str=QUERY)
@@ -387,6 +390,8 @@ def test_a_token_is_never_saved():
 
 @pytest.mark.parametrize("save", [lambda r: r.to_dict(), lambda r: r.to_json(), pickle.dumps])
 def test_what_cannot_be_saved_says_what_to_pass_instead(save, tiny_cross_encoder_dir, shared_words):
+    from sentence_transformers import CrossEncoder
+
     with pytest.raises(ValueError, match=r"CrossEncoder object.*pass the folder"):
         save(BioRerankPostprocessor(CrossEncoder(str(tiny_cross_encoder_dir), device="cpu")))
     with pytest.raises(ValueError, match="ScriptedScorer object"):

@@ -20,8 +20,6 @@ import pytest
 import torch
 from haystack import Document, Pipeline
 from haystack.utils import ComponentDevice, Secret
-from haystack_integrations.components.rankers.sentence_transformers import SentenceTransformersSimilarityRanker
-from safetensors.torch import load_file, save_file
 
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.haystack import BioRanker
@@ -41,7 +39,6 @@ TEXTS = [
     "a trial of the drug dose in patients with heart failure",
     "receptor binds inhibitor",
 ]
-THEIRS = inspect.signature(SentenceTransformersSimilarityRanker.__init__).parameters
 OURS = inspect.signature(BioRanker.__init__).parameters
 
 
@@ -53,8 +50,15 @@ def documents() -> list[Document]:
     ]
 
 
-def theirs(folder: Path, **options) -> SentenceTransformersSimilarityRanker:
-    return SentenceTransformersSimilarityRanker(model=folder, device=CPU, **options)
+def host():
+    """Their class; loaded by the tests that need it, for that takes seconds."""
+    from haystack_integrations.components.rankers.sentence_transformers import SentenceTransformersSimilarityRanker
+
+    return SentenceTransformersSimilarityRanker
+
+
+def theirs(folder: Path, **options):
+    return host()(model=folder, device=CPU, **options)
 
 
 def ours(folder: Path, **options) -> BioRanker:
@@ -71,6 +75,8 @@ def ids(found: list[Document]) -> list[str]:
 
 
 def changed_model(source: Path, folder: Path, change) -> Path:
+    from safetensors.torch import load_file, save_file
+
     shutil.copytree(source, folder)
     weights = load_file(folder / "model.safetensors")
     change(weights)
@@ -155,9 +161,10 @@ def test_the_other_fields_of_a_document(tiny_cross_encoder_dir):
 
 
 def test_every_argument_of_theirs_is_accepted_with_the_same_default():
-    assert THEIRS.keys() <= OURS.keys()
-    assert {name for name in THEIRS if OURS[name].default != THEIRS[name].default} == {"model"}
-    defaults = {name: one.default for name, one in THEIRS.items() if name != "self"}
+    parameters = inspect.signature(host().__init__).parameters
+    assert parameters.keys() <= OURS.keys()
+    assert {name for name in parameters if OURS[name].default != parameters[name].default} == {"model"}
+    defaults = {name: one.default for name, one in parameters.items() if name != "self"}
     saved = BioRanker(**defaults).to_dict()["init_parameters"]
     assert {name: saved[name] for name in defaults if name not in ("token", "meta_fields_to_embed")} == {
         name: value for name, value in defaults.items() if name not in ("token", "meta_fields_to_embed")
@@ -165,6 +172,7 @@ def test_every_argument_of_theirs_is_accepted_with_the_same_default():
 
 
 def test_every_argument_of_theirs_with_another_value():
+    parameters = inspect.signature(host().__init__).parameters
     others = {
         "model": "some/model",
         "device": ComponentDevice.from_str("cuda:0"),
@@ -183,8 +191,8 @@ def test_every_argument_of_theirs_with_another_value():
         "batch_size": 4,
     }
     refused = {"trust_remote_code": True, "config_kwargs": {"a": 1}, "backend": "openvino"}
-    assert {*others, *refused, "self"} == THEIRS.keys()
-    their_parameters = SentenceTransformersSimilarityRanker(**others).to_dict()["init_parameters"]
+    assert {*others, *refused, "self"} == parameters.keys()
+    their_parameters = host()(**others).to_dict()["init_parameters"]
     others["model_kwargs"] = {"torch_dtype": torch.float16}
     our_parameters = BioRanker(**others).to_dict()["init_parameters"]
     assert {name: our_parameters[name] for name in others} == {name: their_parameters[name] for name in others}
@@ -194,7 +202,7 @@ def test_every_argument_of_theirs_with_another_value():
 
 
 def test_a_run_takes_the_same_arguments():
-    their_call = inspect.signature(SentenceTransformersSimilarityRanker.run).parameters
+    their_call = inspect.signature(host().run).parameters
     for method in (BioRanker.run, BioRanker.run_async):
         call = inspect.signature(method).parameters
         assert [(one.name, one.kind, one.default) for one in call.values()] == [
@@ -344,7 +352,7 @@ def test_theirs_ranks_for_an_empty_question(tiny_cross_encoder_dir):
 
 def test_theirs_has_no_async_run_and_nothing_to_close():
     for name in ("run_async", "close", "warm_up_async"):
-        assert not hasattr(SentenceTransformersSimilarityRanker, name)
+        assert not hasattr(host(), name)
         assert hasattr(BioRanker, name)
 
 
@@ -362,7 +370,7 @@ def test_of_one_id_theirs_keeps_the_best_scored_and_ours_the_first(tiny_cross_en
 
 
 def test_a_device_that_was_left_open_stays_open(tiny_cross_encoder_dir):
-    their_device = SentenceTransformersSimilarityRanker(model=tiny_cross_encoder_dir).to_dict()["init_parameters"]
+    their_device = host()(model=tiny_cross_encoder_dir).to_dict()["init_parameters"]
     assert their_device["device"] is not None  # of the machine it was saved on
     assert BioRanker(model=tiny_cross_encoder_dir).to_dict()["init_parameters"]["device"] is None
 

@@ -15,7 +15,6 @@ from langchain_classic.retrievers.document_compressors import CrossEncoderRerank
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
-from sentence_transformers import CrossEncoder
 from support.texts import WORDS
 
 from biorerank_plugins.errors import ScoringError
@@ -28,6 +27,8 @@ class FolderCrossEncoder(BaseCrossEncoder):
     """What ``HuggingFaceCrossEncoder`` of langchain-community does: ``CrossEncoder.predict`` for LangChain."""
 
     def __init__(self, model_name: str) -> None:
+        from sentence_transformers import CrossEncoder
+
         self.client = CrossEncoder(model_name, device="cpu")
 
     def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:

@@ -22,7 +22,6 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.sbert_rerank import SentenceTransformerRerank as PackageRerank
 from pydantic_core import PydanticSerializationError
-from sentence_transformers import CrossEncoder
 from support.texts import WORDS
 
 from biorerank_plugins.errors import ScoringError
@@ -85,6 +84,8 @@ def test_a_model_that_is_none_of_the_embedded_has_the_activation_that_it_stores(
     theirs, tiny_cross_encoder_dir, tmp_path
 ):
     """Many published cross-encoders give logits."""
+    from sentence_transformers import CrossEncoder
+
     model = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu", activation_fn=torch.nn.Identity())
     model.save_pretrained(str(tmp_path / "model"))
     their, our = both(theirs, tmp_path / "model", top_n=20)
@@ -161,21 +162,21 @@ def test_a_model_may_be_given_by_position_as_in_the_package():
         BioRerankPostprocessor(5)  # as in LlamaIndex's core
 
 
-def cross_encoder_arguments() -> list[str]:
-    return [name for name in inspect.signature(CrossEncoder.__init__).parameters if name not in ("self", "kwargs")]
+def test_every_argument_of_a_cross_encoder_is_mapped_or_refused_by_name(no_network):
+    from sentence_transformers import CrossEncoder
 
-
-@pytest.mark.parametrize("name", cross_encoder_arguments())
-def test_every_argument_of_a_cross_encoder_is_mapped_or_refused_by_name(name, no_network):
+    names = [name for name in inspect.signature(CrossEncoder.__init__).parameters if name not in ("self", "kwargs")]
     values = {"backend": "torch", "local_files_only": True, "max_length": 64, "trust_remote_code": False}
-    value = values.get(name, "x" if name in ("cache_folder", "revision", "token") else {"a": "b"})
     taken = {"cache_folder", "revision", "token", *values}
-    if name in taken:
-        reranker = BioRerankPostprocessor(cross_encoder_kwargs={name: value})
-        assert name == "trust_remote_code" or getattr(reranker, name) == value
-    else:
-        with pytest.raises(ValueError, match=name if name != "modules" else "CrossEncoder object"):
-            BioRerankPostprocessor(cross_encoder_kwargs={name: value})
+    assert taken < set(names)
+    for name in names:
+        value = values.get(name, "x" if name in taken else {"a": "b"})
+        if name in taken:
+            reranker = BioRerankPostprocessor(cross_encoder_kwargs={name: value})
+            assert name == "trust_remote_code" or getattr(reranker, name) == value
+        else:
+            with pytest.raises(ValueError, match=name if name != "modules" else "CrossEncoder object"):
+                BioRerankPostprocessor(cross_encoder_kwargs={name: value})
 
 
 def test_what_else_cross_encoder_kwargs_may_hold(tiny_cross_encoder_dir):

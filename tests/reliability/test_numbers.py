@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from support.scorers import by_number
 from support.texts import WORDS, texts_of
-from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker, Passage, models
 from biorerank_plugins.errors import ScoringError
@@ -33,6 +31,9 @@ EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
 
 def _with_embedding(folder: Path, target: Path, value: float) -> Path:
     """Return a copy of a model in which the embedding of ``aspirin`` is one large number, or none."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
     shutil.copytree(folder, target)
     weights = load_file(target / "model.safetensors")
     word = AutoTokenizer.from_pretrained(target).convert_tokens_to_ids("aspirin")
@@ -50,6 +51,8 @@ def _logits(ranking) -> dict[int, float]:
 
 def test_what_bf16_cannot_hold_is_computed_again_in_fp32(tiny_cross_encoder_dir, tmp_path, caplog):
     """3.4e38 is a number in fp32, and infinite once it is rounded to bf16."""
+    from safetensors.torch import load_file, save_file
+
     folder = Path(shutil.copytree(tiny_cross_encoder_dir, tmp_path / "model"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from biorerank_plugins import BioReranker, Passage
 from biorerank_plugins.runtime.text_ids import TextIds
 from biorerank_plugins.runtime.tokens import PairTokenizer
 from biorerank_plugins.text.windows import WindowedText, Windows
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 SENTENCE = "insulin lowers glucose in the liver. "
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_cross_encoder_dir: Path):
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(tiny_cross_encoder_dir)
 
 
@@ -73,6 +78,8 @@ def test_lone_surrogates_in_a_long_passage_are_read_as_question_marks(tiny_cross
 
 def _byte_level() -> PreTrainedTokenizerFast:
     """A tokenizer that puts the space before a word into its token, as RoBERTa's does."""
+    from transformers import PreTrainedTokenizerFast
+
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {piece: n for n, piece in enumerate(["<s>", "<pad>", "</s>", *letters, "Ġc", "Ġi"])}
     tokenizer = Tokenizer(models.BPE(vocabulary, [("Ġ", "c"), ("Ġ", "i")]))
@@ -102,6 +109,8 @@ def test_windows_of_a_byte_level_tokenizer_cover_the_body():
 
 
 def test_what_stands_behind_the_passage_may_have_another_segment_id(tmp_path: Path, make_tokenizer):
+    from transformers import AutoTokenizer
+
     make_tokenizer(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id

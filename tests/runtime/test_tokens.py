@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
 
 from biorerank_plugins.runtime.tokens import PairTokenizer, UnsupportedTokenizerError
 
@@ -26,6 +25,8 @@ NASTY = [
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_cross_encoder_dir: Path):
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(tiny_cross_encoder_dir)
 
 
@@ -74,6 +75,8 @@ def test_lengths_that_leave_no_room_are_refused(tokenizer):
 
 @pytest.mark.parametrize("side", ["padding_side", "truncation_side"])
 def test_a_tokenizer_that_works_on_the_left_is_not_for_us(tiny_cross_encoder_dir: Path, side):
+    from transformers import AutoTokenizer
+
     left = AutoTokenizer.from_pretrained(tiny_cross_encoder_dir, **{side: "left"})
     with pytest.raises(UnsupportedTokenizerError, match="on the left"):
         PairTokenizer(left, max_length=64, query_max_length=8)
@@ -86,7 +89,7 @@ def test_a_slow_tokenizer_is_not_for_us():
 
 def _with_vocabulary(folder: Path, pieces: list[str], *, lowercase: bool) -> object:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertTokenizerFast
+    from transformers import AutoTokenizer, BertTokenizerFast
 
     vocabulary = {piece: n for n, piece in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))

@@ -6,16 +6,18 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from sentence_transformers import CrossEncoder
-from transformers import AutoTokenizer
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenScorer
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
 
 QUERY = "Is p53 a tumour suppressor?"
 TEXTS = [
@@ -33,8 +35,14 @@ def _reranker(model: object, **options: object) -> BioReranker:
     return BioReranker(model, device="cpu", **{"dtype": "float32", **options})
 
 
+def _cross_encoder(*arguments: Any, **options: Any) -> CrossEncoder:
+    from sentence_transformers import CrossEncoder
+
+    return CrossEncoder(*arguments, **options)
+
+
 def _assert_same(model: Path | CrossEncoder, path: type, **options: object) -> None:
-    plain = model if isinstance(model, CrossEncoder) else CrossEncoder(str(model), device="cpu")
+    plain = _cross_encoder(str(model), device="cpu") if isinstance(model, Path) else model
     expected = plain.predict([list(pair) for pair in PAIRS])
     reranker = _reranker(model, **options)
     assert isinstance((reranker.warm_up(), reranker._scorer)[1], path)
@@ -94,7 +102,7 @@ def roberta_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def distilbert_dir(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[..., None]) -> Path:
     """A model without segment ids beside BERT's tokenizer, which gives some: a usual pair on the hub."""
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+    from transformers import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification
 
     folder = tmp_path_factory.mktemp("distilbert")
     make_tokenizer(folder)
@@ -119,7 +127,7 @@ def test_bert(tiny_cross_encoder_dir: Path):
 
 
 def test_an_object(tiny_cross_encoder_dir: Path):
-    _assert_same(CrossEncoder(str(tiny_cross_encoder_dir), device="cpu"), TokenScorer, dtype="auto")
+    _assert_same(_cross_encoder(str(tiny_cross_encoder_dir), device="cpu"), TokenScorer, dtype="auto")
 
 
 def test_roberta(roberta_dir: Path):
@@ -136,6 +144,8 @@ def test_roberta_whose_tokenizer_states_no_length(roberta_dir: Path, tmp_path: P
 
 
 def test_distilbert_with_a_tokenizer_that_gives_segment_ids(distilbert_dir: Path):
+    from transformers import AutoTokenizer
+
     assert "token_type_ids" in AutoTokenizer.from_pretrained(distilbert_dir)("a", "b")
     _assert_same(distilbert_dir, TokenScorer)
 
@@ -143,7 +153,7 @@ def test_distilbert_with_a_tokenizer_that_gives_segment_ids(distilbert_dir: Path
 def test_a_model_with_its_own_activation(tiny_cross_encoder_dir: Path, tmp_path: Path):
     folder = tmp_path / "model"
     identity = torch.nn.Identity()
-    CrossEncoder(str(tiny_cross_encoder_dir), device="cpu", activation_fn=identity).save_pretrained(str(folder))
+    _cross_encoder(str(tiny_cross_encoder_dir), device="cpu", activation_fn=identity).save_pretrained(str(folder))
     _assert_same(folder, TokenScorer)
     [line] = _reranker(folder).rank("a", ["b"])
     assert line.score == line.logit
@@ -152,7 +162,7 @@ def test_a_model_with_its_own_activation(tiny_cross_encoder_dir: Path, tmp_path:
 
 def test_an_activation_that_works_in_place_or_over_the_last_dimension(tiny_cross_encoder_dir: Path):
     for activation in (torch.nn.ReLU(inplace=True), torch.nn.Softmax(dim=-1)):
-        model = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu", activation_fn=activation)
+        model = _cross_encoder(str(tiny_cross_encoder_dir), device="cpu", activation_fn=activation)
         ranking = _reranker(model).rank(QUERY, TEXTS)
         plain = _reranker(tiny_cross_encoder_dir).rank(QUERY, TEXTS)
         assert [line.logit for line in ranking] == pytest.approx([line.logit for line in plain], abs=1e-5)
@@ -164,23 +174,23 @@ def test_an_activation_that_works_in_place_or_over_the_last_dimension(tiny_cross
 
 @pytest.mark.parametrize("length", [16, 40])
 def test_a_smaller_max_length(tiny_cross_encoder_dir: Path, length):
-    plain = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu", max_length=length)
+    plain = _cross_encoder(str(tiny_cross_encoder_dir), device="cpu", max_length=length)
     pairs = [("is p53 good", "insulin lowers glucose " * n) for n in (1, 4, 20, 200)]
     reranker = _reranker(tiny_cross_encoder_dir, max_length=length)
     assert reranker.predict(pairs) == pytest.approx(plain.predict([list(pair) for pair in pairs]), abs=1e-5)
 
 
 def test_prompts_run_through_predict_itself(tiny_cross_encoder_dir: Path):
-    model = CrossEncoder(
+    model = _cross_encoder(
         str(tiny_cross_encoder_dir), device="cpu", prompts={"med": "heart failure "}, default_prompt_name="med"
     )
-    without = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu").predict([list(pair) for pair in PAIRS])
+    without = _cross_encoder(str(tiny_cross_encoder_dir), device="cpu").predict([list(pair) for pair in PAIRS])
     _assert_same(model, CrossEncoderScorer)
     assert np.abs(model.predict([list(pair) for pair in PAIRS]) - without).max() > 1e-3
 
 
 def test_a_causal_language_model_runs_through_predict_itself(roberta_dir: Path, tmp_path: Path):
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     for file in roberta_dir.glob("*token*"):
         shutil.copy(file, tmp_path)
@@ -194,7 +204,7 @@ def test_a_causal_language_model_runs_through_predict_itself(roberta_dir: Path, 
 
 
 def test_bf16_on_the_general_path_is_close_and_finite(tiny_cross_encoder_dir: Path):
-    model = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu", prompts={"m": "a "}, default_prompt_name="m")
+    model = _cross_encoder(str(tiny_cross_encoder_dir), device="cpu", prompts={"m": "a "}, default_prompt_name="m")
     exact, half = (_reranker(model, dtype=dtype).predict(PAIRS) for dtype in ("float32", "bfloat16"))
     assert 0 < np.abs(exact - half).max() < 0.2
 
@@ -203,7 +213,7 @@ def test_bf16_on_the_general_path_is_close_and_finite(tiny_cross_encoder_dir: Pa
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("asked", ["auto", "float32", "bfloat16"])
 def test_a_callers_model_stays_as_it_is(tiny_cross_encoder_dir: Path, prompt, dtype, asked):
-    model = CrossEncoder(
+    model = _cross_encoder(
         str(tiny_cross_encoder_dir), device="cpu", prompts={"m": "a "}, default_prompt_name=prompt, max_length=100
     )
     model.to(dtype).train()
@@ -227,7 +237,7 @@ def dtype_of(reranker: BioReranker) -> torch.dtype:
 
 
 def test_the_automatic_precision_of_an_object_is_its_own(tiny_cross_encoder_dir: Path):
-    model = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu")
+    model = _cross_encoder(str(tiny_cross_encoder_dir), device="cpu")
     assert dtype_of(_reranker(model, dtype="auto")) == torch.float32
     assert dtype_of(_reranker(model.to(torch.bfloat16), dtype="auto")) == torch.bfloat16
 
@@ -241,7 +251,7 @@ def test_more_than_one_label_is_refused(tiny_cross_encoder_dir: Path, tmp_path: 
     with pytest.raises(ModelError, match="has 2 labels; a reranker needs a model with one label"):
         _reranker(tmp_path).warm_up()
     with pytest.raises(ModelError, match="has 2 labels"):
-        _reranker(CrossEncoder(str(tmp_path), device="cpu")).warm_up()
+        _reranker(_cross_encoder(str(tmp_path), device="cpu")).warm_up()
 
 
 def test_an_encoder_is_refused_instead_of_ranking_at_random(tiny_encoder_dir: Path):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from biorerank_plugins.runtime.tokens import EncodedPair
 from biorerank_plugins.scoring.torch_backend import TorchBackend
@@ -17,6 +16,8 @@ CPU = torch.device("cpu")
 
 
 def _model(folder: Path):
+    from transformers import AutoModelForSequenceClassification
+
     return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from biorerank_plugins.runtime.tokens import EncodedPair
 
@@ -36,6 +35,8 @@ HAVE_TYPES = ("bert", "bert-relu", "bert-new-gelu", "one-layer", "electra")
 
 
 def make_model(family: str = "bert", seed: int = 0, **options: object) -> Any:
+    import transformers
+
     name, own = FAMILIES[family]
     config = getattr(transformers, f"{name}Config")(**{**SIZES, **own, **options})
     torch.manual_seed(seed)

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.training.export import export_fp16
@@ -19,6 +17,9 @@ PAIRS = [["is p53 a tumour suppressor", text] for text in ("p53", "aspirin binds
 
 
 def test_a_cross_encoder(tiny_cross_encoder_dir: Path, tmp_path: Path):
+    from safetensors.torch import load_file
+    from sentence_transformers import CrossEncoder
+
     out = export_fp16(tiny_cross_encoder_dir, str(tmp_path / "deep" / "out"))
     assert out == tmp_path / "deep" / "out"
     assert {tensor.dtype for tensor in load_file(out / "model.safetensors").values()} == {torch.float16}
@@ -31,6 +32,8 @@ def test_a_cross_encoder(tiny_cross_encoder_dir: Path, tmp_path: Path):
 
 
 def test_an_encoder_keeps_its_modules(tiny_encoder_dir: Path, tmp_path: Path):
+    from sentence_transformers import SentenceTransformer
+
     out = export_fp16(tiny_encoder_dir, tmp_path)
     before, after = (SentenceTransformer(str(folder), device="cpu") for folder in (tiny_encoder_dir, out))
     assert [type(module) for module in after] == [type(module) for module in before]
@@ -48,6 +51,8 @@ def test_fp16_weights_can_be_exported_again_but_not_in_place(tiny_cross_encoder_
 
 
 def test_a_weight_that_does_not_fit_is_refused_before_anything_is_written(tiny_cross_encoder_dir: Path, tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
     folder = Path(shutil.copytree(tiny_cross_encoder_dir, tmp_path / "model"))
     tensors = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
     tensors["classifier.bias"][0] = 1e6
@@ -66,6 +71,8 @@ def test_a_folder_that_lacks_a_part_is_refused(tiny_cross_encoder_dir: Path, tmp
 
 
 def test_a_further_module_with_weights_is_refused(tiny_encoder_dir: Path, tmp_path: Path):
+    from safetensors.torch import save_file
+
     folder = Path(shutil.copytree(tiny_encoder_dir, tmp_path / "model"))
     (folder / "2_Dense").mkdir()
     save_file({"linear.weight": torch.ones(2)}, folder / "2_Dense" / "model.safetensors")

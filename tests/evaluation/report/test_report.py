@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import needs
 from support.evaluation import PASSAGES, CountWords
 from support.scorers import short_first
 
@@ -20,7 +21,7 @@ from biorerank_plugins.evaluation.report.pages import prepare_folder, write_repo
 from biorerank_plugins.evaluation.report.plots import draw_plots
 from biorerank_plugins.readers import Query
 
-pytest.importorskip("matplotlib", reason="the extra 'eval' is not installed")
+pytestmark = needs("matplotlib", "jinja2")
 
 HOSTILE = 'gout <script>alert("x")</script> | *uric* $x_1$ \x1b[2J'
 QUERIES = [Query("q1", HOSTILE), Query("q2", "asthma"), Query("q3", "uric acid")]

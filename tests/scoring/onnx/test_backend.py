@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support import needs
 from support.packed import FAMILIES, HAVE_TYPES, make_model, make_pairs
 
 from biorerank_plugins import BioReranker
@@ -19,8 +20,7 @@ from biorerank_plugins.scoring.onnx.backend import OnnxBackend, why_not_onnx
 from biorerank_plugins.scoring.onnx.files import built_once, cache_folder
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnx")
+pytestmark = needs("onnxruntime", "onnx")
 CPU = torch.device("cpu")
 QUERY = "is p53 a tumour suppressor"
 TEXTS = ["p53 suppresses tumours", "aspirin inhibits platelets", "", "the heart failure cells " * 20]
