@@ -38,7 +38,7 @@ class ChatModel:
     :param timeout: seconds in which the next piece of an answer must come; the first one may have to wait until the
         server has loaded the model.
     :param options: sent with every request, such as ``temperature=0``.
-    :raises ValueError: if the address is none, or the model has no name.
+    :raises ValueError: if the address is not a web address, or the model has no name.
     :raises MissingExtraError: if the package ``openai`` is not installed.
 
     Example::

@@ -77,7 +77,7 @@ class OnnxBackend:
     :param dtype: ``torch.int8`` or ``torch.float32``.
     :param tokenizer: builds the pairs that int8 is fitted on.
     :param has_types: whether the model takes segment ids.
-    :raises ModelError: if the model is none that can be exported.
+    :raises ModelError: if the model cannot be exported.
     :raises MissingExtraError: if ONNX Runtime is not installed.
 
     >>> backend = OnnxBackend(network, dtype=torch.int8, tokenizer=pairs, has_types=True)  # doctest: +SKIP
