@@ -26,6 +26,7 @@ from benchmarks.common import DEMO, parser_of, read_rows, write_result
 from biorerank_plugins import BioReranker, Evidence, Passage, PassageIndex, TwoStageSearch
 from biorerank_plugins.answers.quoted import Answer, quote
 from biorerank_plugins.evaluation import compare
+from biorerank_plugins.models.stored import stored_fusion
 from biorerank_plugins.readers import find_beir, read_passages, read_qrels, read_queries
 from biorerank_plugins.text.sentences import split_sentences
 
@@ -163,10 +164,16 @@ def abstention(questions: Sequence[Question], folder: Path, index: PassageIndex,
             removed += _abstains(question.text, own, reranker)
     return {
         "questions": len(questions),
-        "threshold": reranker.calibration.evidence_threshold,
+        "threshold": _threshold(index),
         "no evidence, relevant passages removed": round(removed / len(questions), 4),
         "no evidence, relevant passages there": round(kept / len(questions), 4),
     }
+
+
+def _threshold(index: PassageIndex) -> float | None:
+    """Return the probability from which on there is said to be evidence: that of the fused value."""
+    own = stored_fusion(None)[str(index.scores_of("hybrid"))].calibration
+    return None if own is None else own.evidence_threshold
 
 
 def _abstains(question: str, index: PassageIndex, reranker: BioReranker) -> bool:

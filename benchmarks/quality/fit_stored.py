@@ -5,13 +5,13 @@
 
 Everything is fitted on the BioASQ calibration questions: for each first stage the weight of its scores (of those within
 0.002 of the best nDCG@10 the smallest, which trusts the model most), the score that leaves a logit as it is (the mean
-over the first ten), and Platt's scaling with the threshold of "no evidence"; the same for the logit alone; and the
-weight of the rank of a first stage whose scale is not known, the best on the mean over the first stages.
+over the first ten), and Platt's scaling with the threshold of "no evidence", the most precise that withholds at most
+4 % of the answers; the same for the logit alone; and the weight of the rank of a first stage whose scale is not known:
+the one that loses least against the best of each first stage, where it loses most.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import math
@@ -20,15 +20,23 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.common import parser_of, write_result
 from biorerank_plugins import BioReranker, Candidate, PassageIndex
 from biorerank_plugins.evaluation import measure_run, run_from_order
-from biorerank_plugins.evaluation.calibrate import Judged, answerability, calibrate, reliability_of, repeats
+from biorerank_plugins.evaluation.calibrate import (
+    Answerability,
+    Judged,
+    answerability,
+    calibrate,
+    reliability_of,
+    repeats,
+)
 from biorerank_plugins.first_stage import BiEncoder
 from biorerank_plugins.models.calibration import Calibration
 from biorerank_plugins.readers import read_passages, read_qrels, read_queries
 
 RESULT = "stored.json"
-KEYS = {"reranker", "encoder", "questions", "candidates", "stages", "alone", "rank_weight", "stored"}
+KEYS = ("reranker", "encoder", "questions", "candidates", "stages", "alone", "rank_weight", "stored")
 STAGES = ("lexical", "dense", "hybrid")
 WEIGHTS = {
     "lexical": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
@@ -37,6 +45,8 @@ WEIGHTS = {
 }
 RANK_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 GOOD = 0.002
+MOST_WITHHELD = 0.04  # of the questions whose answer is there
+PRECISIONS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 DEPTH = 10
 Lists = dict[str, list[Candidate]]
 Logits = dict[str, dict[str, float]]
@@ -78,12 +88,23 @@ def judged_of(values: Logits, qrels: Mapping[str, Mapping[str, int]], index: Pas
     return rows
 
 
+def withholding_seldom(judged: Sequence[Judged]) -> tuple[Calibration, Answerability]:
+    """Return the calibration whose threshold is the most precise of those that seldom withhold an answer."""
+    chosen = calibrate(judged, depth=DEPTH, precision=min(PRECISIONS))
+    answers = answerability(judged, chosen, threshold=chosen.evidence_threshold)
+    for precision in PRECISIONS:
+        more = calibrate(judged, depth=DEPTH, precision=precision)
+        told = answerability(judged, more, threshold=more.evidence_threshold)
+        if told.abstained_with <= MOST_WITHHELD:
+            chosen, answers = more, told
+    return chosen, answers
+
+
 def fitted(
     values: Logits, qrels: Mapping[str, Mapping[str, int]], index: PassageIndex
 ) -> tuple[Calibration, dict[str, Any]]:
     judged = judged_of(values, qrels, index)
-    calibration = calibrate(judged, depth=DEPTH)
-    answers = answerability(judged, calibration, threshold=calibration.evidence_threshold)
+    calibration, answers = withholding_seldom(judged)
     told = reliability_of(judged, calibration, DEPTH)
     return calibration, {
         "ndcg": round(ndcg(order_of(values), qrels), 4),
@@ -110,13 +131,14 @@ def logits_of(found: Mapping[str, Lists], queries: Mapping[str, str], reranker: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="working folder: logits")
     parser.add_argument("--index", type=Path, required=True, help="index of the BioASQ corpus")
     parser.add_argument("--reranker", help="default: the embedded one")
     parser.add_argument("--name", default="embedded")
     parser.add_argument("--candidates", type=int, default=100)
+    parser.add_argument("--keep-weights", action="store_true", help="fit the rest for the weights that are stored now")
     parser.add_argument("--limit", type=int, help="so many questions, the first ones")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -145,7 +167,9 @@ def main() -> None:
         for stage in STAGES:
             lists = found[stage]
             by_weight = {w: round(ndcg(order_of(values_of(lists, logits, w)), qrels), 4) for w in WEIGHTS[stage]}
-            weight = min(w for w, value in by_weight.items() if value >= max(by_weight.values()) - GOOD)
+            kept = reranker.stored_fusion(str(names[stage])) if args.keep_weights else None
+            good = [w for w, value in by_weight.items() if value >= max(by_weight.values()) - GOOD]
+            weight = min(good) if kept is None else kept
             reference = round(fmean(c.score or 0.0 for own in lists.values() for c in own[:DEPTH]), 4)
             calibration, measured = fitted(values_of(lists, logits, weight, reference), qrels, index)
             first = ndcg({q: [c.passage.id for c in own] for q, own in lists.items()}, qrels)
@@ -164,12 +188,12 @@ def main() -> None:
             w: {stage: round(ndcg(order_of(by_rank(found[stage], logits, w)), qrels), 4) for stage in STAGES}
             for w in RANK_WEIGHTS
         }
-        best = max(RANK_WEIGHTS, key=lambda w: fmean(ranks[w].values()))
+        most = {stage: max(found_by[stage] for found_by in ranks.values()) for stage in STAGES}
+        best = min(RANK_WEIGHTS, key=lambda w: max(most[stage] - ranks[w][stage] for stage in STAGES))
         result["rank_weight"] = {"by weight": ranks, "best": best}
         result["stored"]["rank_weight"] = best
     print(json.dumps(result, indent=1))
-    if args.out is not None:
-        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(args.out, result, KEYS)
 
 
 if __name__ == "__main__":
