@@ -1,0 +1,21 @@
+"""What is stored with the embedded reranker is what the committed fit found."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support import ROOT
+
+from biorerank_plugins import models
+
+
+def test_fusion_and_its_calibrations_are_those_of_the_fit():
+    fitted = json.loads((ROOT / "benchmarks" / "results" / "stored.json").read_text(encoding="utf-8"))["stored"]
+    stored = json.loads((models.path(models.DEFAULT_RERANKER) / "biorerank.json").read_text(encoding="utf-8"))
+    assert stored["fusion"].keys() == fitted["fusion"].keys()
+    for name, own in stored["fusion"].items():
+        found = fitted["fusion"][name]
+        assert own["weight"] == found["weight"]
+        assert own["reference"] == pytest.approx(found["reference"], abs=1e-4)
+        assert own["calibration"] == pytest.approx(found["calibration"], abs=1e-4)
