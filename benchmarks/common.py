@@ -70,6 +70,18 @@ def write_result(path: Path | None, result: Any, keys: Collection[str], *, each:
         path.write_text(text + "\n", encoding="utf-8")
 
 
+def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown.
+
+    >>> print(markdown_table(["a", "b"], [["1", "2"]]))
+    | a | b |
+    | --- | --- |
+    | 1 | 2 |
+    """
+    table = [list(headings), ["---"] * len(headings), *map(list, lines)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in table)
+
+
 def machine(device: str = "cpu", packages: Sequence[str] = ()) -> dict[str, Any]:
     """Say on what figures are taken, with the versions of further packages."""
     import torch

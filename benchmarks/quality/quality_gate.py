@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from sentence_transformers import CrossEncoder
 
-from benchmarks.common import machine, parser_of, write_result
+from benchmarks.common import machine, markdown_table, parser_of, write_result
 from benchmarks.quality.gate import Asked, compare_path, neighbour_moves, path_logits, reference_logits
 from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch
 from biorerank_plugins.evaluation import run_from_order, write_run
@@ -32,7 +32,6 @@ from biorerank_plugins.readers import read_qrels, read_queries
 from biorerank_plugins.runtime.devices import resolve_device
 from biorerank_plugins.speed.cross_encoder import assert_dtype
 from biorerank_plugins.speed.models import folder_of
-from biorerank_plugins.speed.results import markdown_table
 from biorerank_plugins.speed.rounds import reason_of
 from biorerank_plugins.speed.systems import SYSTEMS
 from biorerank_plugins.text.templates import DEFAULT_TEMPLATE

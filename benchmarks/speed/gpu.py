@@ -24,9 +24,9 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import torch
 
+from benchmarks.common import markdown_table
+from benchmarks.speed.parts import measure_part
 from biorerank_plugins.speed.options import Options
-from biorerank_plugins.speed.results import markdown_table
-from biorerank_plugins.speed.run import run_benchmark
 
 ON_GPU: dict[str, Any] = {
     "systems": ["st-best", "ours-torch-float16", "ours-packed-float16", "ours-packed-bfloat16"],
@@ -41,7 +41,6 @@ ON_CPU: dict[str, Any] = {
     "candidates": [4],
     "rounds": 1,
     "device": "cpu",
-    "with_roofline": False,
 }
 PARTS: dict[str, str | None] = {"embedded": None, "bert-base": "bert-base"}
 """The shape with random weights that a part measures; ``None`` for the embedded reranker."""
@@ -57,16 +56,18 @@ def main() -> int:
         parser.error("There is no CUDA device here; --smoke walks through on the CPU.")
     report: dict[str, Any] = {}
     for name in options.parts:
-        report[name] = measure(PARTS[name], ON_CPU if options.smoke else ON_GPU)
+        report[name] = measure(PARTS[name], smoke=options.smoke)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         print(f"\n{name}\n\n{table(report[name])}", flush=True)
     return 1 if any("failed" in part or part["not_possible"] for part in report.values()) else 0
 
 
-def measure(shape: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+def measure(shape: str | None, *, smoke: bool) -> dict[str, Any]:
+    options = Options(**(ON_CPU if smoke else ON_GPU))
+    note = lambda said: print(said, file=sys.stderr)  # noqa: E731
     try:
-        return run_benchmark(Options(shape=shape, **settings), note=lambda said: print(said, file=sys.stderr)).to_dict()
+        return measure_part(options, shape=shape, with_roofline=not smoke, note=note)
     except Exception as error:  # whatever a driver or a library raises: the other parts go on
         traceback.print_exc()
         return {"failed": f"{type(error).__name__}: {error}"}

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.speed.counting import Architecture
 from benchmarks.speed.exported import export_onnx, need_cpu, onnx_session, root_logger_kept
-from biorerank_plugins.speed.counting import Architecture
 from biorerank_plugins.speed.machine import free_memory
+from biorerank_plugins.speed.models import tokenizer_of
 from biorerank_plugins.speed.systems import NotPossibleError, Setting, System
-from biorerank_plugins.speed.texts import tokenizer_of
 
 if TYPE_CHECKING:
     from biorerank_plugins.speed.texts import Request

@@ -17,15 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import parser_of, read_result, write_result
+from benchmarks.common import markdown_table, parser_of, read_result, write_result
+from benchmarks.speed.parts import measure_part
 from benchmarks.speed.systems import ALL_SYSTEMS, PACKAGES
 from biorerank_plugins._common.versions import versions
 from biorerank_plugins.speed.options import Options
-from biorerank_plugins.speed.results import markdown_table
-from biorerank_plugins.speed.run import run_benchmark
 
 RESULT = "speed.json"
-KEYS_OF_EACH = ("machine", "model", "baseline", "roofline", "comparisons", "not_possible", "curves")
+KEYS_OF_EACH = ("machine", "model", "baseline", "roofline", "comparisons", "not_possible")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,6 @@ SHOWN = (
 def measure(part: Part, args: argparse.Namespace) -> dict[str, Any]:
     """Measure one part in this process."""
     options = Options(
-        shape=part.shape,
         mixes=(part.mix,),
         candidates=(part.candidates,),
         systems=tuple(args.system),
@@ -85,7 +83,8 @@ def measure(part: Part, args: argparse.Namespace) -> dict[str, Any]:
         device=args.device,
         data=args.data,
     )
-    found = run_benchmark(options, known=ALL_SYSTEMS, note=lambda said: print(said, file=sys.stderr)).to_dict()
+    note = lambda said: print(said, file=sys.stderr)  # noqa: E731
+    found = measure_part(options, shape=part.shape, known=ALL_SYSTEMS, note=note)
     found["machine"]["versions"] |= versions(PACKAGES)
     return found
 

@@ -22,12 +22,11 @@ import numpy as np
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from benchmarks.common import machine, parser_of, write_result
+from benchmarks.common import machine, markdown_table, parser_of, write_result
 from biorerank_plugins import BiEncoder, BioReranker, PassageIndex, TwoStageSearch, models
 from biorerank_plugins.first_stage.verification import open_version
 from biorerank_plugins.readers import Query, read_queries
 from biorerank_plugins.speed.cross_encoder import assert_dtype
-from biorerank_plugins.speed.results import markdown_table
 from biorerank_plugins.speed.rounds import measure, ratios, reason_of
 
 RESULT = "two_stage.json"

@@ -22,10 +22,6 @@ _WORDS = 4  # the first columns are words, the others numbers
 @command
 def bench(
     model: Model = None,
-    shape: Annotated[
-        str | None,
-        typer.Option("--shape", metavar="SHAPE", help="Random weights instead: minilm-l6, bert-base, … Times only."),
-    ] = None,
     mix: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,13 +50,8 @@ def bench(
         Path | None,
         typer.Option("--data", parser=_common.path, help="Folder with bioasq/; the demo collection if not given."),
     ] = None,
-    roofline: Annotated[bool, typer.Option("--roofline/--no-roofline", help="Measure the device too.")] = True,
     json_out: Annotated[
         Path | None, typer.Option("--json-out", parser=_common.path, help="File for the results, with every round.")
-    ] = None,
-    plots: Annotated[
-        Path | None,
-        typer.Option("--plots", parser=_common.path, help="Folder for plots over batch size and candidates; minutes."),
     ] = None,
     device: Device = None,
     json: Json = False,
@@ -83,7 +74,6 @@ def bench(
 
     options = Options(
         model=model,
-        shape=shape,
         mixes=tuple(mix or ["bioasq"]),
         candidates=tuple(candidates or [100]),
         systems=tuple(system or []),
@@ -93,8 +83,6 @@ def bench(
         device=device,
         max_length=max_length,
         data=data,
-        plots=plots,
-        with_roofline=roofline,
     )
     try:
         options.check()
@@ -129,8 +117,5 @@ def _show(output: Output, found: Benchmark) -> None:
     machine = found.machine
     output.note(
         f"Rounds: {found.comparisons[0].rounds}. Threads: {machine['threads']}. {machine['cpu']}, {machine['device']}; "
-        f"{found.model['name']}{' (random weights)' if found.model['random_weights'] else ''}; {found.model['texts']}."
+        f"{found.model['name']}; {found.model['texts']}."
     )
-    if found.roofline is not None:
-        rates = ", ".join(f"{dtype} {rate / 1e9:,.0f}" for dtype, rate in found.roofline.operations.items())
-        output.note(f"Best rate of matrix products here, billions of operations a second: {rates}.")

@@ -18,8 +18,6 @@ from biorerank_plugins.speed.systems import BASELINE, System
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from biorerank_plugins.speed.counting import Architecture
-    from biorerank_plugins.speed.roofline import Roofline
     from biorerank_plugins.speed.texts import Mix, Request
 
 __all__ = ["compare", "prepared", "scores_of"]
@@ -31,8 +29,6 @@ def compare(
     *,
     mix: Mix,
     concurrency: int = 1,
-    architecture: Architecture | None = None,
-    roofline: Roofline | None = None,
     clock: Callable[[], float] = time.perf_counter,
     on_round: Callable[[int], None] | None = None,
 ) -> Comparison:
@@ -42,8 +38,6 @@ def compare(
     :param requests: ``concurrency`` for warming up and as many for every round, all of the same number of passages.
     :param mix: of the requests.
     :param concurrency: requests at once, each from its own thread.
-    :param architecture: of the model, for counting operations.
-    :param roofline: of the device.
     :param clock: seconds.
     :param on_round: called after each round with the number of rounds done.
     :raises ValueError: if the baseline is missing, or the requests are not enough for a round.
@@ -59,18 +53,22 @@ def compare(
     failed |= times.failed
     if BASELINE in failed:
         raise RuntimeError(f"{systems[BASELINE].way} does not run: {failed[BASELINE]}")
-    operations = [architecture.flops(n for one in group for n in one.lengths) for group in groups if architecture]
     return Comparison(
         mix=mix.name,
         candidates=len(requests[0].texts),
         concurrency=concurrency,
         rounds=rounds,
         lengths=[length for group in groups for request in group for length in request.lengths],
-        operations=statistics.fmean(operations) if operations else None,
         systems={
-            name: _result(systems[name], seconds, times.seconds[BASELINE], groups, operations, roofline, difference)
+            name: SystemResult(
+                way=systems[name].way,
+                dtype=systems[name].dtype,
+                seconds=seconds,
+                ratios=ratios(times.seconds[BASELINE], seconds),
+                pairs_per_second=concurrency * len(requests[0].texts) / statistics.median(seconds),
+                largest_difference=differences[name],
+            )
             for name, seconds in times.seconds.items()
-            for difference in [differences[name]]
         },
         not_possible=failed,
     )
@@ -127,30 +125,3 @@ def _warm_up(systems: Mapping[str, System], requests: Sequence[Request]) -> tupl
             continue
         differences[name] = max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
     return differences, failed
-
-
-def _result(
-    system: System,
-    seconds: Sequence[float],
-    baseline: Sequence[float],
-    groups: Sequence[Sequence[Request]],
-    operations: Sequence[float],
-    roofline: Roofline | None,
-    difference: float,
-) -> SystemResult:
-    pairs = sum(len(request.texts) for request in groups[0])
-    shares = [
-        roofline.share(done, taken, system.dtype)
-        for done, taken in zip(operations, seconds, strict=bool(operations))
-        if roofline is not None
-    ]
-    known = [share for share in shares if share is not None]
-    return SystemResult(
-        way=system.way,
-        dtype=system.dtype,
-        seconds=seconds,
-        ratios=ratios(baseline, seconds),
-        pairs_per_second=pairs / statistics.median(seconds),
-        share=statistics.median(known) if known else None,
-        largest_difference=difference,
-    )

@@ -1,24 +1,19 @@
-"""The model whose weights every system runs, as a folder."""
+"""The model whose weights every system runs: its folder, its tokenizer, and how many tokens it reads."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins import models
+from biorerank_plugins.errors import ModelError
 from biorerank_plugins.models.folders import resolve_folder
-from biorerank_plugins.speed.counting import Architecture
 
-__all__ = ["SHAPES", "folder_of", "random_model"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
-SHAPES = {
-    "minilm-l6": Architecture(layers=6, hidden=384, intermediate=1536, heads=12),
-    "minilm-l12": Architecture(layers=12, hidden=384, intermediate=1536, heads=12),
-    "bert-base": Architecture(layers=12, hidden=768, intermediate=3072, heads=12),
-    "bert-large": Architecture(layers=24, hidden=1024, intermediate=4096, heads=16),
-}
-"""Sizes of well-known models, for models with random weights: good for times, never for quality."""
+__all__ = ["folder_of", "token_limit", "tokenizer_of"]
 
 
 def folder_of(model: str | os.PathLike[str] | None, work: Path) -> Path:
@@ -39,32 +34,33 @@ def folder_of(model: str | os.PathLike[str] | None, work: Path) -> Path:
     return saved
 
 
-def random_model(shape: Architecture, work: Path, *, tokenizer: Path | None = None) -> Path:
-    """Make a BERT cross-encoder with random weights, and return its folder.
+def tokenizer_of(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a model folder, without truncation or padding.
 
-    :param shape: its sizes.
-    :param work: an existing folder.
-    :param tokenizer: folder of the model whose tokenizer it gets; the embedded reranker's if ``None``.
+    :raises ModelError: if it has no fast one.
     """
-    import torch
-    from sentence_transformers import CrossEncoder
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
 
-    raw, folder = work / "raw-weights", work / "random-weights"
-    words = AutoTokenizer.from_pretrained(tokenizer or models.path(models.DEFAULT_RERANKER))
-    words.save_pretrained(raw)
-    config_class: Any = BertConfig  # its type hints know of BERT's own options only
-    config = config_class(
-        vocab_size=len(words),
-        num_hidden_layers=shape.layers,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_attention_heads=shape.heads,
-        num_labels=1,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = BertForSequenceClassification(config)
-    network.save_pretrained(raw)
-    CrossEncoder(str(raw), device="cpu").save_pretrained(str(folder))
-    return folder
+    loaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if getattr(loaded, "backend_tokenizer", None) is None:
+        raise ModelError(f"The tokenizer in {str(folder)!r} is no fast one; tokens cannot be counted.")
+    tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def token_limit(folder: Path, wanted: int) -> int:
+    """Return how many tokens all systems read of a pair: no more than the model takes.
+
+    :param folder: the model.
+    :param wanted: tokens.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    from biorerank_plugins.scoring.choose_scorer import position_limit
+
+    stated = AutoTokenizer.from_pretrained(folder, local_files_only=True).model_max_length
+    positions = position_limit(AutoConfig.from_pretrained(folder, local_files_only=True))
+    return min(limit for limit in (wanted, stated, positions) if limit is not None)

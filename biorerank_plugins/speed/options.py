@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biorerank_plugins._common.checks import whole_number
-from biorerank_plugins.speed.models import SHAPES
 from biorerank_plugins.speed.systems import SYSTEMS, Known, choose_systems
 from biorerank_plugins.speed.texts import Mix
 
@@ -19,7 +18,6 @@ class Options:
     """What to compare.
 
     :param model: name of an embedded model (``None``: the default one), a folder, or a name on the hub.
-    :param shape: one of :data:`~biorerank_plugins.speed.models.SHAPES`: random weights instead of a model.
     :param mixes: ``"bioasq"`` or tokens a pair.
     :param candidates: passages a request.
     :param systems: names of systems or their beginnings; all if empty.
@@ -29,12 +27,9 @@ class Options:
     :param device: name of a torch device; ``None`` chooses.
     :param max_length: tokens a pair.
     :param data: folder of the BioASQ data; ``None`` for the demo collection.
-    :param plots: folder for plots.
-    :param with_roofline: whether the device is measured too.
     """
 
     model: str | None = None
-    shape: str | None = None
     mixes: Sequence[str] = ("bioasq",)
     candidates: Sequence[int] = (100,)
     systems: Sequence[str] = ()
@@ -44,8 +39,6 @@ class Options:
     device: str | None = None
     max_length: int = 512
     data: Path | None = None
-    plots: Path | None = None
-    with_roofline: bool = True
 
     def check(self, known: Known = SYSTEMS) -> None:
         """Find out before any work is done what is not possible.
@@ -53,10 +46,6 @@ class Options:
         :param known: the systems to choose from.
         :raises ValueError: names the option.
         """
-        if self.shape is not None and self.model is not None:
-            raise ValueError("Give a model or a shape: a shape has random weights.")
-        if self.shape is not None and self.shape not in SHAPES:
-            raise ValueError(f"The shape {self.shape!r} is unknown. Choose one of: {', '.join(SHAPES)}.")
         for mix in self.mixes:
             Mix.parse(mix)
         choose_systems(self.systems, known)

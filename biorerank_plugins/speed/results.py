@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COLUMNS", "Comparison", "SystemResult", "markdown_table", "rows"]
+__all__ = ["COLUMNS", "Comparison", "SystemResult", "rows"]
 
-COLUMNS = ("mix", "candidates", "system", "dtype", "ms", "pairs/s", "ratio", "lowest–highest", "roofline", "Δ score")
+COLUMNS = ("mix", "candidates", "system", "dtype", "ms", "pairs/s", "ratio", "lowest–highest", "Δ score")
 """Headings of :func:`rows`; the first, second, third and fourth are words, the others numbers."""
 
 
@@ -24,8 +24,6 @@ class SystemResult:
     :param seconds: of each round.
     :param ratios: to the baseline, of each round: 2 is twice as fast.
     :param pairs_per_second: at the median of the seconds.
-    :param share: of the best rate of matrix products in that precision that was measured here, median over rounds;
-        ``None`` if it was not measured. Padding does not count as work.
     :param largest_difference: of a score (the sigmoid of the logit) from the baseline's, on the same pairs.
     """
 
@@ -34,7 +32,6 @@ class SystemResult:
     seconds: Sequence[float]
     ratios: Sequence[float]
     pairs_per_second: float
-    share: float | None
     largest_difference: float
 
     @property
@@ -59,7 +56,6 @@ class SystemResult:
             "ratio_highest": max(self.ratios),
             "ratios": list(self.ratios),
             "seconds": list(self.seconds),
-            "share_of_roofline": self.share,
             "largest_difference_of_score": self.largest_difference,
         }
 
@@ -73,7 +69,6 @@ class Comparison:
     :param concurrency: requests at once.
     :param rounds: how often every system was timed.
     :param lengths: tokens of all pairs, special tokens included, after the cut.
-    :param operations: floating-point operations of a round, mean; ``None`` if the architecture is not known.
     :param systems: by name, the baseline first.
     :param not_possible: the others, with the reason.
     """
@@ -83,7 +78,6 @@ class Comparison:
     concurrency: int
     rounds: int
     lengths: Sequence[int]
-    operations: float | None
     systems: Mapping[str, SystemResult]
     not_possible: Mapping[str, str]
 
@@ -99,7 +93,6 @@ class Comparison:
                 "mean": float(np.mean(self.lengths)),
                 **{name: float(value) for name, value in zip(("p5", "p50", "p95", "max"), quantiles, strict=True)},
             },
-            "operations_a_round": self.operations,
             "systems": {name: system.to_dict() for name, system in self.systems.items()},
             "not_possible": dict(self.not_possible),
         }
@@ -117,7 +110,6 @@ def rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
             f"{system.pairs_per_second:,.0f}",
             f"{system.ratio:.2f}x",
             f"{min(system.ratios):.2f}–{max(system.ratios):.2f}",
-            "" if system.share is None else f"{system.share:.0%}",
             f"{system.largest_difference:.1g}",
         ]
         for comparison in comparisons
@@ -128,15 +120,3 @@ def rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
 def _mix(comparison: Comparison) -> str:
     at_once = f", {comparison.concurrency} at once" if comparison.concurrency > 1 else ""
     return f"{comparison.mix}{at_once}"
-
-
-def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown.
-
-    >>> print(markdown_table(["a", "b"], [["1", "2"]]))
-    | a | b |
-    | --- | --- |
-    | 1 | 2 |
-    """
-    table = [list(headings), ["---"] * len(headings), *map(list, lines)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in table)

@@ -7,16 +7,16 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biorerank_plugins.errors import ModelError, ReaderError
+from biorerank_plugins.errors import ReaderError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Mix", "Request", "Source", "make_requests", "read_source", "tokenizer_of"]
+__all__ = ["Mix", "Request", "Source", "make_requests", "read_source"]
 
 # Tokens of BioASQ's snippets (all 55,258 of its train, calib and dev questions), as (share of snippets, tokens).
 _BIOASQ_TOKENS = (
@@ -108,23 +108,6 @@ def read_source(data: Path | None) -> Source:
     passages = list(dict.fromkeys(passage.text for passage in read_passages(folder / corpus)))
     name = "demo collection" if data is None else "BioASQ corpus and dev questions"
     return Source(name, queries, passages, is_bioasq=data is not None)
-
-
-def tokenizer_of(folder: Path) -> Tokenizer:
-    """Return the tokenizer of a model folder, without truncation or padding.
-
-    :raises ModelError: if it has no fast one.
-    """
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
-
-    loaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if getattr(loaded, "backend_tokenizer", None) is None:
-        raise ModelError(f"The tokenizer in {str(folder)!r} is no fast one; tokens cannot be counted.")
-    tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def make_requests(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from support.speed import TEXTS, request, setting_of
 
+from benchmarks.speed.counting import Architecture
 from benchmarks.speed.peers import bytes_of_batch
 from benchmarks.speed.systems import ALL_SYSTEMS
 from biorerank_plugins.speed.compare import scores_of
-from biorerank_plugins.speed.counting import Architecture
 from biorerank_plugins.speed.systems import BASELINE, SYSTEMS, choose_systems, load_systems
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 
 import pytest
 
-QUICK = ("--rounds", "1", "--candidates", "5", "--no-roofline", "--system", "ours-torch-float32")
+QUICK = ("--rounds", "1", "--candidates", "5", "--system", "ours-torch-float32")
 
 
 @pytest.fixture
@@ -39,7 +37,6 @@ def test_json_on_stdout_and_in_a_file(bench, tmp_path):
     assert comparison["rounds"] == 1
     assert comparison["candidates"] == 5
     assert comparison["systems"]["ours-torch-float32"]["largest_difference_of_score"] < 1e-5
-    assert document["roofline"] is None
     assert result.stderr == ""
 
 
@@ -56,20 +53,6 @@ def test_what_is_not_possible_here_is_said(bench):
     assert "Not possible here: ours-torch-float16" in result.stderr
 
 
-def test_plots(bench, tmp_path):
-    pytest.importorskip("matplotlib")
-    result = bench(*QUICK, "--plots", tmp_path / "plots", "--json")
-    assert result.exit_code == 0, result.output
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"throughput.png", "latency.png"}
-    assert set(json.loads(result.stdout)["curves"]) == {"mix", "throughput", "latency"}
-
-
-def test_plots_without_matplotlib_are_refused_before_the_work(bench, tmp_path, monkeypatch, error_line):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "biorerank-plugins[eval]" in error_line(bench(*QUICK, "--plots", tmp_path / "plots"))
-    assert not (tmp_path / "plots").exists()
-
-
 def test_threads_are_given_back(bench):
     import torch
 
@@ -79,23 +62,11 @@ def test_threads_are_given_back(bench):
     assert torch.get_num_threads() == before
 
 
-def test_a_shape_has_random_weights_and_leaves_no_files(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
-    options = ("--shape", "minilm-l6", "--rounds", "1", "--candidates", "2", "--no-roofline", "--json")
-    result = run("bench", *options, "--system", "ours-onnx-float32")
-    assert result.exit_code == 0, result.output
-    model = json.loads(result.stdout)["model"]
-    assert (model["name"], model["random_weights"], model["layers"], model["hidden"]) == ("minilm-l6", True, 6, 384)
-    assert list(tmp_path.iterdir()) == []
-    assert os.environ["BIORERANK_CACHE"] == str(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [
         (("--system", "nothing"), "no system 'nothing'. Choose from: predict", 2),
         (("--mix", "short"), "The mix 'short' is unknown", 2),
-        (("--shape", "bert-base"), "Give a model or a shape", 2),
         (("--rounds", "0"), "Invalid value for '--rounds'", 2),
         (("--candidates", "none"), "Invalid value for '--candidates'", 2),
         (("--device", "tpu"), "is no device", 1),
@@ -107,6 +78,5 @@ def test_wrong_options_are_one_line(bench, error_line, arguments, said, code):
     assert said in error_line(bench("--quiet", *arguments), code=code)
 
 
-def test_an_unknown_shape_or_model_is_one_line(run, error_line):
-    assert "Choose one of: minilm-l6" in error_line(run("bench", "--shape", "giant"), code=2)
+def test_an_unknown_model_is_one_line(run, error_line):
     assert "There is no model 'nothing'" in error_line(run("bench", "--quiet", "--model", "nothing"))

@@ -11,14 +11,10 @@ import pytest
 from support.speed import Clock, request, working
 
 from biorerank_plugins.speed.compare import compare, prepared
-from biorerank_plugins.speed.counting import Architecture
-from biorerank_plugins.speed.results import COLUMNS, markdown_table, rows
-from biorerank_plugins.speed.roofline import Roofline, measure_roofline
+from biorerank_plugins.speed.results import COLUMNS, rows
 from biorerank_plugins.speed.rounds import NotPossibleError
 from biorerank_plugins.speed.systems import System
 from biorerank_plugins.speed.texts import Mix
-
-SHAPE = Architecture(layers=1, hidden=2, intermediate=4, heads=1)
 
 
 def _requests(count, texts=4):
@@ -51,29 +47,6 @@ def test_medians_ratios_and_rates():
     assert list(other.ratios) == [4.0, 2.0, 3.0]
     assert (other.median, other.ratio) == (2.0, 3.0)
     assert other.pairs_per_second == 4 / 2.0
-
-
-def test_the_share_of_the_roofline_is_of_the_counted_work():
-    clock = Clock()
-    work = SHAPE.flops([10] * 4)
-    found = _compare(
-        clock,
-        {"predict": working(clock, lambda _: 2.0)},
-        3,
-        architecture=SHAPE,
-        roofline=Roofline({"float32": work}, {"float32": "torch"}, 1.0),
-    )
-    assert found.operations == work
-    assert found.systems["predict"].share == pytest.approx(0.5)
-
-
-def test_without_a_roofline_or_an_architecture_no_share_is_given():
-    clock = Clock()
-    systems = {"predict": working(clock, lambda _: 1.0)}
-    roofline = Roofline({"int8": 1.0}, {}, 1.0)
-    assert _compare(clock, systems, 2).systems["predict"].share is None
-    assert _compare(clock, systems, 2, architecture=SHAPE).systems["predict"].share is None
-    assert _compare(clock, systems, 2, architecture=SHAPE, roofline=roofline).systems["predict"].share is None
 
 
 def test_differences_of_scores_are_reported_on_one_scale():
@@ -156,23 +129,11 @@ def test_json_and_table():
         "ratio_highest": 2.0,
         "ratios": [2.0, 2.0],
         "seconds": [0.25, 0.25],
-        "share_of_roofline": None,
         "largest_difference_of_score": 0.0,
     }
     table = rows([found])
     assert table == [
-        ["150", "4", "predict", "float32", "500.0", "8", "1.00x", "1.00–1.00", "", "0"],
-        ["150", "4", "fast", "float32", "250.0", "16", "2.00x", "2.00–2.00", "", "0"],
+        ["150", "4", "predict", "float32", "500.0", "8", "1.00x", "1.00–1.00", "0"],
+        ["150", "4", "fast", "float32", "250.0", "16", "2.00x", "2.00–2.00", "0"],
     ]
     assert all(len(line) == len(COLUMNS) for line in table)
-    assert markdown_table(COLUMNS, table).count("\n") == 3
-
-
-def test_the_device_is_measured():
-    found = measure_roofline("cpu", 1, seconds=0.01, sizes=(64,))
-    assert found.operations["float32"] > 1e6
-    assert found.operations["bfloat16"] > 1e6
-    assert set(found.by.values()) <= {"torch", "onnxruntime"}
-    assert found.copied > 1e6
-    assert found.share(found.operations["float32"], 2.0, "float32") == pytest.approx(0.5)
-    assert found.share(1.0, 1.0, "float8") is None

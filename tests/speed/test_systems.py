@@ -10,9 +10,8 @@ from support.speed import TEXTS, request, setting_of
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.speed.compare import scores_of
-from biorerank_plugins.speed.counting import Architecture
 from biorerank_plugins.speed.cross_encoder import assert_dtype, load
-from biorerank_plugins.speed.models import folder_of, random_model
+from biorerank_plugins.speed.models import folder_of
 from biorerank_plugins.speed.systems import BASELINE, SYSTEMS, choose_systems, load_systems
 
 
@@ -81,17 +80,6 @@ def test_names_and_beginnings_choose():
 def test_an_unknown_system_is_an_error_that_lists_them(name):
     with pytest.raises(ValueError, match="Choose from: predict, st-best"):
         choose_systems([name])
-
-
-def test_a_model_with_random_weights_has_the_shape(tmp_path):
-    shape = Architecture(layers=1, hidden=32, intermediate=48, heads=2)
-    folder = random_model(shape, tmp_path)
-    assert Architecture.of(folder) == shape
-    first = scores_of(_load("predict", setting_of(folder, tmp_path)), request())
-    again = tmp_path / "again"
-    again.mkdir()
-    second = scores_of(_load("predict", setting_of(random_model(shape, again), tmp_path)), request())
-    np.testing.assert_array_equal(first, second)
 
 
 def test_folders_and_embedded_names_are_models(tiny_cross_encoder_dir, tmp_path):

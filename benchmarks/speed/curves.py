@@ -1,20 +1,31 @@
-"""How speed depends on the batch size, and latency on the number of candidates."""
+"""How speed depends on the batch size, and latency on the number of candidates: two plots and their figures.
+
+    python -m benchmarks.speed.curves --out plots --system ours
+
+``--out`` is a folder; the plots need matplotlib (extra ``eval``). It takes minutes.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.common import parser_of
 from biorerank_plugins.speed.compare import prepared
 from biorerank_plugins.speed.cross_encoder import baseline_model, by_batch_size
+from biorerank_plugins.speed.options import Options
 from biorerank_plugins.speed.ours import ours
 from biorerank_plugins.speed.rounds import Prepared, measure, reason_of
+from biorerank_plugins.speed.run import loaded
 from biorerank_plugins.speed.systems import SYSTEMS, Setting, System
+from biorerank_plugins.speed.texts import Mix
 
 if TYPE_CHECKING:
     from biorerank_plugins.speed.texts import Request
@@ -25,6 +36,7 @@ __all__ = ["Latencies", "Throughputs", "latencies", "throughputs"]
 
 BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
 BATCH_TOKENS = {"cpu": (256, 512, 1024, 2048, 4096, 8192, 16384), "cuda": (2048, 8192, 16384, 32768, 65536)}
+REQUESTS = 20  # timed for each number of candidates
 DEPTHS = (10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -141,3 +153,46 @@ def latencies(
             median[name][depth] = statistics.median(seconds)
             p95[name][depth] = float(np.quantile(seconds, 0.95))
     return Latencies(requests, {n: c for n, c in median.items() if c}, {n: c for n, c in p95.items() if c})
+
+
+def draw(options: Options, folder: Path) -> dict[str, Any]:
+    """Measure both curves on the first mix and the largest number of candidates, and draw them into a folder."""
+    from benchmarks.speed.plots import draw_latencies, draw_throughputs
+
+    mix, most = Mix.parse(options.mixes[0]), max(options.candidates)
+    with loaded(options) as ready:
+        what = f"{ready.setting.folder.name}, mix {mix.name}, threads: {ready.setting.threads}"
+        by_batch = throughputs(ready.setting, list(ready.systems), ready.requests(mix, options.rounds + 1, most))
+        draw_throughputs(by_batch, folder / "throughput.png", title=f"{what}, {most} candidates")
+        make = lambda count, depth: ready.requests(mix, count, depth)  # noqa: E731
+        by_depth = latencies(ready.systems, make, requests=REQUESTS, most=most)
+        draw_latencies(by_depth, folder / "latency.png", title=what)
+    return {"mix": mix.name, "throughput": by_batch.to_dict(), "latency": by_depth.to_dict()}
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--model", help="an embedded model, a folder, or a name on the hub")
+    parser.add_argument("--mix", default="bioasq", help="bioasq or tokens a pair")
+    parser.add_argument("--candidates", type=int, default=100, help="at most")
+    parser.add_argument("--system", action="append", default=[], help="a name or its beginning; all if not given")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device")
+    parser.add_argument("--data", type=Path, help="folder with bioasq/; the demo collection if not given")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the plots and curves.json")
+    args = parser.parse_args()
+    options = Options(
+        model=args.model,
+        mixes=(args.mix,),
+        candidates=(args.candidates,),
+        systems=tuple(args.system),
+        rounds=args.rounds,
+        device=args.device,
+        data=args.data,
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "curves.json").write_text(json.dumps(draw(options, args.out), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,9 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from support.scripts import run_script
 from support.speed import Clock, request, setting_of, working
 
-from biorerank_plugins.speed.curves import BATCH_SIZES, BATCH_TOKENS, Latencies, Throughputs, latencies, throughputs
+from benchmarks.speed.curves import BATCH_SIZES, BATCH_TOKENS, Latencies, Throughputs, latencies, throughputs
 from biorerank_plugins.speed.systems import System
 
 
@@ -42,9 +43,17 @@ def test_latencies_by_number_of_candidates():
     assert set(found.to_dict()) == {"requests", "p50_ms", "p95_ms"}
 
 
+def test_the_script_draws_both_curves(tiny_cross_encoder_dir, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    given = ("--model", tiny_cross_encoder_dir, "--candidates", 5, "--rounds", 1, "--system", "ours-torch-float32")
+    run_script("speed.curves", monkeypatch, *given, "--out", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"throughput.png", "latency.png", "curves.json"}
+    assert set(json.loads((tmp_path / "curves.json").read_text())) == {"mix", "throughput", "latency"}
+
+
 def test_plots_are_pictures(tmp_path):
     pytest.importorskip("matplotlib")
-    from biorerank_plugins.speed.plots import draw_latencies, draw_throughputs
+    from benchmarks.speed.plots import draw_latencies, draw_throughputs
 
     names = ["predict", "_odd", *(f"ours-{n}" for n in range(9))]
     draw_throughputs(
@@ -61,7 +70,7 @@ def test_plots_are_pictures(tmp_path):
 
 def test_a_plot_without_any_of_our_systems_is_drawn_too(tmp_path):
     pytest.importorskip("matplotlib")
-    from biorerank_plugins.speed.plots import draw_throughputs
+    from benchmarks.speed.plots import draw_throughputs
 
     draw_throughputs(Throughputs(100, {8: 10.0}, {}), tmp_path / "t.png", title="tiny")
     assert (tmp_path / "t.png").stat().st_size > 1000

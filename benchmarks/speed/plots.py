@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from biorerank_plugins.speed.curves import Latencies, Throughputs
+    from benchmarks.speed.curves import Latencies, Throughputs
 
 __all__ = ["draw_latencies", "draw_throughputs"]
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from biorerank_plugins.speed.counting import Architecture
-from biorerank_plugins.speed.models import SHAPES
+from benchmarks.speed.counting import Architecture
+from benchmarks.speed.random_models import SHAPES
 
 
 def _by_hand(layers, hidden, intermediate, tokens):

@@ -29,6 +29,14 @@ class Roofline:
     by: dict[str, str]
     copied: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+        return {
+            "operations_per_second": self.operations,
+            "by": self.by,
+            "copied_bytes_per_second": self.copied,
+        }
+
     def share(self, operations: float, seconds: float, dtype: str) -> float | None:
         """Return which share of the best rate was reached; ``None`` for a dtype that was not measured.
 
