@@ -24,13 +24,14 @@ DEMO = Path(biorerank_plugins.__file__).parent / "demo"
 def test_from_pubmed_xml_and_pdfs_to_filtered_reranked_passages(tmp_path: Path) -> None:
     for needed in ("pypdf", "reportlab", "pyphen"):
         pytest.importorskip(needed)
-    command = [sys.executable, ROOT / "benchmarks" / "own_corpus.py", DEMO / "corpus.jsonl"]
+    command = [sys.executable, "-m", "benchmarks.quality.own_corpus", DEMO / "corpus.jsonl"]
     command += ["--questions", DEMO / "queries.jsonl", "--limit", 220, "--pdfs", 2, "--out", tmp_path / "out.json"]
     done = subprocess.run(
         [str(part) for part in command],
         capture_output=True,
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        cwd=ROOT,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

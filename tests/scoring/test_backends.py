@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_all_backends_give_the_scores_of_sentence_transformers(backend, tiny_cro
 )
 def test_a_log_line_says_what_was_chosen_and_why(options, line, tiny_cross_encoder_dir, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
-    with caplog.at_level(logging.INFO, "biorerank_plugins"), BioReranker(tiny_cross_encoder_dir, **options) as reranker:
+    folder = shutil.copytree(tiny_cross_encoder_dir, tmp_path / "model")  # that nobody else has loaded
+    with caplog.at_level(logging.INFO, "biorerank_plugins"), BioReranker(folder, **options) as reranker:
         reranker.warm_up()
     said = [record.getMessage() for record in caplog.records]
     import re

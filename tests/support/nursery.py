@@ -78,12 +78,16 @@ class Cases:
             passages = [passage.to_dict() for passage in index.passages()]
             return json.loads(json.dumps([len(index), index.factory, passages, found]))
 
+    def _before(self, operation: str) -> Any:
+        """What is there before an operation; nothing before a build."""
+        return None if operation == "build" else self.old
+
     def _finished(self, operation: str) -> Any:
         folder = self._copy(operation)
         self.perform(operation, folder)
         signature = self._signature(folder)
         shutil.rmtree(folder.parent)
-        if signature == self.old:
+        if signature == self._before(operation):
             raise AssertionError(f"{operation} changes nothing, so its test would show nothing")
         return signature
 
@@ -122,7 +126,7 @@ class Cases:
         started = time.perf_counter()
         steps, killed = _in_a_child(lambda: self.perform(operation, folder), at, after)
         seconds = time.perf_counter() - started
-        old = None if operation == "build" else self.old
+        old = self._before(operation)
         try:
             left = self._signature(folder)
         except Exception as error:
