@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import parser_of, read_rows, write_rows
+from benchmarks.training.query_forms import claim_from_answer, phrase_from_question
 from biorerank_plugins.readers import read_qrels
 from biorerank_plugins.training.pairs import NegativeGuard, PairConfig, Question
-from biorerank_plugins.training.query_forms import claim_from_answer, phrase_from_question
 
 SEED = 7
 HELD_OUT_DISEASES = 0.10  # of MedQuAD's topics

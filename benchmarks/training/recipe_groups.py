@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import parser_of, read_rows, write_rows
+from benchmarks.training.query_forms import phrase_from_question
 from benchmarks.training.recipe_data import Builder, normal
 from biorerank_plugins import Passage, PassageIndex
 from biorerank_plugins.first_stage import BiEncoder
 from biorerank_plugins.training.pairs import NegativeGuard, PairConfig
-from biorerank_plugins.training.query_forms import phrase_from_question
 
 SEED = 11
 DEPTH = 200  # snippets a query

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import parser_of, read_rows
+from benchmarks.training.export import export_fp16
 from biorerank_plugins.readers import read_qrels
-from biorerank_plugins.training.export import export_fp16
 from biorerank_plugins.training.pairs import Abstract, PairConfig, Question, abstract_pairs, mined_pairs
 from biorerank_plugins.training.rows import describe
 from biorerank_plugins.training.trainer import TrainConfig, train_cross_encoder

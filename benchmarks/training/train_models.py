@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.common import parser_of
-from biorerank_plugins.training.bi_encoder import BiEncoderConfig, read_triples, train_bi_encoder
+from benchmarks.training.bi_encoder import BiEncoderConfig, read_triples, train_bi_encoder
 from biorerank_plugins.training.listwise import read_groups
 from biorerank_plugins.training.recipes import get_recipe
 from biorerank_plugins.training.trainer import train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from biorerank_plugins.training.query_forms import claim_from_answer, phrase_from_question
+from benchmarks.training.query_forms import claim_from_answer, phrase_from_question
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.training.export import export_fp16
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.training.export import export_fp16
 
 PAIRS = [["is p53 a tumour suppressor", text] for text in ("p53", "aspirin binds platelets", "cells " * 50)]
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from biorerank_plugins.errors import ModelError
-from biorerank_plugins.first_stage import BiEncoder
-from biorerank_plugins.passages import Passage
-from biorerank_plugins.training.bi_encoder import (
+from benchmarks.training.bi_encoder import (
     BiEncoderConfig,
     Triple,
     read_triples,
     train_bi_encoder,
 )
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage import BiEncoder
+from biorerank_plugins.passages import Passage
 from biorerank_plugins.training.sampler import fill_batches
 
 TRIPLES = [
