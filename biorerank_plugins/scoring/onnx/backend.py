@@ -13,10 +13,11 @@ import torch
 from biorerank_plugins import telemetry
 from biorerank_plugins._common.forks import renew_in_child
 from biorerank_plugins.errors import MissingExtraError, ModelError
+from biorerank_plugins.runtime.devices import cpu_adds_bytes_exactly
 from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
 from biorerank_plugins.scoring.onnx.files import built_once, content_key
 from biorerank_plugins.scoring.onnx.graph import GRAPH_VERSION, activation_name, bert_graph
-from biorerank_plugins.scoring.onnx.quantization import FIT_VERSION, fit_quantization
+from biorerank_plugins.scoring.onnx.quantization import FIT_VERSION, MOST_STEPS, SAFE_STEPS, fit_quantization
 from biorerank_plugins.scoring.onnx.quantization_pairs import quantization_pairs
 from biorerank_plugins.scoring.packed.attention import reference_attention
 from biorerank_plugins.scoring.packed.bert import FAMILIES, PackedBert, places_of
@@ -100,7 +101,10 @@ class OnnxBackend:
         )
         network = PackedBert(model, _CPU, torch.float32, reference_attention).eval()
         precision = "int8" if dtype == torch.int8 else "float32"
-        about = f"{GRAPH_VERSION} {FIT_VERSION} {precision} {has_types} {model.config.to_json_string()}"
+        # Quantised for the CPU that runs: a file that another kind of CPU left in a shared folder has another name.
+        steps = MOST_STEPS if cpu_adds_bytes_exactly() else SAFE_STEPS
+        kind = precision if dtype != torch.int8 or steps == MOST_STEPS else f"{precision} {steps}"
+        about = f"{GRAPH_VERSION} {FIT_VERSION} {kind} {has_types} {model.config.to_json_string()}"
         fitting = quantization_pairs(tokenizer, self._places.longest) if dtype == torch.int8 else []
         # The pairs are part of the key: another tokenizer gives other ids, and so other ranges.
         ids = {f"pair {i}": torch.from_numpy(pair.ids) for i, pair in enumerate(fitting)}
@@ -110,7 +114,7 @@ class OnnxBackend:
             fitted = {}
             if dtype == torch.int8:
                 logger.info("Fitting int8 scales; this is done once for a model.")
-                fitted = fit_quantization(_layers(model), fitting, self._exact.forward)
+                fitted = fit_quantization(_layers(model), fitting, self._exact.forward, steps=steps)
             content: bytes = bert_graph(network, fitted).SerializeToString()
             return content
 

@@ -34,6 +34,9 @@ _STRENGTHS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 _CUTS = (1.0, 0.9, 0.8, 0.7)
 _ROWS = 2_000  # tokens a layer is fitted on
 _SEED = 20_261_123
+MOST_STEPS, SAFE_STEPS = 127, 64
+"""Steps of a weight on each side of 0: all of 8 bits, or as many as two products of bytes can be added with in 16 bits
+(2 · 255 · 64 < 32,768), which is how x86 CPUs without VNNI do it."""
 FIT_VERSION = 1
 """Raised whenever the same pairs give other scales."""
 LARGEST_ERROR = 0.1
@@ -68,12 +71,14 @@ class QuantizedLinear:
     :param low: smallest value of the input after division by the factors, at most 0.
     :param high: largest value, above ``low``.
     :param error: root mean square error of the output as a share of its standard deviation.
+    :param steps: of the weight, on each side of 0.
     """
 
     factors: Floats
     low: float
     high: float
     error: float
+    steps: int = MOST_STEPS
 
     def apply(self, weight: Floats) -> IntegerProduct:
         """Return the layer in integers.
@@ -81,7 +86,7 @@ class QuantizedLinear:
         :param weight: [out, in].
         """
         scale = np.float32((self.high - self.low) / 255)
-        integers, steps = _integers(weight.T * self.factors[:, None])
+        integers, steps = _integers(weight.T * self.factors[:, None], self.steps)
         return IntegerProduct(
             input_factor=(1 / self.factors).astype(np.float32),
             input_scale=np.array(scale),
@@ -91,13 +96,14 @@ class QuantizedLinear:
         )
 
 
-def fit_linear(rows: Floats, low: Floats, high: Floats, weight: Floats) -> QuantizedLinear:
+def fit_linear(rows: Floats, low: Floats, high: Floats, weight: Floats, steps: int = MOST_STEPS) -> QuantizedLinear:
     """Return the scales that leave the smallest error of a layer's output.
 
     :param rows: inputs of the layer [n, in].
     :param low: the smallest value that a channel takes [in].
     :param high: the largest [in].
     :param weight: [out, in].
+    :param steps: of the weight, on each side of 0: :data:`SAFE_STEPS` for a CPU that adds products in 16 bits.
 
     >>> rows = np.array([[1.0, 100.0], [-1.0, 50.0], [0.5, -100.0]], np.float32)
     >>> fitted = fit_linear(rows, rows.min(0), rows.max(0), np.array([[1.0, 0.01]], np.float32))
@@ -112,14 +118,14 @@ def fit_linear(rows: Floats, low: Floats, high: Floats, weight: Floats) -> Quant
     for strength in _STRENGTHS:
         factors = spread**strength / strongest ** (1 - strength) if strength else np.ones_like(spread)
         factors = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
-        integers, steps = _integers(kernel * factors[:, None])
-        rounded = integers * steps
+        integers, sizes = _integers(kernel * factors[:, None], steps)
+        rounded = integers * sizes
         lowest, highest = min(0.0, float((low / factors).min())), max(1e-6, float((high / factors).max()))
         for cut in _CUTS:
             off = _rounded(rows / factors, cut * lowest, cut * highest) @ rounded - expected
             error = float(np.sqrt(np.mean(off**2)) / max(float(expected.std()), 1e-12))
             if best is None or error < best.error:
-                best = QuantizedLinear(factors, cut * lowest, cut * highest, error)
+                best = QuantizedLinear(factors, cut * lowest, cut * highest, error, steps)
     assert best is not None
     return best
 
@@ -129,6 +135,7 @@ def fit_quantization(
     pairs: Sequence[EncodedPair],
     forward: Callable[[Sequence[EncodedPair]], object],
     largest_error: float = LARGEST_ERROR,
+    steps: int = MOST_STEPS,
 ) -> dict[str, QuantizedLinear]:
     """Return the scales of all linear layers that int8 is good enough for, by ``"{layer}.{qkv|out|up|down}"``.
 
@@ -136,6 +143,7 @@ def fit_quantization(
     :param pairs: pairs to fit on.
     :param forward: runs the model on a batch of pairs of one length.
     :param largest_error: see :data:`LARGEST_ERROR`.
+    :param steps: as :func:`fit_linear` takes it.
     """
     fitted = {}
     with _inputs(layers) as seen:
@@ -144,7 +152,7 @@ def fit_quantization(
     for name, weight in _weights(layers).items():
         rows = np.concatenate(seen[name].rows)
         chosen = np.random.default_rng(_SEED).permutation(len(rows))[:_ROWS]
-        scales = fit_linear(rows[chosen], seen[name].low, seen[name].high, weight)
+        scales = fit_linear(rows[chosen], seen[name].low, seen[name].high, weight, steps)
         if scales.error <= largest_error:
             fitted[name] = scales
         else:
@@ -208,9 +216,9 @@ def _equally_long(pairs: Sequence[EncodedPair]) -> Iterator[list[EncodedPair]]:
             yield alike[start : start + 32]
 
 
-def _integers(kernel: Floats) -> tuple[Floats, Floats]:
-    steps = np.maximum(np.abs(kernel).max(axis=0) / 127, 1e-12).astype(np.float32)
-    return np.clip(np.round(kernel / steps), -127, 127), steps
+def _integers(kernel: Floats, steps: int) -> tuple[Floats, Floats]:
+    sizes = np.maximum(np.abs(kernel).max(axis=0) / steps, 1e-12).astype(np.float32)
+    return np.clip(np.round(kernel / sizes), -steps, steps), sizes
 
 
 def _rounded(values: Floats, low: float, high: float) -> Floats:

@@ -7,7 +7,14 @@ import pytest
 import torch
 from support.packed import CPU, make_model, make_pairs
 
-from biorerank_plugins.scoring.onnx.quantization import QuantizedLinear, fit_linear, fit_quantization
+from biorerank_plugins.runtime.devices import adds_bytes_exactly
+from biorerank_plugins.scoring.onnx.quantization import (
+    MOST_STEPS,
+    SAFE_STEPS,
+    QuantizedLinear,
+    fit_linear,
+    fit_quantization,
+)
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 
@@ -69,3 +76,47 @@ def test_each_layer_gets_scales_and_a_bad_one_stays_in_fp32():
     good = fit_quantization(layers, pairs, backend.forward, largest_error=limit)
     assert set(good) == {name for name, scales in every.items() if scales.error <= limit}
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def _added_in_16_bits(scales: QuantizedLinear, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The same product on a CPU without VNNI: two products of bytes are added in 16 bits, and cut where they end."""
+    product = scales.apply(weight)
+    inputs = np.clip(np.round(rows * product.input_factor / product.input_scale) + product.input_zero, 0, 255)
+    every = inputs.astype(np.int64)[:, :, None] * product.weight.astype(np.int64)[None]
+    two = np.clip(every[:, 0::2] + every[:, 1::2], -32_768, 32_767).sum(axis=1)
+    off = int(product.input_zero) * product.weight.astype(np.int64).sum(axis=0)
+    return (two - off) * product.input_scale * product.weight_scale
+
+
+def test_few_enough_steps_add_up_on_a_cpu_without_vnni(layer):
+    """Of all steps some sums overflow there; of the safe number none does, whatever the input."""
+    rows, _ = layer
+    weight = np.sign(np.random.default_rng(1).normal(size=(16, 32))).astype(np.float32)  # every weight at its limit
+    most = fit_linear(rows, rows.min(0), rows.max(0), weight, MOST_STEPS)
+    safe = fit_linear(rows, rows.min(0), rows.max(0), weight, SAFE_STEPS)
+    assert not np.allclose(_added_in_16_bits(most, rows, weight), _computed(most, rows, weight))
+    np.testing.assert_allclose(_added_in_16_bits(safe, rows, weight), _computed(safe, rows, weight))
+    assert int(np.abs(safe.apply(weight).weight).max()) <= SAFE_STEPS
+
+
+def test_safe_steps_cost_little(layer):
+    rows, weight = layer
+    most, safe = (fit_linear(rows, rows.min(0), rows.max(0), weight, steps) for steps in (MOST_STEPS, SAFE_STEPS))
+    assert most.error < safe.error < 2.5 * most.error
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "exact"),
+    [
+        ("x86_64", "fma avx2 bmi2", False),  # Zen 3
+        ("x86_64", "avx2 avx512f avx512bw", False),  # Skylake-X
+        ("x86_64", "avx2 avx512f avx512_vnni", True),
+        ("AMD64", "avx2 avx_vnni", True),
+        ("x86_64", "", False),  # nothing is known
+        ("x86_64", "not_avx512_vnni_at_all", False),
+        ("aarch64", "asimd", True),
+        ("arm64", "", True),
+    ],
+)
+def test_which_cpus_add_bytes_exactly(machine: str, flags: str, exact: bool):
+    assert adds_bytes_exactly(machine, flags) is exact
