@@ -59,8 +59,8 @@ def _logits(folder: Path, texts: list[str], dtype: str, **options: object) -> li
 def test_int8_is_near_fp32_and_does_not_depend_on_its_neighbours(tiny_cross_encoder_dir: Path):
     exact = _logits(tiny_cross_encoder_dir, TEXTS, "float32")
     together = _logits(tiny_cross_encoder_dir, TEXTS, "int8")
-    # Weights drawn at random: coarser than a trained model. Where two products are added in 16 bits, weights have half as
-    # many steps, each twice as large.
+    # Weights drawn at random: coarser than a trained model. Where two products are added in 16 bits, weights have half
+    # as many steps, each twice as large.
     steps = MOST_STEPS if cpu_adds_bytes_exactly() else SAFE_STEPS
     assert together == pytest.approx(exact, abs=0.25 * MOST_STEPS / steps)
     assert together != pytest.approx(exact, abs=1e-6)  # it is int8
