@@ -14,7 +14,7 @@ import logging
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,9 +207,9 @@ class GroupBuilder:
         focus = row["focus"] or ""
         return self.draw.choice(forms).format(focus) if forms and focus else ""
 
-    def keep_quotas(self) -> None:
+    def keep_quotas(self, quotas: Mapping[str, int] = QUOTAS) -> None:
         kept = []
-        for source, quota in QUOTAS.items():
+        for source, quota in quotas.items():
             groups = [group for group in self.groups if group["source"] == source]
             kept += self.draw.sample(groups, min(quota, len(groups)))
         self.groups = kept
