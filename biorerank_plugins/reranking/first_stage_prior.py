@@ -8,6 +8,7 @@ there the *rank* enters, as ``-weight · ln(rank)``.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from biorerank_plugins.models.stored import StoredFusion
 from biorerank_plugins.passages import Candidate
 from biorerank_plugins.reranking.options import Fusion
 
-__all__ = ["Prior", "choose_prior"]
+__all__ = ["Prior", "choose_prior", "finite_score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def choose_prior(
     :param stored: what the model stores for a first stage.
     :param rank_weight: weight of ``-ln(rank)`` that the model stores for any other first stage; ``None`` for none.
     """
-    scores = [_finite(candidate.score) for candidate in candidates]
+    scores = [finite_score(candidate) for candidate in candidates]
     known = [score for score in scores if score is not None]
     if fusion is None or not known:
         return Prior()
@@ -67,16 +68,17 @@ def _weighted(scores: Sequence[float], weight: float, reference: float) -> list[
 
 def _by_rank(scores: Sequence[float | None], weight: float) -> list[float]:
     """Return ``-weight · ln(rank)``; equal scores share the better rank, and candidates without one come last."""
-    order = sorted({score for score in scores if score is not None}, reverse=True)
-    counts = {score: sum(1 for other in scores if other == score) for score in order}
+    counts = Counter(score for score in scores if score is not None)
     rank_of: dict[float | None, int] = {}
     rank = 1
-    for score in order:
+    for score in sorted(counts, reverse=True):
         rank_of[score] = rank
         rank += counts[score]
     rank_of[None] = rank
     return [-weight * math.log(rank_of[score]) for score in scores]
 
 
-def _finite(score: float | None) -> float | None:
+def finite_score(candidate: Candidate) -> float | None:
+    """Return the first stage's score of a candidate; ``None`` if it has none, or one that is not finite."""
+    score = candidate.score
     return None if score is None or not math.isfinite(score) else float(score)

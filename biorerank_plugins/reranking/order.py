@@ -12,7 +12,7 @@ import numpy as np
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.models.calibration import Calibration
 from biorerank_plugins.passages import RankedPassage, Ranking
-from biorerank_plugins.reranking.first_stage_prior import Prior
+from biorerank_plugins.reranking.first_stage_prior import Prior, finite_score
 from biorerank_plugins.reranking.options import RankOptions
 from biorerank_plugins.reranking.request import RankRequest
 
@@ -32,11 +32,13 @@ class Scored:
     :param scores: one entry a candidate.
     :param texts: what was read of each.
     :param best: which of its windows won.
+    :param activate: the model's activation, float32 [n] to float32 [n].
     """
 
     scores: PairScores
     texts: Sequence[PassageTexts]
     best: Sequence[int]
+    activate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
     def window(self, position: int) -> tuple[int, int] | None:
         """Return where the window that won lies in its passage; ``None`` for a passage read as a whole."""
@@ -50,7 +52,6 @@ def order_candidates(
     options: RankOptions,
     prior: Prior,
     calibration: Calibration,
-    activate: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     timings: Mapping[str, float],
 ) -> Ranking:
     """Put the scored candidates of a request in order.
@@ -64,7 +65,6 @@ def order_candidates(
     :param options: thresholds, boosts, and how many.
     :param prior: what the first stage adds to the logits.
     :param calibration: from the value that orders to a probability.
-    :param activate: the model's activation, float32 [n] to float32 [n].
     :param timings: seconds by stage.
     :raises ScoringError: if a logit is not finite; it names the passages. A sort would put them anywhere.
     """
@@ -75,16 +75,16 @@ def order_candidates(
     keys, boosts = request.keys, options.boosts
     boost = [0.0 if boosts is None else boosts.of(one.passage, keys) for one in candidates]
     values = [value + more for value, more in zip(fused, boost, strict=True)]
-    relevance = _activated(fused, activate)
-    shown = relevance if boosts is None else _activated(values, activate)
+    # What thresholds look at, and what is shown: the same unless there are boosts.
+    relevance = _shown(fused, scored, calibration)
+    shown = relevance if boosts is None else _shown(values, scored, calibration)
     ranked: list[RankedPassage] = []
     # The sort is stable: passages that the model cannot tell apart keep their first-stage order.
     for position in sorted(range(len(values)), key=lambda p: -values[p]):
-        score, probability = shown[position], calibration.probability(values[position])
-        if scored is None or not options.admits(relevance[position], calibration.probability(fused[position])):
+        if scored is None or not options.admits(*relevance[position]):
             continue
         candidate = candidates[position]
-        retrieval = candidate.score
+        score, probability = shown[position]
         ranked.append(
             RankedPassage(
                 passage=candidate.passage,
@@ -93,7 +93,7 @@ def order_candidates(
                 logit=logits[position],
                 score=score,
                 probability=probability,
-                retrieval_score=None if retrieval is None or not math.isfinite(retrieval) else float(retrieval),
+                retrieval_score=finite_score(candidate),
                 n_windows=len(scored.texts[position].texts),
                 window=scored.window(position),
                 truncated=bool(scored.scores.truncated[position]),
@@ -108,15 +108,19 @@ def order_candidates(
         passages=tuple(ranked[: options.top_k]),
         dropped=request.left_out(),
         below_threshold=len(values) - len(ranked),
-        no_evidence=None if threshold is None else all(calibration.probability(v) < threshold for v in fused),
+        no_evidence=None if threshold is None else all(probability < threshold for _, probability in relevance),
         query_truncated=scored is not None and bool(scored.scores.query_truncated.any()),
         timings=timings,
         drop_reasons=tuple(request.dropped.values()),
     )
 
 
-def _activated(values: Sequence[float], activate: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> list[float]:
-    return [float(value) for value in activate(np.asarray(values, dtype=np.float32))] if values else []
+def _shown(values: Sequence[float], scored: Scored | None, calibration: Calibration) -> list[tuple[float, float]]:
+    """Return score and probability of each value."""
+    if scored is None or not values:
+        return []
+    scores = scored.activate(np.asarray(values, dtype=np.float32))
+    return [(float(score), calibration.probability(value)) for score, value in zip(scores, values, strict=True)]
 
 
 def refuse_non_finite(ids: Sequence[str], logits: Iterable[float]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.reranking.options import RankOptions
     from biorerank_plugins.reranking.passage_windows import PassageReader
     from biorerank_plugins.reranking.stored_values import StoredValues
+    from biorerank_plugins.scoring.scores import Scorer
 
 __all__ = ["RankPipeline", "count_passages"]
 
@@ -72,58 +73,55 @@ class RankPipeline:
         wanted = sum(len(request.kept) for request in requests)
         telemetry.note(queries=len(requests), passages=wanted)
         if not wanted:  # nothing to score is no reason to load a model
-            return [self._ordered(request, None, options, {"rerank": 0.0}, call) for request in requests]
+            return [self._ordered(request, None, options, {"rerank": 0.0}) for request in requests]
         self._calls.take(call, wanted)
         started = time.perf_counter()
         scored = self._scored(requests, show_progress, call)
         timings = {"rerank": time.perf_counter() - started}
         rankings = [
-            self._ordered(request, own, options, timings, call) for request, own in zip(requests, scored, strict=True)
+            self._ordered(request, own, options, timings) for request, own in zip(requests, scored, strict=True)
         ]
         return self._with_evidence(rankings, options.evidence, call) if options.evidence else rankings
 
     def scores(self, pairs: Sequence[Pair], call: Call, show_progress: bool = False) -> PairScores:
         """Return the scores of (query, text) pairs, with prefixes and without a template."""
-        texts = [
-            (self._query_prefix + wellformed(query), self._reader.prefix + wellformed(text)) for query, text in pairs
-        ]
-        return self._score(texts, call, show_progress)
+        texts = [(self._query_text(query), self._reader.prefix + wellformed(text)) for query, text in pairs]
+        return self._score(self._share.open(call), texts, call, show_progress)
+
+    def _query_text(self, query: str) -> str:
+        return self._query_prefix + wellformed(query)
 
     def _scored(self, requests: Sequence[RankRequest], show_progress: bool, call: Call) -> list[Scored]:
         """Return what the model says of the candidates of each request; their pairs share batches."""
         scorer = self._share.open(call)
+        queries = [self._query_text(request.query) for request in requests]
         items = [
             (query, candidate.passage)
-            for request in requests
-            for query in (self._query_prefix + wellformed(request.query),)
+            for query, request in zip(queries, requests, strict=True)
             for candidate in request.scored()
         ]
         with telemetry.stage("windows"):
             texts = self._reader.read(items, scorer, call.check)
         pairs = [(query, text) for (query, _), own in zip(items, texts, strict=True) for text in own.texts]
-        every = self._score(pairs, call, show_progress)
+        every = self._score(scorer, pairs, call, show_progress)
         scores, best = fold(every, [len(own.texts) for own in texts], self._reader.windows.aggregation)
         telemetry.note(model=scorer.name, truncated=_count_cut(scores))
         found, first = [], 0
         for request in requests:
             part = slice(first, first + len(request.kept))
-            found.append(Scored(scores[part], texts[part], best[part]))
+            found.append(Scored(scores[part], texts[part], best[part], scorer.activate))
             first = part.stop
         return found
 
     def _ordered(
-        self, request: RankRequest, scored: Scored | None, options: RankOptions, timings: dict[str, float], call: Call
+        self, request: RankRequest, scored: Scored | None, options: RankOptions, timings: dict[str, float]
     ) -> Ranking:
         if scored is None:
             prior = Prior()
         else:
             prior = choose_prior(options.fusion, request.scored(), self._stored.fusion.get, self._stored.rank_weight)
         calibration = self._stored.calibration_for(prior.stored)
-
-        def activate(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            return self._share.open(call).activate(values)
-
-        return order_candidates(request, scored, options, prior, calibration, activate, timings)
+        return order_candidates(request, scored, options, prior, calibration, timings)
 
     @telemetry.staged("evidence")
     def _with_evidence(self, rankings: list[Ranking], count: int, call: Call) -> list[Ranking]:
@@ -139,8 +137,8 @@ class RankPipeline:
         seconds = time.perf_counter() - started
         return [replace(ranking, timings={**ranking.timings, "evidence": seconds}) for ranking in answered]
 
-    def _score(self, pairs: list[Pair], call: Call, show_progress: bool) -> PairScores:
-        scorer, cache = self._share.open(call), self._share.cache
+    def _score(self, scorer: Scorer, pairs: list[Pair], call: Call, show_progress: bool) -> PairScores:
+        cache = self._share.cache
         # Equal pairs are scored once: rows of a batch differ in the last bits, and ties would not keep their order.
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         with watched(call, len(places), show_progress) as watch:
