@@ -12,17 +12,28 @@ the one that loses least against the best of each first stage, where it loses mo
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmarks.common import parser_of, write_result
-from biorerank_plugins import BioReranker, Candidate, PassageIndex
-from biorerank_plugins.evaluation import measure_run, run_from_order
+from benchmarks.common import write_result
+from benchmarks.quality.tasks import (
+    FIRST_STAGES,
+    Scores,
+    Task,
+    fused,
+    logits_of,
+    ndcg,
+    open_index,
+    parser_for,
+    read_task,
+    search,
+)
+from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.evaluation.calibrate import (
     Answerability,
     Judged,
@@ -33,11 +44,9 @@ from biorerank_plugins.evaluation.calibrate import (
 )
 from biorerank_plugins.first_stage import BiEncoder
 from biorerank_plugins.models.calibration import Calibration
-from biorerank_plugins.readers import read_passages, read_qrels, read_queries
 
 RESULT = "stored.json"
 KEYS = ("reranker", "encoder", "questions", "candidates", "stages", "alone", "rank_weight", "stored")
-STAGES = ("lexical", "dense", "hybrid")
 WEIGHTS = {
     "lexical": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
     "dense": (0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 20),
@@ -48,42 +57,42 @@ GOOD = 0.002
 MOST_WITHHELD = 0.04  # of the questions whose answer is there
 PRECISIONS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 DEPTH = 10
-Lists = dict[str, list[Candidate]]
-Logits = dict[str, dict[str, float]]
+CANDIDATES = 100
 
 
-def ndcg(order: Mapping[str, Sequence[str]], qrels: Mapping[str, Mapping[str, int]]) -> float:
-    return measure_run(run_from_order({q: list(o) for q, o in order.items()}), qrels, ["nDCG@10"]).means["nDCG@10"]
-
-
-def values_of(found: Lists, logits: Logits, weight: float, reference: float = 0.0) -> Logits:
+def values_of(found: Scores, logits: Scores, weight: float, reference: float) -> Scores:
+    """The value that orders each candidate, as a reranker with this weight and reference makes it."""
     return {
-        query: {c.passage.id: logits[query][c.passage.id] + weight * ((c.score or 0.0) - reference) for c in own}
-        for query, own in found.items()
+        query: {passage: logits[query][passage] + weight * (score - reference) for passage, score in scores.items()}
+        for query, scores in found.items()
     }
 
 
-def by_rank(found: Lists, logits: Logits, weight: float) -> Logits:
+def by_rank(found: Scores, logits: Scores, weight: float) -> Scores:
+    """The same where only the rank of the first stage is known."""
     return {
-        query: {c.passage.id: logits[query][c.passage.id] - weight * math.log(n) for n, c in enumerate(own, start=1)}
-        for query, own in found.items()
+        query: {passage: logits[query][passage] - weight * math.log(rank) for rank, passage in enumerate(scores, 1)}
+        for query, scores in found.items()
     }
 
 
-def order_of(values: Logits) -> dict[str, list[str]]:
-    return {query: sorted(own, key=lambda p: -own[p]) for query, own in values.items()}
+def order_of(values: Scores) -> dict[str, list[str]]:
+    return {query: sorted(own, key=lambda passage: -own[passage]) for query, own in values.items()}
 
 
-def judged_of(values: Logits, qrels: Mapping[str, Mapping[str, int]], index: PassageIndex) -> list[Judged]:
+def judged_of(values: Scores, task: Task, index: PassageIndex) -> list[Judged]:
     """Lay judgements beside values, best first."""
     rows = []
-    for query, own in values.items():
-        relevant = {passage for passage, grade in qrels[query].items() if grade > 0}
+    for query, order in order_of(values).items():
+        relevant = {passage for passage, grade in task.qrels[query].items() if grade > 0}
         told = repeats(relevant, index)
-        order = order_of({query: own})[query]
-        passages = [passage for p in order if (passage := index.get(p)) is not None]
+        passages = [passage for id_ in order if (passage := index.get(id_)) is not None]
         rows.append(
-            Judged(tuple(own[p] for p in order), tuple(p in relevant for p in order), tuple(map(told, passages)))
+            Judged(
+                tuple(values[query][id_] for id_ in order),
+                tuple(id_ in relevant for id_ in order),
+                tuple(map(told, passages)),
+            )
         )
     return rows
 
@@ -100,98 +109,68 @@ def withholding_seldom(judged: Sequence[Judged]) -> tuple[Calibration, Answerabi
     return chosen, answers
 
 
-def fitted(
-    values: Logits, qrels: Mapping[str, Mapping[str, int]], index: PassageIndex
-) -> tuple[Calibration, dict[str, Any]]:
-    judged = judged_of(values, qrels, index)
+def fitted(values: Scores, task: Task, index: PassageIndex) -> tuple[Calibration, dict[str, Any]]:
+    """Return the calibration of values, and how good they and it are."""
+    judged = judged_of(values, task, index)
     calibration, answers = withholding_seldom(judged)
-    told = reliability_of(judged, calibration, DEPTH)
     return calibration, {
-        "ndcg": round(ndcg(order_of(values), qrels), 4),
-        "ece": round(told.ece, 4),
+        "ndcg": round(ndcg(order_of(values), task), 4),
+        "ece": round(reliability_of(judged, calibration, DEPTH).ece, 4),
         "auroc": round(answers.auroc, 4),
         "abstained_with": round(answers.abstained_with, 4),
         "abstained_without": round(answers.abstained_without, 4),
     }
 
 
-def logits_of(found: Mapping[str, Lists], queries: Mapping[str, str], reranker: BioReranker, cache: Path) -> Logits:
-    known: Logits = json.loads(cache.read_text()) if cache.exists() else {}
-    requests, owners = [], []
-    for query, text in queries.items():
-        passages = {c.passage.id: c.passage for lists in found.values() for c in lists[query]}
-        missing = [p for id_, p in passages.items() if id_ not in known.get(query, {})]
-        if missing:
-            requests.append((text, missing))
-            owners.append(query)
-    for query, ranking in zip(owners, reranker.rank_many(requests, fusion=None, show_progress=True), strict=True):
-        known.setdefault(query, {}).update({ranked.passage.id: ranked.logit for ranked in ranking})
-    cache.write_text(json.dumps(known))
-    return known
+def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> dict[str, Any]:
+    task = read_task("bioasq-calib", args.data, None)
+    with open_index(task, encoder, args.work) as index:
+        found = {stage: search(index, task, stage, CANDIDATES) for stage in FIRST_STAGES}
+        logits = logits_of(task, list(found.values()), reranker, args.name, args.work)
+        stages, fusion = {}, {}
+        for stage, scores in found.items():
+            by_weight = {w: round(ndcg(fused(scores, logits, w), task), 4) for w in WEIGHTS[stage]}
+            name = str(index.scores_of(stage))
+            kept = reranker.stored_fusion(name) if args.keep_weights else None
+            good = [w for w, value in by_weight.items() if value >= max(by_weight.values()) - GOOD]
+            weight = min(good) if kept is None else kept
+            reference = round(fmean(score for own in scores.values() for score in list(own.values())[:DEPTH]), 4)
+            calibration, measured = fitted(values_of(scores, logits, weight, reference), task, index)
+            first = round(ndcg({query: list(own) for query, own in scores.items()}, task), 4)
+            stages[stage] = {"first stage": first, "weight": weight, "by weight": by_weight, **measured}
+            fusion[name] = {"weight": weight, "reference": reference, "calibration": calibration.to_dict()}
+        calibration, alone = fitted(values_of(found["hybrid"], logits, 0.0, 0.0), task, index)
+    rank_weight = fit_rank_weight(found, logits, task)
+    return {
+        "reranker": args.name,
+        "encoder": encoder.model_id,
+        "questions": len(task.queries),
+        "candidates": CANDIDATES,
+        "stages": stages,
+        "alone": alone,
+        "rank_weight": rank_weight,
+        "stored": {"fusion": fusion, "calibration": calibration.to_dict(), "rank_weight": rank_weight["best"]},
+    }
+
+
+def fit_rank_weight(found: dict[str, Scores], logits: Scores, task: Task) -> dict[str, Any]:
+    by_weight = {
+        weight: {stage: round(ndcg(order_of(by_rank(own, logits, weight)), task), 4) for stage, own in found.items()}
+        for weight in RANK_WEIGHTS
+    }
+    most = {stage: max(values[stage] for values in by_weight.values()) for stage in found}
+    best = min(RANK_WEIGHTS, key=lambda weight: max(most[stage] - by_weight[weight][stage] for stage in found))
+    return {"by weight": by_weight, "best": best}
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="working folder: logits")
-    parser.add_argument("--index", type=Path, required=True, help="index of the BioASQ corpus")
-    parser.add_argument("--reranker", help="default: the embedded one")
-    parser.add_argument("--name", default="embedded")
-    parser.add_argument("--candidates", type=int, default=100)
+    parser = parser_for(__doc__)
     parser.add_argument("--keep-weights", action="store_true", help="fit the rest for the weights that are stored now")
-    parser.add_argument("--limit", type=int, help="so many questions, the first ones")
-    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     args.work.mkdir(parents=True, exist_ok=True)
-    encoder = BiEncoder()
-    qrels_all = read_qrels(args.data / "bioasq/qrels.calib.tsv")
-    asked = {q.id: q.text for q in read_queries(args.data / "bioasq/calib.jsonl.gz") if q.id in qrels_all}
-    asked = dict(list(asked.items())[: args.limit])
-    qrels = {q: qrels_all[q] for q in asked}
-    if not args.index.exists():
-        PassageIndex.build(read_passages(args.data / "bioasq/corpus.jsonl.gz"), encoder=encoder).save(args.index)
-    with PassageIndex.load(args.index, encoder=encoder, verify="fast") as index, BioReranker(args.reranker) as reranker:
-        found: dict[str, Lists] = {
-            stage: dict(
-                zip(asked, index.search_many(list(asked.values()), args.candidates, first_stage=stage), strict=True)
-            )
-            for stage in STAGES
-        }
-        logits = logits_of(found, asked, reranker, args.work / f"calib-logits-{args.name}.json")
-        names = {stage: index.scores_of(stage) for stage in STAGES}
-        result: dict[str, Any] = {
-            "reranker": args.name, "encoder": encoder.model_id, "questions": len(asked), "candidates": args.candidates,
-            "stages": {}, "stored": {"fusion": {}},
-        }  # fmt: skip
-        for stage in STAGES:
-            lists = found[stage]
-            by_weight = {w: round(ndcg(order_of(values_of(lists, logits, w)), qrels), 4) for w in WEIGHTS[stage]}
-            kept = reranker.stored_fusion(str(names[stage])) if args.keep_weights else None
-            good = [w for w, value in by_weight.items() if value >= max(by_weight.values()) - GOOD]
-            weight = min(good) if kept is None else kept
-            reference = round(fmean(c.score or 0.0 for own in lists.values() for c in own[:DEPTH]), 4)
-            calibration, measured = fitted(values_of(lists, logits, weight, reference), qrels, index)
-            first = ndcg({q: [c.passage.id for c in own] for q, own in lists.items()}, qrels)
-            result["stages"][stage] = {
-                "first stage": round(first, 4), "weight": weight, "by weight": by_weight, **measured,
-            }  # fmt: skip
-            result["stored"]["fusion"][names[stage]] = {
-                "weight": weight,
-                "reference": reference,
-                "calibration": calibration.to_dict(),
-            }
-        alone = values_of(found["hybrid"], logits, 0.0)
-        calibration, result["alone"] = fitted(alone, qrels, index)
-        result["stored"]["calibration"] = calibration.to_dict()
-        ranks = {
-            w: {stage: round(ndcg(order_of(by_rank(found[stage], logits, w)), qrels), 4) for stage in STAGES}
-            for w in RANK_WEIGHTS
-        }
-        most = {stage: max(found_by[stage] for found_by in ranks.values()) for stage in STAGES}
-        best = min(RANK_WEIGHTS, key=lambda w: max(most[stage] - ranks[w][stage] for stage in STAGES))
-        result["rank_weight"] = {"by weight": ranks, "best": best}
-        result["stored"]["rank_weight"] = best
+    with BioReranker(args.reranker) as reranker:
+        result = fit(args, BiEncoder(args.encoder), reranker)
     print(json.dumps(result, indent=1))
     write_result(args.out, result, KEYS)
 

@@ -52,8 +52,12 @@ def read_task(name: str, data: Path, reach: Path | None) -> Task:
         qrels = read_qrels(folder / "qrels/test.tsv")
     texts = {str(row.get("id", row.get("_id"))): str(row.get("question", row.get("text"))) for row in asked}
     judged = [query for query in texts if query in qrels][: LIMITS.get(name)]
-    passages = [Passage(str(row.get("id", row.get("_id"))), row["text"]) for row in rows]
+    passages = [Passage(str(row.get("id", row.get("_id"))), row["text"], metadata=_metadata(row)) for row in rows]
     return Task(name, corpus, passages, {q: texts[q] for q in judged}, {q: qrels[q] for q in judged})
+
+
+def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"document": row["document"]} if row.get("document") else {}
 
 
 def open_index(task: Task, encoder: BiEncoder, work: Path) -> PassageIndex:
