@@ -84,10 +84,12 @@ async def with_session(request: Request, call_next: Any) -> Response:
     if request.method != "GET" and origin and origin.split("//")[-1] != request.headers.get("host"):
         return refused(403, "This request comes from another page.")
     sessions: Sessions = request.app.state.shared.sessions
-    cookie, request.state.session = sessions.get(request.cookies.get("session"))
+    begins = request.method == "POST" and request.url.path in ("/ask", "/documents")
+    cookie, request.state.session = sessions.get(request.cookies.get("session"), begins)
     response: Response = await call_next(request)
     response.headers.update(HEADERS)
-    response.set_cookie("session", cookie, httponly=True, samesite="strict")
+    if cookie is not None:
+        response.set_cookie("session", cookie, httponly=True, samesite="strict")
     return response
 
 
@@ -149,9 +151,14 @@ async def add(request: Request, name: str = "") -> Response:
 
 
 @router.delete("/documents")
-async def clear(request: Request) -> Response:
-    await run_in_threadpool(request.state.session.clear)
-    return JSONResponse({"files": []})
+async def remove(request: Request, name: str | None = None) -> Response:
+    """Forget one file, or all of them."""
+    session: Session = request.state.session
+    try:
+        await (run_in_threadpool(session.clear) if name is None else run_in_threadpool(session.remove, name))
+    except ValueError as error:
+        return refused(422, str(error))
+    return JSONResponse({"files": session.files})
 
 
 def refused(status: int, sentence: str) -> Response:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from citations import PUBMED, bibtex, ris
+
 from biorerank_plugins import BioReranker, Passage, PassageIndex, RankedPassage
 from biorerank_plugins.answers.llm import ChatModel
 from biorerank_plugins.answers.question_language import question_notes
-from biorerank_plugins.answers.quoted import quote
+from biorerank_plugins.answers.quoted import compose_answer
 from biorerank_plugins.answers.written import WrittenAnswer, cited_prompt
 from biorerank_plugins.articles.metadata import DEFAULT_KEYS, cite
 
@@ -49,7 +51,7 @@ class Asked:
             years = tuple(int(year) if str(year or "").strip() else None for year in given.get("years") or (None, None))
             candidates, top_k = int(given.get("candidates") or 50), int(given.get("top_k") or 5)
             wanted = float(given.get("threshold", threshold))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError("A setting is no number. Please check the settings below the question.") from None
         if len(years) != 2 or (None not in years and years[0] > years[1]):
             raise ValueError("The first year is after the last one. Please check the settings.")
@@ -64,7 +66,10 @@ class Asked:
 
 
 class Found:
-    """What was found for a question; ``shown`` are the passages that reach the threshold."""
+    """What was found for a question; ``shown`` are the passages that reach the threshold.
+
+    Where the reranker is not sure the nearest passages are shown whatever their probability: to be looked at.
+    """
 
     def __init__(self, index: PassageIndex, reranker: BioReranker, asked: Asked) -> None:
         self.asked = asked
@@ -74,13 +79,20 @@ class Found:
         self.ranking = reranker.rank(asked.question, candidates, top_k=asked.top_k, evidence=2, retracted="flag")
         self.seconds = {"first stage": middle - start, "reranker": perf_counter() - middle}
         self.candidates = candidates
+        self.answer = compose_answer(self.ranking, max_sentences=4)
         self.shown = [one for one in self.ranking if one.probability >= asked.threshold]
+        if self.answer.state != "nothing":
+            self.shown = list(
+                self.ranking[: max(len(self.shown), len(self.answer.nearest), len(self.answer.quotes[:1]))]
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything the page shows, as JSON."""
         return {
             "question": self.asked.question,
             "notes": question_notes(self.asked.question),
+            "state": self.answer.state,
+            "why": self.answer.why,
             "answer": self._answer(),
             "cards": [_card(one) for one in self.shown],
             "below": len(self.ranking) - len(self.shown),
@@ -92,11 +104,11 @@ class Found:
         }
 
     def _answer(self) -> list[dict[str, Any]]:
-        """Return the best sentences; their numbers are those of the cards."""
-        answer = quote(self.asked.question, [(one.passage, one.evidence) for one in self.shown], max_sentences=4)
+        """Return the best sentences of the cards; their numbers are those of the cards."""
         numbers = {one.passage.id: one.rank for one in self.shown}
-        cited = {citation.number: numbers[citation.passage.id] for citation in answer.citations}
-        return [{"text": one.evidence.text, "number": cited[one.number]} for one in answer.quotes]
+        cited = {one.number: numbers.get(one.passage.id) for one in self.answer.citations}
+        quotes = [(one.evidence.text, cited[one.number]) for one in self.answer.quotes]
+        return [{"text": text, "number": number} for text, number in quotes if number is not None]
 
     def _before(self) -> list[dict[str, Any]]:
         """Return what the first stage alone would have shown."""
@@ -128,8 +140,8 @@ def _card(one: RankedPassage) -> dict[str, Any]:
     return {
         "number": one.rank,
         "title": _title(passage),
-        "reference": cite(passage),
-        "link": f"https://pubmed.ncbi.nlm.nih.gov/{pmid}/" if pmid.isdigit() else None,
+        "references": {"Text": cite(passage), "BibTeX": bibtex(passage), "RIS": ris(passage)},
+        "link": PUBMED.format(pmid) if pmid.isdigit() else None,
         "year": DEFAULT_KEYS.year_of(passage),
         "place": ", ".join(
             f"{name} {passage.metadata[name]}" for name in ("source", "page", "section") if passage.metadata.get(name)

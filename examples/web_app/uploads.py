@@ -23,14 +23,20 @@ class Session:
 
     def __init__(self) -> None:
         self.index: PassageIndex | None = None
-        self.files: list[dict[str, Any]] = []
+        self._files: dict[str, dict[str, Any]] = {}
+        self._ids: dict[str, list[str]] = {}
         self.last: Any = None
         """What was found for the last question; a language model may be asked to write about it."""
         self.used = time.monotonic()
         self._lock = threading.Lock()
 
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """What was added, by name, in the order in which it came."""
+        return list(self._files.values())
+
     def add(self, name: str, data: bytes) -> dict[str, Any]:
-        """Read a file and index its passages.
+        """Read a file and index its passages; they take the place of an earlier file of that name.
 
         :raises ValueError: with a sentence for the person.
         """
@@ -46,28 +52,51 @@ class Session:
             path = Path(folder, name)
             path.write_bytes(data)
             try:
-                passages = _named(name, read_passages(path, bad_lines="skip", report=report), self._room())
+                passages = _named(name, read_passages(path, bad_lines="skip", report=report), self._room(name))
             except BioRerankError as error:
                 raise ValueError(str(error).replace(f"{folder}/", "")) from error
             if not passages:
                 reason = report.skipped[0].reason if report.skipped else "It holds no text."
                 raise ValueError(f"{name}: {reason}")
+            replaced = self._ids.pop(name, [])
             if self.index is None:
                 self.index = PassageIndex.build(passages, on_duplicate="skip")
             else:
+                self.index.remove(replaced)
                 self.index.add(passages, on_duplicate="skip")
-            self.files.append({"name": name, "passages": len(passages), "left_out": report.n_skipped})
-        return self.files[-1]
+            self._ids[name] = list(dict.fromkeys(passage.id for passage in passages))
+            told = {"name": name, "passages": len(passages), "left_out": report.n_skipped, "replaced": bool(replaced)}
+            self._files[name] = told
+        return told
+
+    def remove(self, name: str) -> None:
+        """Forget a file.
+
+        :raises ValueError: if there is none of that name.
+        """
+        with self._lock:
+            if name not in self._files:
+                raise ValueError(f"There is no file {name!r} among your documents.")
+            del self._files[name]
+            self._forget(self._ids.pop(name))
+
+    def _forget(self, ids: list[str]) -> None:
+        if self.index is None:
+            return
+        self.index.remove(ids)
+        if not self._files:
+            self.index, self.last = None, None
 
     def clear(self) -> None:
         """Forget all documents."""
         with self._lock:
-            if self.index is not None:
-                self.index.close()
-            self.index, self.files, self.last = None, [], None
+            self.index, self.last = None, None
+            self._files.clear()
+            self._ids.clear()
 
-    def _room(self) -> int:
-        return MAX_PASSAGES - (0 if self.index is None else len(self.index))
+    def _room(self, name: str) -> int:
+        """Return how many passages a file of this name may have."""
+        return MAX_PASSAGES - sum(len(ids) for other, ids in self._ids.items() if other != name)
 
 
 def _named(name: str, passages: Any, room: int) -> list[Passage]:
@@ -88,15 +117,27 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
-    def get(self, cookie: str | None) -> tuple[str, Session]:
-        """Return the session of a cookie, or a new one with its cookie."""
+    def get(self, cookie: str | None, begin: bool) -> tuple[str | None, Session]:
+        """Return the session of a cookie, or a new one with its cookie.
+
+        :param cookie: what the browser sent.
+        :param begin: whether a new session is kept. Who only looks at the page gets none: requests without a cookie
+            must not push out other people's documents.
+        """
         with self._lock:
             now = time.monotonic()
-            for key, session in sorted(self._sessions.items(), key=lambda one: one[1].used):
-                if now - session.used > IDLE_SECONDS or len(self._sessions) > MAX_SESSIONS:
-                    self._sessions.pop(key).clear()
-            if cookie is None or cookie not in self._sessions:
-                cookie = token_urlsafe(24)
-                self._sessions[cookie] = Session()
-            self._sessions[cookie].used = now
-            return cookie, self._sessions[cookie]
+            session = None if cookie is None else self._sessions.get(cookie)
+            if session is None or cookie is None:
+                if not begin:
+                    return None, Session()
+                self._make_room(now)
+                cookie, session = token_urlsafe(24), Session()
+                self._sessions[cookie] = session
+            session.used = now
+            return cookie, session
+
+    def _make_room(self, now: float) -> None:
+        """Let idle sessions go, and the oldest where there are too many; whoever still reads of one keeps it alive."""
+        for key, session in sorted(self._sessions.items(), key=lambda one: one[1].used):
+            if now - session.used > IDLE_SECONDS or len(self._sessions) >= MAX_SESSIONS:
+                del self._sessions[key]

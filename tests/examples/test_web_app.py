@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from support.openai_server import Serving, serving
@@ -170,8 +171,33 @@ def test_documents_belong_to_one_visitor(url: str):
     assert {card["place"].split(",")[0] for card in found["cards"]} == {"source note.txt", "source p.pdf"}
     assert other.ask(question, collection="own")[0] == 422
     assert "Q17" not in json.dumps(other.ask(question, threshold=0)[1])
+    changed = b"Zebrafish of line Q17 lose their stripes in the cold."
+    said = mine.call("POST", "/documents?name=note.txt", changed)[1]
+    assert (said["added"]["replaced"], len(said["files"])) == (True, 2)
+    texts = ["".join(p["text"] for p in card["parts"]) for card in mine.ask(question, collection="own")[1]["cards"]]
+    assert changed.decode() in texts and note.decode() not in texts
+    assert [one["name"] for one in mine.call("DELETE", "/documents?name=note.txt")[1]["files"]] == ["p.pdf"]
+    assert mine.call("DELETE", "/documents?name=note.txt")[0] == 422
     assert mine.call("DELETE", "/documents")[1] == {"files": []}
     assert mine.ask(question, collection="own")[0] == 422
+
+
+def test_visits_without_a_question_do_not_push_out_documents(url: str):
+    mine = Page(url)
+    assert mine.call("POST", "/documents?name=note.txt", b"Zebrafish lose their stripes.")[0] == 200
+    for _ in range(120):
+        visitor = Page(url)
+        assert visitor.call("GET", "/about")[0] == 200
+        assert visitor.cookie == ""
+    assert [one["name"] for one in mine.call("GET", "/about")[1]["files"]] == ["note.txt"]
+
+
+def test_references_for_a_reference_manager(url: str):
+    forms = Page(url).ask(QUESTION)[1]["cards"][0]["references"]
+    assert list(forms) == ["Text", "BibTeX", "RIS"]
+    assert forms["BibTeX"].startswith("@article{") and forms["BibTeX"].count("{") == forms["BibTeX"].count("}")
+    lines = forms["RIS"].splitlines()
+    assert lines[0] == "TY  - JOUR" and lines[-1] == "ER  - " and all(line[2:6] == "  - " for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -267,6 +293,10 @@ def test_asking_and_reading(tab: Any):
     assert re.fullmatch(r"https://pubmed\.ncbi\.nlm\.nih\.gov/\d+/", link)
     tab.locator("#answer .cite").first.click()
     assert tab.evaluate("document.activeElement.id") == "card-1"
+    assert parse_qs(urlsplit(tab.url).query)["q"] == [QUESTION]
+    assert tab.locator("#asked li").inner_text() == QUESTION
+    tab.locator("#card-1 .reference summary").click()
+    assert "PMID" in tab.locator("#card-1 .reference p").first.inner_text()
     assert tab.locator("#before li").count() == tab.locator("#after li").count() == 5
     assert "ms" in tab.locator("#timings").inner_text()
 
@@ -276,7 +306,7 @@ def test_filters_examples_and_no_evidence(tab: Any):
     tab.wait_for_selector("#result:not([hidden])")
     assert "No evidence" in tab.locator("#answer").inner_text()
     assert tab.locator(".card").count() == 0
-    tab.locator("summary").click()
+    tab.locator("#more > summary").click()
     tab.locator("#threshold").fill("0")
     tab.locator("#send").click()
     tab.wait_for_selector(".card")
@@ -295,10 +325,10 @@ def test_filters_examples_and_no_evidence(tab: Any):
 def test_own_documents_and_markup_in_them(tab: Any, tmp_path: Path):
     note = tmp_path / "note.txt"
     note.write_text("<script>document.title='taken'</script><b>Zebrafish</b> lose stripes when silenced.", "utf-8")
-    tab.locator("summary").click()
+    tab.locator("#more > summary").click()
     tab.set_input_files("#files", [str(note)])
     tab.wait_for_selector("#mine li")
-    assert tab.locator("#mine li").inner_text() == "note.txt: 1 passages"
+    assert tab.locator("#mine li").inner_text().startswith("note.txt: 1 passages")
     tab.locator("#threshold").fill("0")
     tab.fill("#question", "When do zebrafish lose stripes?")
     tab.press("#question", "Enter")

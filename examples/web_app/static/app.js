@@ -1,6 +1,7 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
+let asked = JSON.parse(sessionStorage.getItem("asked") || "[]");
 let asking = null; // the question under way can be given up
 
 // Everything that comes from passages or people goes in as text, never as HTML.
@@ -53,10 +54,43 @@ function card(one) {
     one.retracted ? element("span", { className: "retracted", textContent: "Retracted" }) : null,
     one.truncated ? element("span", { textContent: "long: partly read" }) : null);
   const text = element("p", {}, ...one.parts.map((part) => element(part.evidence ? "mark" : "span", { textContent: part.text })));
-  const made = element("article", { id: `card-${one.number}`, className: "card", tabIndex: -1 },
-    element("h3", { textContent: `[${one.number}] ${one.title}` }), facts, text);
-  made.title = one.reference;
-  return made;
+  return element("article", { id: `card-${one.number}`, className: "card", tabIndex: -1 },
+    element("h3", { textContent: `[${one.number}] ${one.title}` }), facts, text, references(one.references));
+}
+
+// The full reference, and a button for each form in which it can be taken along.
+function references(forms) {
+  const buttons = Object.entries(forms).map(([name, text]) => {
+    const button = element("button", { type: "button", className: "quiet", textContent: `Copy ${name}` });
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(text);
+      button.textContent = `Copied ${name}`;
+    });
+    return button;
+  });
+  return element("details", { className: "reference" },
+    element("summary", { textContent: "Reference" }), element("p", { textContent: forms.Text }), element("p", {}, ...buttons));
+}
+
+// Questions asked in this tab; each has an address that can be shared or gone back to.
+function remember(question) {
+  const address = `?q=${encodeURIComponent(question)}`;
+  if (location.search !== address) history.pushState(null, "", address);
+  asked = [question, ...asked.filter((one) => one !== question)].slice(0, 20);
+  sessionStorage.setItem("asked", JSON.stringify(asked));
+  showAsked();
+}
+
+function showAsked() {
+  $("asked-heading").hidden = !asked.length;
+  $("asked").replaceChildren(...asked.map((question) => element("li", {}, element("a", { href: `?q=${encodeURIComponent(question)}`, textContent: question }))));
+}
+
+function askFromAddress() {
+  const question = new URLSearchParams(location.search).get("q");
+  if (!question) return;
+  $("question").value = question;
+  ask();
 }
 
 function moved(line, before) {
@@ -70,12 +104,16 @@ function moved(line, before) {
 function show(found) {
   $("notes").replaceChildren(...found.notes.map((note) => element("li", { textContent: note })));
   const answer = $("answer");
-  answer.className = found.cards.length ? "" : "none";
-  if (found.cards.length) {
+  answer.className = found.state === "answered" ? "" : "none";
+  if (found.state === "answered") {
     answer.replaceChildren(...found.answer.flatMap((one) => [`${one.text} `, cite(one.number), " "]));
+  } else if (found.state === "not_sure") {
+    answer.textContent = `Not sure that the answer is here. ${found.why} Look yourself: the nearest passages are below.`;
+  } else if (!found.found) {
+    answer.textContent = "Nothing was found. Are the years in the settings too narrow?";
   } else {
-    const best = found.best === null ? "" : ` The best passage has a probability of ${Math.round(found.best * 100)} %; a lower “least probability” in the settings shows it.`;
-    answer.textContent = found.found ? `No evidence: nothing that was found is likely enough to answer this.${best}` : "Nothing was found. Are the years in the settings too narrow?";
+    const hidden = found.cards.length ? "" : ` The best passage has a probability of ${Math.round(found.best * 100)} %; a lower “least probability” in the settings shows it.`;
+    answer.textContent = `No evidence. ${found.why}${hidden}`;
   }
   $("cards").replaceChildren(...found.cards.map(card));
   $("evidence-heading").hidden = !found.cards.length;
@@ -129,6 +167,7 @@ async function ask(event) {
   try {
     const found = await call("/ask", { method: "POST", headers: { "Content-Type": "application/json" }, body, signal: mine.signal });
     show(found);
+    remember(found.question);
     $("send").disabled = false;
     if (document.body.dataset.llm && found.cards.length) {
       $("busy").textContent = `${document.body.dataset.llm} is writing …`;
@@ -148,14 +187,19 @@ async function ask(event) {
 }
 
 function showFiles(files) {
-  $("mine").replaceChildren(...files.map((one) => element("li", { textContent: `${one.name}: ${one.passages} passages${one.left_out ? `, ${one.left_out} parts left out` : ""}` })));
+  $("mine").replaceChildren(...files.map((one) => {
+    const gone = element("button", { type: "button", className: "quiet", textContent: "Remove", ariaLabel: `Remove ${one.name}` });
+    gone.addEventListener("click", async () => showFiles((await call(`/documents?name=${encodeURIComponent(one.name)}`, { method: "DELETE" })).files));
+    const left = one.left_out ? `, ${one.left_out} parts left out` : "";
+    return element("li", { textContent: `${one.name}: ${one.passages} passages${left}${one.replaced ? ", replaced" : ""} ` }, gone);
+  }));
   $("clear").hidden = $("own").disabled = !files.length;
   if (!files.length) document.querySelector("input[value=shared]").checked = true;
 }
 
-async function upload() {
+async function upload(files) {
   const problems = [];
-  for (const file of $("files").files) {
+  for (const file of [...files]) {
     $("busy").textContent = `Reading ${file.name} …`;
     try {
       if (file.size > 20_000_000) throw new Error(`${file.name} is too large: 20 MB are taken at most.`);
@@ -203,7 +247,15 @@ async function begin() {
   document.addEventListener("click", (event) => {
     if (event.target.classList.contains("cite")) $(event.target.hash.slice(1))?.focus();
   });
-  $("files").addEventListener("change", upload);
+  $("files").addEventListener("change", () => upload($("files").files));
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    $("more").open = true;
+    upload(event.dataTransfer.files);
+  });
+  window.addEventListener("popstate", askFromAddress);
+  showAsked();
   $("clear").addEventListener("click", async () => showFiles((await call("/documents", { method: "DELETE" })).files));
   try {
     const about = await call("/about");
@@ -221,6 +273,7 @@ async function begin() {
     showError(error.message);
   }
   ["candidates", "top_k", "threshold"].forEach(bind);
+  askFromAddress();
 }
 
 begin();
