@@ -8,9 +8,12 @@ from typing import Any
 
 from biorerank_plugins._common.checks import finite_number, whole_number
 from biorerank_plugins.articles.metadata import MetadataKeys, check_metadata_keys, cite
-from biorerank_plugins.passages import Evidence, Passage, Ranking
+from biorerank_plugins.passages import AnswerState, Evidence, Passage, Ranking
 
 __all__ = ["Answer", "Citation", "Quote", "cite", "compose_answer", "quote"]
+
+NEAREST = 3
+"""Passages to look at where one is not sure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,20 @@ class Citation:
     passage: Passage
     text: str
     retracted: bool = False
+
+    @classmethod
+    def of(cls, number: int, passage: Passage, keys: MetadataKeys) -> Citation:
+        """Return the citation of a passage."""
+        return cls(number, passage, cite(passage, keys), keys.retracted_in(passage))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the citation as plain JSON types."""
+        return {
+            "number": self.number,
+            "text": self.text,
+            "retracted": self.retracted,
+            "passage": self.passage.to_dict(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +63,21 @@ class Answer:
     """Sentences of passages, and where they stand.
 
     :param query: the question.
-    :param quotes: the sentences, in the order of the answer; empty if there is no evidence.
+    :param quotes: the sentences, in the order of the answer; empty unless ``state`` is ``"answered"``.
     :param citations: the passages they stand in.
     :param no_evidence: whether the ranking said that nothing reaches the model's threshold.
+    :param state: ``"answered"``; ``"not_sure"``: look at ``nearest`` yourself; ``"nothing"`` was found.
+    :param why: the reason where there is no answer, in a sentence.
+    :param nearest: where one is not sure, the best passages, numbered from 1.
     """
 
     query: str
     quotes: tuple[Quote, ...] = ()
     citations: tuple[Citation, ...] = ()
     no_evidence: bool = False
+    state: AnswerState = "answered"
+    why: str = ""
+    nearest: tuple[Citation, ...] = ()
 
     @property
     def text(self) -> str:
@@ -66,6 +89,8 @@ class Answer:
         return {
             "query": self.query,
             "answer": self.text,
+            "state": self.state,
+            "why": self.why,
             "no_evidence": self.no_evidence,
             "quotes": [
                 {
@@ -79,15 +104,8 @@ class Answer:
                 }
                 for quote in self.quotes
             ],
-            "citations": [
-                {
-                    "number": citation.number,
-                    "text": citation.text,
-                    "retracted": citation.retracted,
-                    "passage": citation.passage.to_dict(),
-                }
-                for citation in self.citations
-            ],
+            "citations": [citation.to_dict() for citation in self.citations],
+            "nearest": [citation.to_dict() for citation in self.nearest],
         }
 
 
@@ -101,14 +119,15 @@ def compose_answer(
     r"""Quote the best evidence of a ranking.
 
     The best sentences are taken over all passages, and stand in the order of the ranking, those of one passage in the
-    order of its text. A sentence that says the same in the same words as a better one is left out, and so are
-    questions, as long as there are statements.
+    order of its text. A sentence that says the same in the same words as a better one is left out, so are questions,
+    as long as there are statements, and sentences that do not reach the model's threshold. Where the ranking is not
+    sure, or no sentence is left, nothing is quoted and the nearest passages are named instead.
 
     :param ranking: ranked with ``evidence=k``.
     :param max_sentences: at most so many.
     :param min_probability: leave out sentences below.
     :param metadata_keys: where the passages' metadata hold what a citation says; ``None``: the common spellings.
-    :returns: the answer; without sentences where the ranking has no evidence.
+    :returns: the answer, in one of three states.
     :raises ValueError: if the ranking was made without ``evidence``, or a number is impossible.
 
     Example::
@@ -117,20 +136,37 @@ def compose_answer(
         answer = compose_answer(ranking)
         print(answer.text, *(f"[{c.number}] {c.text}" for c in answer.citations), sep="\n")
     """
-    if ranking.no_evidence or not len(ranking):
-        found: list[tuple[Passage, Sequence[Evidence]]] = []
-    else:
-        found = [(ranked.passage, ranked.evidence) for ranked in ranking]
-        if not any(own for _, own in found) and any(passage.text.strip() for passage, _ in found):
-            raise ValueError("The ranking has no evidence sentences: rank with evidence=1 or more.")
+    keys = check_metadata_keys(metadata_keys)
+    state, why = _state(ranking)
+    found = [(ranked.passage, ranked.evidence) for ranked in ranking]
+    if state != "nothing" and not any(own for _, own in found) and any(passage.text.strip() for passage, _ in found):
+        raise ValueError("The ranking has no evidence sentences: rank with evidence=1 or more.")
     answer = quote(
         ranking.query,
-        found,
+        found if state == "answered" else [],
         max_sentences=max_sentences,
         min_probability=min_probability,
-        metadata_keys=metadata_keys,
+        metadata_keys=keys,
     )
-    return replace(answer, no_evidence=bool(ranking.no_evidence))
+    if state == "answered" and not answer.quotes:
+        state, why = "not_sure", "No single sentence says it."
+    nearest = [Citation.of(n, passage, keys) for n, (passage, _) in enumerate(found[:NEAREST], 1)]
+    return replace(
+        answer,
+        no_evidence=bool(ranking.no_evidence),
+        state=state,
+        why=why,
+        nearest=tuple(nearest) if state == "not_sure" else (),
+    )
+
+
+def _state(ranking: Ranking) -> tuple[AnswerState, str]:
+    """Return what the ranking says of its question; a model that stores no more than a threshold tells two states."""
+    if not len(ranking):
+        return "nothing", "Nothing was found." if not ranking.below_threshold else "Nothing reaches the threshold."
+    if ranking.answerability is not None:
+        return ranking.answerability.state, ranking.answerability.why
+    return ("nothing", "Nothing reaches the threshold.") if ranking.no_evidence else ("answered", "")
 
 
 def quote(
@@ -170,18 +206,20 @@ def quote(
         if place not in citations:
             passage = given[place][0]
             number = len(citations) + 1
-            citations[place] = Citation(number, passage, cite(passage, keys), keys.retracted_in(passage))
+            citations[place] = Citation.of(number, passage, keys)
         quotes.append(Quote(sentence, citations[place].number))
-    return Answer(query, tuple(quotes), tuple(citations.values()), no_evidence=not given)
+    state: AnswerState = "answered" if quotes else "nothing"
+    return Answer(query, tuple(quotes), tuple(citations.values()), no_evidence=not given, state=state)
 
 
 def _distinct(found: list[tuple[int, Evidence]], limit: int, min_probability: float) -> list[tuple[int, Evidence]]:
     """Return the best sentences, none of them twice."""
     seen: set[str] = set()
     kept: list[tuple[int, Evidence]] = []
-    statements = [line for line in found if not line[1].text.rstrip().endswith("?")]
+    quotable = [line for line in found if line[1].quotable]
+    statements = [line for line in quotable if not line[1].text.rstrip().endswith("?")]
     # A question that a passage asks answers nothing; it is quoted only where there is nothing else.
-    for place, sentence in sorted(statements or found, key=lambda line: -line[1].score):
+    for place, sentence in sorted(statements or quotable, key=lambda line: -line[1].score):
         words = "".join(filter(str.isalnum, sentence.text.casefold()))
         if sentence.probability < min_probability or words in seen or len(kept) == limit:
             continue

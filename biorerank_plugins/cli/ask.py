@@ -13,8 +13,9 @@ from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
 from biorerank_plugins.cli.articles import Retracted, RetractedArticles
 from biorerank_plugins.cli.ask_view import (
-    NO_EVIDENCE,
+    nothing,
     show_answer,
+    show_nearest,
     show_sources,
     sources_cited,
     stream_to_terminal,
@@ -72,7 +73,9 @@ def ask(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Answer questions in sentences of the passages, each with its source; exit with 3 where there is no evidence.
+    """Answer questions in sentences of the passages, each with its source; exit with 3 where there is no answer.
+
+    There are three answers: sentences; "not sure", with the nearest passages and why; nothing.
 
     Without QUERY it is a chat: questions are typed one after another, or come from a pipe, one a line (with --json each
     answer is a line). Nothing is written by a language model unless --llm names one; its answer cites the passages, and
@@ -101,8 +104,12 @@ def ask(
         answerer = _Answerer(output, TwoStageSearch(opened, reranker), options, sentences, writer)
         if question is None:
             chat(output, answerer.answer_one_of_many, history=history)
-        elif not answerer.answer(question, indent=2):
-            _common.fail(NO_EVIDENCE, code=_common.NO_EVIDENCE)
+            return
+        answer, _ = answerer.answer(question, indent=2)
+        if answer.state == "nothing":
+            _common.fail(nothing(answer), code=_common.NO_EVIDENCE)
+        elif answer.state == "not_sure":
+            raise typer.Exit(_common.NO_EVIDENCE)
 
 
 def _writer(url: str | None, name: str | None) -> ChatModel | None:
@@ -127,13 +134,14 @@ class _Answerer:
 
     def answer_one_of_many(self, question: str) -> Ranking | None:
         """Answer a question of a chat; that there is no evidence is an answer there."""
-        ranking = self.answer(question, indent=None)
-        if ranking is None:
-            self.output.line(NO_EVIDENCE)
+        answer, ranking = self.answer(question, indent=None)
+        if answer.state == "nothing":
+            self.output.line(nothing(answer))
+            return None
         return ranking
 
-    def answer(self, question: str, *, indent: int | None) -> Ranking | None:
-        """Answer a question, and return the ranking; ``None`` if there is no evidence."""
+    def answer(self, question: str, *, indent: int | None) -> tuple[Answer, Ranking]:
+        """Answer a question, and show all but that nothing was found; return the ranking behind the answer too."""
         from biorerank_plugins.answers.quoted import compose_answer
 
         for note in question_notes(question):
@@ -146,9 +154,11 @@ class _Answerer:
         if self.output.json:
             more = {} if written is None else {"written": _document(written)}
             self.output.document({**answer.to_dict(), **more}, indent=indent)
+        elif answer.state == "not_sure":
+            show_nearest(self.output, answer)
         elif answer.quotes and (written is None or written.error is not None):
             self._show_quotes(answer, instead=written is not None)
-        return ranking if answer.quotes else None
+        return answer, ranking
 
     def _write(self, writer: ChatModel, question: str, ranking: Ranking) -> WrittenAnswer:
         """Let the language model answer; show what it says as it comes."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.answers.written import WrittenAnswer
     from biorerank_plugins.passages import Evidence, Passage, Ranking
 
-NO_EVIDENCE = "No evidence: nothing that was found reaches the threshold."
+NOT_SURE = "Not sure that the answer is here."
 
 _AROUND = 240  # characters of a passage shown on each side of its evidence
 _BAR = 10  # characters of a probability's bar
@@ -59,6 +59,17 @@ def show_answer(output: Output, answer: Answer) -> None:
     """Write the quoted sentences, then their sources."""
     output.line(answer.text)
     show_sources(output, sources_of(answer))
+
+
+def nothing(answer: Answer) -> str:
+    """Say that nothing was found, and why."""
+    return f"No evidence: {answer.why[:1].lower()}{answer.why[1:]}"
+
+
+def show_nearest(output: Output, answer: Answer) -> None:
+    """Write why there is no answer, and the passages to look at."""
+    output.line(f"{NOT_SURE} {answer.why} Look yourself:")
+    show_sources(output, [Source(c.number, c.text, c.passage) for c in answer.nearest])
 
 
 def show_sources(output: Output, sources: Sequence[Source]) -> None:

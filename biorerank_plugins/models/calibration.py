@@ -55,12 +55,19 @@ class Calibration:
             raise ValueError(f"a calibration has no {sorted(unknown)[0]!r}.")
         return cls(**kept)
 
-    def probability(self, value: float) -> float:
-        """Return the probability of relevance.
+    def log_odds(self, value: float) -> float:
+        """Return the log-odds of relevance.
 
         :param value: what passages are ordered by: the model's raw output, or the value fused with a first stage's.
         """
-        return sigmoid(self.slope * value + self.intercept)
+        return self.slope * value + self.intercept
+
+    def probability(self, value: float) -> float:
+        """Return the probability of relevance.
+
+        :param value: as in :meth:`log_odds`.
+        """
+        return sigmoid(self.log_odds(value))
 
     def to_dict(self) -> dict[str, float | None]:
         """Return the values as plain JSON types."""

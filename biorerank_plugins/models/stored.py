@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from biorerank_plugins import models
 from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins._common.files import write_json
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.models.answering import AnswerModel, EvidenceModel
 from biorerank_plugins.models.calibration import Calibration
 from biorerank_plugins.models.folders import resolve_folder
 from biorerank_plugins.text.templates import check_template
@@ -22,13 +23,16 @@ __all__ = [
     "StoredFusion",
     "read_stored",
     "store_calibration",
+    "stored_answering",
     "stored_calibration",
+    "stored_evidence",
     "stored_fusion",
     "stored_rank_weight",
     "stored_template",
 ]
 
 SETTINGS_FILE = "biorerank.json"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,37 @@ def stored_rank_weight(model: object) -> float | None:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
 
 
+def stored_answering(model: object) -> AnswerModel | None:
+    """Return what tells whether the answer is among candidates, as a reranker's folder says.
+
+    ::
+
+        {"answering": {"best": 0.6, "second": 0.2, "top_5": 0.1, "top_10": 0, "intercept": 0.3, "answered": 0.5,
+                       "nothing": 0.2}}
+
+    :param model: as in :func:`stored_fusion`.
+    :returns: ``None`` if nothing is stored.
+    :raises ModelError: if the file is damaged.
+    """
+    values = _object(model, "answering")
+    return None if values is None else _sound(AnswerModel.of, values)
+
+
+def stored_evidence(model: object) -> EvidenceModel:
+    """Return how sentences are read, as a reranker's folder says.
+
+    ::
+
+        {"evidence": {"in_context": true, "passage_weight": 0.3, "calibration": {"slope": 0.8, "intercept": -2}}}
+
+    :param model: as in :func:`stored_fusion`.
+    :returns: sentences by themselves if nothing is stored.
+    :raises ModelError: if the file is damaged.
+    """
+    values = _object(model, "evidence")
+    return EvidenceModel() if values is None else _sound(EvidenceModel.of, values)
+
+
 def stored_calibration(model: object) -> Calibration:
     """Return how a reranker's logits become probabilities, as its folder says.
 
@@ -108,13 +143,7 @@ def stored_calibration(model: object) -> Calibration:
     :returns: the plain sigmoid if nothing is stored.
     :raises ModelError: if the file is damaged.
     """
-    values = read_stored(model).get("calibration", {})
-    try:
-        if not isinstance(values, dict):
-            raise ValueError(f"'calibration' must be an object, got {values!r:.80}.")
-        return Calibration.of(values)
-    except ValueError as error:
-        raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
+    return _sound(Calibration.of, _object(model, "calibration") or {})
 
 
 def store_calibration(folder: str | os.PathLike[str], calibration: Calibration, first_stage: str | None = None) -> None:
@@ -149,6 +178,21 @@ def stored_template(model: object) -> str | None:
     template = read_stored(model).get("template")
     try:
         return None if template is None else str(check_template(template))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
+
+
+def _object(model: object, name: str) -> dict[str, Any] | None:
+    """Return one of the objects in the file; ``None`` if it is not there."""
+    values = read_stored(model).get(name)
+    if values is not None and not isinstance(values, dict):
+        raise ModelError(f"{SETTINGS_FILE} is damaged: {name!r} must be an object, got {values!r:.80}.")
+    return values
+
+
+def _sound(read: Callable[[dict[str, Any]], _T], values: dict[str, Any]) -> _T:
+    try:
+        return read(values)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
 

@@ -6,9 +6,11 @@ All classes are frozen; metadata is a read-only copy of what the caller gave, an
 from __future__ import annotations
 
 from biorerank_plugins.passages.passage import Candidate, Passage, PassageLike, as_candidate, as_candidates
-from biorerank_plugins.passages.ranking import Evidence, RankedPassage, Ranking
+from biorerank_plugins.passages.ranking import Answerability, AnswerState, Evidence, RankedPassage, Ranking
 
 __all__ = [
+    "AnswerState",
+    "Answerability",
     "Candidate",
     "Evidence",
     "Passage",

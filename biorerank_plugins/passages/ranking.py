@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, Literal, TypeAlias, overload
 
 from biorerank_plugins.passages.passage import Passage
 
-__all__ = ["Evidence", "RankedPassage", "Ranking"]
+__all__ = ["AnswerState", "Answerability", "Evidence", "RankedPassage", "Ranking"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Evidence:
     :param end: one past the last code point.
     :param score: the model's activation for this sentence.
     :param probability: calibrated where the model has a calibration.
+    :param quotable: whether it reaches the threshold from which on the model's sentences may stand as an answer; True
+        where none is stored.
     """
 
     text: str
@@ -28,6 +30,39 @@ class Evidence:
     end: int
     score: float
     probability: float
+    quotable: bool = True
+
+
+AnswerState: TypeAlias = Literal["answered", "not_sure", "nothing"]
+"""The answer is among the passages; perhaps, look yourself; nothing was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answerability:
+    """Whether the answer to a question is among the candidates.
+
+    :param state: one of three.
+    :param probability: that the answer is there, calibrated.
+    :param unseen: words of the question that stand in no candidate, as the question writes them.
+    """
+
+    state: AnswerState
+    probability: float
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """The reason in one sentence; empty where there is an answer."""
+        if self.state == "answered":
+            return ""
+        words = ", ".join(repr(word) for word in self.unseen[:3])
+        if words:
+            return f"No passage that was found says {words}."
+        return "What was found is only weakly related." if self.state == "not_sure" else "Nothing found is related."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the decision as plain JSON types."""
+        return {**asdict(self), "unseen": list(self.unseen), "why": self.why}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +139,8 @@ class Ranking(Sequence[RankedPassage]):
     :param query_truncated: whether the query was cut at ``query_max_length``.
     :param timings: seconds by stage.
     :param drop_reasons: for each dropped passage ``"duplicate"`` (of a ranked one) or ``"retracted"``.
+    :param answerability: whether the answer is among the scored passages, in one of three states; ``None`` if the
+        model stores nothing to tell it by, or nothing was scored.
     :param missing_shards: parts of a sharded index that did not answer, so that the ranking may lack passages.
 
     >>> ranking = Ranking("q", ())
@@ -120,6 +157,7 @@ class Ranking(Sequence[RankedPassage]):
     timings: Mapping[str, float] = field(default_factory=dict)
     drop_reasons: tuple[str, ...] = ()
     missing_shards: tuple[str, ...] = ()
+    answerability: Answerability | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timings", MappingProxyType(dict(self.timings)))
@@ -153,6 +191,7 @@ class Ranking(Sequence[RankedPassage]):
             "drop_reasons": list(self.drop_reasons),
             "below_threshold": self.below_threshold,
             "no_evidence": self.no_evidence,
+            "answerability": None if self.answerability is None else self.answerability.to_dict(),
             "query_truncated": self.query_truncated,
             "timings": dict(self.timings),
             **({"missing_shards": list(self.missing_shards)} if self.missing_shards else {}),

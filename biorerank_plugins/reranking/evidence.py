@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from biorerank_plugins.passages import Evidence, RankedPassage, Ranking
+from biorerank_plugins.text.sentence_context import sentences_in_context
 from biorerank_plugins.text.sentences import split_sentences
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from biorerank_plugins.models.answering import EvidenceModel
+    from biorerank_plugins.models.calibration import Calibration
     from biorerank_plugins.text.windows import Span
 
-__all__ = ["sentence_spans", "with_evidence"]
+__all__ = ["with_evidence"]
 
 
-def sentence_spans(ranked: RankedPassage) -> list[Span]:
-    """Return the sentences that may be evidence: those of the passage, or of its best window.
+@dataclass(frozen=True, slots=True)
+class _Sentences:
+    """Sentences of a ranked passage that may be evidence, and what the model reads of each."""
 
-    A sentence that a window cuts counts as a whole.
+    ranked: RankedPassage
+    spans: Sequence[Span]
+    texts: Sequence[str]
 
-    :param ranked: a passage of a ranking.
-    """
-    spans = split_sentences(ranked.passage.text)
-    if ranked.window is None:
-        return spans
-    first, last = ranked.window
-    return [(start, end) for start, end in spans if end > first and start < last]
+    @classmethod
+    def of(cls, ranked: RankedPassage, in_context: bool) -> _Sentences:
+        """Take the sentences of the passage, or of its best window; one that the window cuts counts as a whole."""
+        passage = ranked.passage
+        spans = split_sentences(passage.text)
+        texts = [passage.text[start:end] for start, end in spans]
+        if in_context:
+            texts = sentences_in_context(passage.text, spans, passage.title)
+        first, last = ranked.window or (0, len(passage.text))
+        inside = [n for n, (start, end) in enumerate(spans) if end > first and start < last]
+        return cls(ranked, [spans[n] for n in inside], [texts[n] for n in inside])
 
 
 def with_evidence(
@@ -37,48 +47,60 @@ def with_evidence(
     count: int,
     score: Callable[[list[tuple[str, str]]], NDArray[np.float32]],
     activate: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    probability: Callable[[float], float],
+    model: EvidenceModel,
+    calibration: Calibration,
 ) -> list[Ranking]:
     """Give each ranked passage its best sentences.
 
-    Each sentence is scored by itself: that is what the embedded model was trained on, and on PubMed abstracts it ranks
-    sentences better than sentences with their neighbours do.
+    The value of a sentence is its logit, read as the model was trained to read sentences, plus a share of what orders
+    its passage: a sentence of a passage that answers is a better answer than the same words elsewhere.
 
     :param rankings: the rankings.
     :param count: sentences a passage, at most.
     :param score: from (query, sentence) pairs to logits, float32 [n].
     :param activate: the model's activation of logits.
-    :param probability: probability of a logit.
+    :param model: how sentences are read and what their values mean.
+    :param calibration: of passages, where the model has none for sentences.
     :returns: the rankings with evidence, best sentence first; equal ones in the order of the text.
     """
-    spans = [[sentence_spans(ranked) for ranked in ranking] for ranking in rankings]
+    lists = [[_Sentences.of(ranked, model.in_context) for ranked in ranking] for ranking in rankings]
     pairs = [
-        (ranking.query, ranked.passage.text[start:end])
-        for ranking, lists in zip(rankings, spans, strict=True)
-        for ranked, own in zip(ranking, lists, strict=True)
-        for start, end in own
+        (ranking.query, text)
+        for ranking, found in zip(rankings, lists, strict=True)
+        for sentences in found
+        for text in sentences.texts
     ]
-    logits = score(pairs)
-    scores = activate(logits)
-    answered, at = [], 0
-    for ranking, lists in zip(rankings, spans, strict=True):
+    logits = iter(score(pairs).tolist())
+    answered = []
+    for ranking, found in zip(rankings, lists, strict=True):
         passages = []
-        for ranked, own in zip(ranking, lists, strict=True):
-            best = sorted(range(len(own)), key=lambda n: -float(logits[at + n]))[:count]
-            passages.append(
-                replace(
-                    ranked,
-                    evidence=tuple(
-                        Evidence(
-                            ranked.passage.text[slice(*own[n])],
-                            *own[n],
-                            score=float(scores[at + n]),
-                            probability=probability(float(logits[at + n])),
-                        )
-                        for n in best
-                    ),
-                )
-            )
-            at += len(own)
+        for sentences in found:
+            ranked = sentences.ranked
+            share = model.passage_weight * (ranked.order_value - ranked.boost) if model.passage_weight else 0.0
+            values = [next(logits) + share for _ in sentences.spans]
+            passages.append(replace(ranked, evidence=_best(sentences, values, count, activate, model, calibration)))
         answered.append(replace(ranking, passages=tuple(passages)))
     return answered
+
+
+def _best(
+    sentences: _Sentences,
+    values: Sequence[float],
+    count: int,
+    activate: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    model: EvidenceModel,
+    calibration: Calibration,
+) -> tuple[Evidence, ...]:
+    import numpy as np
+
+    own = calibration if model.calibration is None else model.calibration
+    threshold = None if model.calibration is None else own.evidence_threshold
+    scores = activate(np.asarray(values, dtype=np.float32))
+    text = sentences.ranked.passage.text
+    found = []
+    for n in sorted(range(len(values)), key=lambda n: -values[n])[:count]:
+        start, end = sentences.spans[n]
+        probability = own.probability(values[n])
+        quotable = threshold is None or probability >= threshold
+        found.append(Evidence(text[start:end], start, end, float(scores[n]), probability, quotable))
+    return tuple(found)

@@ -11,7 +11,8 @@ import numpy as np
 
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.models.calibration import Calibration
-from biorerank_plugins.passages import RankedPassage, Ranking
+from biorerank_plugins.passages import Answerability, RankedPassage, Ranking
+from biorerank_plugins.reranking.answerable import decide
 from biorerank_plugins.reranking.first_stage_prior import Prior, finite_score
 from biorerank_plugins.reranking.options import RankOptions
 from biorerank_plugins.reranking.request import RankRequest
@@ -19,6 +20,7 @@ from biorerank_plugins.reranking.request import RankRequest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from biorerank_plugins.models.answering import AnswerModel
     from biorerank_plugins.reranking.passage_windows import PassageTexts
     from biorerank_plugins.scoring.scores import PairScores
 
@@ -53,6 +55,7 @@ def order_candidates(
     prior: Prior,
     calibration: Calibration,
     timings: Mapping[str, float],
+    answering: AnswerModel | None = None,
 ) -> Ranking:
     """Put the scored candidates of a request in order.
 
@@ -66,6 +69,7 @@ def order_candidates(
     :param prior: what the first stage adds to the logits.
     :param calibration: from the value that orders to a probability.
     :param timings: seconds by stage.
+    :param answering: what tells whether the answer is among the candidates, if the model stores it.
     :raises ScoringError: if a logit is not finite; it names the passages. A sort would put them anywhere.
     """
     logits = [] if scored is None else [float(logit) for logit in scored.scores.logits]
@@ -109,10 +113,20 @@ def order_candidates(
         dropped=request.left_out(),
         below_threshold=len(values) - len(ranked),
         no_evidence=None if threshold is None else all(probability < threshold for _, probability in relevance),
+        answerability=_answerability(request, fused, calibration, answering),
         query_truncated=scored is not None and bool(scored.scores.query_truncated.any()),
         timings=timings,
         drop_reasons=tuple(request.dropped.values()),
     )
+
+
+def _answerability(
+    request: RankRequest, values: Sequence[float], calibration: Calibration, answering: AnswerModel | None
+) -> Answerability | None:
+    if answering is None or not values:
+        return None
+    texts = (f"{one.passage.title or ''} {one.passage.text}" for one in request.scored())
+    return decide(request.query, values, texts, calibration, answering)
 
 
 def _shown(values: Sequence[float], scored: Scored | None, calibration: Calibration) -> list[tuple[float, float]]:

@@ -121,7 +121,7 @@ class RankPipeline:
         else:
             prior = choose_prior(options.fusion, request.scored(), self._stored.fusion.get, self._stored.rank_weight)
         calibration = self._stored.calibration_for(prior.stored)
-        return order_candidates(request, scored, options, prior, calibration, timings)
+        return order_candidates(request, scored, options, prior, calibration, timings, self._stored.answering)
 
     @telemetry.staged("evidence")
     def _with_evidence(self, rankings: list[Ranking], count: int, call: Call) -> list[Ranking]:
@@ -133,7 +133,8 @@ class RankPipeline:
             return found
 
         activate = self._share.open(call).activate
-        answered = with_evidence(rankings, count, logits, activate, self._stored.calibration.probability)
+        evidence, calibration = self._stored.evidence, self._stored.calibration
+        answered = with_evidence(rankings, count, logits, activate, evidence, calibration)
         seconds = time.perf_counter() - started
         return [replace(ranking, timings={**ranking.timings, "evidence": seconds}) for ranking in answered]
 

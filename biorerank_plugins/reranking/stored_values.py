@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
+from biorerank_plugins.models.answering import AnswerModel, EvidenceModel
 from biorerank_plugins.models.calibration import Calibration
-from biorerank_plugins.models.stored import StoredFusion, stored_calibration, stored_fusion, stored_rank_weight
+from biorerank_plugins.models.stored import (
+    StoredFusion,
+    stored_answering,
+    stored_calibration,
+    stored_evidence,
+    stored_fusion,
+    stored_rank_weight,
+)
 
 __all__ = ["StoredValues"]
 
@@ -35,6 +43,16 @@ class StoredValues:
         """Weight of the rank that a first stage of unknown scale gives."""
         return stored_rank_weight(self._model)
 
+    @cached_property
+    def answering(self) -> AnswerModel | None:
+        """What tells whether the answer is among the candidates."""
+        return stored_answering(self._model)
+
+    @cached_property
+    def evidence(self) -> EvidenceModel:
+        """How sentences are read; by themselves unless something is stored."""
+        return stored_evidence(self._model)
+
     def calibration_for(self, first_stage: str | None) -> Calibration:
         """Return how the value that orders becomes a probability.
 
@@ -48,4 +66,4 @@ class StoredValues:
 
         :raises ModelError: if what is stored is damaged.
         """
-        _ = self.calibration, self.fusion, self.rank_weight
+        _ = self.calibration, self.fusion, self.rank_weight, self.answering, self.evidence

@@ -9,6 +9,7 @@ import pytest
 from biorerank_plugins import Evidence, Passage, RankedPassage, Ranking
 from biorerank_plugins.answers.quoted import cite, compose_answer, quote
 from biorerank_plugins.articles.metadata import MetadataKeys
+from biorerank_plugins.passages import Answerability
 
 
 def ranked(rank: int, text: str, *sentences: tuple[str, float], **about) -> RankedPassage:
@@ -106,3 +107,41 @@ def test_questions_of_passages_are_quoted_only_where_there_is_nothing_else():
     passage = Passage("1", "Does it help? It helps.")
     assert quote("q", [(passage, [asked, said])]).text == "It helps. [1]"
     assert quote("q", [(passage, [asked])]).text == "Does it help? [1]"
+
+
+def answerable(state: str, **about) -> Answerability:
+    return Answerability(state, 0.4, **about)  # type: ignore[arg-type]
+
+
+def test_where_one_is_not_sure_nothing_is_quoted_and_the_nearest_passages_are_named():
+    more = [ranked(n, f"Text {n} is.", (f"Text {n} is.", 0.5)) for n in range(3, 9)]
+    unsure = answerable("not_sure", unseen=("nintedanib",))
+    answer = compose_answer(Ranking("q", (FIRST, SECOND, *more), answerability=unsure))
+    assert (answer.state, answer.text, answer.quotes, answer.citations) == ("not_sure", "", (), ())
+    assert answer.why == "No passage that was found says 'nintedanib'."
+    assert [(c.number, c.passage.id) for c in answer.nearest] == [(1, "p1"), (2, "p2"), (3, "p3")]
+    told = json.loads(json.dumps(answer.to_dict()))
+    assert (told["state"], len(told["nearest"]), told["quotes"]) == ("not_sure", 3, [])
+
+
+def test_where_nothing_was_found_no_passage_is_named():
+    answer = compose_answer(Ranking("q", (FIRST,), answerability=answerable("nothing")))
+    assert (answer.state, answer.quotes, answer.nearest) == ("nothing", (), ())
+    assert compose_answer(Ranking("q")).state == "nothing"
+
+
+def test_the_decision_of_three_counts_and_not_the_threshold_of_the_passages():
+    answer = compose_answer(Ranking("q", (FIRST,), no_evidence=True, answerability=answerable("answered")))
+    assert (answer.state, answer.no_evidence, len(answer.quotes)) == ("answered", True, 2)
+
+
+def test_a_sentence_below_the_threshold_is_never_an_answer():
+    text = "A is so. B follows."
+    weak = Evidence("A is so.", 0, 8, score=0.2, probability=0.1, quotable=False)
+    good = Evidence("B follows.", 9, 19, score=0.1, probability=0.3)
+    passage = Passage("p", text)
+    both = RankedPassage(passage, 0, 1, 1.0, 0.7, 0.7, evidence=(weak, good))
+    assert compose_answer(Ranking("q", (both,))).text == "B follows. [1]"
+    only = RankedPassage(passage, 0, 1, 1.0, 0.7, 0.7, evidence=(weak,))
+    answer = compose_answer(Ranking("q", (only,)))
+    assert (answer.state, answer.why, len(answer.nearest)) == ("not_sure", "No single sentence says it.", 1)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 
 import pytest
 
 from biorerank_plugins import BioReranker, Passage
+from biorerank_plugins.text.sentence_context import in_context
 
 QUERY = "which drug inhibits platelets"
 TEXT = "The heart divides. Aspirin inhibits platelets.  Insulin lowers glucose! Is it so?"
@@ -77,3 +80,50 @@ def test_evidence_of_a_long_passage_lies_in_its_best_window(tiny_cross_encoder_d
 def test_an_impossible_number_is_refused_even_without_passages(reranker: BioReranker, evidence):
     with pytest.raises(ValueError, match="evidence"):
         reranker.rank(QUERY, [], evidence=evidence)
+
+
+def stored(model: Path, folder: Path, **content: object) -> BioReranker:
+    """A copy of a model that stores something."""
+    shutil.copytree(model, folder / "stored")
+    (folder / "stored/biorerank.json").write_text(json.dumps(content), encoding="utf-8")
+    return BioReranker(folder / "stored", device="cpu", dtype="float32")
+
+
+def test_a_model_trained_on_sentences_in_context_reads_them_so(
+    tiny_cross_encoder_dir: Path, tmp_path: Path, reranker: BioReranker
+):
+    passage = Passage("1", TEXT, title="Platelets")
+    before = [None, *SENTENCES]
+    told = {in_context(own, "Platelets", before[n]): own for n, own in enumerate(SENTENCES)}
+    alone = {told[r.passage.text]: r.logit for r in reranker.rank(QUERY, list(told))}
+    [ranked] = stored(tiny_cross_encoder_dir, tmp_path, evidence={"in_context": True}).rank(
+        QUERY, [passage], evidence=4
+    )
+    assert [e.text for e in ranked.evidence] == sorted(SENTENCES, key=lambda s: -alone[s])
+    for sentence in ranked.evidence:
+        assert TEXT[sentence.start : sentence.end] == sentence.text
+        assert sentence.probability == pytest.approx(1 / (1 + math.exp(-alone[sentence.text])), abs=1e-5)
+        assert sentence.quotable
+
+
+def test_the_passage_counts_with_the_weight_that_is_stored(
+    tiny_cross_encoder_dir: Path, tmp_path: Path, reranker: BioReranker
+):
+    alone = {r.passage.text: r.logit for r in reranker.rank(QUERY, SENTENCES)}
+    calibration = {"slope": 0.5, "intercept": -0.25, "evidence_threshold": 0.0}
+    model = stored(tiny_cross_encoder_dir, tmp_path, evidence={"passage_weight": 0.5, "calibration": calibration})
+    [ranked] = model.rank(QUERY, [TEXT], evidence=4)
+    for sentence in ranked.evidence:
+        value = alone[sentence.text] + 0.5 * ranked.logit
+        assert sentence.score == pytest.approx(1 / (1 + math.exp(-value)), abs=1e-5)
+        assert sentence.probability == pytest.approx(1 / (1 + math.exp(0.25 - 0.5 * value)), abs=1e-5)
+
+
+def test_sentences_below_the_stored_threshold_are_shown_but_may_not_be_quoted(
+    tiny_cross_encoder_dir: Path, tmp_path: Path
+):
+    calibration = {"slope": 0.001, "intercept": 0.0, "evidence_threshold": 0.9}
+    [ranked] = stored(tiny_cross_encoder_dir, tmp_path, evidence={"calibration": calibration}).rank(
+        QUERY, [TEXT], evidence=2
+    )
+    assert [e.quotable for e in ranked.evidence] == [False, False]

@@ -1,0 +1,123 @@
+"""Is the answer among the candidates? A small calibrated model over how relevant the best of them are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from statistics import fmean
+from typing import Any
+
+from biorerank_plugins._common.checks import finite_number
+from biorerank_plugins.models.calibration import Calibration, sigmoid
+
+__all__ = ["AnswerModel", "EvidenceModel", "relevance_features"]
+
+FEATURES = ("best", "second", "top_5", "top_10")
+
+
+def relevance_features(log_odds: Sequence[float]) -> tuple[float, float, float, float]:
+    """Return what the decision rests on: log-odds of the best and the second, and means of the first five and ten.
+
+    :param log_odds: calibrated log-odds of relevance of the candidates, in any order, at least one. Log-odds and not
+        logits, so that one model serves with every first stage.
+
+    >>> relevance_features([1.0, 3.0])
+    (3.0, 1.0, 2.0, 2.0)
+    """
+    ordered = sorted(log_odds, reverse=True)
+    return ordered[0], ordered[min(1, len(ordered) - 1)], fmean(ordered[:5]), fmean(ordered[:10])
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerModel:
+    """A logistic model of :func:`relevance_features`, and from where on a question counts as answered.
+
+    :param best: weight of the best candidate's log-odds.
+    :param second: weight of the second's.
+    :param top_5: weight of the mean of the first five.
+    :param top_10: weight of the mean of the first ten.
+    :param intercept: added to them.
+    :param answered: from this probability on the answer is there.
+    :param nothing: below this probability nothing is there; in between one cannot be sure.
+    :raises ValueError: if a value is impossible.
+
+    >>> AnswerModel(1, 0, 0, 0, 0, answered=0.6, nothing=0.2).probability([0.0, -3.0])
+    0.5
+    """
+
+    best: float
+    second: float
+    top_5: float
+    top_10: float
+    intercept: float
+    answered: float
+    nothing: float
+
+    def __post_init__(self) -> None:
+        for name in (*FEATURES, "intercept"):
+            finite_number(name, getattr(self, name))
+        finite_number("answered", self.answered, low=0, high=1)
+        finite_number("nothing", self.nothing, low=0, high=self.answered)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> AnswerModel:
+        """Return what :meth:`to_dict` described.
+
+        :raises ValueError: if a value is impossible, missing or has an unknown name.
+        """
+        return cls(**_named(cls, values))
+
+    def probability(self, log_odds: Sequence[float]) -> float:
+        """Return the probability that the answer is among the candidates.
+
+        :param log_odds: as in :func:`relevance_features`.
+        """
+        weights = (self.best, self.second, self.top_5, self.top_10)
+        told = zip(weights, relevance_features(log_odds), strict=True)
+        return sigmoid(sum(weight * value for weight, value in told) + self.intercept)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the values as plain JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceModel:
+    """How a model reads the sentences of a passage, and what their values mean.
+
+    :param in_context: the model was trained on sentences with title and neighbour, and reads them so.
+    :param passage_weight: of the value that orders the passage, beside the sentence's logit.
+    :param calibration: from the sum to a probability; its threshold is that of a sentence that may be quoted.
+        ``None``: the passages' calibration, and every sentence may be quoted.
+    :raises ValueError: if a value is impossible.
+    """
+
+    in_context: bool = False
+    passage_weight: float = 0.0
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        finite_number("passage_weight", self.passage_weight, low=0, high=1e6)
+        if not isinstance(self.in_context, bool):
+            raise ValueError(f"in_context must be true or false, got {self.in_context!r:.80}.")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> EvidenceModel:
+        """Return what is stored.
+
+        :raises ValueError: if a value is impossible or has an unknown name.
+        """
+        if unknown := values.keys() - {one.name for one in fields(cls)}:
+            raise ValueError(f"evidence has no {sorted(unknown)[0]!r}.")
+        calibration = values.get("calibration")
+        if calibration is not None and not isinstance(calibration, Mapping):
+            raise ValueError(f"calibration must be an object, got {calibration!r:.80}.")
+        given = {**values, "calibration": None if calibration is None else Calibration.of(calibration)}
+        return cls(**given)
+
+
+def _named(cls: type[AnswerModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    known = {one.name for one in fields(cls)}
+    if wrong := sorted(known ^ values.keys()):
+        raise ValueError(f"an answer model has the values {', '.join(sorted(known))}; {wrong[0]!r} is not right.")
+    return dict(values)
