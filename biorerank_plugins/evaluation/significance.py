@@ -137,14 +137,15 @@ def corrected(comparisons: Mapping[str, Comparison]) -> dict[str, Comparison]:
     >>> corrected({"first": first, "second": second})["first"].holm["p_value"] == min(1.0, 2 * first.p_value)
     True
     """
-    by_kind = {kind: _holm({name: getattr(one, kind) for name, one in comparisons.items()}) for kind in P_VALUES}
+    by_kind = {kind: holm({name: getattr(one, kind) for name, one in comparisons.items()}) for kind in P_VALUES}
     return {
         name: replace(one, holm={kind: values[name] for kind, values in by_kind.items()})
         for name, one in comparisons.items()
     }
 
 
-def _holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p-values of several comparisons, corrected as :func:`corrected` does."""
     adjusted: dict[str, float] = {}
     largest = 0.0
     for place, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
