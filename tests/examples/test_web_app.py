@@ -122,6 +122,9 @@ def test_an_answer_rests_on_the_cards(url: str):
         ({"question": "x" * 10_001}, "10,001 characters"),
         ({"question": "q", "years": [2020, 1990]}, "first year is after"),
         ({"question": "q", "candidates": "many"}, "is no number"),
+        ({"question": "q", "candidates": float("inf")}, "is no number"),
+        ({"question": "q", "years": [float("-inf"), None]}, "is no number"),
+        ({"question": "q", "threshold": 10**400}, "is no number"),
         ({"question": "q", "collection": "own"}, "not added documents"),
         ([1], "no JSON object"),
     ],
@@ -230,6 +233,9 @@ def test_other_pages_and_names_are_refused(url: str):
         Page(url).call("GET", "/about", Host="evil.example")
     with urllib.request.urlopen(url) as response:
         assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+        assert response.headers["Set-Cookie"] is None, "a session begins with the first question or document"
+    asked = urllib.request.Request(url + "/ask", json.dumps({"question": QUESTION}).encode(), method="POST")
+    with urllib.request.urlopen(asked) as response:
         assert "HttpOnly" in response.headers["Set-Cookie"]
 
 
