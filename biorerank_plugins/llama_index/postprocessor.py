@@ -123,7 +123,7 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     min_probability: float | None = None
     evidence: int = 0
     deduplicate: list[str] | None = None
-    fusion: float | Literal["stored"] | None = "stored"
+    fusion: float | Literal["stored", "order"] | None = "stored"
     retracted: Literal["keep", "flag", "drop"] = "keep"
     boosts: dict[str, Any] | None = None
     timeout: float | None = None

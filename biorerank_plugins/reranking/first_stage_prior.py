@@ -19,6 +19,10 @@ from biorerank_plugins.reranking.options import Fusion
 __all__ = ["Prior", "choose_prior", "finite_score"]
 
 
+RANK_WEIGHT = 0.75
+"""Weight of ``-ln(rank)`` for a model that stores none and is asked to take the given order into account."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prior:
     """One number a candidate, to be added to its logit; ``None`` where the order is by logit alone.
@@ -44,6 +48,9 @@ def choose_prior(
     :param stored: what the model stores for a first stage.
     :param rank_weight: weight of ``-ln(rank)`` that the model stores for any other first stage; ``None`` for none.
     """
+    if fusion == "order":
+        weight = RANK_WEIGHT if rank_weight is None else rank_weight
+        return Prior([-weight * math.log(rank) for rank in range(1, len(candidates) + 1)])
     scores = [finite_score(candidate) for candidate in candidates]
     known = [score for score in scores if score is not None]
     if fusion is None or not known:

@@ -15,8 +15,8 @@ __all__ = ["CallKeywords", "Fusion", "RankKeywords", "RankOptions", "Retracted",
 Retracted: TypeAlias = Literal["keep", "flag", "drop"]
 """Retracted articles: nobody looks; they are marked; they are left out before scoring."""
 
-Fusion: TypeAlias = float | Literal["stored"] | None
-"""How the first stage enters the order: with this weight, as the model stores it, or not at all."""
+Fusion: TypeAlias = float | Literal["stored", "order"] | None
+"""How the first stage enters the order: with this weight, as the model stores it, by its order, or not at all."""
 
 
 class RankKeywords(TypedDict, total=False):
@@ -50,6 +50,7 @@ class RankOptions:
     :param fusion: how the first stage's scores enter the order. A number of at least 0 is their weight beside the
         logit. ``"stored"``: what the model stores for the first stage that the candidates name
         (``Candidate.first_stage``), else its prior from their ranks where they carry scores; without either, by logit.
+        ``"order"``: the order in which passages are given is the first stage's, whether they carry scores or not.
         ``None``: by logit. A candidate without a score counts as the first stage's last.
     :param deduplicate: keep only the first of passages that agree in one of these keys: ``"id"``, ``"pmid"``,
         ``"doi"``, ``"text"``, or a list of them. What was left out is in ``Ranking.dropped``.
@@ -112,12 +113,12 @@ class RankOptions:
 def check_fusion(fusion: object) -> Fusion:
     """Return how the first stage enters the order.
 
-    :raises ValueError: if it is neither a number of at least 0, nor ``"stored"``, nor ``None``.
+    :raises ValueError: if it is neither a number of at least 0, nor ``"stored"``, ``"order"`` or ``None``.
     """
     if fusion is None:
         return None
     if isinstance(fusion, str):
-        if fusion == "stored":
-            return "stored"
-        raise ValueError(f"fusion must be a number, None or 'stored', got {fusion!r}.")
+        if fusion in ("stored", "order"):
+            return fusion  # type: ignore[return-value]
+        raise ValueError(f"fusion must be a number, None, 'stored' or 'order', got {fusion!r}.")
     return finite_number("fusion", fusion, low=0, high=1e6)

@@ -231,7 +231,7 @@ def test_damaged_settings_are_refused(two_stages: TwoStageSearch, tmp_path: Path
 
 
 def test_an_unknown_word_for_the_weight_is_refused(two_stages: TwoStageSearch) -> None:
-    with pytest.raises(ValueError, match="fusion must be a number, None or 'stored'"):
+    with pytest.raises(ValueError, match="fusion must be a number, None, 'stored' or 'order'"):
         _ids(two_stages, fusion="much")
 
 
@@ -292,3 +292,21 @@ def test_a_damaged_template_is_named(tiny_cross_encoder_dir: Path, tmp_path: Pat
     (folder / "biorerank.json").write_text(f'{{"template": {template}}}', encoding="utf-8")
     with pytest.raises(ModelError, match=r"biorerank\.json is damaged"):
         BioReranker(folder)
+
+
+def test_the_given_order_counts_where_it_is_asked_for(tiny_cross_encoder_dir: Path, tmp_path: Path) -> None:
+    reranker = rank_store(tiny_cross_encoder_dir, tmp_path / "m", '{"rank_weight": 0.5}')
+    texts = ["aspirin inhibits platelets", "the heart", "insulin lowers glucose"]
+    plain = {line.input_index: line for line in reranker.rank("which drug", texts)}
+    ordered = {line.input_index: line for line in reranker.rank("which drug", texts, fusion="order")}
+    for place, line in ordered.items():
+        assert line.logit == plain[place].logit
+        assert plain[place].fused is None
+        assert line.fused == pytest.approx(line.logit - 0.5 * math.log(place + 1))
+        assert line.retrieval_score is None
+    foreign = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32").rank(
+        "which drug", texts, fusion="order"
+    )
+    assert {one.input_index: one.fused for one in foreign} == pytest.approx(
+        {place: plain[place].logit - 0.75 * math.log(place + 1) for place in plain}
+    )
