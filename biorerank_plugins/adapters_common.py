@@ -6,6 +6,7 @@ objects of the host. What is the same in all of them is here; nothing here knows
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
@@ -31,6 +32,7 @@ __all__ = [
     "article_marks",
     "boosts_of",
     "check_rank_option",
+    "copied_metadata",
     "evidence_records",
     "host_candidate",
     "kept_score",
@@ -56,6 +58,8 @@ LOAD_SETTINGS = (
 
 BOOST_KEY = "biorerank_boost"
 """Metadata key of what was added to the logit for the article's year and kind, where something was."""
+
+_DEEPEST = 50  # containers in containers
 
 
 class HostTexts:
@@ -110,6 +114,35 @@ def host_candidate(passage: Passage, score: Any, rank: int, metadata: Mapping[st
     """
     first_stage = metadata.get(FIRST_STAGE_KEY)
     return Candidate(passage, kept_score(score), rank, first_stage if isinstance(first_stage, str) else None)
+
+
+def copied_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a host's metadata that a new object may have for its own.
+
+    Copied as deeply as it can be: what refuses (a lock, a client, an open file) is the same object in both, since a
+    ranking that was computed must not fail for something that nobody reads.
+
+    :param metadata: of the host's object.
+
+    >>> import threading
+    >>> given = {"lock": threading.Lock(), "tags": ["a"]}
+    >>> made = copied_metadata(given)
+    >>> made["lock"] is given["lock"], made["tags"] is given["tags"]
+    (True, False)
+    """
+    return {key: _copied(value) for key, value in metadata.items()}
+
+
+def _copied(value: Any, above: tuple[int, ...] = ()) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        if id(value) in above or len(above) > _DEEPEST:
+            return value
+        inside = (*above, id(value))
+        if type(value) is dict:
+            return {key: _copied(item, inside) for key, item in value.items()}
+        return [_copied(item, inside) for item in value] if type(value) is list else value
 
 
 def evidence_records(ranked: RankedPassage) -> list[dict[str, Any]]:

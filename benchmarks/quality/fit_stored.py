@@ -6,8 +6,8 @@
 Everything is fitted on the BioASQ calibration questions: for each first stage the weight of its scores (of those within
 0.002 of the best nDCG@10 the smallest, which trusts the model most), the score that leaves a logit as it is (the mean
 over the first ten), and Platt's scaling with the threshold of "no evidence", the most precise that withholds at most
-4 % of the answers; the same for the logit alone; and the weight of the rank of a first stage whose scale is not known:
-the one that loses least against the best of each first stage, where it loses most.
+4 % of the answers; the same for the logit alone; and what ``fit_answers.py`` fits. The weight of the rank of a first
+stage whose scale is not known is taken from ``behind.json``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.common import write_result
+from benchmarks.common import read_result, write_result
+from benchmarks.quality.fit_answers import cases, fit_answering, fit_evidence, off_topic_features, off_topic_questions
 from benchmarks.quality.tasks import (
     FIRST_STAGES,
     Scores,
@@ -34,6 +36,7 @@ from benchmarks.quality.tasks import (
     search,
 )
 from biorerank_plugins import BioReranker, PassageIndex
+from biorerank_plugins._common.files import write_json
 from biorerank_plugins.evaluation.calibrate import (
     Answerability,
     Judged,
@@ -44,15 +47,15 @@ from biorerank_plugins.evaluation.calibrate import (
 )
 from biorerank_plugins.first_stage import BiEncoder
 from biorerank_plugins.models.calibration import Calibration
+from biorerank_plugins.models.stored import SETTINGS_FILE, read_stored
 
 RESULT = "stored.json"
-KEYS = ("reranker", "encoder", "questions", "candidates", "stages", "alone", "rank_weight", "stored")
+KEYS = ("reranker", "encoder", "questions", "candidates", "stages", "alone", "answering", "evidence", "stored")
 WEIGHTS = {
     "lexical": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
     "dense": (0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 20),
     "hybrid": (0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 20),
 }
-RANK_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 GOOD = 0.002
 MOST_WITHHELD = 0.04  # of the questions whose answer is there
 PRECISIONS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
@@ -64,14 +67,6 @@ def values_of(found: Scores, logits: Scores, weight: float, reference: float) ->
     """The value that orders each candidate, as a reranker with this weight and reference makes it."""
     return {
         query: {passage: logits[query][passage] + weight * (score - reference) for passage, score in scores.items()}
-        for query, scores in found.items()
-    }
-
-
-def by_rank(found: Scores, logits: Scores, weight: float) -> Scores:
-    """The same where only the rank of the first stage is known."""
-    return {
-        query: {passage: logits[query][passage] - weight * math.log(rank) for rank, passage in enumerate(scores, 1)}
         for query, scores in found.items()
     }
 
@@ -124,10 +119,11 @@ def fitted(values: Scores, task: Task, index: PassageIndex) -> tuple[Calibration
 
 def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> dict[str, Any]:
     task = read_task("bioasq-calib", args.data, None)
+    stages, fusion = {}, {}
     with open_index(task, encoder, args.work) as index:
         found = {stage: search(index, task, stage, CANDIDATES) for stage in FIRST_STAGES}
         logits = logits_of(task, list(found.values()), reranker, args.name, args.work)
-        stages, fusion = {}, {}
+        told = []
         for stage, scores in found.items():
             by_weight = {w: round(ndcg(fused(scores, logits, w), task), 4) for w in WEIGHTS[stage]}
             name = str(index.scores_of(stage))
@@ -135,12 +131,21 @@ def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> 
             good = [w for w, value in by_weight.items() if value >= max(by_weight.values()) - GOOD]
             weight = min(good) if kept is None else kept
             reference = round(fmean(score for own in scores.values() for score in list(own.values())[:DEPTH]), 4)
-            calibration, measured = fitted(values_of(scores, logits, weight, reference), task, index)
+            values = values_of(scores, logits, weight, reference)
+            calibration, measured = fitted(values, task, index)
             first = round(ndcg({query: list(own) for query, own in scores.items()}, task), 4)
             stages[stage] = {"first stage": first, "weight": weight, "by weight": by_weight, **measured}
             fusion[name] = {"weight": weight, "reference": reference, "calibration": calibration.to_dict()}
-        calibration, alone = fitted(values_of(found["hybrid"], logits, 0.0, 0.0), task, index)
-    rank_weight = fit_rank_weight(found, logits, task)
+            told += cases(values, task, index, calibration)
+        evidence, of_evidence = fit_evidence(
+            args.data, values, task, index, reranker, args.work / f"sentences-{args.name}.json"
+        )
+        alone_values = values_of(found["hybrid"], logits, 0.0, 0.0)
+        calibration, alone = fitted(alone_values, task, index)
+        told += cases(alone_values, task, index, calibration)
+        told += off_topic_features(off_topic_questions(args.data), index, reranker, calibration)
+    answering, of_answering = fit_answering(told)
+    rank_weight = read_result(args.behind).get("rank weight")
     return {
         "reranker": args.name,
         "encoder": encoder.model_id,
@@ -148,24 +153,23 @@ def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> 
         "candidates": CANDIDATES,
         "stages": stages,
         "alone": alone,
-        "rank_weight": rank_weight,
-        "stored": {"fusion": fusion, "calibration": calibration.to_dict(), "rank_weight": rank_weight["best"]},
+        "answering": of_answering,
+        "evidence": of_evidence,
+        "stored": {
+            "fusion": fusion,
+            "calibration": calibration.to_dict(),
+            "answering": answering.to_dict(),
+            "evidence": asdict(evidence),
+            **({} if rank_weight is None else {"rank_weight": rank_weight}),
+        },
     }
-
-
-def fit_rank_weight(found: dict[str, Scores], logits: Scores, task: Task) -> dict[str, Any]:
-    by_weight = {
-        weight: {stage: round(ndcg(order_of(by_rank(own, logits, weight)), task), 4) for stage, own in found.items()}
-        for weight in RANK_WEIGHTS
-    }
-    most = {stage: max(values[stage] for values in by_weight.values()) for stage in found}
-    best = min(RANK_WEIGHTS, key=lambda weight: max(most[stage] - by_weight[weight][stage] for stage in found))
-    return {"by weight": by_weight, "best": best}
 
 
 def main() -> None:
     parser = parser_for(__doc__)
     parser.add_argument("--keep-weights", action="store_true", help="fit the rest for the weights that are stored now")
+    parser.add_argument("--behind", type=Path, help="behind.json, which says the weight of the rank")
+    parser.add_argument("--store", type=Path, help="folder of the reranker: write what was fitted into it")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     args.work.mkdir(parents=True, exist_ok=True)
@@ -173,6 +177,8 @@ def main() -> None:
         result = fit(args, BiEncoder(args.encoder), reranker)
     print(json.dumps(result, indent=1))
     write_result(args.out, result, KEYS)
+    if args.store:
+        write_json(args.store / SETTINGS_FILE, {**read_stored(args.store), **result["stored"]})
 
 
 if __name__ == "__main__":

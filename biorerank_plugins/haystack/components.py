@@ -83,9 +83,15 @@ class LazyComponent(Generic[T]):
         if not isinstance(data, Mapping) or not isinstance(data.get("init_parameters", {}), Mapping):
             raise TypeError(f"{cls.__name__}.from_dict takes what to_dict gave, got {type(data).__name__}.")
         try:
-            return default_from_dict(cls, copy.deepcopy(data))
+            saved = copy.deepcopy(data)
+            return default_from_dict(cls, {**saved, "init_parameters": cls._of_today(saved.get("init_parameters", {}))})
         except (AttributeError, KeyError, RecursionError) as error:  # of Haystack's own classes, such as Secret
             raise ValueError(f"The settings of {cls.__name__} are damaged: {error!r:.200}") from error
+
+    @classmethod
+    def _of_today(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings that an earlier version saved as this version reads them."""
+        return settings
 
     def _saved(self, name: str, value: Any) -> Any:
         if name == "model":

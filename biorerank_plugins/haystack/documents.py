@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from biorerank_plugins.adapters_common import (
     RETRACTED_KEY,
     HostTexts,
     article_marks,
+    copied_metadata,
     evidence_records,
     host_candidate,
 )
@@ -39,7 +39,10 @@ RETRIEVAL_SCORE_KEY = "biorerank_retrieval_score"
 EVIDENCE_KEY = "biorerank_evidence"
 """Key of ``meta`` under which the best sentences are: text, offsets in ``content``, score and probability of each."""
 
-_OF_THIS_RANKING = (EVIDENCE_KEY, RETRACTED_KEY, BOOST_KEY)
+NO_EVIDENCE_KEY = "biorerank_no_evidence"
+"""Key of ``meta``: whether no document of the ranking reaches the model's threshold; absent where none is stored."""
+
+_OF_THIS_RANKING = (EVIDENCE_KEY, NO_EVIDENCE_KEY, RETRACTED_KEY, BOOST_KEY)
 _OWN_KEYS = (RETRIEVAL_SCORE_KEY, FIRST_STAGE_KEY, *_OF_THIS_RANKING)
 
 
@@ -119,12 +122,16 @@ class DocumentTexts:
         return self._texts.passage(str(document.id), document.content or "", _meta(document), host_text)
 
 
-def ranked_document(document: Document, score: float, ranked: RankedPassage) -> Document:
+def ranked_document(
+    document: Document, score: float, ranked: RankedPassage, no_evidence: bool | None = None
+) -> Document:
     """Return a new document with the reranker's score; the first stage's and the evidence are in ``meta``."""
-    meta = copy.deepcopy(document.meta)
+    meta = copied_metadata(document.meta)
     for key in _OF_THIS_RANKING:
         meta.pop(key, None)
     meta |= article_marks(ranked)
+    if no_evidence is not None:
+        meta[NO_EVIDENCE_KEY] = no_evidence
     if ranked.evidence:
         meta[EVIDENCE_KEY] = evidence_records(ranked)
     if ranked.retrieval_score is not None:

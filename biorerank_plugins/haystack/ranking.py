@@ -52,13 +52,20 @@ class RankingCall:
         options = {"top_k": None if on_logit else limit, "min_score": None if on_logit else threshold, **kept}
         return cls(query, check_documents(documents), options, scaled, limit, threshold if on_logit else None)
 
-    def results(self, ranking: Ranking) -> dict[str, Any]:
-        """Return what the component returns."""
+    def results(self, ranking: Ranking, no_evidence: bool) -> dict[str, Any]:
+        """Return what the component returns.
+
+        :param ranking: of this call.
+        :param no_evidence: whether that output is asked for.
+        """
         lines = [line for line in ranking if self.least_value is None or line.order_value >= self.least_value]
-        return {
-            "documents": [
-                ranked_document(self.documents[line.input_index], line.score if self.scaled else line.order_value, line)
-                for line in lines[: self.top_k]
-            ],
-            "no_evidence": bool(ranking.no_evidence),
-        }
+        documents = [
+            ranked_document(
+                self.documents[line.input_index],
+                line.score if self.scaled else line.order_value,
+                line,
+                ranking.no_evidence,
+            )
+            for line in lines[: self.top_k]
+        ]
+        return {"documents": documents, **({"no_evidence": bool(ranking.no_evidence)} if no_evidence else {})}

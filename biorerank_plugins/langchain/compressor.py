@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from functools import partial
 from numbers import Real
 from typing import Any, Literal, Self
@@ -19,6 +18,7 @@ from biorerank_plugins.adapters_common import (
     HostTexts,
     article_marks,
     check_rank_option,
+    copied_metadata,
     evidence_records,
     host_candidate,
     make_reranker,
@@ -119,7 +119,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
     min_probability: float | None = None
     evidence: int = 0
     deduplicate: str | tuple[str, ...] | None = None
-    fusion: float | Literal["stored"] | None = "stored"
+    fusion: float | Literal["stored", "order"] | None = "stored"
     retracted: Literal["keep", "flag", "drop"] = "keep"
     boosts: dict[str, Any] | None = None
     timeout: float | None = None
@@ -201,7 +201,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
         return [self._document(documents[line.input_index], line) for line in ranking]
 
     def _document(self, document: Document, line: RankedPassage) -> Document:
-        metadata = deepcopy(document.metadata)
+        metadata = copied_metadata(document.metadata)
         # A BaseCrossEncoder's scores are what its model calls scores: the core was told that they are logits.
         for key in OF_THIS_RANKING:
             metadata.pop(key, None)

@@ -10,22 +10,33 @@ from typing import Any, TypeAlias
 
 __all__ = ["Candidate", "Passage", "PassageLike", "as_candidate", "as_candidates"]
 
+_DEEPEST = 100  # containers in containers
 
-def _freeze(value: Any) -> Any:
-    """Copy nested containers, so that what the caller changes later does not change a passage."""
+
+def _freeze(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """Copy nested containers, so that what the caller changes later does not change a passage.
+
+    A container that holds itself is kept as it is where it comes again, and so is what lies too deep.
+    """
+    if id(value) in above or len(above) > _DEEPEST:
+        return value
+    inside = (*above, id(value))
     if isinstance(value, Mapping):
-        return MappingProxyType({str(key): _freeze(item) for key, item in value.items()})
+        return MappingProxyType({str(key): _freeze(item, inside) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
-        return tuple(_freeze(item) for item in value)
+        return tuple(_freeze(item, inside) for item in value)
     return value
 
 
-def _thaw(value: Any) -> Any:
-    """Turn a frozen value back into what :mod:`json` can write."""
+def _thaw(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """Turn a frozen value back into what :mod:`json` can write; what holds itself is ``None`` where it comes again."""
+    if id(value) in above or len(above) > 2 * _DEEPEST:
+        return None
+    inside = (*above, id(value))
     if isinstance(value, Mapping):
-        return {key: _thaw(item) for key, item in value.items()}
+        return {str(key): _thaw(item, inside) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_thaw(item) for item in value]
+        return [_thaw(item, inside) for item in value]
     if hasattr(value, "tolist"):  # numpy's numbers and arrays
         return value.tolist()
     return value

@@ -401,8 +401,7 @@ def test_haystack_says_when_there_is_no_evidence(tiny_cross_encoder_dir, tmp_pat
         folder = tmp_path / str(threshold)
         shutil.copytree(tiny_cross_encoder_dir, folder)
         (folder / "biorerank.json").write_text(json.dumps({"calibration": {"evidence_threshold": threshold}}))
-        result = bio_haystack.BioRanker(model=str(folder)).run(
-            query="q", documents=[haystack.Document(content="aspirin")]
-        )
+        ranker = bio_haystack.BioRanker(model=str(folder), no_evidence_output=True)
+        result = ranker.run(query="q", documents=[haystack.Document(content="aspirin")])
         assert result["no_evidence"] is expected
-        assert len(result["documents"]) == 1
+        assert [one.meta["biorerank_no_evidence"] for one in result["documents"]] == [expected]

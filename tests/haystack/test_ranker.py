@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from haystack import Document
+from haystack import Document, Pipeline
+from haystack.components.joiners import BranchJoiner, DocumentJoiner
 from haystack.dataclasses import ByteStream
 from haystack.utils import ComponentDevice, Secret
 from support.haystack import QUERY, documents, ids
@@ -259,7 +260,30 @@ def test_duplicates():
 
 def test_one_document_and_none():
     assert ids(BioRanker(model=by_number()).run(query="q", documents=numbers(1))) == ["0"]
-    assert BioRanker(model=by_number()).run(query="q", documents=[]) == {"documents": [], "no_evidence": False}
+    assert BioRanker(model=by_number()).run(query="q", documents=[]) == {"documents": []}
+    told = BioRanker(model=by_number(), no_evidence_output=True).run(query="q", documents=[])
+    assert told == {"documents": [], "no_evidence": False}
+
+
+def test_it_connects_by_its_name_as_the_ranker_that_it_replaces():
+    pipeline = Pipeline()
+    pipeline.add_component("ranker", BioRanker(model=by_number()))
+    pipeline.add_component("joiner", DocumentJoiner())
+    pipeline.connect("ranker", "joiner.documents")
+    found = pipeline.run({"ranker": {"query": "q", "documents": numbers(2)}})
+    assert list(found) == ["joiner"]
+
+
+def test_a_pipeline_saved_when_the_second_output_was_always_there_still_loads():
+    pipeline = Pipeline()
+    pipeline.add_component("ranker", BioRanker(no_evidence_output=True))
+    pipeline.add_component("branch", BranchJoiner(bool))
+    pipeline.connect("ranker.no_evidence", "branch")
+    saved = pipeline.to_dict()
+    del saved["components"]["ranker"]["init_parameters"]["no_evidence_output"]
+    ranker = Pipeline.from_dict(saved).get_component("ranker")
+    assert ranker.no_evidence_output is True
+    assert BioRanker.from_dict(BioRanker().to_dict()).no_evidence_output is False
 
 
 def test_fusion_by_a_weight_uses_the_first_stages_scores():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from haystack import Document, component
 from haystack.utils import ComponentDevice, Secret
 
 from biorerank_plugins._common.checks import string
+from biorerank_plugins.adapters_common import copied_metadata
 from biorerank_plugins.haystack.documents import as_passage, check_documents, check_fields, joined_text
 from biorerank_plugins.haystack.embedding import BiEncoderComponent
 from biorerank_plugins.haystack.options import HUB_TOKEN
@@ -121,7 +121,7 @@ class BioDocumentEmbedder(BiEncoderComponent):
         vectors = self._loaded().encode_passages([self._passage(document) for document in given])
         return {
             "documents": [
-                replace(document, embedding=vector.tolist(), meta=copy.deepcopy(document.meta))
+                replace(document, embedding=vector.tolist(), meta=copied_metadata(document.meta))
                 for document, vector in zip(given, vectors, strict=True)
             ]
         }

@@ -94,6 +94,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
     :param revision: branch, tag or commit of a model on the hub.
     :param cache_folder: where models from the hub are kept.
     :param local_files_only: True never asks the hub.
+    :param no_evidence_output: also give the output ``no_evidence``, for a router. Each document says the same in
+        ``meta["biorerank_no_evidence"]``.
     :raises ValueError: if an argument is impossible or refused.
 
     Example::
@@ -134,15 +136,20 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         min_probability: float | None = None,
         evidence: int = 0,
         deduplicate: Deduplicate = "id",
-        fusion: float | Literal["stored"] | None = "stored",
+        fusion: float | Literal["stored", "order"] | None = "stored",
         retracted: Literal["keep", "flag", "drop"] = "keep",
         boosts: Boosts | Mapping[str, Any] | None = None,
         timeout: float | None = None,
         revision: str | None = None,
         cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool | None = None,
+        no_evidence_output: bool = False,
     ) -> None:
         LazyComponent.__init__(self)
+        self.no_evidence_output = flag("no_evidence_output", no_evidence_output)
+        # One output by default, as the host's rankers: a second one would make connections by component ambiguous.
+        more = {"no_evidence": bool} if no_evidence_output else {}
+        component.set_output_types(self, documents=list[Document], **more)
         self.model = model
         self.device = device
         self.token = token
@@ -181,7 +188,6 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         if template is not None and self.meta_fields_to_embed:
             raise ValueError("Give template or meta_fields_to_embed, not both: each says what the model reads.")
 
-    @component.output_types(documents=list[Document], no_evidence=bool)
     def run(
         self,
         *,
@@ -200,16 +206,16 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         :param top_k: return at most so many.
         :param scale_score: whether the score is activated, or the logit.
         :param score_threshold: return only documents whose score is at least this.
-        :returns: ``documents``: new documents; ``no_evidence``: whether none of those given reaches the threshold that
-            is stored with the model (False where none is stored).
+        :returns: ``documents``: new documents; with ``no_evidence_output`` also ``no_evidence``: whether none of those
+            given reaches the threshold that is stored with the model (False where none is stored).
         :raises ValueError: if the query is blank or an option is impossible.
         :raises ScoringError: if a document has no finite logit.
         """
         call = self._call(query, documents, top_k, scale_score, score_threshold)
         reranker, texts = self._loaded()
-        return call.results(reranker.rank(call.query, texts.candidates(call.documents), **call.options))
+        ranking = reranker.rank(call.query, texts.candidates(call.documents), **call.options)
+        return call.results(ranking, self.no_evidence_output)
 
-    @component.output_types(documents=list[Document], no_evidence=bool)
     async def run_async(
         self,
         *,
@@ -222,7 +228,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         """Return the documents, best first, as :meth:`run` does, without blocking the event loop."""
         call = self._call(query, documents, top_k, scale_score, score_threshold)
         reranker, texts = await self._loaded_async()
-        return call.results(await reranker.arank(call.query, texts.candidates(call.documents), **call.options))
+        ranking = await reranker.arank(call.query, texts.candidates(call.documents), **call.options)
+        return call.results(ranking, self.no_evidence_output)
 
     def _call(
         self, query: object, documents: object, top_k: object, scale_score: object, score_threshold: object
@@ -235,6 +242,12 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
             score_threshold=self.score_threshold if score_threshold is None else score_threshold,
             **rank_keywords(self, _KEPT),
         )
+
+    @classmethod
+    def _of_today(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        # Before the second output could be left out it was always there, and something may be connected to it.
+        old = "fusion" in settings and "no_evidence_output" not in settings
+        return {**settings, "no_evidence_output": True} if old else settings
 
     def _load(self) -> tuple[BioReranker, DocumentTexts]:
         return load_reranker(self)
