@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Unpack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Unpack
 
 from biorerank_plugins import telemetry
 from biorerank_plugins._common.checks import whole_number
@@ -76,6 +77,9 @@ class TwoStageSearch:
         wanted = None if first_stage == "hybrid" else first_stage
         self.first_stage = check_first_stage(wanted, has_lexical=index.lexical)
         self._calls = Calls(max_waiting=None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), first_stage=self.first_stage), (self.index, self.reranker)
 
     def search(
         self,

@@ -176,6 +176,16 @@ class BiEncoder:
         """Return the model and every setting that changes a vector; :meth:`from_config` takes it back."""
         return {"type": type(self).__name__, **self._config}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Weights and locks stay behind: what is made of the configuration loads the model again.
+        return _encoder_again, (self.config(), str(self._device), self._dtype)
+
+    def __copy__(self) -> BiEncoder:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BiEncoder:
+        return self  # it never changes, and threads may share it
+
     def encode_queries(self, queries: Sequence[str]) -> FloatArray:
         """Return one vector for each query.
 
@@ -237,6 +247,10 @@ def _check_choice(name: str, value: object, choices: Sequence[str | None]) -> No
 
 def _length(given: int | None, model: _Model) -> int:
     return model.max_length if given is None else model.check_length(given)
+
+
+def _encoder_again(config: dict[str, Any], device: str, dtype: Any) -> BiEncoder:
+    return BiEncoder.from_config(config, device=device, dtype=dtype)
 
 
 def _refuse_string(value: object, what: str) -> None:

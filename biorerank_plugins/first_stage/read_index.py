@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import PassageIndexError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
 
-__all__ = ["ReadIndex"]
+__all__ = ["ReadIndex", "index_again", "saved_folder"]
 
 
 class ReadIndex:
@@ -181,6 +182,11 @@ class ReadIndex:
                 self._closed = True
                 self._contents.catalog.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, here or in another process, opens the folder; it sees what the folder holds by then.
+        opened = partial(type(self).load, verify="fast")  # type: ignore[attr-defined]
+        return index_again, (opened, saved_folder(self._folder), self._encoder, self._hybrid)
+
     def __enter__(self) -> Self:
         return self
 
@@ -190,3 +196,22 @@ class ReadIndex:
     def _check_open(self) -> None:
         if self._closed:
             raise PassageIndexError("This index was closed. Load or build it again.")
+
+
+def saved_folder(folder: Path | None) -> Path:
+    """Return the folder of an index that is to be pickled or copied.
+
+    :raises PassageIndexError: if it has none.
+    """
+    if folder is None:
+        raise PassageIndexError(
+            "An index in memory cannot be pickled or copied: save it first (index.save(folder)), then copies open that."
+        )
+    return folder
+
+
+def index_again(opened: Callable[..., Any], folder: Path, encoder: Encoder, hybrid: Hybrid) -> Any:
+    """Open an index as it was pickled."""
+    index = opened(folder, encoder=encoder)
+    index.hybrid = hybrid
+    return index

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import PassageIndexError
@@ -16,6 +17,7 @@ from biorerank_plugins.first_stage.filters import Filter, compile_filter
 from biorerank_plugins.first_stage.fusion import Hybrid
 from biorerank_plugins.first_stage.hybrid import NOT_EMBEDDED
 from biorerank_plugins.first_stage.index import PassageIndex
+from biorerank_plugins.first_stage.read_index import index_again, saved_folder
 from biorerank_plugins.passages import Passage, PassageLike
 from biorerank_plugins.scale.shard_layout import is_sharded, shard_of, write_shards
 from biorerank_plugins.scale.shard_opening import opened_shards
@@ -228,6 +230,11 @@ class ShardedIndex:
         if not self._closed:
             self._closed = True
             self._side_by_side.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        asked = {"on_lost": self._side_by_side.on_lost, "timeout": self._side_by_side.timeout}
+        opened = partial(type(self).load, verify="fast", **asked)  # type: ignore[arg-type]
+        return index_again, (opened, saved_folder(self.folder), self.encoder, self.hybrid)
 
     def __enter__(self) -> Self:
         return self
