@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import TypeGuard
+from collections.abc import Iterable, Mapping, Set
+from typing import TypeGuard, TypeVar
 
-__all__ = ["check_query", "finite_number", "positive_number", "string", "whole_number"]
+__all__ = ["check_query", "finite_number", "in_order", "positive_number", "string", "whole_number"]
+
+T = TypeVar("T")
 
 
 def whole_number(name: str, value: object, *, least: int = 1) -> int:
@@ -60,6 +63,19 @@ def check_query(value: object) -> str:
     if not query.strip():
         raise ValueError("The query is empty; give the question to rank for.")
     return query
+
+
+def in_order(what: str, value: Iterable[T]) -> Iterable[T]:
+    """Return what stands in an order.
+
+    :param what: what it should be, as ``"a list of texts"``.
+    :raises TypeError: if it is one text, has no order (a set), or would give its keys or the names of its columns
+        instead of its contents (a mapping, a table).
+    """
+    if isinstance(value, (str, bytes, Mapping, Set)) or hasattr(value, "columns") or not isinstance(value, Iterable):
+        hint = "Put it in a list." if isinstance(value, (str, bytes)) else "Give its texts as a list."
+        raise TypeError(f"Expected {what}, got {type(value).__name__}: {value!r:.80}. {hint}")
+    return value
 
 
 def _is_real(value: object) -> TypeGuard[float]:

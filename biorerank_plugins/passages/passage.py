@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from biorerank_plugins._common.checks import in_order
+
 __all__ = ["Candidate", "Passage", "PassageLike", "as_candidate", "as_candidates"]
 
 _DEEPEST = 100  # containers in containers
@@ -136,16 +138,14 @@ def as_candidate(item: PassageLike, position: int) -> Candidate:
 def as_candidates(items: Iterable[PassageLike]) -> list[Candidate]:
     """Turn what a caller gave into candidates, in the same order.
 
-    :raises TypeError: if ``items`` is one string or a mapping (a list of passages was meant), or holds something else
-        than passages.
+    :raises TypeError: if ``items`` is one string or a mapping (a list of passages was meant), a set or a table, or
+        holds something else than passages.
 
     >>> [c.passage.id for c in as_candidates(["first", Passage("b", "second")])]
     ['0', 'b']
     """
-    if isinstance(items, (str, bytes, Passage, Candidate)):
+    if isinstance(items, (Passage, Candidate)):
         raise TypeError(
             f"Expected a list of passages, got one {type(items).__name__}: {items!r:.80}. Put it in a list."
         )
-    if isinstance(items, Mapping) or not isinstance(items, Iterable):
-        raise TypeError(f"Expected a list of passages, got {type(items).__name__}: {items!r:.80}.")
-    return [as_candidate(item, position) for position, item in enumerate(items)]
+    return [as_candidate(item, position) for position, item in enumerate(in_order("a list of passages", items))]

@@ -11,7 +11,18 @@ from biorerank_plugins.articles.metadata import MetadataKeys
 from biorerank_plugins.passages import Candidate, Passage, PassageLike, as_candidates
 from biorerank_plugins.reranking.options import RankOptions
 
-__all__ = ["RankRequest"]
+__all__ = ["RankRequest", "either"]
+
+
+def either(passages: Iterable[PassageLike] | None, documents: Iterable[PassageLike] | None) -> Iterable[PassageLike]:
+    """Return the passages of a call, by our name for them or by that of ``CrossEncoder.rank``.
+
+    :raises TypeError: if there are none, or two.
+    """
+    given = documents if passages is None else passages
+    if given is None or (passages is not None and documents is not None):
+        raise TypeError("rank() takes passages, or documents, which is the same by CrossEncoder's name: give one.")
+    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from biorerank_plugins.reranking.options import CallKeywords, RankKeywords, Rank
 from biorerank_plugins.reranking.pair_interface import PairInterface
 from biorerank_plugins.reranking.passage_windows import PassageReader
 from biorerank_plugins.reranking.pipeline import RankPipeline, count_passages
+from biorerank_plugins.reranking.request import either
 from biorerank_plugins.reranking.stored_values import StoredValues
 from biorerank_plugins.runtime.calls import Call, Calls
 from biorerank_plugins.scoring.load_options import LoadOptions
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
     from biorerank_plugins.models.calibration import Calibration
-    from biorerank_plugins.scoring.cache import ScoreCacheInfo
     from biorerank_plugins.scoring.scores import PairScorer, Scorer
 
 __all__ = ["BioReranker"]
@@ -61,8 +61,8 @@ class BioReranker(PairInterface):
         CUDA), ``"torch"`` as transformers does, ``"onnx"`` with ONNX Runtime on a CPU in fp32 or int8. ``"auto"`` takes
         ONNX Runtime for int8, else the packed one where it covers model and device, and logs what it took and why.
     :param max_length: tokens a pair, or a query with one window of a longer passage. Never more than the model takes.
-    :param query_max_length: tokens a query; a longer one is cut there and reported. A long passage never cuts it. At
-        most half of what the model takes.
+    :param query_max_length: tokens a query; where a pair does not fit, a longer one is cut there and reported. A long
+        passage never cuts it. At most half of what the model takes.
     :param max_batch_tokens: tokens a batch; ``None`` chooses by device and backend.
     :param windows: how a passage longer than ``max_length`` is read: True or ``"max"`` in windows, of which the best
         counts; ``"first"`` and ``"mean-top-2"`` count the first, or the mean of the two best; False cuts it and reports
@@ -190,8 +190,9 @@ class BioReranker(PairInterface):
     def rank(
         self,
         query: str,
-        passages: Iterable[PassageLike],
+        passages: Iterable[PassageLike] | None = None,
         *,
+        documents: Iterable[PassageLike] | None = None,
         timeout: float | None = None,
         show_progress: bool = False,
         **options: Unpack[RankKeywords],
@@ -204,6 +205,7 @@ class BioReranker(PairInterface):
         :param query: the question; not empty.
         :param passages: strings, :class:`~biorerank_plugins.Passage` or :class:`~biorerank_plugins.Candidate` objects,
             in first-stage order if there is one. They are not changed.
+        :param documents: the same by the name it has in ``CrossEncoder.rank``.
         :param timeout: seconds after which :class:`~biorerank_plugins.errors.ScoringTimeoutError` is raised, and what
             is left of the call is forgotten. Looked at while texts are cut, tokenised, and wait to be scored; only a
             model that is being loaded, or of your own, is not interrupted.
@@ -220,7 +222,8 @@ class BioReranker(PairInterface):
         >>> BioReranker().rank("Is aspirin an antiplatelet drug?", [])  # doctest: +SKIP
         Ranking(query='Is aspirin an antiplatelet drug?', passages=(), ...)
         """
-        return self.rank_many([(query, passages)], timeout=timeout, show_progress=show_progress, **options)[0]
+        requests = [(query, either(passages, documents))]
+        return self.rank_many(requests, timeout=timeout, show_progress=show_progress, **options)[0]
 
     def rank_many(
         self,
@@ -266,14 +269,6 @@ class BioReranker(PairInterface):
     def _scorer(self) -> Scorer | None:
         """The model, if it is loaded."""
         return self._share.scorer
-
-    def cache_info(self) -> ScoreCacheInfo:
-        """Return how many scores were found in the cache of ``cache_bytes``, and what it holds.
-
-        >>> BioReranker(cache_bytes=10_000_000).cache_info().hit_rate
-        0.0
-        """
-        return self._share.cache_info()
 
     def close(self) -> None:
         """Give weights and threads back; the reranker cannot be used afterwards. Closing twice is fine.

@@ -8,7 +8,7 @@ change between calls cuts texts of one thread at the length of another, silently
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ class PairTokenizer:
 
     :param tokenizer: a fast tokenizer of transformers; it is copied.
     :param max_length: tokens a pair, special tokens included.
-    :param query_max_length: tokens a query; a longer query is cut there, whatever the passage.
+    :param query_max_length: tokens a query; a longer one is cut there where the pair does not fit otherwise.
     :raises UnsupportedTokenizerError: if the tokenizer is no fast one, or builds pairs in another way than by putting
         fixed special tokens around the halves.
     :raises ValueError: if the lengths leave no room for a passage.
@@ -143,11 +143,17 @@ class PairTokenizer:
 
         :param pairs: (query, text) pairs.
         """
-        beginnings = self._beginnings(query for query, _ in pairs)
+        cut = self._beginnings(query for query, _ in pairs)
+        whole = self._whole_beginnings(cut)
         texts = list(dict.fromkeys(text for _, text in pairs))
         ids = dict(zip(texts, self.texts.of(texts), strict=True))
         join = self._template.join
-        return [join(beginnings[query], ids[text]) for query, text in pairs]
+        encoded = []
+        for query, text in pairs:
+            beginning = whole.get(query) if whole else None
+            fits = beginning is not None and len(ids[text]) <= beginning.room
+            encoded.append(join(beginning if beginning is not None and fits else cut[query], ids[text]))
+        return encoded
 
     @property
     def least_room(self) -> int:
@@ -186,6 +192,15 @@ class PairTokenizer:
             query: self._template.beginning(ids, self.query_max_length, self.max_length)
             for query, ids in zip(different, self.texts.tokenise(different), strict=True)
         }
+
+    def _whole_beginnings(self, cut: Mapping[str, _Beginning]) -> dict[str, _Beginning]:
+        """Return the beginnings of the queries that are cut, with all of the query, where that leaves any room."""
+        long = [query for query, beginning in cut.items() if beginning.truncated]
+        found = {}
+        for query, ids in zip(long, self.texts.tokenise(long) if long else (), strict=True):
+            if len(ids) + self._template.special_tokens < self.max_length:
+                found[query] = self._template.beginning(ids, len(ids), self.max_length)
+        return found
 
     def _check_against(self, tokenizer: Any) -> None:
         """Compare with what transformers itself builds: a pair template that we misread must not score wrongly."""

@@ -48,10 +48,11 @@ def test_pairs_are_those_of_transformers(tokenizer, query):
 def test_only_the_passage_is_cut_and_the_flags_say_so(tokenizer, n_query, n_passage):
     [pair] = PairTokenizer(tokenizer, max_length=32, query_max_length=8).encode([("a " * n_query, "b " * n_passage)])
     a, b = tokenizer.convert_tokens_to_ids(["a", "b"])
-    room = 32 - 3 - min(n_query, 8)
-    assert pair.ids.tolist().count(a) == min(n_query, 8)
+    read = n_query if n_query + n_passage <= 32 - 3 and n_query < 32 - 3 else min(n_query, 8)
+    room = 32 - 3 - read
+    assert pair.ids.tolist().count(a) == read
     assert pair.ids.tolist().count(b) == min(n_passage, room)
-    assert pair.query_truncated == (n_query > 8)
+    assert pair.query_truncated == (read < n_query)
     assert pair.truncated == (n_passage > room)
     assert len(pair.ids) == len(pair.types) <= 32
     assert (pair.ids[0], pair.ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
