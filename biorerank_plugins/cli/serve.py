@@ -46,6 +46,9 @@ def serve(
         list[str] | None,
         typer.Option("--model-name", metavar="NAME", help="Name of the model in requests; may be given repeatedly."),
     ] = None,
+    strict_model_names: Annotated[
+        bool, typer.Option("--strict-model-names", help="Refuse requests that name another model.")
+    ] = False,
     cors_origin: Annotated[
         list[str] | None,
         typer.Option("--cors-origin", metavar="URL", help="Origin whose pages may call; may be given repeatedly."),
@@ -80,8 +83,8 @@ def serve(
 ) -> None:
     """Serve a reranker over HTTP for clients of Text Embeddings Inference, Cohere and Jina; with --index, search too.
 
-    Routes: /rerank, /v1/rerank, /v2/rerank, /search, /health, /ready, /metrics, and /docs, which describes them.
-    --json prints one line with the URL when everything is loaded.
+    Routes: /rerank, /v1/rerank, /v2/rerank, /score, /v1/score, /search, /health, /ready, /metrics, and /docs, which
+    describes them. --json prints one line with the URL when everything is loaded.
 
     Example: biorerank serve --index pubmed-index --port 8080
     """
@@ -98,7 +101,9 @@ def serve(
         max_connections=max_connections,
     )
     stage: FirstStageName | None = None if first_stage is None else first_stage.value
-    wanted = _Wanted(index, model, encoder, device, dtype, stage, tuple(model_name or ()), limits, partial)
+    wanted = _Wanted(
+        index, model, encoder, device, dtype, stage, tuple(model_name or ()), limits, partial, strict_model_names
+    )
     if index is not None:
         _common.check_index(index)
     if ray:
@@ -148,6 +153,7 @@ class _Wanted:
     names: tuple[str, ...]
     limits: Limits
     partial: bool
+    strict_names: bool
 
     def engine(self) -> Engine:
         """Return an engine, not yet started."""
@@ -159,6 +165,7 @@ class _Wanted:
             first_stage=self.first_stage,
             names=self.names,
             limits=self.limits,
+            strict_model_names=self.strict_names,
         )
 
     def _open_index(self) -> SearchableIndex:

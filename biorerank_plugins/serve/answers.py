@@ -86,11 +86,8 @@ async def _refused(_: Request, error: Exception) -> Response:
     return refusal(error)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    if "json" not in request.headers.get("content-type", "application/json"):
-        said = "Expected JSON with the header Content-Type: application/json."
-        return refusal(RefusedError(422, "validation", said))
     # What came is not repeated: it may be a body of megabytes, or a patient's.
     found = [f"{_place(one['loc'])}: {one['msg']}" for one in error.errors()]
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

@@ -15,7 +15,7 @@ from biorerank_plugins.serve.answers import handlers
 from biorerank_plugins.serve.engine import Engine
 from biorerank_plugins.serve.gate import Gate
 from biorerank_plugins.serve.metrics import Metrics
-from biorerank_plugins.serve.routes import routes
+from biorerank_plugins.serve.routes import describe_shapes, routes
 
 __all__ = ["create_app"]
 
@@ -70,6 +70,8 @@ def create_app(
     )
     metrics = Metrics(lambda: engine.admission.waiting, lambda: engine.ready and not engine.draining)
     app.include_router(routes(app, engine, metrics))
+    described = app.openapi
+    app.openapi = lambda: describe_shapes(described())  # type: ignore[method-assign]
     app.add_middleware(Gate, engine=engine, metrics=metrics, api_key=api_key)
     if cors_origins:
         app.add_middleware(

@@ -38,6 +38,8 @@ class Engine:
     :param first_stage: how candidates are found, where a request does not say; ``None``: the best the index has.
     :param names: names that the model goes by in requests; without any, its own.
     :param limits: what is refused.
+    :param strict_model_names: refuse requests that name another model (404). By default any name is taken, since
+        clients send that of the server they were written for; the answer says which model it was.
 
     >>> engine = Engine(BioReranker(), open_index=lambda: PassageIndex.load("my-index"))  # doctest: +SKIP
     """
@@ -50,7 +52,9 @@ class Engine:
         first_stage: FirstStage | None = None,
         names: Sequence[str] = (),
         limits: Limits | None = None,
+        strict_model_names: bool = False,
     ) -> None:
+        self._strict_model_names = strict_model_names
         self._reranker = reranker
         self._open_index = open_index
         self._first_stage = first_stage
@@ -91,8 +95,10 @@ class Engine:
         """Return the name of the model that answers.
 
         :param name: what the request asks for; ``None`` and an empty one for any.
-        :raises RefusedError: if it is another one.
+        :raises RefusedError: if it is another one, and names are taken strictly.
         """
+        if name and name not in self.names and not self._strict_model_names:
+            return self.names[0]
         if name and name not in self.names:
             known = ", ".join(self.names)
             raise RefusedError(404, "unknown_model", f"There is no model {name[:100]!r} here. Served: {known}.")
@@ -122,6 +128,16 @@ class Engine:
                     return ranking, None
                 loop = asyncio.get_running_loop()
                 return ranking, await loop.run_in_executor(self._threads, self._reranker.count_tokens, [query, *texts])
+
+    async def score(self, pairs: list[tuple[str, str]]) -> list[float]:
+        """Score pairs; the errors are those of :meth:`rank`."""
+        self.check_ready()
+        self._refuse_many(len(pairs), "pairs")
+        with self.admission.place(sum(self.limits.pairs(query, [text]) for query, text in pairs)):
+            async with asyncio.timeout(self.limits.deadline):
+                asked = [(query, [text]) for query, text in pairs]
+                rankings = await self._reranker.arank_many(asked, fusion=None, timeout=self.limits.deadline)
+                return [ranking[0].score for ranking in rankings]
 
     async def search(self, request: SearchRequest) -> Ranking:
         """Answer a question from the index; the errors are those of :meth:`rank`."""

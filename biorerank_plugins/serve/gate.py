@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -19,8 +20,8 @@ __all__ = ["Gate"]
 
 logger = logging.getLogger(__name__)
 
-_OPEN = ("/health", "/ready", "/docs", "/openapi.json")
-_WORK = ("/rerank", "/v1/rerank", "/v2/rerank", "/search")
+_OPEN = ("/", "/health", "/ready", "/docs", "/openapi.json")
+_WORK = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score", "/search")
 _CLIENT_LEFT = 499
 
 
@@ -46,6 +47,9 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"] != "/" and scope["path"].endswith("/"):
+            # A redirect would make some clients send a GET, or nothing at all.
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
         watched = _Watched(send)
         started = time.perf_counter()
         self._metrics.open.inc()
@@ -78,6 +82,8 @@ class Gate:
             with self._reading() as count:
                 body = await self._body(headers, receive, count)
             if body is not None:
+                if headers.get(b"content-encoding", b"").lower() in (b"gzip", b"x-gzip"):
+                    body = await asyncio.to_thread(unpacked, body, self._limits.max_body_bytes)
                 await self._answer(scope, body, receive, send)
             return
         await self._app(scope, receive, send)
@@ -178,6 +184,25 @@ class _Replay:
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def unpacked(body: bytes, most: int) -> bytes:
+    """Return what a gzipped body holds.
+
+    :param body: as it came.
+    :param most: bytes that may come out.
+    :raises RefusedError: if it is more, or the body is damaged.
+    """
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        found = unpacking.decompress(body, most + 1)
+    except zlib.error:
+        raise RefusedError(422, "validation", "The body is said to be gzip, and is none.") from None
+    if len(found) > most:
+        raise _too_large(most)
+    if not unpacking.eof:
+        raise RefusedError(422, "validation", "The gzipped body ends too early.")
+    return found
 
 
 def _too_large(most: int) -> RefusedError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 
 from biorerank_plugins.passages import Ranking
@@ -14,9 +16,10 @@ from biorerank_plugins.serve.answers import Json, RefusedError
 from biorerank_plugins.serve.engine import Engine
 from biorerank_plugins.serve.metrics import Metrics
 from biorerank_plugins.serve.page import docs_page
-from biorerank_plugins.serve.schemas import AnyRerank, DocumentsRerank, SearchRequest, TextsRerank
+from biorerank_plugins.serve.reading import body_of
+from biorerank_plugins.serve.schemas import AnyRerank, DocumentsRerank, ScoreRequest, SearchRequest, TextsRerank
 
-__all__ = ["routes"]
+__all__ = ["describe_shapes", "routes"]
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The key is missing or wrong."},
@@ -37,15 +40,40 @@ def routes(app: FastAPI, engine: Engine, metrics: Metrics) -> APIRouter:
     :param metrics: what ``/metrics`` shows.
     """
     router = APIRouter()
-    _add_work(router, engine, metrics)
+    _add_rerank(router, engine, metrics)
+    _add_score_and_search(router, engine, metrics)
     _add_state(router, app, engine, metrics)
     return router
 
 
-def _add_work(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
-    def note(pairs: int) -> None:
-        metrics.pairs.inc(pairs)
-        metrics.size.observe(pairs)
+def _takes(shape: Any, engine: Engine) -> Any:
+    """Return how a route gets its body: read by us, since the framework's way builds an error for each of a million."""
+    return Depends(body_of(shape, engine.limits.max_body_bytes))
+
+
+def _described(*shapes: type[BaseModel]) -> dict[str, Any]:
+    """Return what OpenAPI says of a body in one of some shapes."""
+    named = [{"$ref": f"#/components/schemas/{shape.__name__}"} for shape in shapes]
+    schema = named[0] if len(named) == 1 else {"oneOf": named}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def describe_shapes(schema: dict[str, Any]) -> dict[str, Any]:
+    """Add the shapes of bodies to an OpenAPI description."""
+    shapes = (TextsRerank, DocumentsRerank, ScoreRequest, SearchRequest)
+    schema.setdefault("components", {}).setdefault("schemas", {}).update(
+        {shape.__name__: shape.model_json_schema() for shape in shapes}
+    )
+    return schema
+
+
+def _note(metrics: Metrics, pairs: int) -> None:
+    metrics.pairs.inc(pairs)
+    metrics.size.observe(pairs)
+
+
+def _add_rerank(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
+    either, body = _takes(AnyRerank, engine), _takes(DocumentsRerank, engine)
 
     async def documents(request: DocumentsRerank, version: str) -> Response:
         model = engine.check_model(request.model)
@@ -55,33 +83,60 @@ def _add_work(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
             raise RefusedError(422, "validation", str(error)) from None
         # Cohere's second version says nothing of tokens, and counting them takes time.
         ranking, tokens = await engine.rank(request.query, texts, count_tokens=version == "1")
-        note(engine.limits.pairs(request.query, texts))
+        _note(metrics, engine.limits.pairs(request.query, texts))
         return Json(_documents_answer(request, ranking, texts, model, version, tokens))
 
-    @router.post("/rerank", responses=_ERRORS, summary="Rerank")
-    async def rerank(request: AnyRerank) -> Response:
+    @router.post("/rerank", responses=_ERRORS, summary="Rerank", openapi_extra=_described(TextsRerank, DocumentsRerank))
+    async def rerank(request: Any = either) -> Response:
         """Rerank: with `texts` as Text Embeddings Inference does, with `documents` as Cohere, Jina and vLLM do."""
         if isinstance(request, TextsRerank):
             ranking, _ = await engine.rank(request.query, request.texts)
-            note(engine.limits.pairs(request.query, request.texts))
+            _note(metrics, engine.limits.pairs(request.query, request.texts))
             return Json(_texts_answer(request, ranking))
         return await documents(request, "1")
 
-    @router.post("/v1/rerank", responses=_ERRORS, summary="Rerank, as Cohere's and Jina's first version")
-    async def rerank_v1(request: DocumentsRerank) -> Response:
+    @router.post(
+        "/v1/rerank",
+        responses=_ERRORS,
+        summary="Rerank, as Cohere's and Jina's first version",
+        openapi_extra=_described(DocumentsRerank),
+    )
+    async def rerank_v1(request: Any = body) -> Response:
         """Rerank documents as version 1 of Cohere's API and Jina's do."""
         return await documents(request, "1")
 
-    @router.post("/v2/rerank", responses=_ERRORS, summary="Rerank, as Cohere's second version")
-    async def rerank_v2(request: DocumentsRerank) -> Response:
+    @router.post(
+        "/v2/rerank",
+        responses=_ERRORS,
+        summary="Rerank, as Cohere's second version",
+        openapi_extra=_described(DocumentsRerank),
+    )
+    async def rerank_v2(request: Any = body) -> Response:
         """Rerank documents as version 2 of Cohere's API does."""
         return await documents(request, "2")
 
-    @router.post("/search", responses=_ERRORS, summary="Search")
-    async def search(request: SearchRequest) -> Response:
+
+def _add_score_and_search(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
+    pairs_body, search_body = _takes(ScoreRequest, engine), _takes(SearchRequest, engine)
+
+    @router.post("/score", include_in_schema=False)
+    @router.post("/v1/score", responses=_ERRORS, summary="Score", openapi_extra=_described(ScoreRequest))
+    async def score(request: Any = pairs_body) -> Response:
+        """Score pairs of texts, as vLLM does."""
+        model = engine.check_model(request.model)
+        try:
+            pairs = request.pairs()
+        except ValueError as error:
+            raise RefusedError(422, "validation", str(error)) from None
+        scores = await engine.score(pairs)
+        _note(metrics, len(pairs))
+        return Json(_scores_answer(scores, model))
+
+    @router.post("/search", responses=_ERRORS, summary="Search", openapi_extra=_described(SearchRequest))
+    async def search(request: Any = search_body) -> Response:
         """Find passages of the index and rerank them: `passages` with scores, probabilities, metadata and evidence."""
         ranking = await engine.search(request)
-        note(len(ranking) + ranking.below_threshold)
+        _note(metrics, len(ranking) + ranking.below_threshold)
         return Json(ranking.to_dict())
 
 
@@ -94,6 +149,17 @@ def _texts_answer(request: TextsRerank, ranking: Ranking) -> list[dict[str, Any]
         }
         for line in ranking
     ]
+
+
+def _scores_answer(scores: list[float], model: str) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "object": "list",
+        "created": int(time.time()),
+        "model": model,
+        "data": [{"index": place, "object": "score", "score": score} for place, score in enumerate(scores)],
+        "usage": {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0},
+    }
 
 
 def _documents_answer(
@@ -114,6 +180,8 @@ def _documents_answer(
         )
     return {
         "id": str(uuid.uuid4()),
+        "object": "rerank",
+        "created": int(time.time()),
         "model": model,
         "results": results,
         **({} if tokens is None else {"usage": {"total_tokens": tokens, "prompt_tokens": tokens}}),
@@ -122,6 +190,8 @@ def _documents_answer(
 
 
 def _add_state(router: APIRouter, app: FastAPI, engine: Engine, metrics: Metrics) -> None:
+    @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.head("/health", include_in_schema=False)
     @router.get("/health", summary="Alive?")
     async def health() -> Response:
         """Say that the process answers; whether it takes work is `/ready`."""

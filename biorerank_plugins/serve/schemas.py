@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    Tag,
+    field_validator,
+)
 
 from biorerank_plugins.first_stage.filters import compile_filter
 
-__all__ = ["AnyRerank", "DocumentsRerank", "SearchRequest", "TextsRerank"]
+__all__ = ["AnyRerank", "DocumentsRerank", "ScoreRequest", "SearchRequest", "TextsRerank"]
+
+_TEXT_KEYS = ("text", "content", "passage")
+"""Where an object has its text, if the request does not say it."""
 
 
 def _says_something(text: str) -> str:
@@ -34,7 +47,7 @@ class TextsRerank(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"query": "What is p53?", "texts": ["p53 is a …"]}]})
 
     query: Query
-    texts: list[str] = Field(min_length=1)
+    texts: Annotated[list[str], FailFast()] = Field(min_length=1)
     raw_scores: bool = Field(False, description="Logits instead of scores.")
     return_text: bool = False
     truncate: bool | None = Field(None, description="Has no effect: long texts are read to their end, in windows.")
@@ -47,11 +60,20 @@ class DocumentsRerank(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"query": "What is p53?", "documents": ["p53 is a …"]}]})
 
     query: Query
-    documents: list[str | dict[str, Any]] = Field(min_length=1, description='Texts, or objects: {"text": "…"}.')
-    model: str | None = Field(None, description="A name that the server goes by; without one, its model.")
-    top_n: int | None = Field(None, ge=0, description="So many results; 0 and null for all.")
+    documents: Annotated[list[str | dict[str, Any]], FailFast()] = Field(
+        min_length=1, description='Texts, or objects: {"text": "…"}, {"content": "…"}, {"passage": "…"}.'
+    )
+    model: str | None = Field(None, description="Any name; the answer says which model it was.")
+    top_n: int | None = Field(
+        None,
+        ge=0,
+        validation_alias=AliasChoices("top_n", "top_k"),
+        description="So many results (also as top_k); 0 and null for all.",
+    )
     return_documents: bool | None = None
-    rank_fields: list[str] | None = Field(None, description="Fields of objects that are read, instead of text.")
+    rank_fields: list[str] | None = Field(
+        None, max_length=100, description="Fields of objects that are read, instead of text."
+    )
     raw_scores: bool = Field(False, description="Logits instead of scores.")
     use_activation: bool | None = Field(None, description="False, as vLLM has it: logits instead of scores.")
 
@@ -60,16 +82,48 @@ class DocumentsRerank(BaseModel):
 
         :raises ValueError: if one has none; it says which.
         """
-        return [_text(place, one, self.rank_fields or ["text"]) for place, one in enumerate(self.documents)]
+        return [_text(place, one, self.rank_fields) for place, one in enumerate(self.documents)]
 
 
-def _text(place: int, document: str | dict[str, Any], fields: list[str]) -> str:
+def _text(place: int, document: str | dict[str, Any], fields: list[str] | None) -> str:
     if isinstance(document, str):
         return document
-    missing = [name for name in fields if not isinstance(document.get(name), str)]
-    if missing:
-        raise ValueError(f"documents.{place}: expected a string, or an object with the text {', '.join(missing)!r}.")
-    return "\n".join(str(document[name]) for name in fields)
+    asked = fields or [next((key for key in _TEXT_KEYS if isinstance(document.get(key), str)), _TEXT_KEYS[0])]
+    # A field that an object lacks says nothing of it; numbers are read as they are written.
+    found = [document[name] for name in asked if isinstance(document.get(name), (str, int, float))]
+    if not found:
+        named = ", ".join(fields or _TEXT_KEYS)
+        raise ValueError(f"documents.{place}: expected a string, or an object with the text in one of: {named}.")
+    return "\n".join(map(str, found))
+
+
+class ScoreRequest(BaseModel):
+    """As vLLM takes it: one text with each of others, or two lists pair by pair."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text_1": "What is p53?", "text_2": ["p53 is a …"]}]})
+
+    text_1: Annotated[list[str], FailFast()] = Field(description="The question, or one for each text.")
+    text_2: Annotated[list[str], FailFast()] = Field(description="The texts.")
+    model: str | None = Field(None, description="Any name; the answer says which model it was.")
+
+    @field_validator("text_1", "text_2", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return the pairs.
+
+        :raises ValueError: if the lists have different lengths, or a question is empty.
+        """
+        queries, texts = self.text_1, self.text_2
+        if len(queries) == 1:
+            queries = queries * len(texts)
+        if not texts or len(queries) != len(texts):
+            raise ValueError(f"text_1 has {len(queries)} texts and text_2 {len(texts)}: give one question, or as many.")
+        for query in queries:
+            _says_something(query)
+        return list(zip(queries, texts, strict=True))
 
 
 def _shape(body: Any) -> str:
