@@ -13,7 +13,7 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
-from biorerank_plugins.cli.index_checks import check_engine, check_factory, check_target, refuse_with_add
+from biorerank_plugins.cli.index_checks import check_engine, check_factory, check_shards, check_target, refuse_with_add
 from biorerank_plugins.cli.index_scale import (
     AskedIndex,
     Engine,
@@ -24,7 +24,7 @@ from biorerank_plugins.cli.index_scale import (
     build_shards,
     show_plan,
 )
-from biorerank_plugins.cli.inputs import LINES, Format, read_collection
+from biorerank_plugins.cli.inputs import LINES, Format, read_changes, read_collection
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -74,6 +74,13 @@ def index(
         OnDuplicate.ERROR
     ),
     add: Annotated[bool, typer.Option("--add", help="Add to the index that is there.")] = False,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="Bring the index up to date: newer versions replace, what files delete is removed.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the index that is there.")] = False,
     device: Device = None,
     dtype: Dtype = "auto",
@@ -91,6 +98,8 @@ def index(
     what N passages would take. --shards N writes N indexes that are searched side by side as one; built again in the
     same folder after a crash, it goes on.
 
+    --update takes PubMed's update files, the oldest first, in one step: all of it or nothing.
+
     Example: biorerank index corpus.jsonl.gz pubmed24n0001.xml.gz --out pubmed-index
     """
     if plan is not None:
@@ -102,13 +111,13 @@ def index(
     from biorerank_plugins.first_stage.storage import prepared_folder
 
     output = Output(json, quiet)
-    if shards is not None and (add or overwrite or lists_on_disk):
-        _common.usage_error("--shards builds a new index: it takes no --add, --overwrite or --lists-on-disk.")
-    check_target(out, add=add, overwrite=overwrite)
-    if add:
+    if shards is not None:
+        check_shards(add=add, update=update, overwrite=overwrite, lists_on_disk=lists_on_disk)
+    check_target(out, add=add, update=update, overwrite=overwrite)
+    if add or update:
         refuse_with_add(factory, no_lexical)
     check_factory(factory)
-    check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not add and format != LINES)
+    check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not (add or update) and format != LINES)
     start = time.perf_counter()
     if shards is not None or engine is EngineName.RAY:
         asked = AskedIndex(inputs, out, format, skip_bad, factory or "Flat", not no_lexical)
@@ -122,6 +131,9 @@ def index(
         with asked.build(model, lists_on_disk, on_duplicate.value, device, dtype, output) as built:
             summary = _summary(built, out, added=len(built))
         _tell(summary, out, start, output)
+        return
+    if update:
+        _update(inputs, out, format, skip_bad, encoder, device, dtype, output)
         return
     passages = read_collection(inputs, format=format, skip_bad=skip_bad, output=output)
     # What stands in the way of saving is found before the passages are embedded, not after.
@@ -202,6 +214,28 @@ def _add(
         assert isinstance(opened, PassageIndex)  # check_target refused a sharded one
         added = opened.add(passages, on_duplicate=on_duplicate.value, show_progress=output.show_progress)
         return _summary(opened, out, added=added)
+
+
+def _update(
+    inputs: list[Path],
+    out: Path,
+    format: str,
+    skip_bad: bool,
+    encoder: str | None,
+    device: str | None,
+    dtype: str,
+    output: Output,
+) -> None:
+    from biorerank_plugins.first_stage import PassageIndex
+
+    changes = read_changes(inputs, format=format, skip_bad=skip_bad, output=output)
+    with _common.open_index(out, encoder=encoder, device=device, dtype=dtype) as opened:
+        assert isinstance(opened, PassageIndex)  # check_target refused a sharded one
+        report = opened.update(changes, show_progress=output.show_progress).to_dict()
+        if output.json:
+            output.document({**_summary(opened, out, added=report["added"]), **report})
+        told = ", ".join(f"{count:,} {name}" for name, count in report.items() if count) or "nothing changed"
+        output.line(f"{out}: {len(opened):,} passages; {told}")
 
 
 def _summary(index: SearchableIndex, out: Path, *, added: int) -> dict[str, Any]:

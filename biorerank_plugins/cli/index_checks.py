@@ -8,22 +8,32 @@ from biorerank_plugins.cli import _common
 from biorerank_plugins.cli.index_scale import EngineName
 from biorerank_plugins.cli.inputs import STDIN
 
-__all__ = ["check_engine", "check_factory", "check_target", "refuse_with_add"]
+__all__ = ["check_engine", "check_factory", "check_shards", "check_target", "refuse_with_add"]
 
 
-def check_target(out: Path, *, add: bool, overwrite: bool) -> None:
+def check_shards(**given: bool) -> None:
+    """Refuse what belongs to one index only."""
+    if any(given.values()):
+        _common.usage_error("--shards builds a new index: it takes no --add, --update, --overwrite or --lists-on-disk.")
+
+
+def check_target(out: Path, *, add: bool, update: bool, overwrite: bool) -> None:
     """Refuse a folder that holds what the command would not replace, or lacks what it would add to."""
     from biorerank_plugins.first_stage.verification import is_index
     from biorerank_plugins.scale.shard_layout import is_sharded
 
-    if add and overwrite:
-        _common.usage_error("--add and --overwrite exclude each other.")
+    if add + update + overwrite > 1:
+        _common.usage_error("--add, --update and --overwrite exclude each other.")
     if is_sharded(out):
         _common.fail(f"{out} holds a sharded index, which cannot be changed. Build it anew in another folder.")
-    if add and not is_index(out):
-        _common.fail(f"There is no passage index in {out} to add to; leave --add out to build one.")
-    if not add and not overwrite and is_index(out):
-        _common.fail(f"{out} holds an index already. Use --overwrite to replace it, --add to add to it.")
+    if (add or update) and not is_index(out):
+        what, option = ("add to", "--add") if add else ("update", "--update")
+        _common.fail(f"There is no passage index in {out} to {what}; leave {option} out to build one.")
+    if not (add or update or overwrite) and is_index(out):
+        _common.fail(
+            f"{out} holds an index already. Use --overwrite to replace it, --add to add to it, --update to bring it up "
+            "to date."
+        )
 
 
 def refuse_with_add(factory: str | None, no_lexical: bool) -> None:
@@ -40,7 +50,7 @@ def check_engine(engine: EngineName, inputs: list[Path], *, lists_on_disk: bool,
         _common.usage_error("--lists-on-disk needs --engine ray.")
     if engine is EngineName.RAY and (not simple or STDIN in inputs):
         _common.usage_error(
-            "--engine ray builds a new index from files: it takes no --add, no stdin, no --format lines."
+            "--engine ray builds a new index from files: it takes no --add, no --update, no stdin, no --format lines."
         )
 
 

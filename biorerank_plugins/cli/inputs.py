@@ -14,7 +14,7 @@ from biorerank_plugins.cli import _common
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
-    from biorerank_plugins.passages import Passage
+    from biorerank_plugins.passages import Deletion, Passage
     from biorerank_plugins.readers import Query, ReadReport
 
 STDIN = Path("-")
@@ -60,6 +60,24 @@ def _read_collection(inputs: Sequence[Path], format: str, skip_bad: bool, output
     for path in inputs:
         source = _named_stdin(required=not skip_bad) if path == STDIN else path
         yield from read_passages(source, format=format, bad_lines="skip" if skip_bad else "error", report=report)
+    tell_skipped(report, output)
+    if report.deleted:
+        few = "1 deletion" if len(report.deleted) == 1 else f"{len(report.deleted)} deletions"
+        output.warn(f"{few} in the files had no effect: biorerank index --update makes them in an index that is there.")
+
+
+def read_changes(
+    inputs: Sequence[Path], *, format: str, skip_bad: bool, output: Output
+) -> Iterator[Passage | Deletion]:
+    """Give what update files say, in order; then tell what was skipped."""
+    from biorerank_plugins.readers import FORMATS, ReadReport, read_updates
+
+    if format not in ("auto", *FORMATS):
+        _common.usage_error(f"--format {format!r} is none of: auto, {', '.join(FORMATS)}.")
+    if STDIN in inputs:
+        _common.usage_error("--update reads files, in the order in which they are given; not stdin.")
+    report = ReadReport()
+    yield from read_updates(inputs, format=format, bad_lines="skip" if skip_bad else "error", report=report)
     tell_skipped(report, output)
 
 

@@ -14,7 +14,7 @@ from biorerank_plugins.first_stage.vectors import RowArray, VectorStore
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["Change", "insertion", "removal"]
+__all__ = ["Change", "insertion", "one_after_the_other", "removal"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,24 @@ def insertion(
         lambda vectors: vectors.add(rows, embedding.drain(batches)),
         None if lexical is None else lexical.added(passage_texts(staged.passages(), encoder.config())),
     )
+
+
+def one_after_the_other(first: Change, second: Change) -> Change:
+    """Return two changes as one.
+
+    :param first: say, a removal.
+    :param second: say, an insertion, prepared on the lexical part that the first one leaves.
+    """
+
+    def edit_catalog(catalog: Catalog) -> None:
+        first.edit_catalog(catalog)
+        second.edit_catalog(catalog)
+
+    def edit_vectors(vectors: VectorStore) -> None:
+        first.edit_vectors(vectors)
+        second.edit_vectors(vectors)
+
+    return Change(second.rows, edit_catalog, edit_vectors, second.lexical)
 
 
 def removal(rows: RowArray, lexical: LexicalIndex | None) -> Change:

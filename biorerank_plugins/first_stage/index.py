@@ -18,7 +18,8 @@ from biorerank_plugins.first_stage import (
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.read_index import ReadIndex
 from biorerank_plugins.first_stage.staging import OnDuplicate
-from biorerank_plugins.passages import PassageLike
+from biorerank_plugins.first_stage.updating import UpdateReport, plan_update
+from biorerank_plugins.passages import Deletion, PassageLike
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
@@ -168,6 +169,47 @@ class PassageIndex(ReadIndex):
             if not len(rows):
                 return 0
             return self._apply(changes.removal(rows, contents.lexical))
+
+    def update(
+        self,
+        changes_of_files: Iterable[PassageLike | Deletion],
+        *,
+        batch_size: int = _BATCH_SIZE,
+        show_progress: bool = False,
+    ) -> UpdateReport:
+        """Bring the index up to date, all of it or nothing: newer versions replace, deletions remove.
+
+        :param changes_of_files: passages and deletions, in the order in which they hold, as
+            :func:`~biorerank_plugins.readers.read_updates` gives them. A passage whose ``version`` is below that in the
+            index is left out.
+        :param batch_size: as in :meth:`build`.
+        :param show_progress: whether to show a progress bar.
+        :returns: how many were added, replaced, removed and so on.
+        :raises ValueError: if a passage has no text.
+        :raises PassageIndexError: if the new state cannot be written; the index is as before.
+
+        Example::
+
+            index = PassageIndex.load("pubmed-index")
+            print(index.update(read_updates(["pubmed26n1300.xml.gz", "pubmed26n1301.xml.gz"])))
+        """
+        batch_size = whole_number("batch_size", batch_size)
+        with self._changing:
+            self._check_open()
+            contents = self._contents
+            plan = plan_update(changes_of_files, contents.catalog)
+            outdated = contents.catalog.rows_of(plan.outdated, "error")
+            change = changes.removal(outdated, contents.lexical) if plan.outdated else None
+            if plan.passages:
+                staged = staging.stage(plan.passages, first_row=contents.vectors.next_row, on_duplicate="error")
+                lexical = contents.lexical if change is None else change.lexical
+                added = changes.insertion(
+                    staged, lexical, self._encoder, batch_size=batch_size, show_progress=show_progress
+                )
+                change = added if change is None else changes.one_after_the_other(change, added)
+            if change is not None:
+                self._apply(change)
+            return plan.report
 
     def _apply(self, change: changes.Change) -> int:
         if change.lexical is not None and self._folder is not None:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from biorerank_plugins._common.checks import in_order
 
-__all__ = ["Candidate", "Passage", "PassageLike", "as_candidate", "as_candidates"]
+__all__ = ["Candidate", "Deletion", "Passage", "PassageLike", "as_candidate", "as_candidates"]
 
 _DEEPEST = 100  # containers in containers
 
@@ -110,6 +110,16 @@ class Candidate:
             raise TypeError(f"Candidate.passage must be a Passage, got {type(self.passage).__name__}.")
         if self.score is not None and (isinstance(self.score, bool) or not isinstance(self.score, numbers.Real)):
             raise TypeError(f"Candidate.score must be a number or None, got {self.score!r:.80}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """That a passage is to be taken out of an index, as an update file says it.
+
+    :param id: of the passage.
+    """
+
+    id: str
 
 
 PassageLike: TypeAlias = str | Passage | Candidate

@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.passages import Passage
+from biorerank_plugins.passages import Deletion, Passage
 from biorerank_plugins.readers import bioasq, jsonl, text, tsv
 from biorerank_plugins.readers.beir import BeirFolder, corpus_of, find_beir
 from biorerank_plugins.readers.detect import FORMATS, SUFFIXES, check_readable, detect, suffix_of
@@ -34,6 +34,7 @@ __all__ = [
     "read_passages",
     "read_qrels",
     "read_queries",
+    "read_updates",
 ]
 
 
@@ -73,6 +74,38 @@ def read_passages(
     else:
         sources = [source]
     return _read_all(sources, format, Reading(report, skip=bad_lines == "skip"))
+
+
+def read_updates(
+    inputs: Iterable[PathOrStream],
+    *,
+    format: str = "auto",
+    bad_lines: Literal["error", "skip"] = "error",
+    report: ReadReport | None = None,
+) -> Iterator[Passage | Deletion]:
+    """Read update files, for :meth:`PassageIndex.update <biorerank_plugins.PassageIndex.update>`.
+
+    :param inputs: files or folders, the oldest first: of one article the last file has the last word.
+    :param format: as :func:`read_passages` takes it.
+    :param bad_lines: as there.
+    :param report: as there.
+    :returns: passages, and a deletion for each PMID that a PubMed file deletes and does not hold itself.
+
+    >>> import io
+    >>> file = io.BytesIO(b"<PubmedArticleSet><DeleteCitation><PMID>7</PMID></DeleteCitation></PubmedArticleSet>")
+    >>> list(read_updates([file]))
+    [Deletion(id='7')]
+    """
+    told = ReadReport() if report is None else report
+    done = len(told.deleted)
+    for path in inputs:
+        for passage in read_passages(path, format=format, bad_lines=bad_lines, report=told):
+            # A file's deletions are known before its first passage, and are of passages that it does not hold.
+            yield from map(Deletion, told.deleted[done:])
+            done = len(told.deleted)
+            yield passage
+        yield from map(Deletion, told.deleted[done:])
+        done = len(told.deleted)
 
 
 def _read_all(sources: list[Source], format_: str, reading: Reading) -> Iterator[Passage]:
