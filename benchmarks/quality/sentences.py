@@ -1,4 +1,4 @@
-"""How to score an evidence sentence: alone, with its neighbours, with the title, or a mix of alone and in context.
+"""How to score an evidence sentence: alone, with neighbours or title, in a mix, or in context if a pronoun asks for it.
 
     python -m benchmarks.quality.sentences --data "$BIORERANK_DATA" --out benchmarks/results/sentences.json
 
@@ -21,12 +21,14 @@ import numpy as np
 from benchmarks.common import parser_of, read_rows, write_result
 from biorerank_plugins import BiEncoder, BioReranker, Passage
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
+from biorerank_plugins.text.sentence_context import in_context
 
 RESULT = "sentences.json"
 KEYS = ("model", "calib", "dev", "chosen on calib")
 
 WEIGHTS = (0.25, 0.5, 0.75)  # of the logit in context; the rest is that of the sentence alone
 AT_ONCE = 32  # abstracts
+AS_SHIPPED = "alone, pronouns half with the one before"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,14 @@ def logits(reranker: BioReranker, items: Sequence[Abstract], text: Callable[[Seq
     return found
 
 
+def refers(one: Abstract) -> Any:
+    """Which sentences refer to what was said before, as evidence is scored: bool [n]."""
+    ends = np.cumsum([len(text) + 1 for text in one.sentences])
+    spans = [(int(end) - 1 - len(text), int(end) - 1) for text, end in zip(one.sentences, ends, strict=True)]
+    told = in_context(" ".join(one.sentences), spans)
+    return np.array([n in told for n in range(len(spans))])
+
+
 def cosines(encoder: BiEncoder, items: Sequence[Abstract]) -> list[Any]:
     queries = encoder.encode_queries([one.question for one in items])
     return [
@@ -115,6 +125,11 @@ def measure(
         for weight in WEIGHTS:
             pairs = zip(scored["alone"], scored[name], strict=True)
             variants[f"alone and {weight} × {name}"] = [(1 - weight) * own + weight * other for own, other in pairs]
+    before = scored["with the one before"]
+    variants[AS_SHIPPED] = [
+        np.where(refers(one), 0.5 * own + 0.5 * other, own)
+        for one, own, other in zip(items, scored["alone"], before, strict=True)
+    ]
     values = {name: average_precisions(items, own) for name, own in variants.items()}
     values["bi-encoder"] = average_precisions(items, cosines(encoder, items))
     values["order of the text"] = average_precisions(items, [-np.arange(len(one.labels)) for one in items])

@@ -83,23 +83,19 @@ class AnswerModel:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceModel:
-    """How a model reads the sentences of a passage, and what their values mean.
+    """What the values of a passage's sentences mean.
 
-    :param in_context: the model was trained on sentences with title and neighbour, and reads them so.
     :param passage_weight: of the value that orders the passage, beside the sentence's logit.
     :param calibration: from the sum to a probability; its threshold is that of a sentence that may be quoted.
         ``None``: the passages' calibration, and every sentence may be quoted.
     :raises ValueError: if a value is impossible.
     """
 
-    in_context: bool = False
     passage_weight: float = 0.0
     calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         finite_number("passage_weight", self.passage_weight, low=0, high=1e6)
-        if not isinstance(self.in_context, bool):
-            raise ValueError(f"in_context must be true or false, got {self.in_context!r:.80}.")
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> EvidenceModel:

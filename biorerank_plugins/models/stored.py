@@ -118,14 +118,14 @@ def stored_answering(model: object) -> AnswerModel | None:
 
 
 def stored_evidence(model: object) -> EvidenceModel:
-    """Return how sentences are read, as a reranker's folder says.
+    """Return what the values of sentences mean, as a reranker's folder says.
 
     ::
 
-        {"evidence": {"in_context": true, "passage_weight": 0.3, "calibration": {"slope": 0.8, "intercept": -2}}}
+        {"evidence": {"passage_weight": 0.3, "calibration": {"slope": 0.8, "intercept": -2}}}
 
     :param model: as in :func:`stored_fusion`.
-    :returns: sentences by themselves if nothing is stored.
+    :returns: the values of passages if nothing is stored.
     :raises ModelError: if the file is damaged.
     """
     values = _object(model, "evidence")

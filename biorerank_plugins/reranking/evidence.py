@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from biorerank_plugins.passages import Evidence, RankedPassage, Ranking
-from biorerank_plugins.text.sentence_context import sentences_in_context
+from biorerank_plugins.text.sentence_context import in_context
 from biorerank_plugins.text.sentences import split_sentences
 
 if TYPE_CHECKING:
@@ -23,23 +24,22 @@ __all__ = ["with_evidence"]
 
 @dataclass(frozen=True, slots=True)
 class _Sentences:
-    """Sentences of a ranked passage that may be evidence, and what the model reads of each."""
+    """Sentences of a ranked passage that may be evidence, and what the model reads of each: alone, and in context."""
 
     ranked: RankedPassage
     spans: Sequence[Span]
-    texts: Sequence[str]
+    texts: Sequence[tuple[str, ...]]
 
     @classmethod
-    def of(cls, ranked: RankedPassage, in_context: bool) -> _Sentences:
+    def of(cls, ranked: RankedPassage) -> _Sentences:
         """Take the sentences of the passage, or of its best window; one that the window cuts counts as a whole."""
         passage = ranked.passage
         spans = split_sentences(passage.text)
-        texts = [passage.text[start:end] for start, end in spans]
-        if in_context:
-            texts = sentences_in_context(passage.text, spans, passage.title)
+        told = in_context(passage.text, spans, passage.title)
         first, last = ranked.window or (0, len(passage.text))
         inside = [n for n, (start, end) in enumerate(spans) if end > first and start < last]
-        return cls(ranked, [spans[n] for n in inside], [texts[n] for n in inside])
+        texts = [(passage.text[slice(*spans[n])], *([told[n]] if n in told else ())) for n in inside]
+        return cls(ranked, [spans[n] for n in inside], texts)
 
 
 def with_evidence(
@@ -52,23 +52,25 @@ def with_evidence(
 ) -> list[Ranking]:
     """Give each ranked passage its best sentences.
 
-    The value of a sentence is its logit, read as the model was trained to read sentences, plus a share of what orders
-    its passage: a sentence of a passage that answers is a better answer than the same words elsewhere.
+    The value of a sentence is its logit; of one that refers to what was said before, the mean of its logits alone and
+    with the sentence before it (``benchmarks/quality/sentences.py`` measures it). A share of what orders its passage is
+    added: a sentence of a passage that answers is a better answer than the same words elsewhere.
 
     :param rankings: the rankings.
     :param count: sentences a passage, at most.
     :param score: from (query, sentence) pairs to logits, float32 [n].
     :param activate: the model's activation of logits.
-    :param model: how sentences are read and what their values mean.
+    :param model: what is added for the passage, and what the values mean.
     :param calibration: of passages, where the model has none for sentences.
     :returns: the rankings with evidence, best sentence first; equal ones in the order of the text.
     """
-    lists = [[_Sentences.of(ranked, model.in_context) for ranked in ranking] for ranking in rankings]
+    lists = [[_Sentences.of(ranked) for ranked in ranking] for ranking in rankings]
     pairs = [
         (ranking.query, text)
         for ranking, found in zip(rankings, lists, strict=True)
         for sentences in found
-        for text in sentences.texts
+        for texts in sentences.texts
+        for text in texts
     ]
     logits = iter(score(pairs).tolist())
     answered = []
@@ -77,7 +79,7 @@ def with_evidence(
         for sentences in found:
             ranked = sentences.ranked
             share = model.passage_weight * (ranked.order_value - ranked.boost) if model.passage_weight else 0.0
-            values = [next(logits) + share for _ in sentences.spans]
+            values = [fmean(next(logits) for _ in texts) + share for texts in sentences.texts]
             passages.append(replace(ranked, evidence=_best(sentences, values, count, activate, model, calibration)))
         answered.append(replace(ranking, passages=tuple(passages)))
     return answered

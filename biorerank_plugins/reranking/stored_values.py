@@ -50,7 +50,7 @@ class StoredValues:
 
     @cached_property
     def evidence(self) -> EvidenceModel:
-        """How sentences are read; by themselves unless something is stored."""
+        """What the values of sentences mean."""
         return stored_evidence(self._model)
 
     def calibration_for(self, first_stage: str | None) -> Calibration:

@@ -1,37 +1,35 @@
-"""A sentence with what it needs to be understood: title and the sentence before it."""
+"""Sentences that cannot be understood alone: what their pronouns stand for is said before them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from biorerank_plugins.text.windows import Span
 
-__all__ = ["in_context", "sentences_in_context"]
+__all__ = ["in_context"]
+
+_STARTS = re.compile(r"(?:It|They|This|These|Its|Their|He|She|Both|Such|Those)\b")
+_INSIDE = re.compile(r"\b(?:it|them|they|its|their)\b")
 
 
-def in_context(sentence: str, *context: str | None) -> str:
-    """Return a sentence followed by its context in brackets: what is cut off at the end is context first.
-
-    :param sentence: the sentence that is judged.
-    :param context: title, sentences before it; those that are empty or the sentence itself are left out.
-
-    >>> in_context("It is reversed by idarucizumab.", "Bleeding", "Dabigatran is a thrombin inhibitor.")
-    'It is reversed by idarucizumab. [Bleeding. Dabigatran is a thrombin inhibitor.]'
-    """
-    kept = dict.fromkeys(text.strip() for text in context if text and text.strip() != sentence.strip())
-    told = " ".join(text if text[-1] in ".?!:;" else f"{text}." for text in kept if text)
-    return f"{sentence} [{told}]" if told else sentence
-
-
-def sentences_in_context(text: str, spans: Sequence[Span], title: str | None = None) -> list[str]:
-    """Return the sentences of a text, each with the title and the sentence before it.
-
-    Where there is no title the first sentence takes its place: in an abstract it names what the rest refers to.
+def in_context(text: str, spans: Sequence[Span], title: str | None = None) -> dict[int, str]:
+    """Return the sentences that refer to what was said before, each together with the sentence before it.
 
     :param text: the text.
     :param spans: its sentences, in order.
-    :param title: of the article, if it is known.
+    :param title: of the article; stands before the first sentence.
+    :returns: by the place of the sentence; those that need nothing are not there.
+
+    >>> text = "Dabigatran inhibits thrombin. Idarucizumab reverses it. Both are used."
+    >>> in_context(text, [(0, 29), (30, 55), (56, 70)])
+    {1: 'Dabigatran inhibits thrombin. Idarucizumab reverses it.', 2: 'Idarucizumab reverses it. Both are used.'}
     """
-    sentences = [text[start:end] for start, end in spans]
-    topic = (title or "").strip() or (sentences[0] if sentences else None)
-    return [in_context(own, topic, sentences[n - 1] if n else None) for n, own in enumerate(sentences)]
+    found: dict[int, str] = {}
+    before = (title or "").strip()
+    for place, (start, end) in enumerate(spans):
+        sentence = text[start:end]
+        if before and (_STARTS.match(sentence) or _INSIDE.search(sentence)):
+            found[place] = f"{before if before[-1] in '.?!:;' else before + '.'} {sentence}"
+        before = sentence
+    return found

@@ -20,7 +20,6 @@ IMPOSSIBLE = [
     {"answering": {"best": 1}},
     {"answering": {**VALUES, "more": 1}},
     {"answering": [1]},
-    {"evidence": {"in_context": 1}},
     {"evidence": {"passage_weight": -1}},
     {"evidence": {"calibration": {"slope": 0}}},
     {"evidence": {"calibration": 3}},
@@ -49,12 +48,12 @@ def test_one_candidate_is_its_own_second():
 
 def test_what_is_stored_comes_back(tmp_path: Path):
     calibration = {"slope": 0.5, "intercept": 0.0, "evidence_threshold": 0.3}
-    evidence = {"in_context": True, "passage_weight": 0.3, "calibration": calibration}
+    evidence = {"passage_weight": 0.3, "calibration": calibration}
     folder = folder_with(tmp_path, {"answering": VALUES, "evidence": evidence})
     found = stored_answering(folder)
     assert found is not None and found.to_dict() == VALUES
     read = stored_evidence(folder)
-    assert (read.in_context, read.passage_weight) == (True, 0.3)
+    assert read.passage_weight == 0.3
     assert read.calibration is not None and read.calibration.to_dict() == calibration
 
 

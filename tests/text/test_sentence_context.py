@@ -1,42 +1,45 @@
-"""A sentence with its context: the sentence first, nothing twice."""
+"""Sentences that refer to what was said before, and only those, come with the sentence before them."""
 
 from __future__ import annotations
 
 import pytest
 
-from biorerank_plugins.text.sentence_context import in_context, sentences_in_context
+from biorerank_plugins.text.sentence_context import in_context
 from biorerank_plugins.text.sentences import split_sentences
+
+FIRST = "Dabigatran inhibits thrombin."
 
 
 @pytest.mark.parametrize(
-    ("context", "expected"),
+    "sentence",
     [
-        ((), "It fell."),
-        ((None, "", "  "), "It fell."),
-        (("It fell.",), "It fell."),
-        (("IL-6", "IL-6"), "It fell. [IL-6.]"),
-        (("Is IL-6 high?", "IL-6 rose"), "It fell. [Is IL-6 high? IL-6 rose.]"),
+        "Idarucizumab reverses it within minutes.",
+        "It is given orally.",
+        "They bleed.",
+        "This was seen in mice.",
+        "Both drugs bleed.",
+        "Food lowers its uptake.",
     ],
 )
-def test_context_follows_in_brackets_and_says_nothing_twice(context: tuple[str | None, ...], expected: str):
-    assert in_context("It fell.", *context) == expected
+def test_a_pronoun_needs_the_sentence_before(sentence: str):
+    text = f"{FIRST}  {sentence}"
+    assert in_context(text, split_sentences(text)) == {1: f"{FIRST} {sentence}"}
 
 
-def test_a_sentence_knows_its_title_and_the_one_before():
-    text = "Dabigatran inhibits thrombin. Bleeding occurs.  Idarucizumab reverses it."
+@pytest.mark.parametrize(
+    "sentence", ["Idarucizumab reverses dabigatran.", "Italy reported bites.", "IT staff slept.", "Theirs bled."]
+)
+def test_others_stand_alone(sentence: str):
+    text = f"{FIRST} {sentence}"
+    assert in_context(text, split_sentences(text)) == {}
+
+
+def test_the_title_stands_before_the_first_sentence():
+    text = "It inhibits thrombin. They bleed."
     spans = split_sentences(text)
-    assert sentences_in_context(text, spans, "Antidotes") == [
-        "Dabigatran inhibits thrombin. [Antidotes.]",
-        "Bleeding occurs. [Antidotes. Dabigatran inhibits thrombin.]",
-        "Idarucizumab reverses it. [Antidotes. Bleeding occurs.]",
-    ]
-
-
-def test_without_a_title_the_first_sentence_takes_its_place():
-    text = "Dabigatran inhibits thrombin. Bleeding occurs. Idarucizumab reverses it."
-    assert sentences_in_context(text, split_sentences(text)) == [
-        "Dabigatran inhibits thrombin.",
-        "Bleeding occurs. [Dabigatran inhibits thrombin.]",
-        "Idarucizumab reverses it. [Dabigatran inhibits thrombin. Bleeding occurs.]",
-    ]
-    assert sentences_in_context("", []) == []
+    assert in_context(text, spans, " Dabigatran ") == {
+        0: "Dabigatran. It inhibits thrombin.",
+        1: "It inhibits thrombin. They bleed.",
+    }
+    assert in_context(text, spans) == {1: "It inhibits thrombin. They bleed."}
+    assert in_context("", []) == {}
