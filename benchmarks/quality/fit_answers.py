@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.evaluation.calibrate import repeats
 from biorerank_plugins.models.answering import AnswerModel, EvidenceModel, relevance_features
 from biorerank_plugins.models.calibration import Calibration
-from biorerank_plugins.text.sentence_context import sentences_in_context
+from biorerank_plugins.text.sentence_context import in_context
 from biorerank_plugins.text.sentences import split_sentences
+from biorerank_plugins.text.windows import Span
 
 OFF_TOPIC = 60  # questions
 WITHHELD_UNSURE = 0.06  # of the answerable questions: not sure or nothing
@@ -99,9 +101,17 @@ def _rounded(value: Any) -> float:
     return round(float(value), 4)
 
 
-def sentence_logits(reranker: BioReranker, query: str, texts: Sequence[str]) -> list[float]:
-    by_place = {ranked.input_index: ranked.logit for ranked in reranker.rank(query, list(texts), fusion=None)}
-    return [by_place[n] for n in range(len(texts))]
+def sentence_values(
+    reranker: BioReranker, query: str, text: str, spans: Sequence[Span], title: str | None
+) -> tuple[list[float], float]:
+    """The value of each sentence before a share of the passage is added, and the logit of the passage."""
+    told = in_context(text, spans, title)
+    alone = [text[start:end] for start, end in spans]
+    asked = [*alone, *told.values(), text]
+    by_place = {ranked.input_index: ranked.logit for ranked in reranker.rank(query, asked, fusion=None)}
+    together = {place: by_place[len(alone) + n] for n, place in enumerate(told)}
+    values = [fmean([by_place[n], *([together[n]] if n in together else [])]) for n in range(len(alone))]
+    return values, by_place[len(asked) - 1]
 
 
 def fit_evidence(
@@ -130,7 +140,7 @@ def fit_evidence(
             if query in values and label:
                 best[query] = max(best.get(query, 0.0), calibration.probability(logit + weight * value))
     threshold = _rounded(np.quantile(list(best.values()), UNQUOTED))
-    model = EvidenceModel(True, weight, Calibration(calibration.slope, calibration.intercept, threshold))
+    model = EvidenceModel(weight, Calibration(calibration.slope, calibration.intercept, threshold))
     return model, {"sentences": len(labels), "relevant": int(labels.sum())}
 
 
@@ -141,19 +151,18 @@ def _of_abstracts(data: Path, reranker: BioReranker) -> Iterator[Any]:
         text = " ".join(sentences)
         ends = np.cumsum([len(one) + 1 for one in sentences])
         spans = [(int(end) - 1 - len(one), int(end) - 1) for one, end in zip(sentences, ends, strict=True)]
-        asked = questions[row["qid"]]
-        logits = sentence_logits(reranker, asked, [text, *sentences_in_context(text, spans)])
+        logits, whole = sentence_values(reranker, questions[row["qid"]], text, spans, None)
         labels = [int(sentence["label"]) for sentence in row["sentences"]]
-        yield f"abstract {number}", list(zip(logits[1:], labels, strict=True)), logits[0]
+        yield f"abstract {number}", list(zip(logits, labels, strict=True)), whole
 
 
 def _of_passages(values: Values, task: Task, index: PassageIndex, reranker: BioReranker) -> Iterator[Any]:
     for query, own in values.items():
         for id_ in sorted(own, key=lambda p: -own[p])[:TOP]:
             passage = _passage(index, id_)
-            texts = sentences_in_context(passage.text, split_sentences(passage.text), passage.title)
             label = int(task.qrels[query].get(id_, 0) > 0)
-            logits = sentence_logits(reranker, task.queries[query], texts)
+            spans = split_sentences(passage.text)
+            logits, _ = sentence_values(reranker, task.queries[query], passage.text, spans, passage.title)
             # Of a relevant passage with several sentences the best is the one that made it relevant.
             kept = [max(logits)] if label else logits
             yield query, [(logit, label) for logit in kept], own[id_]

@@ -123,10 +123,10 @@ def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> 
     with open_index(task, encoder, args.work) as index:
         found = {stage: search(index, task, stage, CANDIDATES) for stage in FIRST_STAGES}
         logits = logits_of(task, list(found.values()), reranker, args.name, args.work)
-        told = []
+        told: list[Any] = []
         for stage, scores in found.items():
             by_weight = {w: round(ndcg(fused(scores, logits, w), task), 4) for w in WEIGHTS[stage]}
-            name = str(index.scores_of(stage))
+            name = str(index.scores_of(stage))  # type: ignore[arg-type]
             kept = reranker.stored_fusion(name) if args.keep_weights else None
             good = [w for w, value in by_weight.items() if value >= max(by_weight.values()) - GOOD]
             weight = min(good) if kept is None else kept

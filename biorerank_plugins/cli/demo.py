@@ -14,8 +14,8 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
-from biorerank_plugins.cli.before_after import before_after_document, before_after_table, comparisons_of
-from biorerank_plugins.cli.demo_view import Shown, legend, render
+from biorerank_plugins.cli.before_after import before_after_document
+from biorerank_plugins.cli.demo_view import Shown, legend, means_of, means_table, render, telling
 from biorerank_plugins.cli.output import Output, rich_table
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ class _Collection:
     passages: list[Passage]
     queries: list[Query]
     qrels: dict[str, dict[str, int]]
+
+    def asked(self, question: str | None) -> list[Query]:
+        """Return the question; one of the collection's own keeps its judgements."""
+        from biorerank_plugins.readers import Query
+
+        same = [query for query in self.queries if query.text.casefold() == str(question).casefold()]
+        return same[:1] or [Query("yours", str(question))]
 
 
 @command
@@ -66,24 +73,17 @@ def demo(
     with ExitStack() as stack:
         loaded = _load(stack.enter_context(_folder(collection)))
         search = _two_stages(stack, loaded, model, encoder, device, dtype, output)
-        if question is None and collection is None and queries_shown:
-            # Not a random sample: a newcomer should see what reranking can do, and that it can do harm.
-            n_all = len(loaded.queries)
-            output.note(
-                f"Of {n_all} questions, first two that gain, then one that loses; below, all {n_all} are measured."
-            )
-            output.note("The right list is ordered by the cross-encoder's logit and the first stage's score together.")
-        shown = []
-        for query in _questions(loaded, question, queries_shown):
-            shown.append(_look_up(search, loaded, query))
-            _show(output, shown[-1], first=len(shown) == 1)
         report = _measure(search, loaded, output) if question is None else None
+        questions = loaded.asked(question) if report is None else telling(report, loaded.queries, queries_shown)
+        shown = [_look_up(search, loaded, query) for query in questions]
+    _show(output, shown, report)
     if json:
         output.document(
             {
                 "passages": len(loaded.passages),
                 "questions": [item.to_dict() for item in shown],
                 "evaluation": None if report is None else before_after_document(report, per_query=False),
+                "systems": None if report is None else means_of(report),
             }
         )
     elif report is not None:
@@ -128,16 +128,6 @@ def _two_stages(
     return TwoStageSearch(index, reranker)
 
 
-def _questions(loaded: _Collection, question: str | None, wanted: int) -> list[Query]:
-    if question is None:
-        return loaded.queries[:wanted]
-    from biorerank_plugins.readers import Query
-
-    # One of the demo's own questions keeps its judgements.
-    same = [query for query in loaded.queries if query.text.casefold() == question.casefold()]
-    return same[:1] or [Query("yours", question)]
-
-
 def _look_up(search: TwoStageSearch, loaded: _Collection, query: Query) -> Shown:
     ranking = search.search(query.text, candidates=_CANDIDATES)
     grades = loaded.qrels.get(query.id)
@@ -153,30 +143,31 @@ def _ndcg(ranking: Ranking, grades: dict[str, int]) -> tuple[float, float]:
     return before, after
 
 
-def _show(output: Output, shown: Shown, *, first: bool) -> None:
+def _show(output: Output, shown: list[Shown], report: SystemsReport | None) -> None:
     if output.json:
         return
     console = output.console()
-    if first:
-        console.print("", legend(width=console.width), "", sep="\n")
-    console.print(render(shown, width=console.width))
+    if shown:
+        console.print("", legend(), "", sep="\n")
+    for one in shown:
+        console.print(render(one))
+    if report is not None:
+        console.print(f"All {len(report.queries)} questions, measured against their judgements:", style="bold")
+        console.print(rich_table(*means_table(means_of(report))))
 
 
 def _measure(search: TwoStageSearch, loaded: _Collection, output: Output) -> SystemsReport:
     from biorerank_plugins.evaluation import evaluate_systems
 
     output.note(f"Measuring both stages on all {len(loaded.queries)} questions …")
-    report = evaluate_systems(
+    return evaluate_systems(
         search.index,
         loaded.queries,
         loaded.qrels,
+        first_stages=("dense", "hybrid"),  # what most people have, and ours
         rerankers=search.reranker,
+        baseline="hybrid",
         candidates=_CANDIDATES,
         measures=("nDCG@10", "RR@10"),
         show_progress=output.show_progress,
     )
-    if not output.json:
-        console = output.console()
-        console.print(f"All {len(report.queries)} questions, measured against their judgements:", style="bold")
-        console.print(rich_table(*before_after_table(comparisons_of(report))))
-    return report

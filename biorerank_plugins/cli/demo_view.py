@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +10,18 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from biorerank_plugins.cli.output import one_line
+from biorerank_plugins.cli.before_after import reranked_by
+from biorerank_plugins.cli.output import Column, one_line
 from biorerank_plugins.cli.views import move
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from biorerank_plugins.evaluation import SystemsReport
     from biorerank_plugins.passages import RankedPassage, Ranking
+    from biorerank_plugins.readers import Query
 
 ROWS = 5  # passages shown of each list
-_NARROW = 100  # below this width the columns of scores give way to text
 _MARKS = {2: ("●", "bold green"), 1: ("○", "green")}
 
 
@@ -54,12 +56,9 @@ class Shown:
         return {"rank": rank, **ranked.passage.to_dict(), "score": score, "grade": grade}
 
 
-def render(shown: Shown, *, width: int) -> RenderableType:
-    """Lay out one question.
-
-    :param width: characters of a line.
-    """
-    parts: list[RenderableType] = [Text(one_line(shown.ranking.query), style="bold cyan"), _side_by_side(shown, width)]
+def render(shown: Shown) -> RenderableType:
+    """Lay out one question."""
+    parts: list[RenderableType] = [Text(one_line(shown.ranking.query), style="bold cyan"), _side_by_side(shown)]
     if shown.ndcg is not None:
         before, after = shown.ndcg
         parts.append(Text(f"nDCG@10 of this question: {before:.2f} → {after:.2f}", style="dim"))
@@ -68,26 +67,26 @@ def render(shown: Shown, *, width: int) -> RenderableType:
     return Group(*parts, Text())
 
 
-def _side_by_side(shown: Shown, width: int) -> Table:
+def _side_by_side(shown: Shown) -> Table:
     from rich import box
     from rich.table import Table
 
-    wide = width >= _NARROW
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=width, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True, padding=(0, 1, 0, 0))
     table.add_column("#", justify="right", style="dim")
     table.add_column("")
-    if wide:
-        table.add_column("", justify="right", style="dim")
-    table.add_column("First stage (bi-encoder + BM25)", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("First stage", ratio=2, no_wrap=True, overflow="ellipsis")
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("")
-    if wide:
-        table.add_column("", justify="right", style="dim")
-    table.add_column("Reranked (cross-encoder)", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("%", justify="right", no_wrap=True)
+    table.add_column("Reranked", ratio=3, no_wrap=True, overflow="ellipsis")
     for rank, (before, after) in enumerate(zip(shown.found()[:ROWS], shown.ranking[:ROWS], strict=True), start=1):
-        left = [_mark(shown, before), *_score(before.retrieval_score, wide), _headline(before)]
-        right = [_moved(after), _mark(shown, after), *_score(after.score, wide), _headline(after)]
-        table.add_row(str(rank), *left, *right)
+        right: list[RenderableType] = [
+            _moved(after),
+            _mark(shown, after),
+            f"{100 * after.probability:.0f}",
+            _headline(after),
+        ]
+        table.add_row(str(rank), _mark(shown, before), _headline(before), *right)
     return table
 
 
@@ -99,11 +98,6 @@ def _mark(shown: Shown, ranked: RankedPassage) -> Text:
 def _moved(ranked: RankedPassage) -> Text:
     moved = move(ranked.input_index + 1, ranked.rank)
     return Text(moved, style={"↑": "bold green", "↓": "red"}.get(moved[0], "dim"))
-
-
-def _score(score: float | None, wide: bool) -> Iterator[Text]:
-    if wide:
-        yield Text("" if score is None else f"{score:.2f}")
 
 
 def _headline(ranked: RankedPassage) -> Text:
@@ -119,7 +113,59 @@ def _best(ranked: RankedPassage) -> RenderableType:
     return Padding(text, (0, 0, 0, 2))
 
 
-def legend(*, width: int) -> Text:
-    """Say what the signs mean; scores only where they are shown."""
-    signs = "● answers the question   ○ answers it in part   ↑n moved up by n places"
-    return Text(signs + ("   scores: bi-encoder and BM25 │ relevance" if width >= _NARROW else ""), style="dim")
+def legend() -> Text:
+    """Say what the signs mean."""
+    signs = "● answers the question   ○ answers it in part\n↑n moved up by n places   % probability of relevance"
+    return Text(signs, style="dim")
+
+
+def telling(report: SystemsReport, queries: Sequence[Query], wanted: int) -> list[Query]:
+    """Return questions that show what reranking does.
+
+    They are the one that gains most, one that stays as it is, the one that loses most; then the others as they come.
+
+    :param report: of all of them.
+    :param queries: the questions.
+    :param wanted: how many.
+    """
+    measure = report.measures[0]
+    before, after = (report.systems[name].measured.per_query[measure] for name in (report.baseline, _last(report)))
+    gains = {query.id: after[query.id] - before[query.id] for query in queries if query.id in before}
+    judged = [query for query in queries if query.id in gains]
+    if not judged:
+        return list(queries[:wanted])
+    most = max(judged, key=lambda query: gains[query.id])
+    same = next((query for query in judged if gains[query.id] == 0.0), None)
+    least = min(judged, key=lambda query: gains[query.id])
+    chosen = {query.id: query for query in (most, same, least, *judged) if query is not None}
+    return list(chosen.values())[:wanted]
+
+
+def means_of(report: SystemsReport) -> dict[str, dict[str, dict[str, float]]]:
+    """Return mean and 95 % interval of each measure by system: vector search, first stage, reranked."""
+    from biorerank_plugins.evaluation.significance import interval
+
+    names = {"vector search": "dense", "first stage": report.baseline, "reranked": _last(report)}
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for measure in report.measures:
+        found[measure] = {}
+        for shown, name in names.items():
+            values = report.systems[name].measured.per_query[measure]
+            low, high = interval([values.get(query, 0.0) for query in report.queries])
+            mean = sum(values.values()) / len(report.queries)
+            found[measure][shown] = {"mean": mean, "low": low, "high": high}
+    return found
+
+
+def means_table(means: Mapping[str, Mapping[str, Mapping[str, float]]]) -> tuple[list[Column], list[list[object]]]:
+    """Lay out the means: a measure a line."""
+    names = list(next(iter(means.values())))
+    rows: list[list[object]] = [
+        [measure, *(f"{one['mean']:.3f} ({one['low']:.2f}–{one['high']:.2f})" for one in by_system.values())]
+        for measure, by_system in means.items()
+    ]
+    return [Column("mean"), *(Column(name, numeric=True) for name in names)], rows
+
+
+def _last(report: SystemsReport) -> str:
+    return reranked_by(report).name

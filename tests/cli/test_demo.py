@@ -27,7 +27,7 @@ def _shown() -> Shown:
             rank=rank,
             logit=1.0 - rank,
             score=1 - rank / 10,
-            probability=0.5,
+            probability=[0.88, 0.72, 0.5, 0.27][rank - 1],
             retrieval_score=0.9 - index / 10,
         )
         for rank, index in enumerate(order, start=1)
@@ -38,7 +38,7 @@ def _shown() -> Shown:
 def _lines(width: int) -> list[str]:
     console = Console(width=width, force_terminal=False)
     with console.capture() as capture:
-        console.print(render(_shown(), width=width))
+        console.print(render(_shown()))
     return capture.get().splitlines()
 
 
@@ -56,17 +56,18 @@ def test_the_two_lists_stand_side_by_side_at_every_width(width: int) -> None:
     assert any("[PMID 101]" in line for line in lines)
 
 
-def test_scores_are_shown_where_there_is_room() -> None:
-    assert not any("0.90" in line for line in _lines(80))
-    assert sum("0.90" in line for line in _lines(120)) == 1
+def test_probabilities_fall_at_every_width() -> None:
+    for width in (60, 80, 120):
+        rows = [line.split() for line in _lines(width) if line.strip()[:1].isdigit()]
+        shown = [int(cell) for row in rows for cell in row if cell in ("88", "72", "50", "27")]
+        assert shown == [88, 72, 50, 27]
 
 
 def test_sample_questions_and_measures_over_all(biorerank: Run, collection: Path, no_network: None) -> None:
     result = biorerank("demo", "--collection", collection, "--queries-shown", "2")
     assert result.exit_code == 0, result.output
-    assert "does p53 suppress tumours?" in result.stdout
-    assert "what lowers glucose?" in result.stdout
-    assert "which drug inhibits" not in result.stdout
+    questions = ("does p53 suppress tumours?", "what lowers glucose?", "which drug inhibits")
+    assert sum(question in result.stdout for question in questions) == 2
     assert "All 3 questions" in result.stdout
     assert result.stderr.startswith("Loading two small models")
     assert all(len(line) <= 100 for line in result.stdout.splitlines())
@@ -116,3 +117,15 @@ def test_the_demo_collection_comes_with_the_package(biorerank: Run) -> None:
     document = json.loads(biorerank("demo", "Which drugs relieve angina?", "--json").stdout)
     assert document["passages"] >= 250
     assert len(document["questions"][0]["reranked"]) == 5
+
+
+def test_the_questions_that_are_shown_are_chosen_by_what_was_measured(biorerank: Run) -> None:
+    document = json.loads(biorerank("demo", "--json").stdout)
+    gains = [one["ndcg@10"]["reranked"] - one["ndcg@10"]["first_stage"] for one in document["questions"]]
+    assert len(gains) == 3 and gains[0] > 0 == gains[1] > gains[2]
+    systems = document["systems"]["nDCG@10"]
+    assert list(systems) == ["vector search", "first stage", "reranked"]
+    assert all(one["low"] <= one["mean"] <= one["high"] for one in systems.values())
+    measured = document["evaluation"]["measures"]["nDCG@10"]
+    assert systems["first stage"]["mean"] == pytest.approx(measured["baseline"])
+    assert systems["reranked"]["mean"] == pytest.approx(measured["value"])
