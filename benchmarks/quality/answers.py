@@ -9,7 +9,9 @@ Three ways to the same number of sentences, from the five best passages of 100 c
 and what ``biorerank ask`` does (reranked, fused, sentences by the cross-encoder). A sentence counts as right if its
 passage is judged relevant to the question, or its words stand in a gold snippet. Nobody abstains here.
 
-Abstention, on the demo collection: each question is asked again with its relevant passages removed.
+The three answers ("answered", "not sure", "nothing"), on the demo collection: each question is asked again with its
+relevant passages removed, and 30 questions of other domains are asked. Sentences with a pronoun: 40 short passages
+whose answering sentence says "it" (``pronouns.jsonl``).
 """
 
 from __future__ import annotations
@@ -22,18 +24,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import DEMO, parser_of, read_rows, write_result
+from benchmarks.common import DEMO, parser_of, read_result, read_rows, write_result
 from biorerank_plugins import BioReranker, Evidence, Passage, PassageIndex, TwoStageSearch
-from biorerank_plugins.answers.quoted import Answer, quote
+from biorerank_plugins.answers.quoted import Answer, compose_answer, quote
 from biorerank_plugins.evaluation import compare
-from biorerank_plugins.models.stored import stored_fusion
+from biorerank_plugins.passages import AnswerState
 from biorerank_plugins.readers import find_beir, read_passages, read_qrels, read_queries
 from biorerank_plugins.text.sentences import split_sentences
 
 RESULT = "answers.json"
-KEYS = ("sentences", "passages", "candidates", "model", "demo", "bioasq dev, yes/no and factoid")
+KEYS = ("sentences", "passages", "candidates", "model", "pronouns", "demo", "bioasq dev, yes/no and factoid")
 
 SENTENCES, PASSAGES, CANDIDATES, QUESTIONS = 3, 5, 100, 100
+OFF_TOPIC = (
+    *("Who won the football world cup in 1998?", "How long should pasta boil?", "How do I bake sourdough bread?"),
+    *("Which striker scored most goals in the league?", "What is the offside rule?", "How do I poach an egg?"),
+    *("Which wine goes with roast lamb?", "Who painted the Mona Lisa?", "What is the capital of Mongolia?"),
+    *("How do I change a bicycle tyre?", "When was the Eiffel Tower built?", "Which planet has the most moons?"),
+    *("How do I file a tax return?", "What is the plot of Hamlet?", "Who invented the telephone?"),
+    *("How many players has a rugby team?", "How is mozzarella made?", "Which laptop is best for gaming?"),
+    *("What are the rules of chess castling?", "Who wrote War and Peace?", "How do I prune roses?"),
+    *("Which goalkeeper saved the penalty?", "How hot must oil be for frying chips?", "What is a black hole?"),
+    *("How do I knit a scarf?", "When does the next train to Paris leave?", "Which band played at Woodstock?"),
+    *("How do I parallel park a car?", "What does a referee's red card mean?", "How do I thicken a gravy?"),
+)
 BASELINE, MIXED, OURS = "first stage", "first stage, sentences by the reranker", "reranked"
 _NOT_ALNUM = re.compile(r"[\W_]+")
 
@@ -155,29 +169,45 @@ def table(systems: Mapping[str, Values]) -> dict[str, Any]:
 
 
 def abstention(questions: Sequence[Question], folder: Path, index: PassageIndex, reranker: BioReranker) -> Any:
-    """How often "no evidence" is said, with the relevant passages there and with them removed."""
-    kept = removed = 0
+    """The three answers, with the relevant passages there, with them removed, and to questions of other domains."""
+    told: dict[str, list[AnswerState]] = {
+        "relevant passages there": [],
+        "relevant passages removed": [],
+        "off topic": [],
+    }
     for question in questions:
         with PassageIndex.load(folder, encoder=index.encoder) as own:
-            kept += _abstains(question.text, own, reranker)
+            told["relevant passages there"].append(_state(question.text, own, reranker))
             own.remove(question.relevant & {passage.id for passage in own.passages()})
-            removed += _abstains(question.text, own, reranker)
+            told["relevant passages removed"].append(_state(question.text, own, reranker))
+    told["off topic"] = [_state(question, index, reranker) for question in OFF_TOPIC]
     return {
-        "questions": len(questions),
-        "threshold": _threshold(index),
-        "no evidence, relevant passages removed": round(removed / len(questions), 4),
-        "no evidence, relevant passages there": round(kept / len(questions), 4),
+        case: {
+            "questions": len(states),
+            **{state: round(states.count(state) / len(states), 4) for state in ("answered", "not_sure", "nothing")},
+        }
+        for case, states in told.items()
     }
 
 
-def _threshold(index: PassageIndex) -> float | None:
-    """Return the probability from which on there is said to be evidence: that of the fused value."""
-    own = stored_fusion(None)[str(index.scores_of("hybrid"))].calibration
-    return None if own is None else own.evidence_threshold
+def _state(question: str, index: PassageIndex, reranker: BioReranker) -> AnswerState:
+    ranking = TwoStageSearch(index, reranker).search(
+        question, candidates=CANDIDATES, top_k=PASSAGES, evidence=SENTENCES
+    )
+    return compose_answer(ranking, max_sentences=SENTENCES).state
 
 
-def _abstains(question: str, index: PassageIndex, reranker: BioReranker) -> bool:
-    return bool(TwoStageSearch(index, reranker).search(question, candidates=CANDIDATES, top_k=PASSAGES).no_evidence)
+def pronouns(reranker: BioReranker) -> dict[str, Any]:
+    """How often the right sentence is quoted first where a pronoun stands for what was asked; alone, and as shipped."""
+    rows = read_rows(Path(__file__).with_name("pronouns.jsonl"))
+    alone = shipped = 0
+    for row in rows:
+        spans = split_sentences(row["text"])
+        sentences = [row["text"][start:end] for start, end in spans]
+        alone += reranker.rank(row["question"], sentences, fusion=None)[0].input_index == row["answer"]
+        [ranked] = reranker.rank(row["question"], [row["text"]], evidence=1)
+        shipped += ranked.evidence[0].start == spans[row["answer"]][0]
+    return {"passages": len(rows), "alone": round(alone / len(rows), 4), "as shipped": round(shipped / len(rows), 4)}
 
 
 def demo(reranker: BioReranker, rouge: Callable[..., Any]) -> dict[str, Any]:
@@ -197,15 +227,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--index", type=Path, required=True, help="of bioasq/corpus.jsonl.gz, by biorerank index")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only-demo", action="store_true", help="measure what needs no data again, keep the rest")
     args = parser.parse_args()
     from rouge_score.rouge_scorer import RougeScorer
 
     rouge = RougeScorer(["rouge2"], use_stemmer=True).score
-    result: dict[str, Any] = {"sentences": SENTENCES, "passages": PASSAGES, "candidates": CANDIDATES}
+    result: dict[str, Any] = read_result(args.out)
+    result |= {"sentences": SENTENCES, "passages": PASSAGES, "candidates": CANDIDATES}
     with BioReranker() as reranker:
         result["model"] = reranker.model_name
+        result["pronouns"] = pronouns(reranker)
         result["demo"] = demo(reranker, rouge)
         print(json.dumps(result, indent=1), flush=True)
+        if args.only_demo:
+            write_result(args.out, result, KEYS)
+            return
         with PassageIndex.load(args.index) as index:
             search = TwoStageSearch(index, reranker)
             result["bioasq dev, yes/no and factoid"] = table(measure(bioasq_questions(args.data), search, rouge))
