@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from biorerank_plugins._common.lazy import lazy_names
 from biorerank_plugins._common.moved import install as _install_old_names
 from biorerank_plugins._common.versions import VERSION as __version__
 
@@ -57,12 +57,4 @@ if TYPE_CHECKING:
     from biorerank_plugins.scoring.scores import PairScorer
     from biorerank_plugins.two_stage import TwoStageSearch
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

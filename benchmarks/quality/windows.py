@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.common import parser_of, read_rows, write_result
 from biorerank_plugins import BioReranker, Candidate, Passage, PassageIndex, RankedPassage, TwoStageSearch
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
-from biorerank_plugins.evaluation.reliability import reliability, reliability_by
+from biorerank_plugins.evaluation.reliability import Reliability, reliability
 from biorerank_plugins.models.calibration import Calibration, fit_calibration
 from biorerank_plugins.readers import Query, read_qrels
 
@@ -143,6 +143,27 @@ def by_length(
             row["ECE by chance"] = by_chance(own, len(curve.bins))
             found[name] = row
     return found
+
+
+def reliability_by(
+    groups: Sequence[Hashable], probabilities: Sequence[float], relevant: Sequence[bool], bins: int
+) -> dict[Any, Reliability]:
+    """Compare probabilities with what was so, group by group: as by the length of passages.
+
+    :param groups: the group of each.
+    :param probabilities: as :func:`reliability` takes them.
+    :param relevant: likewise.
+    :param bins: number of bins a group.
+    :returns: by group, in the order in which groups first occur; a group with one kind of truth only is left out.
+    """
+    places: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    return {
+        group: reliability([probabilities[place] for place in own], [relevant[place] for place in own], bins)
+        for group, own in places.items()
+        if len({bool(relevant[place]) for place in own}) == 2
+    }
 
 
 def by_chance(probabilities: Sequence[float], bins: int) -> float:

@@ -46,6 +46,14 @@ def _finite(value: float | None) -> float | None:
     return value
 
 
+IndexOption = Annotated[
+    Path | None, typer.Option("--index", parser=path, help="Passages: a folder that biorerank index wrote.")
+]
+Corpus = Annotated[Path | None, typer.Option("--corpus", parser=path, help="Passages: a file, indexed in memory.")]
+Queries = Annotated[Path | None, typer.Option("--queries", parser=path, help="A file of questions.")]
+Qrels = Annotated[Path | None, typer.Option("--qrels", parser=path, help="A file of judgements.")]
+Beir = Annotated[Path | None, typer.Option("--beir", parser=path, help="A folder with all three, in BEIR's layout.")]
+Split = Annotated[str, typer.Option("--split", help="Which judgements of --beir.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bars.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -25,18 +25,12 @@ _NOT_IN_FILE_NAMES = re.compile(r"[^\w.+-]+")
 
 @command
 def evaluate(
-    index: Annotated[
-        Path | None, typer.Option("--index", parser=_common.path, help="Passages: a folder that biorerank index wrote.")
-    ] = None,
-    corpus: Annotated[
-        Path | None, typer.Option("--corpus", parser=_common.path, help="Passages: a file, indexed in memory.")
-    ] = None,
-    queries: Annotated[Path | None, typer.Option("--queries", parser=_common.path, help="A file of questions.")] = None,
-    qrels: Annotated[Path | None, typer.Option("--qrels", parser=_common.path, help="A file of judgements.")] = None,
-    beir: Annotated[
-        Path | None, typer.Option("--beir", parser=_common.path, help="A folder with all three, in BEIR's layout.")
-    ] = None,
-    split: Annotated[str, typer.Option("--split", help="Which judgements of --beir.")] = "test",
+    index: _common.IndexOption = None,
+    corpus: _common.Corpus = None,
+    queries: _common.Queries = None,
+    qrels: _common.Qrels = None,
+    beir: _common.Beir = None,
+    split: _common.Split = "test",
     bioasq: Annotated[
         Path | None,
         typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from biorerank_plugins._common.plots import new_figure
 
-__all__ = ["Reliability", "draw_reliability", "reliability", "reliability_by"]
+__all__ = ["Reliability", "draw_reliability", "reliability"]
 
 BINS = 10
 
@@ -68,30 +68,6 @@ def reliability(probabilities: Sequence[float], relevant: Sequence[bool], bins: 
     ece = sum(n * abs(said - so) for said, so, n in filled) / len(p)
     brier, rate = float(np.mean((p - truth) ** 2)), float(truth.mean())
     return Reliability(len(p), rate, ece, brier, 1 - brier / (rate * (1 - rate)), filled)
-
-
-def reliability_by(
-    groups: Sequence[Hashable], probabilities: Sequence[float], relevant: Sequence[bool], bins: int = BINS
-) -> dict[Any, Reliability]:
-    """Compare probabilities with what was so, group by group: as by the length of passages.
-
-    :param groups: the group of each.
-    :param probabilities: as :func:`reliability` takes them.
-    :param relevant: likewise.
-    :param bins: number of bins a group.
-    :returns: by group, in the order in which groups first occur; a group with one kind of truth only is left out.
-
-    >>> list(reliability_by(["short", "short", "long"], [0.1, 0.9, 0.5], [False, True, True]))
-    ['short']
-    """
-    places: dict[Hashable, list[int]] = {}
-    for place, group in enumerate(groups):
-        places.setdefault(group, []).append(place)
-    return {
-        group: reliability([probabilities[place] for place in own], [relevant[place] for place in own], bins)
-        for group, own in places.items()
-        if len({bool(relevant[place]) for place in own}) == 2
-    }
 
 
 def draw_reliability(curves: Mapping[str, Reliability], path: str | os.PathLike[str], *, title: str = "") -> None:

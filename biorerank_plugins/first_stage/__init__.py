@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from biorerank_plugins._common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.encoder import BiEncoder
@@ -14,16 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["BiEncoder", "Encoder", "FoundCandidates", "Hybrid", "PassageIndex", "SearchableIndex"]
 
 _MODULES = {
-    "BiEncoder": "encoder",
-    "Encoder": "protocol",
-    "FoundCandidates": "protocol",
-    "Hybrid": "fusion",
-    "PassageIndex": "index",
-    "SearchableIndex": "protocol",
+    "BiEncoder": ".encoder",
+    "Encoder": ".protocol",
+    "FoundCandidates": ".protocol",
+    "Hybrid": ".fusion",
+    "PassageIndex": ".index",
+    "SearchableIndex": ".protocol",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

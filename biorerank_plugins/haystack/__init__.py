@@ -10,9 +10,10 @@ pipeline with these components loads in a process that never imported this packa
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
+from biorerank_plugins._common.lazy import lazy_names
 from biorerank_plugins.errors import require_extra
 
 if TYPE_CHECKING:
@@ -29,14 +30,5 @@ _HOMES = {
     "BioTextEmbedder": "haystack_integrations.components.embedders.biorerank",
 }
 
-
-# Loaded when used: the components import the modules beside this file, which would find it half loaded.
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with require_extra("haystack"):
-        return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# The components import the modules beside this file, which would find it half loaded.
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, partial(require_extra, "haystack"))

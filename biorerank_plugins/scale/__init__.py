@@ -5,8 +5,9 @@ Only :mod:`.ray_engine` needs the extra ``ray``; names are loaded when they are 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from biorerank_plugins._common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from biorerank_plugins.scale.build import build_index
@@ -27,18 +28,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "EmbeddedShard": "shards",
-    "ShardFolder": "shard_folder",
-    "ShardedIndex": "sharded",
-    "build_index": "build",
-    "embed_shard": "shards",
-    "open_index": "sharded",
-    "plan": "planning",
-    "score_shard": "shards",
+    "EmbeddedShard": ".shards",
+    "ShardFolder": ".shard_folder",
+    "ShardedIndex": ".sharded",
+    "build_index": ".build",
+    "embed_shard": ".shards",
+    "open_index": ".sharded",
+    "plan": ".planning",
+    "score_shard": ".shards",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -9,9 +9,10 @@ Needs ``fastapi``, ``uvicorn`` and ``prometheus-client``: ``pip install 'biorera
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
+from biorerank_plugins._common.lazy import lazy_names
 from biorerank_plugins.errors import require_extra
 
 if TYPE_CHECKING:
@@ -29,13 +30,4 @@ _HOMES = {
     "create_app": "biorerank_plugins.serve.app",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with require_extra("serve"):
-        return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, partial(require_extra, "serve"))

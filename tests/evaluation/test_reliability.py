@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from biorerank_plugins.evaluation.calibrate import Judged, answerability, calibrate, reliability_of
-from biorerank_plugins.evaluation.reliability import draw_reliability, reliability, reliability_by
+from biorerank_plugins.evaluation.reliability import draw_reliability, reliability
 from biorerank_plugins.models.calibration import Calibration
 
 
@@ -22,14 +22,6 @@ def test_error_and_skill_by_hand():
 def test_nothing_to_compare_is_refused(p, truth):
     with pytest.raises(ValueError, match="Reliability needs"):
         reliability(p, truth)
-
-
-def test_groups_are_measured_apart_and_in_their_order():
-    p, truth = [0.1, 0.3, 0.9, 0.6, 0.5], [False, True, True, False, True]
-    found = reliability_by(["b", "a", "b", "a", "alone"], p, truth, bins=2)
-    assert list(found) == ["b", "a"]
-    assert found["a"] == reliability([0.3, 0.6], [True, False], bins=2)
-    assert found["b"] == reliability([0.1, 0.9], [False, True], bins=2)
 
 
 def judged(logits, relevant, repeats=None) -> Judged:

@@ -30,6 +30,7 @@ FAMILIES = {
     "electra": ("Electra", {"embedding_size": 16, "type_vocab_size": 2}),
     "roberta": ("Roberta", {"type_vocab_size": 1, "pad_token_id": 1}),
     "xlm-roberta": ("XLMRoberta", {"type_vocab_size": 1, "pad_token_id": 1}),
+    "mpnet": ("MPNet", {"pad_token_id": 1}),
 }
 HAVE_TYPES = ("bert", "bert-relu", "bert-new-gelu", "one-layer", "electra")
 

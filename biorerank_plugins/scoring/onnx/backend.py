@@ -20,7 +20,8 @@ from biorerank_plugins.scoring.onnx.graph import GRAPH_VERSION, activation_name,
 from biorerank_plugins.scoring.onnx.quantization import FIT_VERSION, MOST_STEPS, SAFE_STEPS, fit_quantization
 from biorerank_plugins.scoring.onnx.quantization_pairs import quantization_pairs
 from biorerank_plugins.scoring.packed.attention import reference_attention
-from biorerank_plugins.scoring.packed.bert import FAMILIES, PackedBert, places_of
+from biorerank_plugins.scoring.packed.bert import PackedBert
+from biorerank_plugins.scoring.packed.families import FAMILIES, places_of
 from biorerank_plugins.scoring.packed.packing import Layout, pack
 from biorerank_plugins.scoring.packed.support import why_not_packed
 from biorerank_plugins.scoring.torch_backend import TorchBackend

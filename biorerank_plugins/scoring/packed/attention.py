@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from biorerank_plugins.scoring.packed.cpu_kernels import CpuAttention
+from biorerank_plugins.scoring.packed.distances import DistanceBias
 
 __all__ = ["Attention", "attention_for", "reference_attention"]
 
 Attention: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
 """From queries, keys and values [tokens, heads, size], the offsets of the pairs in queries and in keys (int32 [N + 1])
 and the longest pair in both, to what the queries read [tokens, heads, size]. Rows outside of all pairs may hold
-anything: nothing that is read depends on them."""
+anything: nothing that is read depends on them. Those for a CPU also take a
+:class:`~biorerank_plugins.scoring.packed.distances.DistanceBias` as ``bias``."""
 
 
 def attention_for(device: torch.device) -> Attention:
@@ -40,7 +42,14 @@ def attention_for(device: torch.device) -> Attention:
 
 
 def reference_attention(
-    q: Tensor, k: Tensor, v: Tensor, in_q: Tensor, in_k: Tensor, most_q: int, most_k: int
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    in_q: Tensor,
+    in_k: Tensor,
+    most_q: int,
+    most_k: int,
+    bias: DistanceBias | None = None,
 ) -> Tensor:
     """Attend pair by pair: slow, and the oracle of the others.
 
@@ -51,13 +60,16 @@ def reference_attention(
     :param in_k: offsets of the pairs in the keys [N + 1].
     :param most_q: not looked at.
     :param most_k: not looked at.
+    :param bias: what is added to the products before the softmax.
     :returns: what the queries read [tokens, heads, size].
     """
     read = q.new_zeros(q.shape)
     ends_q, ends_k = in_q.tolist(), in_k.tolist()
     for of_q, of_k in zip(_spans(ends_q), _spans(ends_k), strict=True):
         if of_q.start < of_q.stop:
-            one = scaled_dot_product_attention(_heads_first(q[of_q]), _heads_first(k[of_k]), _heads_first(v[of_k]))
+            queries, keys, values = _heads_first(q[of_q]), _heads_first(k[of_k]), _heads_first(v[of_k])
+            added = None if bias is None else bias.between(queries.shape[2], keys.shape[2]).to(q.dtype)
+            one = scaled_dot_product_attention(queries, keys, values, attn_mask=added)
             read[of_q] = one.squeeze(0).transpose(0, 1)
     return read
 

@@ -6,7 +6,7 @@ token alone: the same logits for a seventh less work with six layers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,56 +15,20 @@ from torch.nn.functional import embedding, layer_norm, linear
 
 from biorerank_plugins.scoring.packed.attention import Attention
 from biorerank_plugins.scoring.packed.cpu_kernels import PreparedLinear
-from biorerank_plugins.scoring.packed.packing import Places
+from biorerank_plugins.scoring.packed.distances import DistanceBias
+from biorerank_plugins.scoring.packed.families import FAMILIES, Family
 
-__all__ = ["FAMILIES", "Family", "PackedBert", "places_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Where a family of models differs from BERT.
-
-    :param base: attribute that holds embeddings and layers.
-    :param pooled: whether the head is BERT's pooler and a linear layer; else it is a ``classifier`` with both.
-    :param activation: between the two linear layers of the head.
-    :param after_padding: whether positions are counted from behind the padding token's id.
-    """
-
-    base: str
-    pooled: bool
-    activation: Any
-    after_padding: bool = False
+__all__ = ["PackedBert"]
 
 
-FAMILIES = {
-    "BertForSequenceClassification": Family("bert", True, torch.tanh),
-    "ElectraForSequenceClassification": Family("electra", False, torch.nn.functional.gelu),
-    "RobertaForSequenceClassification": Family("roberta", False, torch.tanh, after_padding=True),
-    "XLMRobertaForSequenceClassification": Family("roberta", False, torch.tanh, after_padding=True),
-}
-
-
-def places_of(model: Any, *, has_types: bool) -> Places:
-    """Return how a model counts positions and segments.
-
-    :param model: a model of one of the :data:`FAMILIES`.
-    :param has_types: whether it is given segment ids.
-    """
-    family = FAMILIES[type(model).__name__]
-    tables = getattr(model, family.base).embeddings
-    return Places(
-        n_words=tables.word_embeddings.num_embeddings,
-        n_positions=tables.position_embeddings.num_embeddings,
-        n_types=tables.token_type_embeddings.num_embeddings,
-        has_types=has_types,
-        padding=tables.padding_idx if family.after_padding else None,
-    )
+_MOST_ADDED = 32
+"""Tokens that attention on a CPU may add to the longest pair."""
 
 
 class PackedBert(nn.Module):
     """The forward pass; the head computes in fp32 whatever the precision of the layers.
 
-    :param model: a model of one of the :data:`FAMILIES`; its weights are shared where neither device nor precision
+    :param model: a model of one of the families; its weights are shared where neither device nor precision
         changes, and it is not changed itself.
     :param device: where to run.
     :param dtype: precision of the layers.
@@ -83,14 +47,20 @@ class PackedBert(nn.Module):
         base = getattr(model, family.base)
         tables = base.embeddings
         # One table for segment and position, summed before it is rounded: two rows to fetch for a token, not three.
-        places = tables.token_type_embeddings.weight.float().unsqueeze(1) + tables.position_embeddings.weight.float()
+        places = tables.position_embeddings.weight.float().unsqueeze(0)
+        if family.segments:
+            places = tables.token_type_embeddings.weight.float().unsqueeze(1) + places
         _keep(self, device, dtype, words=tables.word_embeddings.weight, places=places.flatten(0, 1))
         self.norm = _Norm(tables.LayerNorm, device, dtype)
         project = getattr(base, "embeddings_project", None)
         self.project = None if project is None else _linear(project, device, dtype)
+        if family.distances:
+            longest = tables.position_embeddings.num_embeddings + _MOST_ADDED
+            with_bias: Any = attention
+            attention = partial(with_bias, bias=DistanceBias(base.encoder, longest))
         *layers, last = base.encoder.layer
-        self.layers = nn.ModuleList(_Layer(layer, device, dtype, attention) for layer in layers)
-        self.last_layer = _LastLayer(last, device, dtype, attention)
+        self.layers = nn.ModuleList(_Layer(layer, family, device, dtype, attention) for layer in layers)
+        self.last_layer = _LastLayer(last, family, device, dtype, attention)
         dense, out = (
             (base.pooler.dense, model.classifier)
             if family.pooled
@@ -125,14 +95,16 @@ class PackedBert(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(self, layer: Any, device: torch.device, dtype: torch.dtype, attention: Attention) -> None:
+    def __init__(
+        self, layer: Any, family: Family, device: torch.device, dtype: torch.dtype, attention: Attention
+    ) -> None:
         super().__init__()
-        own, output = layer.attention.self, layer.attention.output
-        three = (own.query, own.key, own.value)
+        *three, out, out_norm = map(layer.get_submodule, family.attention)
+        own = layer.get_submodule(family.attention[0].rpartition(".")[0])
         weight, bias = torch.cat([one.weight for one in three]), torch.cat([one.bias for one in three])
         self.qkv = _Linear(weight, bias, device, dtype)
         self.heads, self.size = own.num_attention_heads, own.attention_head_size
-        self.out, self.out_norm = _linear(output.dense, device, dtype), _Norm(output.LayerNorm, device, dtype)
+        self.out, self.out_norm = _linear(out, device, dtype), _Norm(out_norm, device, dtype)
         self.up, self.down = (_linear(one.dense, device, dtype) for one in (layer.intermediate, layer.output))
         self.down_norm = _Norm(layer.output.LayerNorm, device, dtype)
         self.activation = layer.intermediate.intermediate_act_fn
@@ -160,8 +132,10 @@ class _Layer(nn.Module):
 class _LastLayer(_Layer):
     """Gives the first token of each pair only: its queries meet the keys and values of all tokens."""
 
-    def __init__(self, layer: Any, device: torch.device, dtype: torch.dtype, attention: Attention) -> None:
-        super().__init__(layer, device, dtype, attention)
+    def __init__(
+        self, layer: Any, family: Family, device: torch.device, dtype: torch.dtype, attention: Attention
+    ) -> None:
+        super().__init__(layer, family, device, dtype, attention)
         self._split()
 
     def forward(self, x: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from biorerank_plugins.scoring.packed.distances import DistanceBias
+
 __all__ = ["CpuAttention", "PreparedLinear", "can_prepare"]
 
 logger = logging.getLogger(__name__)
@@ -98,7 +100,17 @@ class CpuAttention:
     def __init__(self) -> None:
         self._last = _Kept()
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, in_q: Tensor, in_k: Tensor, most_q: int, most_k: int) -> Tensor:
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        in_q: Tensor,
+        in_k: Tensor,
+        most_q: int,
+        most_k: int,
+        bias: DistanceBias | None = None,
+    ) -> Tensor:
         """Return what the queries read, [tokens, heads, size]."""
         # Zeros: rows that belong to no pair go through the next layers too, and tiny numbers left in them are slow.
         read = torch.zeros_like(q, memory_format=torch.contiguous_format)
@@ -106,7 +118,7 @@ class CpuAttention:
         for group in self._groups(in_k):
             queries = group.pairs if one_query_each else group.places
             read[queries if one_query_each else group.tokens] = _attend(
-                q.index_select(0, queries), k, v, group, self._last, one_query_each=one_query_each
+                q.index_select(0, queries), k, v, group, self._last, bias, one_query_each=one_query_each
             )
         return read
 
@@ -155,9 +167,20 @@ class _Group:
         self.real = None if inside.all() else torch.from_numpy(np.flatnonzero(inside))
         mask = np.where(inside, np.float32(0), np.float32(-np.inf))[:, None, None, :]
         self.mask = torch.from_numpy(mask)
+        self._biased: Tensor | None = None
+
+    def added(self, bias: DistanceBias | None) -> Tensor:
+        """Return what is added to the products: -inf for padding, and the bias, the same in all layers of a batch."""
+        if bias is None:
+            return self.mask
+        if self._biased is None:
+            self._biased = self.mask + bias.between(self.longest, self.longest)
+        return self._biased
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, group: _Group, kept: _Kept, *, one_query_each: bool) -> Tensor:
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, group: _Group, kept: _Kept, bias: DistanceBias | None, *, one_query_each: bool
+) -> Tensor:
     n, longest, (heads, size) = group.count, group.longest, q.shape[1:]
     asked = 1 if one_query_each else longest
 
@@ -170,7 +193,9 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, group: _Group, kept: _Kept, *, one_
     products = kept.room("products", shape, q.dtype)
     _multiply(queries, keys.transpose(1, 2), products.view(n * heads, asked, longest), heads)
     # In fp32: torch's softmax of bf16 takes four times as long. Scale, mask and conversion are one pass.
-    masked = torch.add(group.mask, products, alpha=size**-0.5, out=kept.room("masked", shape, torch.float32))
+    masked = torch.add(
+        group.added(bias)[:, :, :asked], products, alpha=size**-0.5, out=kept.room("masked", shape, torch.float32)
+    )
     weights = torch.softmax(masked, -1, out=masked)
     weights = weights if q.dtype == torch.float32 else products.copy_(weights)
     read = q.new_empty(n * heads, asked, size)

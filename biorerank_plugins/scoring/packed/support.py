@@ -12,22 +12,13 @@ from torch import nn
 
 from biorerank_plugins.runtime.tokens import EncodedPair
 from biorerank_plugins.scoring.packed.attention import reference_attention
-from biorerank_plugins.scoring.packed.bert import FAMILIES, PackedBert, places_of
+from biorerank_plugins.scoring.packed.bert import PackedBert
+from biorerank_plugins.scoring.packed.families import FAMILIES, places_of
 from biorerank_plugins.scoring.packed.packing import Layout, Packed, pack
 
 __all__ = ["cannot_be_packed", "why_not_packed"]
 
 _HALF = (torch.float16, torch.bfloat16)
-_LINEAR = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
-_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
-_TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
 
 
 def why_not_packed(model: Any, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -84,11 +75,17 @@ def _foreign_part(model: Any) -> str | None:
 def _parts(model: Any) -> dict[str, type[nn.Module]]:
     family = FAMILIES[type(model).__name__]
     base = getattr(model, family.base)
-    parts: dict[str, type[nn.Module]] = {f"embeddings.{name}": nn.Embedding for name in _TABLES}
+    *linear, norm = family.attention
+    tables = ("word", "position", "token_type") if family.segments else ("word", "position")
+    parts: dict[str, type[nn.Module]] = {f"embeddings.{name}_embeddings": nn.Embedding for name in tables}
     parts["embeddings.LayerNorm"] = nn.LayerNorm
     for number in range(len(base.encoder.layer)):
-        parts |= {f"encoder.layer.{number}.{name}": nn.Linear for name in _LINEAR}
-        parts |= {f"encoder.layer.{number}.{name}": nn.LayerNorm for name in _NORMS}
+        parts |= {
+            f"encoder.layer.{number}.{name}": nn.Linear for name in (*linear, "intermediate.dense", "output.dense")
+        }
+        parts |= {f"encoder.layer.{number}.{name}": nn.LayerNorm for name in (norm, "output.LayerNorm")}
+    if family.distances:
+        parts["encoder.relative_attention_bias"] = nn.Embedding
     if hasattr(base, "embeddings_project"):
         parts["embeddings_project"] = nn.Linear
     if family.pooled:
@@ -118,7 +115,11 @@ def _wrong_device(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def _wrong_sizes(model: Any, device: torch.device, dtype: torch.dtype) -> str | None:
-    size = getattr(model, FAMILIES[type(model).__name__].base).encoder.layer[0].attention.self.attention_head_size
+    family = FAMILIES[type(model).__name__]
+    if device.type == "cuda" and family.distances:
+        return "its attention adds a bias for distances, which the kernel for CUDA does not."
+    first = getattr(model, family.base).encoder.layer[0]
+    size = first.get_submodule(family.attention[0].rpartition(".")[0]).attention_head_size
     if device.type == "cuda" and (size % 8 or size > 256):
         return f"its heads have {size} dimensions; the kernel takes multiples of 8 up to 256."
     if dtype == torch.float16:
@@ -157,15 +158,15 @@ def _difference(model: Any) -> str | None:
 
 
 def _own_forward(model: Any, pairs: list[EncodedPair], longest: int) -> torch.Tensor:
-    inputs = {
-        name: torch.zeros(len(pairs), longest, dtype=torch.long)
-        for name in ("input_ids", "token_type_ids", "attention_mask")
-    }
+    names = ("input_ids", "token_type_ids", "attention_mask")
+    inputs = {name: torch.zeros(len(pairs), longest, dtype=torch.long) for name in names}
     inputs["input_ids"] += model.config.pad_token_id or 0
     for row, pair in enumerate(pairs):
         inputs["input_ids"][row, : len(pair.ids)] = torch.from_numpy(pair.ids)
         inputs["token_type_ids"][row, : len(pair.ids)] = torch.from_numpy(pair.types)
         inputs["attention_mask"][row, : len(pair.ids)] = 1
+    if not FAMILIES[type(model).__name__].segments:
+        del inputs["token_type_ids"]
     trained, _ = model.training, model.eval()
     try:
         logits: torch.Tensor = model(**inputs).logits.reshape(-1)

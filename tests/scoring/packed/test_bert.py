@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
 
 from biorerank_plugins.scoring.packed.attention import reference_attention
-from biorerank_plugins.scoring.packed.bert import PackedBert, places_of
+from biorerank_plugins.scoring.packed.bert import PackedBert
+from biorerank_plugins.scoring.packed.cpu_kernels import CpuAttention
+from biorerank_plugins.scoring.packed.families import places_of
 from biorerank_plugins.scoring.packed.packing import Layout, Packed, pack, rounded
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
 def packed(model, pairs, layout=None) -> Packed:
-    places = places_of(model, has_types=model.config.type_vocab_size > 1)
+    places = places_of(model, has_types=getattr(model.config, "type_vocab_size", 1) > 1)
     layout = layout or Layout.of(pairs)
     flat = np.full(layout.size, -7, np.int32)
     pack(pairs, places, layout, flat)
@@ -83,6 +85,29 @@ def test_attention_beyond_a_pair_would_show():
     assert np.abs(packed_logits(model, pairs, attention=across) - padded_logits(model, pairs)).max() > 1e-2
 
 
+@pytest.mark.parametrize("lengths", [(5, 64, 3, 17, 17, 1), (62, 9, 60), (1,)], ids=str)
+def test_the_attention_of_a_cpu_knows_distances(lengths):
+    model, pairs = make_model("mpnet"), make_pairs(*lengths)
+    expected = padded_logits(model, pairs, has_types=False)
+    np.testing.assert_allclose(packed_logits(model, pairs, attention=CpuAttention()), expected, **CLOSE)
+
+
+def test_a_lost_bias_for_distances_would_show():
+    def without(*given, bias):
+        return reference_attention(*given)
+
+    model, pairs = make_model("mpnet"), make_pairs(20, 9, 33)
+    assert np.abs(packed_logits(model, pairs, attention=without) - padded_logits(model, pairs)).max() > 1e-2
+
+
+def test_distances_in_the_far_buckets():
+    """Beyond 128 tokens all distances share a bucket."""
+    model, pairs = make_model("mpnet", max_position_embeddings=402), make_pairs(400, 150, 20)
+    expected = padded_logits(model, pairs, has_types=False)
+    for attention in (reference_attention, CpuAttention()):
+        np.testing.assert_allclose(packed_logits(model, pairs, attention=attention), expected, **CLOSE)
+
+
 def test_what_rounding_adds_changes_nothing():
     """A kernel leaves the rows outside of all pairs as they were: here they hold NaN."""
 
@@ -105,7 +130,7 @@ def test_a_batch_that_fills_its_layout_to_the_last_token():
     np.testing.assert_allclose(packed_logits(model, pairs, layout), padded_logits(model, pairs), **CLOSE)
 
 
-@pytest.mark.parametrize("family", ["roberta", "xlm-roberta"])
+@pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "mpnet"])
 def test_a_padding_token_within_a_text_has_no_position(family):
     """RoBERTa does not count it, and everything behind it moves up."""
     model, pairs = make_model(family), make_pairs(20, 9, 33, least=0)

@@ -154,6 +154,11 @@ def test_gpus_and_precisions_that_cannot(gpu):
     assert "on a CPU it computes in fp32 or bf16, not float16" in why_not(make_model(), CPU, torch.float16)
 
 
+def test_a_bias_for_distances_needs_a_cpu(gpu):
+    gpu(9, 0)
+    assert "bias for distances" in why_not(make_model("mpnet"), CUDA, torch.float16)
+
+
 def test_weights_beyond_fp16(gpu):
     gpu(9, 0)
     model = make_model()
