@@ -19,6 +19,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.common import read_result, write_result
@@ -134,7 +135,7 @@ def mean_gains(sets: Mapping[str, Any], weight: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = parser_for(__doc__)
-    parser.add_argument("--reach", type=str, help="folder that recipe_data.py wrote")
+    parser.add_argument("--reach", type=Path, help="folder that recipe_data.py wrote")
     parser.add_argument("--minilm", help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--mpnet", help="folder of all-mpnet-base-v2")
     parser.add_argument("--sets", nargs="*", default=list(SETS))

@@ -27,9 +27,9 @@ from biorerank_plugins.text.sentences import split_sentences
 from biorerank_plugins.text.windows import Span
 
 OFF_TOPIC = 60  # questions
-WITHHELD_UNSURE = 0.06  # of the answerable questions: not sure or nothing
-WITHHELD_NOTHING = 0.01  # nothing
-UNQUOTED = 0.03  # of the answerable questions: no sentence may be quoted
+WITHHELD_UNSURE = 0.03  # of the answerable questions: not sure or nothing
+WITHHELD_NOTHING = 0.005  # nothing
+UNQUOTED = 0.005  # of the answerable questions: no sentence may be quoted
 CANDIDATES = 50  # of a question of another domain
 SEED = 31
 TOP = 5

@@ -19,3 +19,17 @@ def test_fusion_and_its_calibrations_are_those_of_the_fit():
         assert own["weight"] == found["weight"]
         assert own["reference"] == pytest.approx(found["reference"], abs=1e-4)
         assert own["calibration"] == pytest.approx(found["calibration"], abs=1e-4)
+
+
+def test_the_three_answers_and_the_sentences_are_those_of_the_fit():
+    fitted = json.loads((ROOT / "benchmarks" / "results" / "stored.json").read_text(encoding="utf-8"))["stored"]
+    stored = json.loads((models.path(models.DEFAULT_RERANKER) / "biorerank.json").read_text(encoding="utf-8"))
+    assert stored["answering"] == fitted["answering"]
+    assert stored["evidence"] == fitted["evidence"]
+    assert stored["calibration"] == pytest.approx(fitted["calibration"], abs=1e-4)
+
+
+def test_the_weight_of_the_rank_is_the_one_that_was_chosen():
+    behind = json.loads((ROOT / "benchmarks" / "results" / "behind.json").read_text(encoding="utf-8"))
+    stored = json.loads((models.path(models.DEFAULT_RERANKER) / "biorerank.json").read_text(encoding="utf-8"))
+    assert stored["rank_weight"] == behind["rank weight"] == behind["dev"]["choice"]["chosen"]
