@@ -21,7 +21,10 @@ STDIN = Path("-")
 LINES = "lines"
 
 Format = Annotated[
-    str, typer.Option("--format", metavar="FORMAT", help="auto, jsonl, bioasq, tsv, text, pubmed or lines.")
+    str,
+    typer.Option(
+        "--format", metavar="FORMAT", help="auto, jsonl, bioasq, tsv, csv, medline, ris, text, pubmed, pdf or lines."
+    ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed lines and say how many.")]
 

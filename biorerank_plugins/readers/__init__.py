@@ -16,7 +16,7 @@ from typing import Literal
 
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Deletion, Passage
-from biorerank_plugins.readers import bioasq, jsonl, text, tsv
+from biorerank_plugins.readers import bioasq, comma, jsonl, tagged, text, tsv
 from biorerank_plugins.readers.beir import BeirFolder, corpus_of, find_beir
 from biorerank_plugins.readers.detect import FORMATS, SUFFIXES, check_readable, detect, suffix_of
 from biorerank_plugins.readers.qrels import read_qrels
@@ -144,6 +144,9 @@ _READERS: dict[str, Callable[[OpenFile, Reading], Iterator[Passage]]] = {
     "jsonl": jsonl.read,
     "bioasq": bioasq.read,
     "tsv": tsv.read,
+    "csv": comma.read,
+    "medline": tagged.read_medline,
+    "ris": tagged.read_ris,
     "text": text.read,
     "pubmed": _read_pubmed,
     "pdf": _read_pdf,

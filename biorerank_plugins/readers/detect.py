@@ -27,6 +27,9 @@ SUFFIXES = {
     "jsonl": (".jsonl", ".ndjson", ".json"),
     "bioasq": (".json", ".jsonl", ".ndjson"),
     "tsv": (".tsv",),
+    "csv": (".csv",),
+    "medline": (".nbib", ".medline"),
+    "ris": (".ris",),
     "text": (".txt",),
     "pubmed": (".xml",),
     "pdf": (".pdf",),
@@ -55,6 +58,21 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # An unescaped key with a list: inside a JSON string its quotes would be escaped.
 _BIOASQ_KEY = re.compile(rb'(?<!\\)"(questions|snippets)"\s*:\s*\[')
 _QUESTIONS_KEY = re.compile(rb'(?<!\\)"questions"\s*:\s*\[')
+
+
+_EXPORTS = {
+    "medline": re.compile(rb"PMID *- *\d"),
+    "ris": re.compile(rb"TY  ?- ?[A-Z]"),
+    "pubmed": re.compile(rb"(<\?xml[^>]*>\s*)?(<!DOCTYPE[^>]*>\s*)?<Pubmed(Book)?Article(Set)?[\s>]"),
+}
+_REFERENCES = "Export the references as RIS, or as PubMed (.nbib or XML)."
+_NOT_READ = {
+    ("a Web of Science export", _REFERENCES): re.compile(rb"(FN|VR) (Clarivate|Thomson|ISI|1\.0)|PT [JBSP]\r?\n"),
+    ("BibTeX", _REFERENCES): re.compile(rb"(%.*\n|\s)*@(article|book|inproceedings|misc|comment|string)\s*[{(]", re.I),
+    ("an EndNote export", _REFERENCES): re.compile(rb"%0 [A-Z]|<\?xml[^>]*>\s*<xml>\s*<records>"),
+    ("PubTator", "Export BioC's articles as PubMed XML, or as RIS."): re.compile(rb"\d+\|[ta]\|"),
+    ("a list of TREC topics", "These are questions: give them with --queries."): re.compile(rb"<top>|<topics[\s>]"),
+}
 
 
 class UnknownFormatError(ReaderError):
@@ -103,9 +121,11 @@ def detect(file: OpenFile) -> str:
     suffix = suffix_of(file.name)
     if suffix == ".pdf" or is_pdf(file.head):
         return "pdf"
-    if suffix in (".tsv", ".txt", ".xml"):
-        return {".tsv": "tsv", ".txt": "text", ".xml": "pubmed"}[suffix]
     begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if suffix not in SUFFIXES["jsonl"] and (told := _by_content(begin, file.name)):
+        return told  # exports are often saved as .txt
+    if suffix in (".tsv", ".csv", ".txt", ".xml"):
+        return {".tsv": "tsv", ".csv": "csv", ".txt": "text", ".xml": "pubmed"}[suffix]
     if suffix in SUFFIXES["jsonl"] or begin[:1] in (b"{", b"["):
         return "bioasq" if _is_bioasq(begin) else "jsonl"
     if begin[:1] == b"<" or _is_utf16_xml(file.head):
@@ -114,6 +134,20 @@ def detect(file: OpenFile) -> str:
         return "tsv"
     problem = f"Cannot tell the format from the name or content. Say which: {', '.join(FORMATS)}."
     raise UnknownFormatError(problem, file.name)
+
+
+def _by_content(begin: bytes, name: str) -> str | None:
+    """Return the format of an export that tells what it is.
+
+    :raises ReaderError: if it is one that is not read; the message says which export to choose.
+    """
+    for format_, pattern in _EXPORTS.items():
+        if pattern.match(begin):
+            return format_
+    for (what, instead), pattern in _NOT_READ.items():
+        if pattern.match(begin):
+            raise ReaderError(f"The file is {what}, which is not read. {instead}", name)
+    return None
 
 
 def is_pdf(head: bytes) -> bool:

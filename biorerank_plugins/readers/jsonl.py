@@ -1,7 +1,7 @@
 """JSON Lines: one passage a line.
 
-Two spellings: BEIR's ``{"_id", "title", "text", "metadata"}`` and ``{"id", "text", "document", …}``. Every other key
-goes into the passage's metadata.
+BEIR's ``{"_id", "title", "text", "metadata"}``, ``{"id", "text", "document", …}``, LangChain's ``page_content``,
+Pyserini's ``contents``, ``{"pmid", "abstract"}`` and so on: ``fields.py`` has the names. All else becomes metadata.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.fields import ID, TEXT, TITLE, check_fields, find_field, take
 from biorerank_plugins.readers.lines import parse_lines
 from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage, parse_object
 from biorerank_plugins.readers.report import Malformed, Reading
@@ -34,12 +35,12 @@ def pop_id(record: dict[str, Any]) -> str:
 
 
 def _passage(record: dict[str, Any]) -> Passage:
-    if "text" not in record:
-        raise Malformed(f"No 'text'; the keys are: {listed(record)}.")
-    id_ = pop_id(record)
-    text = as_text(record.pop("text"))
-    title = as_title(record.pop("title", None))
     metadata = record.pop("metadata", None)
     if metadata is not None and not isinstance(metadata, dict):
         raise Malformed(f"'metadata' must be an object, got {type(metadata).__name__}.")
-    return make_passage(id_, text, title, {**record, **(metadata or {})})
+    if find_field(ID, record) is None:  # LangChain's documents keep all but the text in their metadata
+        record = {**record, **(metadata or {})}
+        metadata = None
+    check_fields(record)
+    id_, text, title = take(record, ID), take(record, TEXT), take(record, TITLE)
+    return make_passage(as_id(id_), as_text(text), as_title(title), {**record, **(metadata or {})})

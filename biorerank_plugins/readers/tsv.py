@@ -1,7 +1,7 @@
 r"""Tab-separated values: ``id``, ``text`` and perhaps ``title``, with or without a header.
 
-With a header (a first row that names ``id`` and ``text``) the columns may be in any order, and further ones become
-metadata. Without one there are two or three columns: id, text, title.
+With a header (a first row that names an id and a text, by any name of ``fields.py``) the columns may be in any order,
+and further ones become metadata. Without one there are two or three columns: id, text, title.
 
 Quoting is decided row by row, because both habits are common and neither is declared: spreadsheets write ``"…"`` around
 what holds tabs, quotes or line ends, retrieval collections write quotes as they are. A row that follows the rules of
@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.fields import ID, TEXT, TITLE, find_field, known_columns, take
 from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_lines
 from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage
 from biorerank_plugins.readers.report import Malformed, Reading
@@ -23,7 +24,6 @@ from biorerank_plugins.readers.source import OpenFile
 
 __all__ = ["read", "rows"]
 
-_ID_NAMES = ("_id", "id")
 # A quoted field with more line ends than this is a stray quote.
 _MAX_ROW_LINES = 1_000
 
@@ -114,13 +114,13 @@ def _cells(number: int, line: str, following: _Lines) -> list[str]:
 
 def _columns(first: list[str]) -> tuple[list[str], bool]:
     """Return the names of the columns and whether the first row is a header."""
-    names = [cell.strip().lower() for cell in first]
-    if "text" in names and any(name in names for name in _ID_NAMES):
-        if len(set(names)) < len(names):
+    names = [cell.strip() for cell in first]
+    if find_field(TEXT, names) is not None and find_field(ID, names) is not None:
+        if len({name.casefold() for name in names}) < len(names):
             raise Malformed(f"The header names a column twice: {listed(first)}.")
-        # Names of metadata keep their case.
-        wanted = {*_ID_NAMES, "text", "title"}
-        return [name if name in wanted else cell.strip() for name, cell in zip(names, first, strict=True)], True
+        return names, True
+    if len(known := known_columns(first)) > 1 or (known and len(known) == len(first)):
+        raise Malformed(f"The header names no id, or no text; the columns are: {listed(first)}.")
     if len(first) not in (2, 3):
         raise Malformed(
             f"Expected a header with id and text, or 2 or 3 tab-separated columns (id, text, title), got {len(first)}."
@@ -132,6 +132,5 @@ def _passage(columns: list[str], cells: list[str]) -> Passage:
     if len(cells) != len(columns):
         raise Malformed(f"Expected {len(columns)} tab-separated columns ({listed(columns)}), got {len(cells)}.")
     record = dict(zip(columns, cells, strict=True))
-    id_ = record.pop("_id") if "_id" in record else record.pop("id")
-    text, title = record.pop("text"), record.pop("title", None)
+    id_, text, title = take(record, ID), take(record, TEXT), take(record, TITLE)
     return make_passage(as_id(id_), as_text(text), as_title(title), record)

@@ -210,7 +210,7 @@ def test_an_unknown_format_names_the_option(run: Run, error_line: ErrorLine, tmp
     (tmp_path / "notes").write_text("aspirin\n")
     said = error_line(run("index", tmp_path / "notes", "--out", tmp_path / "out"))
     assert said.endswith("Cannot tell the format from the name or content. Say which: "
-                         "jsonl, bioasq, tsv, text, pubmed, pdf. Use --format.")  # fmt: skip
+                         "jsonl, bioasq, tsv, csv, medline, ris, text, pubmed, pdf. Use --format.")  # fmt: skip
 
 
 def test_help_says_what_duplicates_are_a_matter_of(run: Run) -> None:

@@ -1,0 +1,131 @@
+"""Exports of reference managers and of PubMed with a tag a line: MEDLINE (``.nbib``) and RIS.
+
+MEDLINE: https://www.nlm.nih.gov/bsd/mms/medlineelements.html. RIS: its tags differ from writer to writer, so several
+are looked for. Both are read in one way: a tag of two to four capitals, a hyphen, a value; what has no tag goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from biorerank_plugins.articles.identifiers import pmid_in_address
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.lines import chomp, decode_line, raw_lines
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import OpenFile
+
+__all__ = ["read_medline", "read_ris"]
+
+_TAG = re.compile(r"([A-Z][A-Z0-9]{1,3}) *- ?(.*)", re.DOTALL)
+_YEAR = re.compile(r"(?<!\d)(?:1[5-9]|20)\d\d(?!\d)", re.ASCII)
+_MOST_LINES = 20_000  # of a record
+Record = dict[str, list[str]]
+
+
+def read_medline(file: OpenFile, reading: Reading) -> Iterator[Passage]:
+    """Give the passage of each record of a MEDLINE export."""
+    return _read(file, reading, "PMID", _medline)
+
+
+def read_ris(file: OpenFile, reading: Reading) -> Iterator[Passage]:
+    """Give the passage of each record of a RIS file; one without an id is called by the file and its number."""
+    return _read(file, reading, "TY", _ris)
+
+
+def _read(file: OpenFile, reading: Reading, first: str, make: Any) -> Iterator[Passage]:
+    for number, (line, record) in enumerate(_records(file, reading, first), start=1):
+        try:
+            passage: Passage = make(record, f"{file.id}#{number}")
+        except Malformed as problem:
+            reading.bad(f"Record {number}: {problem}", file.name, line)
+            continue
+        yield passage
+
+
+def _records(file: OpenFile, reading: Reading, first: str) -> Iterator[tuple[int, Record]]:
+    """Give each record with the line at which it begins."""
+    record: Record = {}
+    begun, tag = 0, ""
+    for number, raw in raw_lines(file.stream):
+        try:
+            line = chomp(decode_line(raw))
+        except Malformed as problem:
+            reading.bad(problem, file.name, number)
+            continue
+        found = _TAG.fullmatch(line)
+        if found is not None:
+            tag = found[1]
+            if tag == first:
+                if record:
+                    yield begun, record
+                record, begun = {}, number
+            record.setdefault(tag, []).append(found[2].strip())
+        elif line.strip() and tag and number - begun < _MOST_LINES:
+            record[tag][-1] = f"{record[tag][-1]} {line.strip()}"
+    if record:
+        yield begun, record
+
+
+def _one(record: Mapping[str, Sequence[str]], *tags: str) -> str:
+    return next((value for tag in tags for value in record.get(tag, ()) if value), "")
+
+
+def _all(record: Mapping[str, Sequence[str]], *tags: str) -> list[str]:
+    return next((found for tag in tags if (found := [value for value in record.get(tag, ()) if value])), [])
+
+
+def _medline(record: Record, _: str) -> Passage:
+    pmid = _one(record, "PMID")
+    if not re.fullmatch(r"[0-9]+", pmid):
+        raise Malformed(f"no PMID (found {pmid[:40]!r}).")
+    types = _all(record, "PT")
+    dois = [value.split()[0] for value in [*_all(record, "LID"), *_all(record, "AID")] if value.endswith("[doi]")]
+    metadata = {
+        "pmid": pmid,
+        "authors": _all(record, "FAU", "AU"),
+        "journal": _one(record, "JT", "TA"),
+        "year": _year(_one(record, "DP", "DEP")),
+        "doi": dois[0] if dois else "",
+        "pmcid": _one(record, "PMC"),
+        "publication_types": types,
+        "mesh": _all(record, "MH"),
+        "language": _one(record, "LA"),
+    }
+    retracted = "Retracted Publication" in types or "RIN" in record
+    return _passage(pmid, _one(record, "AB", "OAB"), _one(record, "TI", "TT"), metadata | {"retracted": retracted})
+
+
+def _ris(record: Record, fallback: str) -> Passage:
+    addresses = _all(record, "UR", "L2")
+    accession = _one(record, "AN", "ID", "U1")
+    pmid = next((found for one in addresses if (found := pmid_in_address(one))), None)
+    if pmid is None and accession.isdigit() and "pubmed" in _one(record, "DB", "DP").casefold():
+        pmid = accession
+    doi = _one(record, "DO", "M3") if _one(record, "DO", "M3").startswith("10.") else ""
+    metadata = {
+        "pmid": pmid or "",
+        "authors": _all(record, "AU", "A1"),
+        "journal": _one(record, "JF", "JO", "T2", "JA"),
+        "year": _year(_one(record, "PY", "Y1", "DA")),
+        "doi": doi,
+        "keywords": _all(record, "KW"),
+        "url": addresses[0] if addresses else "",
+    }
+    id_ = pmid or accession or doi or fallback
+    return _passage(id_, _one(record, "AB", "N2"), _one(record, "TI", "T1", "ST"), metadata)
+
+
+def _year(date: str) -> int | None:
+    found = _YEAR.search(date)
+    return int(found[0]) if found else None
+
+
+def _passage(id_: str, abstract: str, title: str, metadata: Mapping[str, Any]) -> Passage:
+    known = {name: value for name, value in metadata.items() if value or value is False}
+    if abstract:
+        return Passage(id_, abstract, title or None, known)
+    if not title:
+        raise Malformed(f"{id_} has neither abstract nor title.")
+    return Passage(id_, title, None, {"section": "title", **known})
