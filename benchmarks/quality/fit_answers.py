@@ -29,7 +29,7 @@ from biorerank_plugins.text.windows import Span
 OFF_TOPIC = 60  # questions
 WITHHELD_UNSURE = 0.03  # of the answerable questions: not sure or nothing
 WITHHELD_NOTHING = 0.005  # nothing
-UNQUOTED = 0.005  # of the answerable questions: no sentence may be quoted
+UNQUOTED = 0.04  # of the relevant sentences: below the threshold
 CANDIDATES = 50  # of a question of another domain
 SEED = 31
 TOP = 5
@@ -134,12 +134,8 @@ def fit_evidence(
     summed = (pairs[:, 0] + weight * pairs[:, 1])[:, None]
     fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(summed, labels)
     calibration = Calibration(_rounded(fitted.coef_[0][0]), _rounded(fitted.intercept_[0]))
-    best: dict[str, float] = {}
-    for query, own, value in rows:
-        for logit, label in own:
-            if query in values and label:
-                best[query] = max(best.get(query, 0.0), calibration.probability(logit + weight * value))
-    threshold = _rounded(np.quantile(list(best.values()), UNQUOTED))
+    relevant = [calibration.probability(value) for (value,), label in zip(summed, labels, strict=True) if label]
+    threshold = _rounded(np.quantile(relevant, UNQUOTED))
     model = EvidenceModel(weight, Calibration(calibration.slope, calibration.intercept, threshold))
     return model, {"sentences": len(labels), "relevant": int(labels.sum())}
 

@@ -6,7 +6,7 @@
 Everything is fitted on the BioASQ calibration questions: for each first stage the weight of its scores (of those within
 0.002 of the best nDCG@10 the smallest, which trusts the model most), the score that leaves a logit as it is (the mean
 over the first ten), and Platt's scaling with the threshold of "no evidence", the most precise that withholds at most
-4 % of the answers; the same for the logit alone; and what ``fit_answers.py`` fits. The weight of the rank of a first
+4 % of the answers; and what ``fit_answers.py`` fits. The weight of the rank of a first
 stage whose scale is not known is taken from ``behind.json``.
 """
 
@@ -141,7 +141,8 @@ def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> 
             args.data, values, task, index, reranker, args.work / f"sentences-{args.name}.json"
         )
         alone_values = values_of(found["hybrid"], logits, 0.0, 0.0)
-        calibration, alone = fitted(alone_values, task, index)
+        _, alone = fitted(alone_values, task, index)
+        calibration = reranker.calibration  # by ``biorerank calibrate``
         told += cases(alone_values, task, index, calibration)
         told += off_topic_features(off_topic_questions(args.data), index, reranker, calibration)
     answering, of_answering = fit_answering(told)
@@ -157,7 +158,6 @@ def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> 
         "evidence": of_evidence,
         "stored": {
             "fusion": fusion,
-            "calibration": calibration.to_dict(),
             "answering": answering.to_dict(),
             "evidence": asdict(evidence),
             **({} if rank_weight is None else {"rank_weight": rank_weight}),
