@@ -75,7 +75,7 @@ def fit_answering(found: Sequence[tuple[Any, bool]]) -> tuple[AnswerModel, dict[
     """Fit the logistic model and its two limits.
 
     :param found: features, and whether the answer is there.
-    :returns: the model, and how good it is on what it was fitted on (five parameters on hundreds of questions).
+    :returns: the model, and how good it is on what it was fitted on (three parameters on hundreds of questions).
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -84,7 +84,7 @@ def fit_answering(found: Sequence[tuple[Any, bool]]) -> tuple[AnswerModel, dict[
     fitted = LogisticRegression(C=1.0, max_iter=1000).fit(features, there)
     probability = fitted.predict_proba(features)[:, 1]
     answered, nothing = np.quantile(probability[there], [WITHHELD_UNSURE, WITHHELD_NOTHING])
-    weights = dict(zip(("best", "second", "top_5", "top_10"), map(_rounded, fitted.coef_[0]), strict=True))
+    weights = dict(zip(("best", "second"), map(_rounded, fitted.coef_[0]), strict=True))
     model = AnswerModel(
         **weights, intercept=_rounded(fitted.intercept_[0]), answered=_rounded(answered), nothing=_rounded(nothing)
     )

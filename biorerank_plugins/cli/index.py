@@ -47,6 +47,13 @@ class OnDuplicate(StrEnum):
     SKIP = "skip"
 
 
+class Passages(StrEnum):
+    """What becomes of a long text file."""
+
+    PARTS = "parts"
+    WHOLE = "whole"
+
+
 @command
 def index(
     inputs: Annotated[
@@ -69,6 +76,9 @@ def index(
     no_lexical: Annotated[
         bool, typer.Option("--no-lexical", help="Vectors only: no BM25, and so no hybrid search.")
     ] = False,
+    passages: Annotated[
+        Passages, typer.Option("--passages", help="Long text files: cut at paragraphs and sentences, or whole.")
+    ] = Passages.PARTS,
     skip_bad: SkipBad = False,
     on_duplicate: Annotated[OnDuplicate, typer.Option("--on-duplicate", help="An id that is there already.")] = (
         OnDuplicate.ERROR
@@ -135,15 +145,16 @@ def index(
     if update:
         _update(inputs, out, format, skip_bad, encoder, device, dtype, output)
         return
-    passages = read_collection(inputs, format=format, skip_bad=skip_bad, output=output)
+    whole = passages is Passages.WHOLE
+    read = read_collection(inputs, format=format, skip_bad=skip_bad, output=output, whole=whole)
     # What stands in the way of saving is found before the passages are embedded, not after.
     with prepared_folder(out):
-        passages = _begun(passages, required=not add)
+        read = _begun(read, required=not add)
         if add:
-            summary = _add(passages, out, encoder, on_duplicate, device, dtype, output)
+            summary = _add(read, out, encoder, on_duplicate, device, dtype, output)
         else:
             summary = _build(
-                passages,
+                read,
                 out,
                 "Flat" if factory is None else factory,
                 not no_lexical,

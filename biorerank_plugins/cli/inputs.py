@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
 
 import typer
 
@@ -32,13 +32,16 @@ _HEAD = 1 << 16  # bytes; as many blanks at most are looked past for the first c
 _LISTED = 5  # skipped lines shown one by one; the rest is a number
 
 
-def read_collection(inputs: Sequence[Path], *, format: str, skip_bad: bool, output: Output) -> Iterator[Passage]:
+def read_collection(
+    inputs: Sequence[Path], *, format: str, skip_bad: bool, output: Output, whole: bool = False
+) -> Iterator[Passage]:
     """Give the passages of every input, in order; then tell what was skipped.
 
     A format that is none and an input that is not there are told at once, before anything is read.
 
     :param inputs: files, folders, or ``-`` for stdin.
     :param format: a format of :func:`~biorerank_plugins.readers.read_passages`, or ``lines``: a passage a line.
+    :param whole: long text files stay whole.
     """
     from biorerank_plugins.readers import FORMATS
     from biorerank_plugins.readers.source import source_of
@@ -48,10 +51,12 @@ def read_collection(inputs: Sequence[Path], *, format: str, skip_bad: bool, outp
     for path in inputs:
         if path != STDIN:
             source_of(path)
-    return _read_collection(inputs, format, skip_bad, output)
+    return _read_collection(inputs, format, skip_bad, output, whole)
 
 
-def _read_collection(inputs: Sequence[Path], format: str, skip_bad: bool, output: Output) -> Iterator[Passage]:
+def _read_collection(
+    inputs: Sequence[Path], format: str, skip_bad: bool, output: Output, whole: bool
+) -> Iterator[Passage]:
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import ReadReport, read_passages
 
@@ -62,7 +67,9 @@ def _read_collection(inputs: Sequence[Path], format: str, skip_bad: bool, output
         return
     for path in inputs:
         source = _named_stdin(required=not skip_bad) if path == STDIN else path
-        yield from read_passages(source, format=format, bad_lines="skip" if skip_bad else "error", report=report)
+        bad_lines: Literal["skip", "error"] = "skip" if skip_bad else "error"
+        passages: Literal["whole", "parts"] = "whole" if whole else "parts"
+        yield from read_passages(source, format=format, bad_lines=bad_lines, report=report, passages=passages)
     tell_skipped(report, output)
     if report.deleted:
         few = "1 deletion" if len(report.deleted) == 1 else f"{len(report.deleted)} deletions"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from statistics import fmean
 from typing import Any
 
 from biorerank_plugins._common.checks import finite_number
@@ -12,20 +11,22 @@ from biorerank_plugins.models.calibration import Calibration, sigmoid
 
 __all__ = ["AnswerModel", "EvidenceModel", "relevance_features"]
 
-FEATURES = ("best", "second", "top_5", "top_10")
+FEATURES = ("best", "second")
 
 
-def relevance_features(log_odds: Sequence[float]) -> tuple[float, float, float, float]:
-    """Return what the decision rests on: log-odds of the best and the second, and means of the first five and ten.
+def relevance_features(log_odds: Sequence[float]) -> tuple[float, float]:
+    """Return what the decision rests on: log-odds of the best and of the second.
+
+    Means over more of them tell a little more among a hundred candidates, and mislead where there are only a few.
 
     :param log_odds: calibrated log-odds of relevance of the candidates, in any order, at least one. Log-odds and not
         logits, so that one model serves with every first stage.
 
     >>> relevance_features([1.0, 3.0])
-    (3.0, 1.0, 2.0, 2.0)
+    (3.0, 1.0)
     """
     ordered = sorted(log_odds, reverse=True)
-    return ordered[0], ordered[min(1, len(ordered) - 1)], fmean(ordered[:5]), fmean(ordered[:10])
+    return ordered[0], ordered[min(1, len(ordered) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +35,17 @@ class AnswerModel:
 
     :param best: weight of the best candidate's log-odds.
     :param second: weight of the second's.
-    :param top_5: weight of the mean of the first five.
-    :param top_10: weight of the mean of the first ten.
     :param intercept: added to them.
     :param answered: from this probability on the answer is there.
     :param nothing: below this probability nothing is there; in between one cannot be sure.
     :raises ValueError: if a value is impossible.
 
-    >>> AnswerModel(1, 0, 0, 0, 0, answered=0.6, nothing=0.2).probability([0.0, -3.0])
+    >>> AnswerModel(1, 0, 0, answered=0.6, nothing=0.2).probability([0.0, -3.0])
     0.5
     """
 
     best: float
     second: float
-    top_5: float
-    top_10: float
     intercept: float
     answered: float
     nothing: float
@@ -72,7 +69,7 @@ class AnswerModel:
 
         :param log_odds: as in :func:`relevance_features`.
         """
-        weights = (self.best, self.second, self.top_5, self.top_10)
+        weights = (self.best, self.second)
         told = zip(weights, relevance_features(log_odds), strict=True)
         return sigmoid(sum(weight * value for weight, value in told) + self.intercept)
 

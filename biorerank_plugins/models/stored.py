@@ -106,8 +106,7 @@ def stored_answering(model: object) -> AnswerModel | None:
 
     ::
 
-        {"answering": {"best": 0.6, "second": 0.2, "top_5": 0.1, "top_10": 0, "intercept": 0.3, "answered": 0.5,
-                       "nothing": 0.2}}
+        {"answering": {"best": 0.9, "second": 0.2, "intercept": -0.3, "answered": 0.5, "nothing": 0.2}}
 
     :param model: as in :func:`stored_fusion`.
     :returns: ``None`` if nothing is stored.

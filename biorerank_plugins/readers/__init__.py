@@ -44,6 +44,7 @@ def read_passages(
     format: str = "auto",
     bad_lines: Literal["error", "skip"] = "error",
     report: ReadReport | None = None,
+    passages: Literal["parts", "whole"] = "parts",
 ) -> Iterator[Passage]:
     """Read passages, one at a time; a file never has to fit into the memory.
 
@@ -52,13 +53,15 @@ def read_passages(
     Whether ids are unique is for the index to say.
 
     :param path: a file, a folder, or a binary stream (``sys.stdin.buffer``); gzip is recognised by content.
-    :param format: ``jsonl`` (BEIR or ``id``/``text``), ``bioasq`` (Task B questions: their snippets), ``tsv``, ``text``
-        (a file is a passage, its id the path relative to the folder), ``pubmed`` (XML), ``pdf`` (paragraphs are
-        passages; needs the extra ``pdf``), or ``auto``: by suffix, then content.
+    :param format: ``jsonl`` (BEIR or ``id``/``text``), ``bioasq`` (Task B questions: their snippets), ``tsv``, ``csv``,
+        ``medline``, ``ris``, ``text`` (also Markdown; the id is the path relative to the folder), ``pubmed`` (XML),
+        ``pdf`` (paragraphs are passages; needs the extra ``pdf``), or ``auto``: by content, then suffix.
     :param bad_lines: ``error`` stops at the first malformed line or record, ``skip`` notes it in the report and goes
         on; so it does with a file that is empty or of a foreign type. A file that breaks off (damaged gzip, XML or JSON
         that is not well-formed) is always an error, since nobody knows how much of it is lost.
     :param report: is filled while the passages are read.
+    :param passages: ``"parts"`` cuts long text files at headings, paragraphs and sentences into passages of about 600
+        characters (``path#1``, …); ``"whole"`` makes one passage of each file.
     :raises MissingExtraError: if there is a PDF file and ``pypdf`` is not installed.
     :raises ReaderError: names file and line. A missing path is reported at once, the rest while reading.
     :raises ValueError: if ``format`` or ``bad_lines`` is none of those.
@@ -68,12 +71,14 @@ def read_passages(
         raise ValueError(f"format must be 'auto' or one of {', '.join(FORMATS)}; got {format!r}.")
     if bad_lines not in ("error", "skip"):
         raise ValueError(f"bad_lines must be 'error' or 'skip', got {bad_lines!r}.")
+    if passages not in ("parts", "whole"):
+        raise ValueError(f"passages must be 'parts' or 'whole', got {passages!r}.")
     source = source_of(path)
     if isinstance(source.target, Path) and source.target.is_dir():
         sources = _sources_in(source.target, format)
     else:
         sources = [source]
-    return _read_all(sources, format, Reading(report, skip=bad_lines == "skip"))
+    return _read_all(sources, format, Reading(report, skip=bad_lines == "skip", whole=passages == "whole"))
 
 
 def read_updates(

@@ -30,7 +30,7 @@ SUFFIXES = {
     "csv": (".csv",),
     "medline": (".nbib", ".medline"),
     "ris": (".ris",),
-    "text": (".txt",),
+    "text": (".txt", ".md", ".markdown"),
     "pubmed": (".xml",),
     "pdf": (".pdf",),
 }
@@ -124,8 +124,9 @@ def detect(file: OpenFile) -> str:
     begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
     if suffix not in SUFFIXES["jsonl"] and (told := _by_content(begin, file.name)):
         return told  # exports are often saved as .txt
-    if suffix in (".tsv", ".csv", ".txt", ".xml"):
-        return {".tsv": "tsv", ".csv": "csv", ".txt": "text", ".xml": "pubmed"}[suffix]
+    for format_ in ("tsv", "csv", "text", "pubmed"):
+        if suffix in SUFFIXES[format_]:
+            return format_
     if suffix in SUFFIXES["jsonl"] or begin[:1] in (b"{", b"["):
         return "bioasq" if _is_bioasq(begin) else "jsonl"
     if begin[:1] == b"<" or _is_utf16_xml(file.head):

@@ -54,9 +54,11 @@ class Reading:
 
     :param report: filled as the reading goes on.
     :param skip: go on and note it; else raise.
+    :param whole: long texts stay whole.
     """
 
-    def __init__(self, report: ReadReport | None = None, *, skip: bool = False) -> None:
+    def __init__(self, report: ReadReport | None = None, *, skip: bool = False, whole: bool = False) -> None:
+        self.whole = whole
         self.report = ReadReport() if report is None else report
         # id -> strict key of the BioASQ snippets given so far: equal snippets of different files are one passage too.
         self.snippets: dict[str, str] = {}

@@ -1,4 +1,8 @@
-"""Plain text: one file, one passage, named by its path relative to the folder that is read."""
+"""Plain text and Markdown, named by the path relative to the folder that is read.
+
+A short file is one passage. A longer one is cut at headings, paragraphs and sentences into passages ``path#1``,
+``path#2``, …, each with its heading (``section``) and its place (``start``, in characters).
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,31 @@ from biorerank_plugins.readers.lines import MAX_LINE, decode_line
 from biorerank_plugins.readers.records import as_text
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
+from biorerank_plugins.text.cutting import cut_document
 
 __all__ = ["read"]
 
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
-    """Give the file as one passage, with Unix line ends and without white space around it."""
+    """Give the passages of the file, with Unix line ends and without white space around them."""
     try:
-        passage = _passage(file)
+        whole = _passage(file)
     except Malformed as problem:
         reading.bad(problem, file.name)
         return
-    yield passage
+    parts = [] if reading.whole else cut_document(whole.text)
+    if len(parts) < 2:
+        yield whole
+        return
+    for number, part in enumerate(parts, start=1):
+        metadata = {"start": part.start, **({"section": part.heading} if part.heading else {})}
+        yield Passage(f"{whole.id}#{number}", whole.text[part.start : part.end], metadata=metadata)
 
 
 def _passage(file: OpenFile) -> Passage:
     raw = file.stream.read(MAX_LINE + 1)
     if len(raw) > MAX_LINE:
-        raise Malformed(f"A text file is one passage and may have {MAX_LINE >> 20} MiB at most. Split it.")
+        raise Malformed(f"A text file may have {MAX_LINE >> 20} MiB at most. Split it.")
     text = decode_line(raw.removeprefix(codecs.BOM_UTF8)).replace("\r\n", "\n")
     if not file.id.isascii() and any("\ud800" <= character <= "\udfff" for character in file.id):
         raise Malformed("The file's name is not valid UTF-8, so it cannot name a passage. Rename it.")

@@ -15,7 +15,7 @@ MAX_FILE = 20_000_000  # bytes
 MAX_PASSAGES = 3_000  # of a person: some seconds of work
 MAX_SESSIONS = 100
 IDLE_SECONDS = 3600.0
-KINDS = (".pdf", ".txt", ".jsonl", ".json", ".tsv", ".xml")
+KINDS = (".pdf", ".txt", ".md", ".jsonl", ".json", ".tsv", ".csv", ".xml", ".nbib", ".ris")
 
 
 class Session:

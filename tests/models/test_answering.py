@@ -12,7 +12,7 @@ from biorerank_plugins.errors import ModelError
 from biorerank_plugins.models.answering import AnswerModel, EvidenceModel, relevance_features
 from biorerank_plugins.models.stored import stored_answering, stored_evidence
 
-VALUES = {"best": 1.0, "second": 0.5, "top_5": 0.25, "top_10": 0.1, "intercept": -1, "answered": 0.6, "nothing": 0.2}
+VALUES = {"best": 1.0, "second": 0.5, "intercept": -1, "answered": 0.6, "nothing": 0.2}
 IMPOSSIBLE = [
     {"answering": {**VALUES, "nothing": 0.7}},
     {"answering": {**VALUES, "best": "much"}},
@@ -36,14 +36,13 @@ def folder_with(folder: Path, content: object) -> Path:
 
 def test_the_probability_is_that_of_the_logistic_model():
     odds = [2.0, -1.0, 0.5, -3.0, -2.0, -4.0]
-    features = (2.0, 0.5, (2 + 0.5 - 1 - 2 - 3) / 5, (2 + 0.5 - 1 - 2 - 3 - 4) / 6)
-    assert relevance_features(odds) == pytest.approx(features)
-    z = 1.0 * features[0] + 0.5 * features[1] + 0.25 * features[2] + 0.1 * features[3] - 1
+    assert relevance_features(odds) == (2.0, 0.5)
+    z = 1.0 * 2.0 + 0.5 * 0.5 - 1
     assert AnswerModel.of(VALUES).probability(odds) == pytest.approx(1 / (1 + math.exp(-z)))
 
 
 def test_one_candidate_is_its_own_second():
-    assert relevance_features([0.5]) == (0.5, 0.5, 0.5, 0.5)
+    assert relevance_features([0.5]) == (0.5, 0.5)
 
 
 def test_what_is_stored_comes_back(tmp_path: Path):

@@ -179,3 +179,18 @@ def test_xml_saved_as_text_is_read_as_what_it_is(tmp_path: Path):
 def test_a_note_stays_a_note(tmp_path: Path, text: str):
     [passage] = read(tmp_path / "a.txt", text)
     assert passage.text == text
+
+
+NOTE = "\n\n".join(f"# Part {n}\n\n" + f"Sodium of day {n} may rise by {n} mmol per litre. " * 12 for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize("name", ["note.txt", "note.md"])
+def test_a_long_note_becomes_passages_with_their_places(tmp_path: Path, name: str):
+    found = read(tmp_path / name, NOTE)
+    assert [one.id for one in found] == [f"{name}#1", f"{name}#2", f"{name}#3"]
+    assert [one.metadata["section"] for one in found] == ["Part 1", "Part 2", "Part 3"]
+    assert all(NOTE[one.metadata["start"] :].startswith(one.text[:40]) for one in found)
+    [whole] = read(tmp_path / name, NOTE, passages="whole")
+    assert (whole.id, whole.text) == (name, NOTE.strip())
+    with pytest.raises(ValueError, match="'parts' or 'whole'"):
+        read(tmp_path / name, NOTE, passages="half")

@@ -21,7 +21,7 @@ def reranker(tiny_cross_encoder_dir: Path, tmp_path: Path):
     def build(answered: float, nothing: float, **weights: float) -> BioReranker:
         folder = tmp_path / "model"
         shutil.copytree(tiny_cross_encoder_dir, folder)
-        values = {"best": 1.0, "second": 0.5, "top_5": 0.25, "top_10": 0.0, "intercept": 0.1, **weights}
+        values = {"best": 1.0, "second": 0.5, "intercept": 0.1, **weights}
         content = {"answering": {**values, "answered": answered, "nothing": nothing}}
         (folder / "biorerank.json").write_text(json.dumps(content), encoding="utf-8")
         return BioReranker(folder, device="cpu", dtype="float32")
@@ -42,7 +42,7 @@ def test_the_stored_limits_make_the_state(reranker, answered: float, nothing: fl
 def test_the_probability_is_made_of_the_best_candidates(reranker):
     ranking = reranker(0.5, 0.1).rank(QUERY, TEXTS)
     logits = [ranked.logit for ranked in ranking]
-    z = logits[0] + 0.5 * logits[1] + 0.25 * sum(logits) / 3 + 0.1
+    z = logits[0] + 0.5 * logits[1] + 0.1
     assert ranking.answerability is not None
     assert ranking.answerability.probability == pytest.approx(1 / (1 + math.exp(-z)), abs=1e-5)
 
