@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import zlib
 from pathlib import Path
 
 from biorerank_plugins._common.files import write_whole
@@ -39,13 +41,14 @@ def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     """Read a run file; the score decides the order, as in trec_eval, and the rank column is not used.
 
-    :param path: the file.
+    :param path: the file; it may be gzipped and begin with a byte order mark.
     :raises ReaderError: if the file cannot be read or a line is not of the form above; names file and line.
     """
     run: dict[str, dict[str, float]] = {}
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = Path(path).read_bytes()
+        text = (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ReaderError(f"cannot read the run file: {error}", str(path)) from error
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():

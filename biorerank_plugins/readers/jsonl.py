@@ -43,4 +43,6 @@ def _passage(record: dict[str, Any]) -> Passage:
         metadata = None
     check_fields(record)
     id_, text, title = take(record, ID), take(record, TEXT), take(record, TITLE)
+    if text == "" and as_title(title):
+        text, title = title, None  # BEIR has articles without an abstract: their title is what can be found
     return make_passage(as_id(id_), as_text(text), as_title(title), {**record, **(metadata or {})})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import ir_measures
@@ -64,3 +65,16 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str, reason: str) -> No
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReaderError, match="absent: cannot read"):
         read_run(tmp_path / "absent")
+
+
+def test_a_byte_order_mark_or_gzip_does_not_lose_the_first_line(tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbfq1 Q0 p1 1 2.0 tag\nq1 Q0 p2 2 1.0 tag\n"
+    for name, data in (("plain", content), ("zipped", gzip.compress(content))):
+        (tmp_path / name).write_bytes(data)
+        assert read_run(tmp_path / name) == {"q1": {"p1": 2.0, "p2": 1.0}}
+
+
+def test_half_a_gzip_is_named(tmp_path: Path) -> None:
+    (tmp_path / "half").write_bytes(gzip.compress(b"q1 Q0 p1 1 2.0 tag\n")[:-6])
+    with pytest.raises(ReaderError, match="half: cannot read"):
+        read_run(tmp_path / "half")

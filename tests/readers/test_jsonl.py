@@ -74,3 +74,8 @@ def test_random_bytes_never_raise_anything_but_a_reader_error(data: bytes, forma
         except ReaderError as error:
             assert str(error)
     assert report.n_skipped == len(report.skipped)
+
+
+def test_a_title_without_a_text_is_the_text() -> None:
+    data = b'{"_id": "7", "title": "Stress", "text": "", "metadata": {}}'
+    assert list(read_passages(io.BytesIO(data), format="jsonl")) == [Passage("7", "Stress")]
