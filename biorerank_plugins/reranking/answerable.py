@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from biorerank_plugins.first_stage.analysis import new_stemmer, words
+from biorerank_plugins.first_stage.analysis import words
 from biorerank_plugins.models.calibration import Calibration
 from biorerank_plugins.passages import Answerability, AnswerState
 
@@ -20,6 +20,7 @@ _ASKING = frozenset(
     "much many often long any kind type name list describe explain tell there the and for with from that this not but "
     "its into than between about".split()
 )
+_ROOT, _ENDING = 4, 2  # characters: what a word and its forms have in common, and what they may end in
 _SHORTEST = 3  # characters; shorter words are units and numbers more often than what is asked for
 
 
@@ -50,11 +51,13 @@ def unseen_words(query: str, texts: Iterable[str]) -> tuple[str, ...]:
     >>> unseen_words("Does nintedanib slow fibrosis?", ["Pirfenidone slowed fibrotic disease.", "Fibrosis."])
     ('nintedanib',)
     """
-    stem = new_stemmer()
-    asked = {stem(word): word for word in words(query) if len(word) >= _SHORTEST and word not in _ASKING}
+    asked = dict.fromkeys(word for word in words(query) if len(word) >= _SHORTEST and word not in _ASKING)
     for text in texts:
         if not asked:
             break
-        for word in words(text):
-            asked.pop(stem(word), None)
-    return tuple(asked.values())
+        said = set(words(text))
+        for word in [*asked]:
+            root = word[: max(_ROOT, len(word) - _ENDING)]
+            if any(other.startswith(root) for other in said):
+                del asked[word]
+    return tuple(asked)

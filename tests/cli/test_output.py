@@ -80,7 +80,7 @@ def test_the_demo_shows_no_control_characters() -> None:
     ranking = Ranking(EVIL, (RankedPassage(passage, input_index=0, rank=1, logit=1.0, score=0.7, probability=0.7),))
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(render(Shown(ranking), width=200))
+        console.print(render(Shown(ranking)))
     assert capture.get().count(SHOWN) == 5
     assert not set(EVIL) - set("a[2Jb") & set(capture.get())
 
