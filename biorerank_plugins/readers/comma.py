@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.fields import ID, TEXT, TITLE, find_field, take
+from biorerank_plugins.readers.fields import ID, TEXT, find_field, take, text_and_title
 from biorerank_plugins.readers.lines import MAX_LINE, decode_line, raw_lines
 from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage
 from biorerank_plugins.readers.report import Malformed, Reading
@@ -60,6 +60,7 @@ def _passage(columns: list[str], cells: list[str]) -> Passage:
     if len(cells) != len(columns):
         raise Malformed(f"Expected {len(columns)} columns ({listed(columns)}), got {len(cells)}.")
     record = {name: cell for name, cell in zip(columns, cells, strict=True) if name}
-    id_, text, title = take(record, ID), take(record, TEXT), take(record, TITLE)
+    id_ = take(record, ID)
+    text, title = text_and_title(record)
     metadata = {name: value for name, value in record.items() if value}
     return make_passage(as_id(id_), as_text(text), as_title(title), metadata)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from biorerank_plugins.readers.records import listed
+from biorerank_plugins.readers.records import as_title, listed
 from biorerank_plugins.readers.report import Malformed
 
-__all__ = ["ID", "NAMES", "TEXT", "TITLE", "check_fields", "find_field", "known_columns", "take"]
+__all__ = ["ID", "NAMES", "TEXT", "TITLE", "check_fields", "find_field", "known_columns", "take", "text_and_title"]
 
 ID, TEXT, TITLE = "id", "text", "title"
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -69,3 +69,12 @@ def take(record: dict[str, Any], field: str) -> Any:
     if _plain(name) == "pmid":
         record["pmid"] = str(value).strip() if isinstance(value, (str, int)) else value
     return value
+
+
+def text_and_title(record: dict[str, Any]) -> tuple[Any, Any]:
+    """Take text and title out of a record; of an article without an abstract the title is what can be found.
+
+    :param record: the record; it is changed.
+    """
+    text, title = take(record, TEXT), take(record, TITLE)
+    return (title, None) if text == "" and as_title(title) else (text, title)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.fields import ID, TEXT, TITLE, check_fields, find_field, take
+from biorerank_plugins.readers.fields import ID, check_fields, find_field, take, text_and_title
 from biorerank_plugins.readers.lines import parse_lines
 from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage, parse_object
 from biorerank_plugins.readers.report import Malformed, Reading
@@ -42,7 +42,6 @@ def _passage(record: dict[str, Any]) -> Passage:
         record = {**record, **(metadata or {})}
         metadata = None
     check_fields(record)
-    id_, text, title = take(record, ID), take(record, TEXT), take(record, TITLE)
-    if text == "" and as_title(title):
-        text, title = title, None  # BEIR has articles without an abstract: their title is what can be found
+    id_ = take(record, ID)
+    text, title = text_and_title(record)
     return make_passage(as_id(id_), as_text(text), as_title(title), {**record, **(metadata or {})})

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.fields import ID, TEXT, TITLE, find_field, known_columns, take
+from biorerank_plugins.readers.fields import ID, TEXT, find_field, known_columns, take, text_and_title
 from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_lines
 from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage
 from biorerank_plugins.readers.report import Malformed, Reading
@@ -132,5 +132,6 @@ def _passage(columns: list[str], cells: list[str]) -> Passage:
     if len(cells) != len(columns):
         raise Malformed(f"Expected {len(columns)} tab-separated columns ({listed(columns)}), got {len(cells)}.")
     record = dict(zip(columns, cells, strict=True))
-    id_, text, title = take(record, ID), take(record, TEXT), take(record, TITLE)
+    id_ = take(record, ID)
+    text, title = text_and_title(record)
     return make_passage(as_id(id_), as_text(text), as_title(title), record)

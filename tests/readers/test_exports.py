@@ -175,6 +175,19 @@ def test_xml_saved_as_text_is_read_as_what_it_is(tmp_path: Path):
     assert (passage.id, passage.text) == ("7", "T")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tsv", "id\ttitle\ttext\n7\tStress\t\n"),
+        ("a.csv", "id,title,text\n7,Stress,\n"),
+        ("a.jsonl", '{"id": "7", "title": "Stress", "text": ""}'),
+    ],
+)
+def test_of_an_article_without_an_abstract_the_title_is_the_text(tmp_path: Path, name: str, content: str):
+    [passage] = read(tmp_path / name, content)
+    assert (passage.id, passage.text, passage.title) == ("7", "Stress", None)
+
+
 @pytest.mark.parametrize("text", ["PMID-like words begin a note.", "TY was here.", "A note; id, text", "<b>bold</b>"])
 def test_a_note_stays_a_note(tmp_path: Path, text: str):
     [passage] = read(tmp_path / "a.txt", text)
