@@ -77,7 +77,7 @@ def test_a_ranking_is_a_sequence_and_plain_json():
                 "score": 0.6,
                 "probability": 0.7,
                 "retrieval_score": 0.2,
-                "evidence": [{"text": "te", "start": 0, "end": 2, "score": 0.1, "probability": 0.2}],
+                "evidence": [{"text": "te", "start": 0, "end": 2, "score": 0.1, "probability": 0.2, "quotable": True}],
                 "n_windows": 1,
                 "truncated": False,
                 "fused": None,
@@ -90,6 +90,7 @@ def test_a_ranking_is_a_sequence_and_plain_json():
         "drop_reasons": ["duplicate"],
         "below_threshold": 4,
         "no_evidence": None,
+        "answerability": None,
         "query_truncated": False,
         "timings": {"rerank": 0.1},
     }

@@ -46,7 +46,13 @@ def why_not_onnx(model: Any, device: torch.device) -> str | None:
     """
     if device.type != "cpu":
         return f"it runs on a CPU, not on {device}."
-    return why_not_packed(model, _CPU, torch.float32) or _no_operator(model) or _too_large(model)
+    return why_not_packed(model, _CPU, torch.float32) or _distances(model) or _no_operator(model) or _too_large(model)
+
+
+def _distances(model: Any) -> str | None:
+    if FAMILIES[type(model).__name__].distances:
+        return "its attention adds a bias for distances, which the graph does not."
+    return None
 
 
 def _no_operator(model: Any) -> str | None:
