@@ -15,11 +15,12 @@ import typer
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
 from biorerank_plugins.cli.before_after import before_after_document
-from biorerank_plugins.cli.demo_view import Shown, legend, means_of, means_table, render, telling
+from biorerank_plugins.cli.demo_view import Means, Shown, legend, means_of, means_table, render, telling
 from biorerank_plugins.cli.output import Output, rich_table
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import SystemsReport
+    from biorerank_plugins.evaluation.metrics import MeasuredRun
     from biorerank_plugins.passages import Passage, Ranking
     from biorerank_plugins.readers import Query
     from biorerank_plugins.two_stage import TwoStageSearch
@@ -75,15 +76,16 @@ def demo(
         search = _two_stages(stack, loaded, model, encoder, device, dtype, output)
         report = _measure(search, loaded, output) if question is None else None
         questions = loaded.asked(question) if report is None else telling(report, loaded.queries, queries_shown)
+        means = None if report is None else means_of(report, _vector_search(search, loaded, report))
         shown = [_look_up(search, loaded, query) for query in questions]
-    _show(output, shown, report)
+    _show(output, shown, report, means)
     if json:
         output.document(
             {
                 "passages": len(loaded.passages),
                 "questions": [item.to_dict() for item in shown],
                 "evaluation": None if report is None else before_after_document(report, per_query=False),
-                "systems": None if report is None else means_of(report),
+                "systems": means,
             }
         )
     elif report is not None:
@@ -143,7 +145,7 @@ def _ndcg(ranking: Ranking, grades: dict[str, int]) -> tuple[float, float]:
     return before, after
 
 
-def _show(output: Output, shown: list[Shown], report: SystemsReport | None) -> None:
+def _show(output: Output, shown: list[Shown], report: SystemsReport | None, means: Means | None) -> None:
     if output.json:
         return
     console = output.console()
@@ -151,9 +153,19 @@ def _show(output: Output, shown: list[Shown], report: SystemsReport | None) -> N
         console.print("", legend(), "", sep="\n")
     for one in shown:
         console.print(render(one))
-    if report is not None:
+    if report is not None and means is not None:
         console.print(f"All {len(report.queries)} questions, measured against their judgements:", style="bold")
-        console.print(rich_table(*means_table(means_of(report))))
+        console.print(rich_table(*means_table(means)))
+
+
+def _vector_search(search: TwoStageSearch, loaded: _Collection, report: SystemsReport) -> MeasuredRun:
+    """Measure what most people have: the bi-encoder alone, which needs no reranking."""
+    from biorerank_plugins.evaluation import measure_run, run_from_order
+
+    asked = [query for query in loaded.queries if query.id in report.queries]
+    lists = search.index.search_many([query.text for query in asked], _CANDIDATES, first_stage="dense")
+    order = {query.id: [one.passage.id for one in found] for query, found in zip(asked, lists, strict=True)}
+    return measure_run(run_from_order(order), loaded.qrels, report.measures)
 
 
 def _measure(search: TwoStageSearch, loaded: _Collection, output: Output) -> SystemsReport:
@@ -164,9 +176,7 @@ def _measure(search: TwoStageSearch, loaded: _Collection, output: Output) -> Sys
         search.index,
         loaded.queries,
         loaded.qrels,
-        first_stages=("dense", "hybrid"),  # what most people have, and ours
         rerankers=search.reranker,
-        baseline="hybrid",
         candidates=_CANDIDATES,
         measures=("nDCG@10", "RR@10"),
         show_progress=output.show_progress,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from biorerank_plugins.evaluation import SystemsReport
+    from biorerank_plugins.evaluation.metrics import MeasuredRun
     from biorerank_plugins.passages import RankedPassage, Ranking
     from biorerank_plugins.readers import Query
 
 ROWS = 5  # passages shown of each list
+Means: TypeAlias = dict[str, dict[str, dict[str, float]]]
+"""``mean``, ``low`` and ``high`` by measure and system."""
 _MARKS = {2: ("●", "bold green"), 1: ("○", "green")}
 
 
@@ -141,23 +144,23 @@ def telling(report: SystemsReport, queries: Sequence[Query], wanted: int) -> lis
     return list(chosen.values())[:wanted]
 
 
-def means_of(report: SystemsReport) -> dict[str, dict[str, dict[str, float]]]:
+def means_of(report: SystemsReport, vector_search: MeasuredRun) -> Means:
     """Return mean and 95 % interval of each measure by system: vector search, first stage, reranked."""
     from biorerank_plugins.evaluation.significance import interval
 
-    names = {"vector search": "dense", "first stage": report.baseline, "reranked": _last(report)}
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    first, last = (report.systems[name].measured for name in (report.baseline, _last(report)))
+    found: Means = {}
     for measure in report.measures:
         found[measure] = {}
-        for shown, name in names.items():
-            values = report.systems[name].measured.per_query[measure]
+        for shown, measured in {"vector search": vector_search, "first stage": first, "reranked": last}.items():
+            values = measured.per_query[measure]
             low, high = interval([values.get(query, 0.0) for query in report.queries])
             mean = sum(values.values()) / len(report.queries)
             found[measure][shown] = {"mean": mean, "low": low, "high": high}
     return found
 
 
-def means_table(means: Mapping[str, Mapping[str, Mapping[str, float]]]) -> tuple[list[Column], list[list[object]]]:
+def means_table(means: Means) -> tuple[list[Column], list[list[object]]]:
     """Lay out the means: a measure a line."""
     names = list(next(iter(means.values())))
     rows: list[list[object]] = [

@@ -65,10 +65,10 @@ def _read_collection(
         lines = (line for path in inputs for line in text_lines(path))
         yield from (Passage(str(number), line) for number, line in enumerate(lines, start=1))
         return
+    bad_lines: Literal["skip", "error"] = "skip" if skip_bad else "error"
+    passages: Literal["whole", "parts"] = "whole" if whole else "parts"
     for path in inputs:
         source = _named_stdin(required=not skip_bad) if path == STDIN else path
-        bad_lines: Literal["skip", "error"] = "skip" if skip_bad else "error"
-        passages: Literal["whole", "parts"] = "whole" if whole else "parts"
         yield from read_passages(source, format=format, bad_lines=bad_lines, report=report, passages=passages)
     tell_skipped(report, output)
     if report.deleted:

@@ -39,7 +39,7 @@ def evaluate_systems(
     rerankers: Mapping[str, BioReranker] | BioReranker | None = None,
     runs: Mapping[str, Run] | None = None,
     candidates: int = 100,
-    fusion: float | Literal["stored", "order"] | None = "stored",
+    fusion: float | Literal["stored"] | None = "stored",
     baseline: str | None = None,
     measures: Iterable[str] = DEFAULT_MEASURES,
     gold: BioASQGold | None = None,
@@ -133,7 +133,7 @@ def _weights(
     index: SearchableIndex | None,
     rerankers: Mapping[str, BioReranker],
     stages: Sequence[FirstStage],
-    fusion: float | Literal["stored", "order"] | None,
+    fusion: float | Literal["stored"] | None,
 ) -> dict[tuple[str, str], float | None]:
     """Return for each first stage and reranker the weight of the first stage's scores, ``None`` for none."""
     if index is None:

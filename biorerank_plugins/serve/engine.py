@@ -97,12 +97,12 @@ class Engine:
         :param name: what the request asks for; ``None`` and an empty one for any.
         :raises RefusedError: if it is another one, and names are taken strictly.
         """
-        if name and name not in self.names and not self._strict_model_names:
-            return self.names[0]
-        if name and name not in self.names:
+        if not name or name in self.names:
+            return name or self.names[0]
+        if self._strict_model_names:
             known = ", ".join(self.names)
             raise RefusedError(404, "unknown_model", f"There is no model {name[:100]!r} here. Served: {known}.")
-        return name or self.names[0]
+        return self.names[0]
 
     def check_ready(self) -> None:
         """Go on only if everything is loaded.

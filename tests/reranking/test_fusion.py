@@ -310,3 +310,8 @@ def test_the_given_order_counts_where_it_is_asked_for(tiny_cross_encoder_dir: Pa
     assert {one.input_index: one.fused for one in foreign} == pytest.approx(
         {place: plain[place].logit - 0.75 * math.log(place + 1) for place in plain}
     )
+
+
+def test_an_order_is_no_weight_of_scores(two_stages: TwoStageSearch) -> None:
+    with pytest.raises(ValueError, match="takes ranks"):
+        two_stages.fusion_weight("order")
