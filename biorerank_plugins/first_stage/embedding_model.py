@@ -11,21 +11,22 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
+from biorerank_plugins import models
 from biorerank_plugins._common.forks import Lock, computing, why_not_here
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
+from biorerank_plugins.first_stage.token_states import Tokens, TokenStates, token_states
 from biorerank_plugins.runtime.batches import token_budget_batches
 from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
+from biorerank_plugins.runtime.packed.plain_bert import load_bert
 from biorerank_plugins.runtime.plain_folder import quiet_loading
+from biorerank_plugins.runtime.plain_tokenizer import PlainTokenizer
 
-__all__ = ["EmbeddingModel", "Role", "TextInput", "Tokens", "refuse_in_child", "tokenize"]
+__all__ = ["EmbeddingModel", "Role", "TextInput", "refuse_in_child", "tokenize"]
 
 TextInput: TypeAlias = str | tuple[str, str]
 """A text, or a pair of title and text that the tokenizer joins with its separator."""
-
-Tokens: TypeAlias = dict[str, list[int]]
-"""Token ids of one input, and whatever else its tokenizer gives for each token, by name."""
 
 Role: TypeAlias = Literal["query", "passage"]
 
@@ -34,24 +35,23 @@ _BATCH_TOKENS_GPU = 32_768
 _TOKENIZED_AT_ONCE = 1024
 
 
-def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
+def _mean(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return torch.segment_reduce(states, "mean", lengths=lengths)
 
 
-def _cls(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return states[:, 0]
+def _cls(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return states[lengths.cumsum(0) - lengths]
 
 
-def _max(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return states.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(dim=1)
+def _max(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return torch.segment_reduce(states, "max", lengths=lengths)
 
 
-def _lasttoken(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return states[torch.arange(len(states), device=states.device), mask.sum(dim=1) - 1]
+def _lasttoken(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return states[lengths.cumsum(0) - 1]
 
 
-# Each makes one vector of [batch, tokens, dimension] token vectors and their [batch, tokens] mask.
+# Each makes one vector a text of the token vectors [sum of lengths, dimension].
 _POOLING_FUNCTIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "mean": _mean,
     "cls": _cls,
@@ -88,21 +88,16 @@ class EmbeddingModel:
         self.normalize = next(choice for choice in (normalize, settings.normalize, False) if choice is not None)
         self._pool = _POOLING_FUNCTIONS[self.pooling]
         self._device = device
-        self._tokenizer, self._model = computing(partial(_load, folder, dtype))
-        self._model.to(device).eval()
+        self._tokenizer, model, self._states = computing(partial(_load, folder, device, dtype))
         self._process = os.getpid()
         if self._tokenizer.is_fast:
             warn_if_cased_vocabulary_is_lowered(self._tokenizer.backend_tokenizer)
         # A fast tokenizer keeps truncation settings as state, so that two threads must not use it at once.
         self._tokenizing = Lock()
-        self._longest = _longest_input(self._tokenizer, self._model)
+        self._longest = _longest_input(self._tokenizer, model)
+        self.dimension = int(model.config.hidden_size)
         self.max_length = self.check_length(settings.max_length) if settings.max_length else self._longest
         self._batch_tokens = _BATCH_TOKENS_CPU if device.type == "cpu" else _BATCH_TOKENS_GPU
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return int(self._model.config.hidden_size)
 
     def check_length(self, max_length: int) -> int:
         """Return a number of tokens that the model can read.
@@ -143,25 +138,13 @@ class EmbeddingModel:
         return vectors
 
     def _forward(self, batch: list[Tokens]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        features = self._pad(batch)
         with torch.inference_mode():
-            states = self._model(**features).last_hidden_state.float()
-            vectors = self._pool(states, features["attention_mask"])
+            states = self._states(batch)
+            vectors = self._pool(states, torch.tensor([len(item["input_ids"]) for item in batch], device=self._device))
             if self.normalize:
                 vectors = torch.nn.functional.normalize(vectors, dim=-1)
             array: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
         return array
-
-    def _pad(self, batch: list[Tokens]) -> dict[str, torch.Tensor]:
-        lengths = np.array([len(item["input_ids"]) for item in batch])
-        real = np.arange(lengths.max()) < lengths[:, None]
-        features = {"attention_mask": real.astype(np.int64)}
-        for name in batch[0]:
-            fill = self._tokenizer.pad_token_id if name == "input_ids" else self._tokenizer.pad_token_type_id
-            padded = np.full(real.shape, fill or 0, dtype=np.int64)
-            padded[real] = np.concatenate([item[name] for item in batch])
-            features[name] = padded
-        return {name: torch.from_numpy(values).to(self._device) for name, values in features.items()}
 
 
 def refuse_in_child(device: torch.device, loaded_in: int) -> None:
@@ -201,20 +184,27 @@ def _prefixed(item: TextInput, prefix: str) -> TextInput:
     return prefix + item if isinstance(item, str) else (prefix + item[0], item[1])
 
 
-def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
-
+def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, TokenStates]:
     try:
-        with quiet_loading():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            # Without a dtype transformers 5 takes the one the weights are stored in, slow on a CPU if that is fp16.
-            model = AutoModel.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
-            )
+        tokenizer, model = _read(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"The bi-encoder in {folder} cannot be loaded: {error}") from error
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(f"{folder} holds an encoder-decoder, which gives no vectors by itself.")
+    return tokenizer, model, token_states(model, tokenizer, device, dtype)
+
+
+def _read(folder: Path) -> tuple[Any, Any]:
+    if models.is_embedded(folder):
+        return PlainTokenizer(folder), load_bert(folder)
+    from transformers import AutoModel, AutoTokenizer
+
+    with quiet_loading():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        # Without a dtype transformers 5 takes the one the weights are stored in, slow on a CPU if that is fp16.
+        model = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False
+        )
     return tokenizer, model
 
 

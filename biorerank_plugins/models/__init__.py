@@ -51,6 +51,11 @@ def path(name: str) -> Path:
     return _HERE / name
 
 
+def is_embedded(folder: Path) -> bool:
+    """Return whether a folder is that of an embedded model."""
+    return folder.parent == _HERE
+
+
 def is_as_released(name: str) -> bool:
     """Return whether the files of an embedded model are those that were released: nothing damaged, nothing changed.
 

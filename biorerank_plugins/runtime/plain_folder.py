@@ -1,7 +1,8 @@
 """Cross-encoder folders that transformers alone can run: importing sentence-transformers takes seconds, we spare them.
 
 A folder is plain if everything that sentence-transformers would read from it says "one sequence-classification model,
-no prompts, a known activation". Whatever else is left to ``CrossEncoder`` itself.
+no prompts, a known activation". Whatever else is left to ``CrossEncoder`` itself. The embedded models, whose files we
+know, do not even need transformers.
 """
 
 from __future__ import annotations
@@ -68,20 +69,31 @@ def _says_plain(config: dict[str, Any], modules: list[Any], about: dict[str, Any
     )
 
 
-def load_plain(folder: Path) -> PlainCrossEncoder:
+def load_plain(folder: Path, *, without_transformers: bool = False) -> PlainCrossEncoder:
     """Load a folder for which :func:`is_plain` holds.
 
-    :raises OSError, ValueError, RuntimeError: whatever transformers meets in a damaged folder.
+    :param folder: the folder.
+    :param without_transformers: whether to read weights and tokenizer ourselves: of embedded models only.
+    :raises OSError, ValueError, RuntimeError: whatever the libraries meet in a damaged folder.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    with quiet_loading():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        # transformers takes the precision that the weights are stored in unless it is told another.
-        network = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
+    tokenizer: Any
+    network: Any
+    if without_transformers:
+        from biorerank_plugins.runtime.packed.plain_bert import load_bert
+        from biorerank_plugins.runtime.plain_tokenizer import PlainTokenizer
+
+        tokenizer, network = PlainTokenizer(folder), load_bert(folder)
+    else:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        with quiet_loading():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            # transformers takes the precision that the weights are stored in unless it is told another.
+            network = AutoModelForSequenceClassification.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
     activation = getattr(torch.nn, _ACTIVATIONS[_read(folder / "config_sentence_transformers.json")["activation_fn"]])
     return PlainCrossEncoder(network, tokenizer, activation())
 

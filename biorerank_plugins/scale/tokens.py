@@ -12,7 +12,7 @@ from biorerank_plugins.first_stage.model_folder import find_model_folder, read_s
 from biorerank_plugins.passages import Passage
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.embedding_model import Tokens
+    from biorerank_plugins.first_stage.token_states import Tokens
     from biorerank_plugins.first_stage.vectors import FloatArray
 
 __all__ = ["PassageTokenizer", "TokenFed", "pack", "unpack"]

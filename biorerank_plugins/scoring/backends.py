@@ -140,7 +140,7 @@ def _choose(
         chosen = TorchBackend(model, **common)
         _say(name, chosen, "torch", "asked for")
         return chosen, tokens
-    from biorerank_plugins.scoring.packed.backend import PackedBackend, why_not_packed
+    from biorerank_plugins.scoring.packed_backend import PackedBackend, why_not_packed
 
     why_not = why_not_packed(model, device, dtype)
     if why_not is None:

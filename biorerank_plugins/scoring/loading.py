@@ -38,6 +38,8 @@ def load_scorer(options: LoadOptions) -> Scorer:
     :raises ValueError: if an option is impossible.
     :raises TypeError: if the model is of another type.
     """
+    import torch
+
     from biorerank_plugins.scoring.backends import where_to_compute
     from biorerank_plugins.scoring.choose_scorer import Lengths, Place, scorer_for, token_scorer
     from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
@@ -59,7 +61,9 @@ def load_scorer(options: LoadOptions) -> Scorer:
         folder = resolve_folder(models.DEFAULT_RERANKER if model is None else model)
         name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
         if folder is not None and is_plain(folder):
-            plain = _explained(name, folder, lambda: load_plain(folder))
+            # ONNX Runtime's files are named by what transformers writes of a configuration.
+            ourselves = models.is_embedded(folder) and backend in ("auto", "packed") and place.dtype != torch.int8
+            plain = _explained(name, folder, lambda: load_plain(folder, without_transformers=ourselves))
             _refuse_foreign_tokenizer(name, plain.network, plain.tokenizer)
             with suppress(UnsupportedTokenizerError):
                 return token_scorer(name, plain, place, lengths)

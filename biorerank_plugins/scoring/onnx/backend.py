@@ -14,16 +14,16 @@ from biorerank_plugins import telemetry
 from biorerank_plugins._common.forks import renew_in_child
 from biorerank_plugins.errors import MissingExtraError, ModelError
 from biorerank_plugins.runtime.devices import cpu_adds_bytes_exactly
+from biorerank_plugins.runtime.packed.attention import reference_attention
+from biorerank_plugins.runtime.packed.bert import PackedBert
+from biorerank_plugins.runtime.packed.families import base_of, family_of, places_of
+from biorerank_plugins.runtime.packed.packing import Layout, pack
+from biorerank_plugins.runtime.packed.support import why_not_packed
 from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
 from biorerank_plugins.scoring.onnx.files import built_once, content_key
 from biorerank_plugins.scoring.onnx.graph import GRAPH_VERSION, activation_name, bert_graph
 from biorerank_plugins.scoring.onnx.quantization import FIT_VERSION, MOST_STEPS, SAFE_STEPS, fit_quantization
 from biorerank_plugins.scoring.onnx.quantization_pairs import quantization_pairs
-from biorerank_plugins.scoring.packed.attention import reference_attention
-from biorerank_plugins.scoring.packed.bert import PackedBert
-from biorerank_plugins.scoring.packed.families import FAMILIES, places_of
-from biorerank_plugins.scoring.packed.packing import Layout, pack
-from biorerank_plugins.scoring.packed.support import why_not_packed
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def why_not_onnx(model: Any, device: torch.device) -> str | None:
 
 
 def _distances(model: Any) -> str | None:
-    if FAMILIES[type(model).__name__].distances:
+    if family_of(model).distances:
         return "its attention adds a bias for distances, which the graph does not."
     return None
 
@@ -69,7 +69,7 @@ def _too_large(model: Any) -> str | None:
 
 
 def _layers(model: Any) -> Any:
-    return getattr(model, FAMILIES[type(model).__name__].base).encoder.layer
+    return base_of(model).encoder.layer
 
 
 class OnnxBackend:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import onnx
 
+    from biorerank_plugins.runtime.packed.bert import PackedBert
     from biorerank_plugins.scoring.onnx.quantization import QuantizedLinear
-    from biorerank_plugins.scoring.packed.bert import PackedBert
 
 __all__ = ["GRAPH_VERSION", "bert_graph"]
 

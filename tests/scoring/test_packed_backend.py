@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
 
-from biorerank_plugins.scoring.packed.backend import PackedBackend
+from biorerank_plugins.scoring.packed_backend import PackedBackend
 from biorerank_plugins.scoring.worker import BatchWorker
 
 CLOSE = {"rtol": 0, "atol": 1e-5}

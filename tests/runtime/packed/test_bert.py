@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
 
-from biorerank_plugins.scoring.packed.attention import reference_attention
-from biorerank_plugins.scoring.packed.bert import PackedBert
-from biorerank_plugins.scoring.packed.cpu_kernels import CpuAttention
-from biorerank_plugins.scoring.packed.families import places_of
-from biorerank_plugins.scoring.packed.packing import Layout, Packed, pack, rounded
+from biorerank_plugins.runtime.packed.attention import reference_attention
+from biorerank_plugins.runtime.packed.bert import PackedBert
+from biorerank_plugins.runtime.packed.cpu_kernels import CpuAttention
+from biorerank_plugins.runtime.packed.families import places_of
+from biorerank_plugins.runtime.packed.packing import Layout, Packed, pack, rounded
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 

@@ -1,4 +1,4 @@
-"""Which models, devices and precisions the packed backend covers, and why not the others."""
+"""Which models, devices and precisions run without padding, and why not the others."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from biorerank_plugins.runtime.packed.attention import reference_attention
+from biorerank_plugins.runtime.packed.bert import PackedBert, PackedLayers
+from biorerank_plugins.runtime.packed.families import FAMILIES, base_of, family_of, has_head, places_of
+from biorerank_plugins.runtime.packed.packing import Layout, Packed, pack
+from biorerank_plugins.runtime.packed.plain_bert import PlainBert
 from biorerank_plugins.runtime.tokens import EncodedPair
-from biorerank_plugins.scoring.packed.attention import reference_attention
-from biorerank_plugins.scoring.packed.bert import PackedBert
-from biorerank_plugins.scoring.packed.families import FAMILIES, places_of
-from biorerank_plugins.scoring.packed.packing import Layout, Packed, pack
 
 __all__ = ["cannot_be_packed", "why_not_packed"]
 
@@ -22,12 +23,12 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def why_not_packed(model: Any, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return why the packed backend cannot run a model, as a sentence; ``None`` if it can.
+    """Return why a model cannot run without padding, as a sentence; ``None`` if it can.
 
     Beside architecture, device and precision, it compares the packed forward with the model's own one on three small
     pairs, in fp32 on the CPU: a release of transformers that computes something else is not run in the old way.
 
-    :param model: a transformers sequence-classification model.
+    :param model: a sequence-classification model or a bi-encoder's, of transformers or our own ``PlainBert``.
     :param device: where it would run.
     :param dtype: precision it would compute in.
 
@@ -44,14 +45,18 @@ def cannot_be_packed(model: Any, device: torch.device, dtype: torch.dtype) -> st
 
 def _wrong_architecture(model: Any) -> str | None:
     name = type(model).__name__
-    if name not in FAMILIES or not type(model).__module__.startswith("transformers.models."):
+    try:
+        family_of(model)
+    except KeyError:
+        return f"{name} is none of {', '.join(FAMILIES)}."
+    if type(model) is not PlainBert and not type(model).__module__.startswith("transformers.models."):
         return f"{name} is none of {', '.join(FAMILIES)}."
     config: Any = model.config
     if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
         return f"its positions are {config.position_embedding_type}, not absolute."
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         return "it is a decoder."
-    if getattr(config, "num_labels", 1) != 1:
+    if has_head(model) and getattr(config, "num_labels", 1) != 1:
         return f"it has {config.num_labels} labels."
     if not isinstance(config.hidden_act, str):
         return "its activation is a function of its own."
@@ -73,8 +78,7 @@ def _foreign_part(model: Any) -> str | None:
 
 
 def _parts(model: Any) -> dict[str, type[nn.Module]]:
-    family = FAMILIES[type(model).__name__]
-    base = getattr(model, family.base)
+    family, base = family_of(model), base_of(model)
     *linear, norm = family.attention
     tables = ("word", "position", "token_type") if family.segments else ("word", "position")
     parts: dict[str, type[nn.Module]] = {f"embeddings.{name}_embeddings": nn.Embedding for name in tables}
@@ -88,6 +92,8 @@ def _parts(model: Any) -> dict[str, type[nn.Module]]:
         parts["encoder.relative_attention_bias"] = nn.Embedding
     if hasattr(base, "embeddings_project"):
         parts["embeddings_project"] = nn.Linear
+    if not has_head(model):
+        return parts
     if family.pooled:
         parts["pooler.dense"] = nn.Linear
     head = ("classifier",) if family.pooled else ("classifier.dense", "classifier.out_proj")
@@ -115,10 +121,10 @@ def _wrong_device(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def _wrong_sizes(model: Any, device: torch.device, dtype: torch.dtype) -> str | None:
-    family = FAMILIES[type(model).__name__]
+    family = family_of(model)
     if device.type == "cuda" and family.distances:
         return "its attention adds a bias for distances, which the kernel for CUDA does not."
-    first = getattr(model, family.base).encoder.layer[0]
+    first = base_of(model).encoder.layer[0]
     size = first.get_submodule(family.attention[0].rpartition(".")[0]).attention_head_size
     if device.type == "cuda" and (size % 8 or size > 256):
         return f"its heads have {size} dimensions; the kernel takes multiples of 8 up to 256."
@@ -149,11 +155,12 @@ def _difference(model: Any) -> str | None:
     flat = np.empty(layout.size, np.int32)
     pack(pairs, places, layout, flat)
     parts = Packed(*(torch.from_numpy(part) for part in layout.split(flat)))
-    ours = PackedBert(model, torch.device("cpu"), torch.float32, reference_attention)(*parts, layout.longest)
+    kind = PackedBert if has_head(model) else PackedLayers
+    ours = kind(model, torch.device("cpu"), torch.float32, reference_attention)(*parts, layout.longest)
     theirs = _own_forward(model, pairs, max(lengths))
     furthest = float((ours - theirs).abs().max())
     if not furthest <= 1e-4 * max(1.0, float(theirs.abs().max())):
-        return f"packed logits are up to {furthest:.2g} off those of {type(model).__name__}."
+        return f"without padding it is up to {furthest:.2g} off what {type(model).__name__} gives."
     return None
 
 
@@ -165,11 +172,14 @@ def _own_forward(model: Any, pairs: list[EncodedPair], longest: int) -> torch.Te
         inputs["input_ids"][row, : len(pair.ids)] = torch.from_numpy(pair.ids)
         inputs["token_type_ids"][row, : len(pair.ids)] = torch.from_numpy(pair.types)
         inputs["attention_mask"][row, : len(pair.ids)] = 1
-    if not FAMILIES[type(model).__name__].segments:
+    if not family_of(model).segments:
         del inputs["token_type_ids"]
     trained, _ = model.training, model.eval()
     try:
-        logits: torch.Tensor = model(**inputs).logits.reshape(-1)
+        given = model(**inputs)
     finally:
         model.train(trained)
-    return logits
+    own: torch.Tensor = (
+        given.logits.reshape(-1) if has_head(model) else given.last_hidden_state[inputs["attention_mask"] == 1]
+    )
+    return own

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from biorerank_plugins.runtime.packed.packing import Layout, Places, pack, rounded
 from biorerank_plugins.runtime.tokens import EncodedPair
-from biorerank_plugins.scoring.packed.packing import Layout, Places, pack, rounded
 
 BERT = Places(n_words=100, n_positions=64, n_types=2)
 

@@ -11,7 +11,7 @@ from support.packed import CPU, FAMILIES, SIZES, make_model
 from torch import nn
 
 from biorerank_plugins import models
-from biorerank_plugins.scoring.packed.support import cannot_be_packed, why_not_packed
+from biorerank_plugins.runtime.packed.support import cannot_be_packed, why_not_packed
 
 CUDA = torch.device("cuda")
 
@@ -115,14 +115,14 @@ def test_arithmetic_that_transformers_does_in_another_way_is_noticed():
     model = make_model()
     model.bert.encoder.layer[1].attention.self.scaling = 1.0
     assert cannot_be_packed(model, CPU, torch.float32) is None
-    assert "off those of BertForSequenceClassification" in why_not(model)
+    assert "off what BertForSequenceClassification gives" in why_not(model)
 
 
 def test_logits_that_are_not_finite_are_no_agreement():
     model = make_model()
     with torch.no_grad():
         model.classifier.bias.fill_(torch.nan)
-    assert "packed logits are up to nan off" in why_not(model)
+    assert "without padding it is up to nan off" in why_not(model)
 
 
 @pytest.fixture

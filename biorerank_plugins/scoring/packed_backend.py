@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from biorerank_plugins import telemetry
+from biorerank_plugins.runtime.packed.attention import attention_for
+from biorerank_plugins.runtime.packed.bert import PackedBert
+from biorerank_plugins.runtime.packed.cpu_kernels import can_prepare
+from biorerank_plugins.runtime.packed.families import places_of
+from biorerank_plugins.runtime.packed.packing import Layout, pack, rounded
+from biorerank_plugins.runtime.packed.support import cannot_be_packed, why_not_packed
 from biorerank_plugins.runtime.tokens import EncodedPair
-from biorerank_plugins.scoring.packed.attention import attention_for
-from biorerank_plugins.scoring.packed.bert import PackedBert
-from biorerank_plugins.scoring.packed.cpu_kernels import can_prepare
-from biorerank_plugins.scoring.packed.families import places_of
-from biorerank_plugins.scoring.packed.packing import Layout, pack, rounded
-from biorerank_plugins.scoring.packed.support import cannot_be_packed, why_not_packed
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""BERT with a classification head over packed pairs: the weights of a transformers model, without its padding.
+"""BERT over packed texts or pairs, with a classification head or without: a transformers model without its padding.
 
-Only the first token of a pair is read by the head, so the last layer computes queries, output and feed-forward for that
+Only the first token of a pair is read by the head, so its last layer computes queries, output and feed-forward for that
 token alone: the same logits for a seventh less work with six layers.
 """
 
@@ -13,29 +13,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, layer_norm, linear
 
-from biorerank_plugins.scoring.packed.attention import Attention
-from biorerank_plugins.scoring.packed.cpu_kernels import PreparedLinear
-from biorerank_plugins.scoring.packed.distances import DistanceBias
-from biorerank_plugins.scoring.packed.families import FAMILIES, Family
+from biorerank_plugins.runtime.packed.attention import Attention
+from biorerank_plugins.runtime.packed.cpu_kernels import PreparedLinear
+from biorerank_plugins.runtime.packed.distances import DistanceBias
+from biorerank_plugins.runtime.packed.families import Family, base_of, family_of
 
-__all__ = ["PackedBert"]
+__all__ = ["PackedBert", "PackedLayers"]
 
 
 _MOST_ADDED = 32
 """Tokens that attention on a CPU may add to the longest pair."""
 
 
-class PackedBert(nn.Module):
-    """The forward pass; the head computes in fp32 whatever the precision of the layers.
+class PackedLayers(nn.Module):
+    """Embeddings and layers: the states of all tokens.
 
-    :param model: a model of one of the families; its weights are shared where neither device nor precision
-        changes, and it is not changed itself.
+    :param model: a model of one of the families, with a head or without; its weights are shared where neither device
+        nor precision changes, and it is not changed itself.
     :param device: where to run.
     :param dtype: precision of the layers.
-    :param attention: see :data:`~biorerank_plugins.scoring.packed.attention.Attention`.
+    :param attention: see :data:`~biorerank_plugins.runtime.packed.attention.Attention`.
 
-    >>> network = PackedBert(model, device, torch.float16, attention_for(device))  # doctest: +SKIP
-    >>> logits = network(*layout.split(buffer), layout.longest)  # doctest: +SKIP
+    >>> network = PackedLayers(model, device, torch.bfloat16, attention_for(device))  # doctest: +SKIP
+    >>> states = network(*layout.split(buffer), layout.longest)  # doctest: +SKIP
     """
 
     words: Tensor
@@ -43,8 +43,8 @@ class PackedBert(nn.Module):
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, attention: Attention) -> None:
         super().__init__()
-        family = FAMILIES[type(model).__name__]
-        base = getattr(model, family.base)
+        family = family_of(model)
+        base = base_of(model)
         tables = base.embeddings
         # One table for segment and position, summed before it is rounded: two rows to fetch for a token, not three.
         places = tables.position_embeddings.weight.float().unsqueeze(0)
@@ -60,36 +60,66 @@ class PackedBert(nn.Module):
             attention = partial(with_bias, bias=DistanceBias(base.encoder, longest))
         *layers, last = base.encoder.layer
         self.layers = nn.ModuleList(_Layer(layer, family, device, dtype, attention) for layer in layers)
-        self.last_layer = _LastLayer(last, family, device, dtype, attention)
+        self.last_layer = self._last(last, family, device, dtype, attention)
+
+    def _last(
+        self, layer: Any, family: Family, device: torch.device, dtype: torch.dtype, attention: Attention
+    ) -> _Layer:
+        return _Layer(layer, family, device, dtype, attention)
+
+    def prepare(self) -> None:
+        """Lay the weights out for oneDNN, on a CPU."""
+        for layer in (*self.layers, self.last_layer):
+            layer.prepare()
+
+    def forward(self, ids: Tensor, places: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:
+        """Return the states of all tokens [T, dimension]; of tokens that belong to no text they are anything.
+
+        :param ids: token ids, int32 [T].
+        :param places: rows of the table of segments and positions, int32 [T].
+        :param offsets: where texts begin and end, int32 [N + 1].
+        :param rows: the same for one token a text, int32 [N + 1].
+        :param longest: tokens of the longest text, or more.
+        """
+        x: Tensor = self.norm(embedding(ids, self.words) + embedding(places, self.places))
+        if self.project is not None:
+            x = self.project(x)
+        for layer in (*self.layers, self.last_layer):
+            x = layer(x, offsets, rows, longest)
+        return x
+
+
+class PackedBert(PackedLayers):
+    """The forward pass with a classification head, which computes in fp32 whatever the precision of the layers.
+
+    :param model: a model with a head; the other parameters are those of :class:`PackedLayers`.
+
+    >>> network = PackedBert(model, device, torch.float16, attention_for(device))  # doctest: +SKIP
+    >>> logits = network(*layout.split(buffer), layout.longest)  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, attention: Attention) -> None:
+        super().__init__(model, device, dtype, attention)
+        family = family_of(model)
         dense, out = (
-            (base.pooler.dense, model.classifier)
+            (base_of(model).pooler.dense, model.classifier)
             if family.pooled
             else (model.classifier.dense, model.classifier.out_proj)
         )
         self.dense, self.out = _linear(dense, device, torch.float32), _linear(out, device, torch.float32)
         self.activation = family.activation
 
-    def prepare(self) -> PackedBert:
-        """Lay the weights out for oneDNN, on a CPU; return the network."""
-        for layer in (*self.layers, self.last_layer):
-            layer.prepare()
-        return self
+    def _last(
+        self, layer: Any, family: Family, device: torch.device, dtype: torch.dtype, attention: Attention
+    ) -> _Layer:
+        return _LastLayer(layer, family, device, dtype, attention)
 
     def forward(self, ids: Tensor, places: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:
         """Return the logits of packed pairs, fp32 [N]; of pairs without tokens they are anything.
 
-        :param ids: token ids, int32 [T].
-        :param places: rows of the table of segments and positions, int32 [T].
-        :param offsets: where pairs begin and end, int32 [N + 1].
-        :param rows: the same for one token a pair, int32 [N + 1].
-        :param longest: tokens of the longest pair, or more.
+        The parameters are those of :meth:`PackedLayers.forward`.
         """
-        x = self.norm(embedding(ids, self.words) + embedding(places, self.places))
-        if self.project is not None:
-            x = self.project(x)
-        for layer in self.layers:
-            x = layer(x, offsets, rows, longest)
-        first = self.last_layer(x, offsets, rows, longest)
+        first = super().forward(ids, places, offsets, rows, longest)
         logits: Tensor = self.out(self.activation(self.dense(first.float())))
         return logits.squeeze(-1)
 
@@ -116,7 +146,9 @@ class _Layer(nn.Module):
 
     def prepare(self) -> None:
         """Lay the weights out for oneDNN."""
-        gelu = type(self.activation).__name__ == "GELUActivation"
+        gelu = (
+            type(self.activation).__name__ == "GELUActivation" or getattr(self.activation, "approximate", "") == "none"
+        )
         self.up.prepare(gelu=gelu)
         if gelu:
             self.activation = nn.Identity()

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from biorerank_plugins.scoring.packed.packing import Places
+from biorerank_plugins.runtime.packed.packing import Places
 
-__all__ = ["FAMILIES", "Family", "places_of"]
+__all__ = ["FAMILIES", "Family", "base_of", "family_of", "has_head", "places_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,36 @@ FAMILIES = {
 }
 
 
+def _name(model: Any) -> str:
+    name = getattr(model, "architecture", type(model).__name__)
+    return name if name in FAMILIES else f"{name.removesuffix('Model')}ForSequenceClassification"
+
+
+def family_of(model: Any) -> Family:
+    """Return the family of a model, with a head (``BertForSequenceClassification``) or without (``BertModel``).
+
+    :raises KeyError: if it belongs to none.
+    """
+    return FAMILIES[_name(model)]
+
+
+def base_of(model: Any) -> Any:
+    """Return what of a model holds embeddings and layers: a model without a head is its own base."""
+    return getattr(model, family_of(model).base, model)
+
+
+def has_head(model: Any) -> bool:
+    """Return whether a model of one of the families gives logits."""
+    return base_of(model) is not model
+
+
 def places_of(model: Any, *, has_types: bool) -> Places:
     """Return how a model counts positions and segments.
 
     :param model: a model of one of the :data:`FAMILIES`.
     :param has_types: whether it is given segment ids.
     """
-    family = FAMILIES[type(model).__name__]
-    tables = getattr(model, family.base).embeddings
+    family, tables = family_of(model), base_of(model).embeddings
     return Places(
         n_words=tables.word_embeddings.num_embeddings,
         n_positions=tables.position_embeddings.num_embeddings,

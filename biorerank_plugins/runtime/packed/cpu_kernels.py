@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from biorerank_plugins.scoring.packed.distances import DistanceBias
+from biorerank_plugins.runtime.packed.distances import DistanceBias
 
 __all__ = ["CpuAttention", "PreparedLinear", "can_prepare"]
 
@@ -49,7 +49,9 @@ def can_prepare(dtype: torch.dtype) -> bool:
                 given = PreparedLinear(weight, bias, dtype, gelu=gelu)(x)
                 expected = nn.functional.linear(x, weight, bias)
                 expected = nn.functional.gelu(expected) if gelu else expected
-                torch.testing.assert_close(given, expected, atol=0.2 if dtype != torch.float32 else 1e-4, rtol=0.02)
+                # Not torch.testing, which imports torch.distributed and takes a second.
+                if not torch.allclose(given, expected, atol=0.2 if dtype != torch.float32 else 1e-4, rtol=0.02):
+                    raise ValueError("it computes something else.")
     except Exception as error:  # whatever a torch without them, or another version of them, raises
         logger.info("No prepared weights: %s: %s", type(error).__name__, str(error).strip().split("\n")[0])
         return False
@@ -89,7 +91,7 @@ class PreparedLinear:
 class CpuAttention:
     """Attention over packed pairs on a CPU: padded for the attention alone, in groups of similar length.
 
-    An :data:`~biorerank_plugins.scoring.packed.attention.Attention`. How the groups lie is worked out once a batch and
+    An :data:`~biorerank_plugins.runtime.packed.attention.Attention`. How the groups lie is worked out once a batch and
     thread, and not in every layer. The products of long pairs, megabytes of them, are written to the same memory each
     time: asking the system for it anew costs more than computing them.
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from biorerank_plugins.scoring.packed.attention import reference_attention
-from biorerank_plugins.scoring.packed.cpu_kernels import CpuAttention, PreparedLinear, can_prepare
+from biorerank_plugins.runtime.packed.attention import reference_attention
+from biorerank_plugins.runtime.packed.cpu_kernels import CpuAttention, PreparedLinear, can_prepare
 
 
 def _offsets(*lengths: int) -> torch.Tensor:

@@ -1,0 +1,100 @@
+"""The states that a bi-encoder's transformer gives for the tokens of a batch of texts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+
+from biorerank_plugins.runtime.packed.attention import attention_for
+from biorerank_plugins.runtime.packed.bert import PackedLayers
+from biorerank_plugins.runtime.packed.cpu_kernels import can_prepare
+from biorerank_plugins.runtime.packed.families import places_of
+from biorerank_plugins.runtime.packed.packing import Layout, pack, rounded
+from biorerank_plugins.runtime.packed.support import why_not_packed
+
+__all__ = ["TokenStates", "Tokens", "token_states"]
+
+logger = logging.getLogger(__name__)
+
+Tokens: TypeAlias = dict[str, list[int]]
+"""Token ids of one input, and whatever else its tokenizer gives for each token, by name."""
+
+
+class TokenStates(Protocol):
+    """From texts to the states of their tokens."""
+
+    def __call__(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        """Return the states of all tokens, text after text, fp32 [sum of lengths, dimension].
+
+        :param batch: at least one text.
+        """
+        ...
+
+
+def token_states(model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype) -> TokenStates:
+    """Return the fastest way to run a model: without padding on a CPU, where its architecture is covered.
+
+    :param model: a bi-encoder's transformer, not used by anyone else: it may be moved.
+    :param tokenizer: its tokenizer.
+    :param device: where to run.
+    :param dtype: precision of the layers.
+    """
+    why_not = why_not_packed(model, device, dtype) if device.type == "cpu" else f"it runs on {device}."
+    logger.info("%s runs %s.", type(model).__name__, "without padding" if why_not is None else f"padded: {why_not}")
+    return PackedStates(model, dtype) if why_not is None else PaddedStates(model, tokenizer, device, dtype)
+
+
+class PackedStates:
+    """Texts one behind the other, on a CPU; ask :func:`~.why_not_packed` first."""
+
+    def __init__(self, model: Any, dtype: torch.dtype) -> None:
+        cpu = torch.device("cpu")
+        self._places = places_of(model, has_types=True)
+        self._network = PackedLayers(model, cpu, dtype, attention_for(cpu)).eval()
+        if can_prepare(dtype):
+            self._network.prepare()
+
+    def __call__(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        """Return the states of all tokens; see :class:`TokenStates`."""
+        texts: Any = [
+            SimpleNamespace(ids=np.array(one["input_ids"], np.int32), types=np.array(_types(one), np.uint8))
+            for one in batch
+        ]
+        exact = Layout.of(texts)
+        layout = rounded(exact)
+        flat = np.empty(layout.size, np.int32)
+        pack(texts, self._places, layout, flat)
+        states: torch.Tensor = self._network(*layout.split(torch.from_numpy(flat)), layout.longest)
+        return states[: exact.tokens].float()
+
+
+def _types(one: Tokens) -> list[int]:
+    return one.get("token_type_ids") or [0] * len(one["input_ids"])
+
+
+class PaddedStates:
+    """Texts as long as the longest, through the model's own forward."""
+
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self._model = model.to(device=device, dtype=dtype).eval()
+        self._tokenizer = tokenizer
+        self._device = device
+
+    def __call__(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        """Return the states of all tokens; see :class:`TokenStates`."""
+        lengths = np.array([len(item["input_ids"]) for item in batch])
+        real = np.arange(lengths.max()) < lengths[:, None]
+        features = {"attention_mask": real.astype(np.int64)}
+        for name in batch[0]:
+            fill = self._tokenizer.pad_token_id if name == "input_ids" else self._tokenizer.pad_token_type_id
+            padded = np.full(real.shape, fill or 0, dtype=np.int64)
+            padded[real] = np.concatenate([item[name] for item in batch])
+            features[name] = padded
+        given = self._model(**{name: torch.from_numpy(values).to(self._device) for name, values in features.items()})
+        states: torch.Tensor = given.last_hidden_state[torch.from_numpy(real).to(self._device)]
+        return states.float()

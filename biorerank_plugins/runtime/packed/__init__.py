@@ -1,0 +1,1 @@
+"""Models without padding: texts lie one behind the other, and each attends to itself alone."""
