@@ -1,7 +1,7 @@
 """Other projects' clients, unchanged, pointed at ``biorerank serve``: they give the library's scores.
 
-Their pins may clash with ours, so they live in an environment of their own (``.ci/run`` makes it from ``clients.txt``). Where that
-has pytest alone, the Python that has this package is named:
+Their pins may clash with ours, so they live in an environment of their own, which ``.ci/run`` makes from
+``clients.txt``. Where that has pytest alone, the Python that has this package is named:
 
     BIORERANK_PYTHON=.venv/bin/python clients/bin/pytest -c /dev/null --rootdir . tests/serve/test_clients.py
 
