@@ -185,7 +185,11 @@ def _documents_answer(
         "model": model,
         "results": results,
         **({} if tokens is None else {"usage": {"total_tokens": tokens, "prompt_tokens": tokens}}),
-        "meta": {"api_version": {"version": version}, "billed_units": {"search_units": 1}},
+        "meta": {
+            "api_version": {"version": version},
+            "billed_units": {"search_units": 1},
+            **({} if tokens is None else {"tokens": {"input_tokens": tokens, "output_tokens": 0}}),
+        },
     }
 
 

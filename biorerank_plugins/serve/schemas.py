@@ -88,13 +88,22 @@ class DocumentsRerank(BaseModel):
 def _text(place: int, document: str | dict[str, Any], fields: list[str] | None) -> str:
     if isinstance(document, str):
         return document
-    asked = fields or [next((key for key in _TEXT_KEYS if isinstance(document.get(key), str)), _TEXT_KEYS[0])]
+    read = {name: _read(value) for name, value in document.items()}
+    asked = fields or [next((key for key in _TEXT_KEYS if isinstance(read.get(key), str)), _TEXT_KEYS[0])]
     # A field that an object lacks says nothing of it; numbers are read as they are written.
-    found = [document[name] for name in asked if isinstance(document.get(name), (str, int, float))]
+    found = [read[name] for name in asked if isinstance(read.get(name), (str, int, float))]
     if not found:
         named = ", ".join(fields or _TEXT_KEYS)
         raise ValueError(f"documents.{place}: expected a string, or an object with the text in one of: {named}.")
     return "\n".join(map(str, found))
+
+
+def _read(value: Any) -> Any:
+    """Return the text of a list of parts, as models that see images take it; other values as they are."""
+    if not isinstance(value, list):
+        return value
+    texts = [part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "\n".join(texts) if texts else None
 
 
 class ScoreRequest(BaseModel):
