@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from biorerank_plugins.speed.cross_encoder import batch_sizes, load, pick_batch_size
+from biorerank_plugins.speed.rerankers import batch_sizes, load, pick_batch_size
 from biorerank_plugins.speed.systems import NotPossibleError, Setting, System
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.filter_conditions import SqlCondition
     from biorerank_plugins.first_stage.fusion import Hybrid
     from biorerank_plugins.first_stage.hybrid import Found
-    from biorerank_plugins.first_stage.index import PassageIndex
     from biorerank_plugins.first_stage.protocol import Encoder
     from biorerank_plugins.first_stage.vectors import FloatArray
 

@@ -16,8 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.training.groups import check_groups, describe_groups, group_columns, read_groups
-from biorerank_plugins.training.sampler import similar_length_sampler
-from biorerank_plugins.training.tasks import Task
+from biorerank_plugins.training.tasks import Task, similar_length_sampler
 
 if TYPE_CHECKING:
     import torch
