@@ -91,8 +91,9 @@ class ReadIndex:
             self._check_open()
             contents = self._contents
             allowed = None if condition is None else contents.catalog.rows(condition)
-            sides = hybrid.Sides(contents.vectors, contents.lexical, self._hybrid)
-            return contents.catalog.candidates(sides.search(chosen, asked, vectors, k, allowed), self.scores_of(chosen))
+            pieces = hybrid.search_contents(contents, chosen, asked, vectors, k, self._hybrid, allowed)
+            found = [hybrid.merge([piece], chosen, k, self._hybrid) for piece in pieces]
+            return contents.catalog.candidates(found, self.scores_of(chosen))
 
     @contextmanager
     def reading(self) -> Iterator[Contents]:

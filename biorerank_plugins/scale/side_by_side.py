@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage.hybrid import Found, Piece, merge, search_contents
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.protocol import FoundCandidates
 from biorerank_plugins.passages import Candidate, Passage
-from biorerank_plugins.scale.merging import Piece, merge, search_contents
 from biorerank_plugins.scale.shard_layout import read_layout
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.filter_conditions import SqlCondition
     from biorerank_plugins.first_stage.fusion import Hybrid
-    from biorerank_plugins.first_stage.hybrid import Found
     from biorerank_plugins.first_stage.protocol import Encoder
     from biorerank_plugins.first_stage.vectors import FloatArray
 
