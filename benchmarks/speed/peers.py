@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks.speed.counting import Architecture
 from benchmarks.speed.exported import export_onnx, need_cpu, onnx_session, root_logger_kept
 from biorerank_plugins.speed.machine import free_memory
-from biorerank_plugins.speed.systems import NotPossibleError, Setting, System, tokenizer_of
+from biorerank_plugins.speed.rounds import NotPossibleError
+from biorerank_plugins.speed.systems import Setting, System, tokenizer_of
 
 if TYPE_CHECKING:
     from biorerank_plugins.speed.texts import Request

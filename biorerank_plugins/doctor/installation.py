@@ -12,8 +12,6 @@ from typing import Any
 from biorerank_plugins import models
 from biorerank_plugins._common.versions import VERSION, version_of
 
-__all__ = ["PARTS"]
-
 _REQUIRED = ("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "numpy", "bm25s")
 _MODULES = {"faiss-cpu": "faiss", "llama-index-core": "llama_index.core", "haystack-ai": "haystack", "ray": "ray"}
 _EXTRAS = {

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_index", "try_reranker"]
-
 _QUESTION = "Which drug reverses dabigatran?"
 _TEXTS = ("Heparin is given by injection.", "Idarucizumab reverses dabigatran.", "Warfarin was found in clover.")
 

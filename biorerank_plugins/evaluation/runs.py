@@ -11,8 +11,6 @@ from biorerank_plugins.readers.lines import parse_lines
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import PathOrStream, source_of
 
-__all__ = ["read_run", "write_run"]
-
 
 def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
     """Write a run, each query's passages by falling score (equal scores in the order of the mapping).

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
 
-__all__ = ["evaluate_systems"]
-
 _DEPTHS = (5, 10, 20, 50, 100)
 _ONLY = "reranker"  # name of a reranker that was given without one
 

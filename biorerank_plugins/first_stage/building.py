@@ -19,8 +19,6 @@ from biorerank_plugins.passages import PassageLike
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["build"]
-
 _TRAINING_SEED = 20
 
 

@@ -14,8 +14,6 @@ from biorerank_plugins.first_stage.vectors import RowArray, VectorStore
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["Change", "insertion", "one_after_the_other", "removal"]
-
 
 @dataclass(frozen=True)
 class Change:

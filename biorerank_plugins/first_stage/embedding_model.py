@@ -19,8 +19,6 @@ from biorerank_plugins.runtime.batches import token_budget_batches
 from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
 from biorerank_plugins.runtime.plain_folder import quiet_loading
 
-__all__ = ["EmbeddingModel", "Role", "TextInput", "Tokens", "refuse_in_child", "tokenize"]
-
 TextInput: TypeAlias = str | tuple[str, str]
 """A text, or a pair of title and text that the tokenizer joins with its separator."""
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     _Model: TypeAlias = EmbeddingModel | SentenceTransformerModel
 
-__all__ = ["BiEncoder", "TitleUse", "passage_input"]
-
 logger = logging.getLogger(__name__)
 
 TitleUse = Literal["join", "pair", "omit"]

@@ -15,8 +15,6 @@ from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.persistence import Contents
 
-__all__ = ["NOT_EMBEDDED", "Found", "Piece", "merge", "search_contents"]
-
 Found: TypeAlias = tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], RowArray]
 """Scores and row numbers, best first."""
 

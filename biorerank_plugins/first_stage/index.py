@@ -24,8 +24,6 @@ from biorerank_plugins.passages import Deletion, PassageLike
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["PassageIndex"]
-
 _BATCH_SIZE = 1024  # long enough to sort by length within it, short enough for a lively progress bar
 
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
 
-__all__ = ["ReadIndex", "index_again", "saved_folder"]
-
 
 class ReadIndex:
     """What a :class:`~biorerank_plugins.PassageIndex` does beside being built and changed.

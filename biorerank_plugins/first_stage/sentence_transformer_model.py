@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.first_stage.embedding_model import Role, TextInput
 
-__all__ = ["SentenceTransformerModel"]
-
 
 class SentenceTransformerModel:
     """The same calls as :class:`~biorerank_plugins.first_stage.embedding_model.EmbeddingModel`.

@@ -8,8 +8,6 @@ from typing import Literal
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.passages import Candidate, Passage, PassageLike, as_candidate
 
-__all__ = ["OnDuplicate", "stage"]
-
 OnDuplicate = Literal["error", "skip"]
 _CHECKED_AT_ONCE = 1024
 

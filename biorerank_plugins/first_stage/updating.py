@@ -9,8 +9,6 @@ from typing import Any
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.passages import Deletion, Passage, PassageLike, as_candidate
 
-__all__ = ["UpdatePlan", "UpdateReport", "plan_update"]
-
 _LOOKED_UP_AT_ONCE = 1024
 
 

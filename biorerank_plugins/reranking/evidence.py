@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.models.calibration import Calibration
     from biorerank_plugins.text.windows import Span
 
-__all__ = ["with_evidence"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Sentences:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.scoring.scores import Scorer
     from biorerank_plugins.scoring.shared import SharedScorer
 
-__all__ = ["ModelShare"]
-
 
 class ModelShare:
     """A share in a model; see :func:`~biorerank_plugins.scoring.shared.shared_scorer`.

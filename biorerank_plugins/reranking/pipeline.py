@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.reranking.stored_values import StoredValues
     from biorerank_plugins.scoring.scores import Scorer
 
-__all__ = ["RankPipeline", "count_passages"]
-
 Pair = tuple[str, str]
 
 

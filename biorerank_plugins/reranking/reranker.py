@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.models.calibration import Calibration
     from biorerank_plugins.scoring.scores import PairScorer, Scorer
 
-__all__ = ["BioReranker"]
-
 _OF_THIS_PROCESS = frozenset({"_calls", "_share", "_stored", "_pipeline"})
 
 

@@ -16,8 +16,6 @@ from biorerank_plugins.models.stored import (
     stored_rank_weight,
 )
 
-__all__ = ["StoredValues"]
-
 
 class StoredValues:
     """Calibration and fusion of a model; a search must not wait for the disk, so each is read once.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["token_budget_batches"]
-
 
 def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     """Group sequences so that each batch, padded to its longest, holds at most ``max_tokens`` tokens.

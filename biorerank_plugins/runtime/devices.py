@@ -12,16 +12,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = [
-    "BACKENDS",
-    "DTYPES",
-    "adds_bytes_exactly",
-    "cpu_adds_bytes_exactly",
-    "cpu_has_bf16",
-    "resolve_device",
-    "resolve_dtype",
-]
-
 BACKENDS = ("auto", "torch", "packed", "onnx")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _SHORT_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}

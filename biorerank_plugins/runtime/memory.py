@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Budget", "Logits", "is_out_of_memory", "release_cached_memory", "trim_memory"]
-
 Logits: TypeAlias = "NDArray[np.float32]"
 
 _SAYINGS = ("out of memory", "can't allocate memory", "alloc_failed", "bad_alloc", "memoryallocation")

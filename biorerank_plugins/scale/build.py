@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
     from biorerank_plugins.scale.ray_engine import RayOptions
 
-__all__ = ["Engine", "build_index", "embedded", "work_folder"]
-
 Engine = Literal["local", "ray"]
 
 

@@ -14,8 +14,6 @@ from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.passages import Passage, PassageLike, as_candidate
 
-__all__ = ["PASSAGES", "identity_of", "stage_in_file"]
-
 PASSAGES = "passages.sqlite"
 _IDENTITY = "inputs.json"
 _AT_ONCE = 4096

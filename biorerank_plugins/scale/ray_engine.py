@@ -26,8 +26,6 @@ from biorerank_plugins.scale.shards import Work
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["RayOptions", "encode_on_ray", "read_on_ray", "running_ray"]
-
 logger = logging.getLogger(__name__)
 
 _READ_AT_ONCE = 1024  # passages in one row of Ray Data

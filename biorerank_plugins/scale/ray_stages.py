@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.embedding_model import Tokens
     from biorerank_plugins.first_stage.vectors import FloatArray
 
-__all__ = ["Encode", "PassageTokenizer", "TokenFed", "Tokenise", "pack", "unpack"]
-
 
 class PassageTokenizer:
     """Tokenises passages as a bi-encoder with this configuration does; for one thread.

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.scale.build import Engine
     from biorerank_plugins.scale.ray_engine import RayOptions
 
-__all__ = ["Statistics", "is_sharded", "read_layout", "shard_of", "statistics_of", "with_statistics", "write_shards"]
-
 _LAYOUT = "shards.json"
 _FORMAT = 1
 _AT_ONCE = 4096

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.scale.build import Engine
     from biorerank_plugins.scale.ray_engine import RayOptions
 
-__all__ = ["ShardedIndex", "open_index"]
-
 
 class ShardedIndex:
     """One collection in several :class:`PassageIndex` folders, by a hash of the id; searched like one of them.

@@ -24,19 +24,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.vectors import FloatArray
     from biorerank_plugins.scoring.scores import PairScorer
 
-__all__ = [
-    "BATCH_SIZE",
-    "SHARD_SIZE",
-    "EmbeddedShard",
-    "Work",
-    "embed_shard",
-    "encode_here",
-    "fingerprint",
-    "job_of",
-    "score_shard",
-    "shard_passages",
-]
-
 BATCH_SIZE = 1024
 """Passages in one call of the encoder, as in ``PassageIndex.build``: the same batches give the same vectors."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
     from biorerank_plugins.first_stage.vectors import FloatArray
 
-__all__ = ["OnLost", "SideBySide", "opened_shards", "search_shards"]
-
 logger = logging.getLogger(__name__)
 
 OnLost = Literal["error", "partial"]

@@ -20,8 +20,6 @@ from biorerank_plugins.first_stage.verification import LISTS_FILE
 from biorerank_plugins.scale.shard_folder import ShardFolder
 from biorerank_plugins.scale.shards import Work
 
-__all__ = ["Embeddings", "index_vectors"]
-
 _SEED = 20  # as for an index that is built in memory
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Backend", "choose_backend", "where_to_compute"]
-
 # Tokens a batch. On a CPU what matters is that activations stay in the cache; on a GPU that it has work to do.
 _BATCH_TOKENS = {"cpu": 2_048, "onnx": 512}
 _GPU_BATCH_TOKENS = 32_768
@@ -140,7 +138,8 @@ def _choose(
         chosen = TorchBackend(model, **common)
         _say(name, chosen, "torch", "asked for")
         return chosen, tokens
-    from biorerank_plugins.scoring.packed.backend import PackedBackend, why_not_packed
+    from biorerank_plugins.scoring.packed.backend import PackedBackend
+    from biorerank_plugins.scoring.packed.support import why_not_packed
 
     why_not = why_not_packed(model, device, dtype)
     if why_not is None:

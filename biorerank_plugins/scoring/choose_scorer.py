@@ -11,7 +11,8 @@ import torch
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.runtime.plain_folder import PlainCrossEncoder
-from biorerank_plugins.runtime.tokens import PairTokenizer, UnsupportedTokenizerError
+from biorerank_plugins.runtime.text_ids import UnsupportedTokenizerError
+from biorerank_plugins.runtime.tokens import PairTokenizer
 from biorerank_plugins.scoring.backends import choose_backend
 from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenScorer
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.scoring.scores import Scorer
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["Lengths", "Place", "position_limit", "scorer_for", "token_scorer"]
 
 _POSITIONS_AFTER_PADDING = {
     "roberta",

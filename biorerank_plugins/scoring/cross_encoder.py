@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["CrossEncoderScorer", "PairScorerAdapter", "TokenScorer"]
-
 _PAIRS_AT_ONCE = 1_024  # that are tokenised between two looks at the clock, or while a device computes those before
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.speed.texts import Mix, Request
 
-__all__ = ["COLUMNS", "Comparison", "SystemResult", "compare", "prepared", "rows", "scores_of"]
-
 COLUMNS = ("mix", "candidates", "system", "dtype", "ms", "pairs/s", "ratio", "lowest–highest", "Δ score")
 """Headings of :func:`rows`; the first, second, third and fourth are words, the others numbers."""
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biorerank_plugins.speed.rounds import Prepared, fastest
-from biorerank_plugins.speed.systems import NotPossibleError, Setting, System
+from biorerank_plugins.speed.rounds import NotPossibleError, Prepared, fastest
+from biorerank_plugins.speed.systems import Setting, System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,18 +16,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.passages import Ranking
     from biorerank_plugins.speed.texts import Request
-
-__all__ = [
-    "baseline_model",
-    "best",
-    "by_batch_size",
-    "load",
-    "logits_in_order",
-    "ours",
-    "pairs_of",
-    "pick_batch_size",
-    "predict",
-]
 
 BATCH_SIZES = {"cpu": (8, 32, 128), "cuda": (32, 128, 512)}
 _PROBES = 2

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.speed.texts import Source
 
-__all__ = ["Benchmark", "Loaded", "Options", "loaded", "run_benchmark"]
-
 
 @dataclass(frozen=True, slots=True)
 class Options:

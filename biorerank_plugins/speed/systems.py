@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.models.folders import resolve_folder
-from biorerank_plugins.speed.rounds import NotPossibleError, reason_of
+from biorerank_plugins.speed.rounds import reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from biorerank_plugins.speed.texts import Request
-
-__all__ = [
-    "BASELINE",
-    "SYSTEMS",
-    "Known",
-    "NotPossibleError",
-    "Setting",
-    "System",
-    "choose_systems",
-    "folder_of",
-    "load_systems",
-    "token_limit",
-    "tokenizer_of",
-]
 
 BASELINE = "predict"
 """Name of fp32 ``CrossEncoder.predict``, which all others are compared with."""

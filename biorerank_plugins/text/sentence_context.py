@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from biorerank_plugins.text.windows import Span
 
-__all__ = ["in_context"]
-
 _STARTS = re.compile(r"(?:It|They|This|These|Its|Their|He|She|Both|Such|Those)\b")
 _INSIDE = re.compile(r"\b(?:it|them|they|its|their)\b")
 

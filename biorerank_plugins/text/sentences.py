@@ -11,8 +11,6 @@ import re
 
 from biorerank_plugins.text.templates import wellformed
 
-__all__ = ["MAX_SENTENCE", "split_sentences"]
-
 MAX_SENTENCE = 1000
 """Characters of a sentence; what is longer (tables, lists, text without stops) is cut at white space."""
 

@@ -15,8 +15,6 @@ from biorerank_plugins.training.rows import CARD_STATISTICS
 from biorerank_plugins.training.tasks import Recipe
 from biorerank_plugins.training.trainer import Trained
 
-__all__ = ["PACKAGES", "CardFacts", "write_card"]
-
 PACKAGES = (
     "sentence-transformers",
     "transformers",

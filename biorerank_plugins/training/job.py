@@ -19,8 +19,6 @@ from biorerank_plugins.training.tasks import Task
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-__all__ = ["TrainingJob"]
-
 # Not part of what a checkpoint is: they may change when a run goes on.
 _FREE = ("save_steps", "log_steps", "dev_steps")
 

@@ -15,19 +15,6 @@ from biorerank_plugins.runtime.devices import cpu_has_bf16
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-__all__ = [
-    "check_saved_casing",
-    "early_stopping",
-    "has_bf16",
-    "load_base",
-    "need_extra",
-    "progress_bar",
-    "report_on_stderr",
-    "set_dropout",
-    "shared_arguments",
-    "stop_on_nan",
-]
-
 logger = logging.getLogger(__name__)
 
 

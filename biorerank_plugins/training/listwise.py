@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import CrossEncoder
 
-__all__ = ["GROUPS", "group_loss"]
-
 PAIR_WEIGHT = 0.2
 DISTIL_WEIGHT = 0.25
 TOKENS_AT_ONCE = 4096

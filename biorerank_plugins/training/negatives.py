@@ -15,8 +15,6 @@ from biorerank_plugins.readers.records import as_id, as_text, check_object, list
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import source_of
 
-__all__ = ["Abstract", "Candidates", "NegativeGuard", "PairConfig", "Question", "read_abstracts"]
-
 Candidates: TypeAlias = Mapping[str, Sequence[tuple[int, float]]]
 """For each question id, (position of a passage in the collection, score), best first."""
 

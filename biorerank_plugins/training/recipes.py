@@ -32,8 +32,6 @@ from biorerank_plugins.training.listwise import GROUPS
 from biorerank_plugins.training.tasks import Recipe
 from biorerank_plugins.training.trainer import Trained, train
 
-__all__ = ["RECIPES", "Recipe", "get_recipe", "register", "train_recipe"]
-
 logger = logging.getLogger(__name__)
 
 

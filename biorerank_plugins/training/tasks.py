@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import CrossEncoder
 
-__all__ = ["PAIRS", "Recipe", "Task", "length_grouped_sampler", "shuffled_twice", "similar_length_sampler"]
-
 
 def length_grouped_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
     """Return a batch sampler that puts rows of similar length together: on a CPU, padding is paid for in full.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Trained", "train"]
-
 
 @dataclass(frozen=True, slots=True)
 class Trained:

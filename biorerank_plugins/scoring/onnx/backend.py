@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["OnnxBackend", "why_not_onnx"]
-
 _FORBIDDEN = np.float32(-1e9)  # added to the products of a query with padding
 _CPU = torch.device("cpu")
 _LARGEST = 1_900_000_000  # bytes; protobuf's limit is 2 GiB

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.scoring.onnx.quantization import QuantizedLinear
     from biorerank_plugins.scoring.packed.bert import PackedBert
 
-__all__ = ["GRAPH_VERSION", "bert_graph"]
-
 GRAPH_VERSION = 1
 """Raised whenever the graph computes something else, so that files of older versions are built again."""
 

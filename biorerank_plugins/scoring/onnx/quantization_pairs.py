@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
 
-__all__ = ["quantization_pairs"]
-
 _ANSWERS, _OTHERS = 2, 3  # passages a question
 _LONGEST, _QUERY = 512, 128  # tokens of a pair, and of a query
 _SEED = 20_261_123

@@ -13,8 +13,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from biorerank_plugins.scoring.packed.cpu_kernels import CpuAttention
 from biorerank_plugins.scoring.packed.distances import DistanceBias
 
-__all__ = ["Attention", "attention_for", "reference_attention"]
-
 Attention: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
 """From queries, keys and values [tokens, heads, size], the offsets of the pairs in queries and in keys (int32 [N + 1])
 and the longest pair in both, to what the queries read [tokens, heads, size]. Rows outside of all pairs may hold

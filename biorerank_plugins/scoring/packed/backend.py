@@ -18,15 +18,13 @@ from biorerank_plugins.scoring.packed.bert import PackedBert
 from biorerank_plugins.scoring.packed.cpu_kernels import can_prepare
 from biorerank_plugins.scoring.packed.families import places_of
 from biorerank_plugins.scoring.packed.packing import Layout, pack, rounded
-from biorerank_plugins.scoring.packed.support import cannot_be_packed, why_not_packed
+from biorerank_plugins.scoring.packed.support import cannot_be_packed
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["PackedBackend", "why_not_packed"]
 
 
 class PackedBackend:

@@ -18,9 +18,6 @@ from biorerank_plugins.scoring.packed.cpu_kernels import PreparedLinear
 from biorerank_plugins.scoring.packed.distances import DistanceBias
 from biorerank_plugins.scoring.packed.families import FAMILIES, Family
 
-__all__ = ["PackedBert"]
-
-
 _MOST_ADDED = 32
 """Tokens that attention on a CPU may add to the longest pair."""
 

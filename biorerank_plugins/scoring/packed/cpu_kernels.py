@@ -21,8 +21,6 @@ from torch import Tensor, nn
 
 from biorerank_plugins.scoring.packed.distances import DistanceBias
 
-__all__ = ["CpuAttention", "PreparedLinear", "can_prepare"]
-
 logger = logging.getLogger(__name__)
 
 _TYPICAL_ROWS = 1024  # rows that the layout of a weight is chosen for; any number works

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["DistanceBias"]
-
 
 class DistanceBias:
     """The bias for all distances up to a length, in fp32 on the CPU.

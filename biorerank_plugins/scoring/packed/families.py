@@ -9,8 +9,6 @@ import torch
 
 from biorerank_plugins.scoring.packed.packing import Places
 
-__all__ = ["FAMILIES", "Family", "places_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Family:

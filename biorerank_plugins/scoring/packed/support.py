@@ -16,8 +16,6 @@ from biorerank_plugins.scoring.packed.bert import PackedBert
 from biorerank_plugins.scoring.packed.families import FAMILIES, places_of
 from biorerank_plugins.scoring.packed.packing import Layout, Packed, pack
 
-__all__ = ["cannot_be_packed", "why_not_packed"]
-
 _HALF = (torch.float16, torch.bfloat16)
 
 

@@ -13,8 +13,6 @@ from biorerank_plugins.errors import BioRerankError, ScoringError, ScoringTimeou
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["checked_url", "json_of", "parts", "seconds", "unreachable"]
-
 _CHARACTERS_A_REQUEST = 1_000_000  # servers refuse bodies of a few megabytes
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["Kind", "RemoteScorer"]
-
 logger = logging.getLogger(__name__)
 
 Kind: TypeAlias = Literal["auto", "tei", "cohere", "jina", "vllm"]

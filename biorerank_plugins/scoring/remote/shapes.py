@@ -7,8 +7,6 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SHAPES", "Shape", "logits_of"]
-
 _LEAST = 1e-12  # a score of 0 or 1 would be an infinite logit
 
 
