@@ -29,38 +29,53 @@ def stage(
     :raises ValueError: if a passage has no text or an id comes again; the message names it.
     :raises TypeError: if ``passages`` is, or holds, something else.
     """
+    staged = Catalog.in_memory()
+    fill(staged, passages, first_row=first_row, on_duplicate=on_duplicate, existing=existing)
+    return staged
+
+
+def fill(
+    catalog: Catalog,
+    passages: Iterable[PassageLike],
+    *,
+    first_row: int = 0,
+    on_duplicate: OnDuplicate,
+    existing: Catalog | None = None,
+) -> None:
+    """Check passages and put them into an empty catalog; ids need no memory beside it, however many there are.
+
+    The parameters are those of :func:`stage`.
+    """
     if on_duplicate not in ("error", "skip"):
         raise ValueError(f"on_duplicate={on_duplicate!r} is unknown. Choose 'error' or 'skip'.")
     if isinstance(passages, (str, bytes, Passage, Candidate)):
         raise TypeError(f"Expected passages, got one {type(passages).__name__}: {passages!r:.80}. Put it in a list.")
-    staged = Catalog.in_memory()
-    positions: dict[str, int] = {}
-    fresh = _fresh(passages, positions, on_duplicate, existing)
-    staged.insert((first_row + number, passage) for number, passage in enumerate(fresh))
-    return staged
-
-
-def _fresh(
-    passages: Iterable[PassageLike], positions: dict[str, int], on_duplicate: OnDuplicate, existing: Catalog | None
-) -> Iterator[Passage]:
+    row = first_row
     for start, chunk in _chunks(passages):
-        known = existing.find(passage.id for passage in chunk) if existing is not None else {}
-        for position, passage in enumerate(chunk, start=start):
-            if not passage.text.strip():
-                raise ValueError(
-                    f"Passage {passage.id!r} (position {position}, counted from 0) has no text. "
-                    "Leave it out, or put what there is, such as the title, into its text."
-                )
-            seen = "in the index" if passage.id in known else positions.get(passage.id)
-            if seen is None:
-                positions[passage.id] = position
-                yield passage
-            elif on_duplicate == "error":
-                where = seen if isinstance(seen, str) else f"at position {seen}"
-                raise ValueError(
-                    f"Passage id {passage.id!r} at position {position} is {where} already (positions counted from 0). "
-                    "Ids must be unique; on_duplicate='skip' keeps the first."
-                )
+        ids = [passage.id for passage in chunk]
+        places = {id_: f"at position {found - first_row}" for id_, found in catalog.find(ids).items()}
+        places |= dict.fromkeys(existing.find(ids) if existing is not None else (), "in the index")
+        fresh = list(_fresh(chunk, start, places, on_duplicate))
+        catalog.insert(enumerate(fresh, start=row))
+        row += len(fresh)
+
+
+def _fresh(chunk: list[Passage], start: int, places: dict[str, str], on_duplicate: OnDuplicate) -> Iterator[Passage]:
+    """Give the passages of a chunk that are new; ``places`` says where others are, and is added to."""
+    for position, passage in enumerate(chunk, start=start):
+        if not passage.text.strip():
+            raise ValueError(
+                f"Passage {passage.id!r} (position {position}, counted from 0) has no text. "
+                "Leave it out, or put what there is, such as the title, into its text."
+            )
+        if passage.id not in places:
+            places[passage.id] = f"at position {position}"
+            yield passage
+        elif on_duplicate == "error":
+            raise ValueError(
+                f"Passage id {passage.id!r} at position {position} is {places[passage.id]} already (positions counted "
+                "from 0). Ids must be unique; on_duplicate='skip' keeps the first."
+            )
 
 
 def _chunks(passages: Iterable[PassageLike]) -> Iterator[tuple[int, list[Passage]]]:

@@ -113,19 +113,6 @@ def choose_backend(
     :param has_types: whether the model takes segment ids.
     :raises ModelError: if the backend that was asked for cannot run the model here; the message says why.
     """
-    with torch.autocast(device.type, enabled=False):  # the caller's must not reach what is compared and fitted here
-        return _choose(name, model, tokenizer, backend, device, dtype, has_types)
-
-
-def _choose(
-    name: str,
-    model: Any,
-    tokenizer: PairTokenizer,
-    backend: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    has_types: bool,
-) -> tuple[Backend, int]:
     common: dict[str, Any] = {"device": device, "dtype": dtype, "has_types": has_types, "pad_id": tokenizer.pad_id}
     if backend == "onnx" or dtype == torch.int8:
         from biorerank_plugins.scoring.onnx.backend import OnnxBackend

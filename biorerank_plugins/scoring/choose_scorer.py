@@ -117,15 +117,16 @@ def token_scorer(
     # A tokenizer may give segment ids that the model does not take, as BERT's beside a DistilBERT.
     has_types = tokenizer.has_types and "token_type_ids" in signature(model.network.forward).parameters
     assert place.dtype is not None
-    backend, batch_tokens = choose_backend(
-        name,
-        model.network,
-        tokenizer,
-        backend=place.backend,
-        device=place.device,
-        dtype=place.dtype,
-        has_types=has_types,
-    )
+    with torch.autocast(place.device.type, enabled=False):  # the caller's must not reach what is compared and fitted
+        backend, batch_tokens = choose_backend(
+            name,
+            model.network,
+            tokenizer,
+            backend=place.backend,
+            device=place.device,
+            dtype=place.dtype,
+            has_types=has_types,
+        )
     given = lengths.max_batch_tokens
     return TokenScorer(name, tokenizer, backend, model.activation, batch_tokens if given is None else given)
 
