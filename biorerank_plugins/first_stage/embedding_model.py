@@ -15,9 +15,9 @@ from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
-from biorerank_plugins.runtime.batches import token_budget_batches
 from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
 from biorerank_plugins.runtime.devices import refuse_in_child
+from biorerank_plugins.runtime.memory import token_budget_batches
 from biorerank_plugins.runtime.plain_folder import quiet_loading
 
 TextInput: TypeAlias = str | tuple[str, str]

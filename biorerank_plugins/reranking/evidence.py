@@ -8,8 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from biorerank_plugins.passages import Evidence, RankedPassage, Ranking
-from biorerank_plugins.text.sentence_context import in_context
-from biorerank_plugins.text.sentences import split_sentences
+from biorerank_plugins.text.sentences import in_context, split_sentences
 
 if TYPE_CHECKING:
     import numpy as np

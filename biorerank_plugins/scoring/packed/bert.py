@@ -15,8 +15,7 @@ from torch.nn.functional import embedding, layer_norm, linear
 
 from biorerank_plugins.scoring.packed.attention import Attention
 from biorerank_plugins.scoring.packed.cpu_kernels import PreparedLinear
-from biorerank_plugins.scoring.packed.distances import DistanceBias
-from biorerank_plugins.scoring.packed.families import FAMILIES, Family
+from biorerank_plugins.scoring.packed.families import FAMILIES, DistanceBias, Family
 
 _MOST_ADDED = 32
 """Tokens that attention on a CPU may add to the longest pair."""

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from biorerank_plugins.scoring.packed.distances import DistanceBias
+from biorerank_plugins.scoring.packed.families import DistanceBias
 
 logger = logging.getLogger(__name__)
 
