@@ -12,7 +12,7 @@ from biorerank_plugins import telemetry
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.passages import Ranking
-from biorerank_plugins.reranking.options import RankOptions, check_fusion
+from biorerank_plugins.reranking.options import Fusion, RankOptions, check_fusion
 from biorerank_plugins.runtime.calls import Calls
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class TwoStageSearch:
             telemetry.note(found=sum(map(len, lists)))
         return _Found(lists, time.perf_counter() - start)
 
-    def fusion_weight(self, fusion: float | str | None = "stored") -> float | None:
+    def fusion_weight(self, fusion: Fusion = "stored") -> float | None:
         """Return the weight with which the first stage's scores enter the order.
 
         :param fusion: as :meth:`search` takes it.

@@ -13,6 +13,8 @@ import pytest
 # Before any library reads them: tests never ask the hub, and do not fight over two cores.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Models are tiny: threads would only wait for one another, and a second worker for both. Tests of forks ask for two.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 with suppress(ImportError):  # where only other projects' clients are tested
     from hypothesis import settings

@@ -22,8 +22,7 @@ from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.evaluation.calibrate import repeats
 from biorerank_plugins.models.answering import AnswerModel, EvidenceModel, relevance_features
 from biorerank_plugins.models.calibration import Calibration
-from biorerank_plugins.text.sentence_context import in_context
-from biorerank_plugins.text.sentences import split_sentences
+from biorerank_plugins.text.sentences import in_context, split_sentences
 from biorerank_plugins.text.windows import Span
 
 OFF_TOPIC = 60  # questions

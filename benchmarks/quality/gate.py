@@ -15,7 +15,7 @@ import numpy as np
 
 from biorerank_plugins.evaluation.lists import Orderer
 from biorerank_plugins.evaluation.metrics import Qrels, measure_run, run_from_order
-from biorerank_plugins.speed.ours import logits_in_order
+from biorerank_plugins.speed.rerankers import logits_in_order
 from biorerank_plugins.text.templates import DEFAULT_TEMPLATE, Template, passage_text
 
 if TYPE_CHECKING:

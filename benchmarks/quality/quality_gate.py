@@ -30,10 +30,9 @@ from biorerank_plugins.evaluation import run_from_order, write_run
 from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.readers import read_qrels, read_queries
 from biorerank_plugins.runtime.devices import resolve_device
-from biorerank_plugins.speed.cross_encoder import assert_dtype
-from biorerank_plugins.speed.models import folder_of
+from biorerank_plugins.speed.rerankers import assert_dtype
 from biorerank_plugins.speed.rounds import reason_of
-from biorerank_plugins.speed.systems import SYSTEMS
+from biorerank_plugins.speed.systems import SYSTEMS, folder_of
 from biorerank_plugins.text.templates import DEFAULT_TEMPLATE
 
 RESULT = "quality_gate.json"

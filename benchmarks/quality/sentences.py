@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.common import parser_of, read_rows, write_result
 from biorerank_plugins import BiEncoder, BioReranker, Passage
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
-from biorerank_plugins.text.sentence_context import in_context
+from biorerank_plugins.text.sentences import in_context
 
 RESULT = "sentences.json"
 KEYS = ("model", "calib", "dev", "chosen on calib")

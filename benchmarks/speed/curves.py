@@ -19,11 +19,9 @@ import numpy as np
 
 from benchmarks.common import parser_of
 from biorerank_plugins.speed.compare import prepared
-from biorerank_plugins.speed.cross_encoder import baseline_model, by_batch_size
-from biorerank_plugins.speed.options import Options
-from biorerank_plugins.speed.ours import ours
+from biorerank_plugins.speed.rerankers import baseline_model, by_batch_size, ours
 from biorerank_plugins.speed.rounds import Prepared, measure, reason_of
-from biorerank_plugins.speed.run import loaded
+from biorerank_plugins.speed.run import Options, loaded
 from biorerank_plugins.speed.systems import SYSTEMS, Setting, System
 from biorerank_plugins.speed.texts import Mix
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from biorerank_plugins.speed.cross_encoder import batch_sizes, load, pick_batch_size
-from biorerank_plugins.speed.systems import NotPossibleError, Setting, System
+from biorerank_plugins.speed.rerankers import batch_sizes, load, pick_batch_size
+from biorerank_plugins.speed.rounds import NotPossibleError
+from biorerank_plugins.speed.systems import Setting, System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

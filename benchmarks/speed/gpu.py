@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.common import markdown_table
 from benchmarks.speed.parts import measure_part
-from biorerank_plugins.speed.options import Options
+from biorerank_plugins.speed.run import Options
 
 ON_GPU: dict[str, Any] = {
     "systems": ["st-best", "ours-torch-float16", "ours-packed-float16", "ours-packed-bfloat16"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biorerank_plugins.speed.cross_encoder import baseline_model, by_batch_size, pairs_of
+from biorerank_plugins.speed.rerankers import baseline_model, by_batch_size, pairs_of
 from biorerank_plugins.speed.systems import Setting, System
 
 if TYPE_CHECKING:

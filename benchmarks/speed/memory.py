@@ -63,7 +63,7 @@ class Sampler(threading.Thread):
 def make_pairs(count: int, questions: int) -> list[tuple[str, str]]:
     """Make pairs with different texts, of the lengths of BioASQ's."""
     from biorerank_plugins import models
-    from biorerank_plugins.speed.models import tokenizer_of
+    from biorerank_plugins.speed.systems import tokenizer_of
     from biorerank_plugins.speed.texts import Mix, make_requests, read_source
 
     tokenizer = tokenizer_of(models.path(models.DEFAULT_RERANKER))

@@ -15,11 +15,9 @@ from benchmarks.speed.counting import Architecture
 from benchmarks.speed.random_models import SHAPES, random_model
 from benchmarks.speed.roofline import Roofline, measure_roofline
 from biorerank_plugins.runtime.devices import resolve_device
-from biorerank_plugins.speed.models import folder_of
-from biorerank_plugins.speed.options import Options
-from biorerank_plugins.speed.results import Comparison
-from biorerank_plugins.speed.run import run_benchmark
-from biorerank_plugins.speed.systems import SYSTEMS, Known
+from biorerank_plugins.speed.compare import Comparison
+from biorerank_plugins.speed.run import Options, run_benchmark
+from biorerank_plugins.speed.systems import SYSTEMS, Known, folder_of
 
 __all__ = ["measure_part", "shaped", "with_shares"]
 

@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks.speed.counting import Architecture
 from benchmarks.speed.exported import export_onnx, need_cpu, onnx_session, root_logger_kept
 from biorerank_plugins.speed.machine import free_memory
-from biorerank_plugins.speed.models import tokenizer_of
-from biorerank_plugins.speed.systems import NotPossibleError, Setting, System
+from biorerank_plugins.speed.rounds import NotPossibleError
+from biorerank_plugins.speed.systems import Setting, System, tokenizer_of
 
 if TYPE_CHECKING:
     from biorerank_plugins.speed.texts import Request
@@ -164,7 +164,7 @@ def _rerankers_class(setting: Setting) -> Any:
     import torch
     from rerankers.models.transformer_ranker import TransformerRanker
 
-    from biorerank_plugins.speed.cross_encoder import assert_dtype
+    from biorerank_plugins.speed.rerankers import assert_dtype
 
     ranker: Any = TransformerRanker(
         str(setting.folder),

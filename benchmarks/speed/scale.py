@@ -93,8 +93,8 @@ class Exact:
 
 def write_shards(chunks: Iterator[np.ndarray], folder: Path, exact: Exact, count: int) -> Any:
     """Write vectors as embedding shards and find the true best rows on the way."""
-    from biorerank_plugins.scale.encoding import Work
     from biorerank_plugins.scale.shard_folder import ShardFolder
+    from biorerank_plugins.scale.shards import Work
     from biorerank_plugins.scale.vectors import Embeddings
 
     dimension = exact.queries.shape[1]

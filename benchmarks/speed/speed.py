@@ -21,7 +21,7 @@ from benchmarks.common import markdown_table, parser_of, read_result, write_resu
 from benchmarks.speed.parts import measure_part
 from benchmarks.speed.systems import ALL_SYSTEMS, PACKAGES
 from biorerank_plugins._common.versions import versions
-from biorerank_plugins.speed.options import Options
+from biorerank_plugins.speed.run import Options
 
 RESULT = "speed.json"
 KEYS_OF_EACH = ("machine", "model", "baseline", "roofline", "comparisons", "not_possible")

@@ -26,7 +26,7 @@ from benchmarks.common import machine, markdown_table, parser_of, write_result
 from biorerank_plugins import BiEncoder, BioReranker, PassageIndex, TwoStageSearch, models
 from biorerank_plugins.first_stage.verification import open_version
 from biorerank_plugins.readers import Query, read_queries
-from biorerank_plugins.speed.cross_encoder import assert_dtype
+from biorerank_plugins.speed.rerankers import assert_dtype
 from biorerank_plugins.speed.rounds import measure, ratios, reason_of
 
 RESULT = "two_stage.json"

@@ -11,15 +11,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins._common.files import write_json
 from biorerank_plugins.training import checkpoints
-from biorerank_plugins.training.callbacks import stop_on_nan
-from biorerank_plugins.training.library_trainer import need_extra, report_on_stderr, set_dropout, shared_arguments
-from biorerank_plugins.training.sampler import OneTopicARow
+from biorerank_plugins.training.library_trainer import (
+    need_extra,
+    report_on_stderr,
+    set_dropout,
+    shared_arguments,
+    stop_on_nan,
+)
+from biorerank_plugins.training.tasks import shuffled_twice
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
 __all__ = ["BiEncoderConfig", "Triple", "read_triples", "train_bi_encoder"]
@@ -174,3 +180,63 @@ def train_bi_encoder(
     log = {"config": asdict(config), "triples": len(triples), "log": trainer.state.log_history}
     write_json(out / "training.json", log)
     return model
+
+
+class OneTopicARow:
+    """Makes batch samplers: similar lengths together, and no topic twice in a batch.
+
+    A class of the module, since the trainer pickles its arguments into every checkpoint.
+    """
+
+    def __init__(self, topics: Sequence[str], lengths: Sequence[int]) -> None:
+        """Take the topic and the length of each row.
+
+        :param topics: rows of one topic never share a batch.
+        :param lengths: in characters, say.
+        """
+        self.topics, self.lengths = list(topics), list(lengths)
+
+    def __call__(self, dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
+        """Return the batch sampler, as the trainer asks for it."""
+        topics, lengths = self.topics, self.lengths
+
+        def batches_of(order: torch.Tensor) -> list[list[int]]:
+            rows: list[int] = order.tolist()
+            batches: list[list[int]] = []
+            for start in range(0, len(rows), 40 * batch_size):
+                part = sorted(rows[start : start + 40 * batch_size], key=lambda row: lengths[row])
+                batches += fill_batches(part, topics, batch_size)
+            return batches
+
+        # What cannot be placed is left out, so that the number of batches is known only about.
+        return shuffled_twice(dataset, batch_size, False, options, len(topics), batches_of)
+
+
+def fill_batches(rows: Sequence[int], topics: Sequence[str], batch_size: int) -> list[list[int]]:
+    """Cut rows, in their order, into batches in which no topic occurs twice.
+
+    :param rows: row numbers.
+    :param topics: topic of each row number.
+    :param batch_size: rows a batch.
+    :returns: the batches; what cannot be placed in a batch of at least two rows is left out.
+    """
+    batches: list[list[int]] = []
+    waiting = list(rows)
+    while waiting:
+        batch: list[int] = []
+        seen: set[str] = set()
+        rest: list[int] = []
+        for number, row in enumerate(waiting):
+            if topics[row] in seen:
+                rest.append(row)
+                continue
+            seen.add(topics[row])
+            batch.append(row)
+            if len(batch) == batch_size:
+                rest += waiting[number + 1 :]
+                break
+        if len(batch) < 2:
+            break
+        batches.append(batch)
+        waiting = rest
+    return batches

@@ -18,7 +18,7 @@ from benchmarks.training.export import export_fp16
 from biorerank_plugins.readers import read_qrels
 from biorerank_plugins.training.pairs import Abstract, PairConfig, Question, abstract_pairs, mined_pairs
 from biorerank_plugins.training.rows import describe
-from biorerank_plugins.training.trainer import TrainConfig, train_cross_encoder
+from biorerank_plugins.training.trainer import TrainConfig, train
 
 DEPTH = 200
 
@@ -119,7 +119,7 @@ def main() -> None:
     statistics = describe(rows)
     (args.out / "pairs.json").write_text(json.dumps(statistics, indent=1))
     logging.info("Rows: %s", statistics)
-    train_cross_encoder(args.base, rows, args.out, TrainConfig())
+    train(args.base, rows, args.out, TrainConfig())
     export_fp16(args.out / "model", args.out / "embedded")
 
 

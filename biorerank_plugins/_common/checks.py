@@ -7,8 +7,6 @@ import numbers
 from collections.abc import Iterable, Mapping, Set
 from typing import TypeGuard, TypeVar
 
-__all__ = ["check_query", "finite_number", "in_order", "positive_number", "string", "whole_number"]
-
 T = TypeVar("T")
 
 

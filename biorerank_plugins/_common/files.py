@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["TEMPORARY", "whole_file", "write_json", "write_whole"]
-
 TEMPORARY = ".unfinished-"
 """How the names of files begin that are being written; what was killed leaves them behind."""
 

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Lock", "Renewable", "computing", "renew_in_child", "why_not_here"]
-
 T = TypeVar("T")
 
 

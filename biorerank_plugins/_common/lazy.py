@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
-__all__ = ["lazy_names"]
-
 
 def lazy_names(
     package: str, homes: Mapping[str, str], within: Callable[[], AbstractContextManager[Any]] = nullcontext

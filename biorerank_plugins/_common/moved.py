@@ -10,8 +10,6 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-__all__ = ["MOVED", "install"]
-
 _PACKAGE = "biorerank_plugins"
 MOVED = {
     "answering": "answers.quoted",

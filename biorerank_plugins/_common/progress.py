@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-__all__ = ["Progress", "progress_bar", "without_bars"]
-
 
 class Progress(Protocol):
     """What is told how far the work is."""

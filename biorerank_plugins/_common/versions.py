@@ -6,8 +6,6 @@ import platform
 from collections.abc import Iterable
 from importlib import metadata
 
-__all__ = ["VERSION", "version_of", "versions"]
-
 VERSION = "0.2.0"
 
 

@@ -12,8 +12,6 @@ from biorerank_plugins._common.checks import finite_number, positive_number, who
 from biorerank_plugins.articles.metadata import DEFAULT_KEYS, MetadataKeys, folded
 from biorerank_plugins.passages import Passage
 
-__all__ = ["Boosts"]
-
 _MAX_WEIGHT = 1e6
 _AHEAD = 1  # an issue of next January is out in December; a year beyond that is a typing error
 

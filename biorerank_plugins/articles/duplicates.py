@@ -10,8 +10,6 @@ from typing import TypeAlias
 from biorerank_plugins.articles.metadata import DEFAULT_KEYS, MetadataKeys
 from biorerank_plugins.passages import Candidate, Passage
 
-__all__ = ["DEDUPLICATION_KEYS", "Deduplicate", "check_keys", "deduplicate"]
-
 DEDUPLICATION_KEYS = ("id", "pmid", "doi", "text")
 Deduplicate: TypeAlias = str | Sequence[str] | None
 

@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import unquote
 
-__all__ = ["as_doi", "as_pmid", "as_text", "as_year", "first_text", "pmid_in_address"]
-
 _PMID = re.compile(r"(?:pmid|pubmed)?\s*:?\s*0*([1-9][0-9]{0,8})(?:\.0)?", re.IGNORECASE)
 _PUBMED_URL = re.compile(
     r"(?:\bpubmed(?:\.ncbi\.nlm\.nih\.gov)?/(?:\?term=)?|europepmc\.org/(?:article|abstract)/med/)"

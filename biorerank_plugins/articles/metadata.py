@@ -17,8 +17,6 @@ from typing import Any, TypeAlias
 from biorerank_plugins.articles.identifiers import as_doi, as_pmid, as_text, as_year, first_text, pmid_in_address
 from biorerank_plugins.passages import Passage
 
-__all__ = ["DEFAULT_KEYS", "MetadataKeys", "Names", "check_metadata_keys", "cite", "folded"]
-
 Names: TypeAlias = str | tuple[str, ...]
 """Metadata keys to look under, the best first; a dot goes one level down (``"ids.pmid"``)."""
 

@@ -69,8 +69,7 @@ def bench(
     output = Output(json, quiet)
     if json_out is not None:
         _refuse_unwritable(json_out)
-    from biorerank_plugins.speed.options import Options
-    from biorerank_plugins.speed.run import run_benchmark
+    from biorerank_plugins.speed.run import Options, run_benchmark
 
     options = Options(
         model=model,
@@ -107,7 +106,7 @@ def _refuse_unwritable(path: Path) -> None:
 
 
 def _show(output: Output, found: Benchmark) -> None:
-    from biorerank_plugins.speed.results import COLUMNS, rows
+    from biorerank_plugins.speed.compare import COLUMNS, rows
 
     columns = [Column(name, numeric=place >= _WORDS or name == "candidates") for place, name in enumerate(COLUMNS)]
     output.table(columns, rows(found.comparisons))

@@ -147,7 +147,7 @@ def pairs(
 
 
 def _abstracts(path: Path, material: Material) -> list[Abstract]:
-    from biorerank_plugins.training.abstracts import read_abstracts
+    from biorerank_plugins.training.negatives import read_abstracts
 
     return read_abstracts(path, material.names)
 

@@ -14,7 +14,7 @@ from biorerank_plugins.cli._common import Debug, Device, Json, Quiet, command
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from biorerank_plugins.training.recipes import Recipe
+    from biorerank_plugins.training.tasks import Recipe
     from biorerank_plugins.training.trainer import Trained
 
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from biorerank_plugins.doctor.installation import PARTS
-from biorerank_plugins.doctor.trials import check_index, try_reranker
+from biorerank_plugins.doctor.installation import PARTS, check_index, try_reranker
 from biorerank_plugins.errors import BioRerankError
 
 __all__ = ["Examination", "examine"]

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.readers import Query
     from biorerank_plugins.two_stage import TwoStageSearch
 
-__all__ = ["Answerability", "Judged", "answerability", "calibrate", "judge", "reliability_of", "repeats"]
-
 PRECISION = 0.8
 _OVERLAP = 0.8  # of the words of the shorter one: from there on two passages say the same
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.evaluation.results import SystemsReport
     from biorerank_plugins.passages import Passage
 
-__all__ = ["largest_changes", "write_per_query"]
-
 LARGEST = 10
 """Gains, and losses, that are listed."""
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from biorerank_plugins.readers import Query
 
-__all__ = ["doubts", "judged_queries"]
-
 _NAMED = 3
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
 
-__all__ = ["Find", "System", "measure_system", "run_system", "staged_systems", "system_names"]
-
 Order: TypeAlias = Mapping[str, Sequence[str]]
 Weights: TypeAlias = Mapping[tuple[str, str], float | None]
 Find: TypeAlias = Callable[[str], "Passage | None"]

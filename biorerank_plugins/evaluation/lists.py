@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.readers import Query
 
-__all__ = ["FoundLists", "Latency", "Orderer", "Scores", "score_pairs", "search_all"]
-
 
 @dataclass(frozen=True, slots=True)
 class Latency:

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     import ir_measures
 
-__all__ = ["DEFAULT_MEASURES", "MeasuredRun", "Qrels", "Run", "measure_label", "measure_run", "run_from_order"]
-
 Run: TypeAlias = Mapping[str, Mapping[str, float]]
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.reranking.reranker import BioReranker
 
-__all__ = ["describe_setup"]
-
 _PACKAGES = (
     "torch", "transformers", "sentence-transformers", "faiss-cpu", "bm25s", "ir-measures", "numpy",
 )  # fmt: skip

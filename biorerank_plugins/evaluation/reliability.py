@@ -11,8 +11,6 @@ import numpy as np
 
 from biorerank_plugins._common.plots import new_figure
 
-__all__ = ["Reliability", "draw_reliability", "reliability"]
-
 BINS = 10
 
 

@@ -10,8 +10,6 @@ from biorerank_plugins.evaluation.lists import Latency
 from biorerank_plugins.evaluation.metrics import MeasuredRun
 from biorerank_plugins.evaluation.significance import METHOD, Comparison
 
-__all__ = ["Change", "Changes", "SystemResult", "SystemsReport", "TopPassage"]
-
 
 @dataclass(frozen=True, slots=True)
 class TopPassage:

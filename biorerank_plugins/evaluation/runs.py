@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 from biorerank_plugins._common.files import write_whole
-from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.evaluation.metrics import Run
-
-__all__ = ["read_run", "write_run"]
+from biorerank_plugins.readers.lines import parse_lines
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import PathOrStream, source_of
 
 
 def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
@@ -38,38 +36,37 @@ def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
     write_whole(path, "".join(lines).encode("utf-8"))
 
 
-def read_run(path: str | Path) -> dict[str, dict[str, float]]:
+def read_run(path: PathOrStream) -> dict[str, dict[str, float]]:
     """Read a run file; the score decides the order, as in trec_eval, and the rank column is not used.
 
     :param path: the file; it may be gzipped and begin with a byte order mark.
     :raises ReaderError: if the file cannot be read or a line is not of the form above; names file and line.
     """
     run: dict[str, dict[str, float]] = {}
-    try:
-        content = Path(path).read_bytes()
-        text = (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ReaderError(f"cannot read the run file: {error}", str(path)) from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            query_id, passage_id, score = _parse_line(line, str(path), number)
-            scores = run.setdefault(query_id, {})
-            if passage_id in scores:
-                raise ReaderError(f"passage {passage_id!r} is listed twice for query {query_id!r}", str(path), number)
-            scores[passage_id] = score
+
+    def add(_: int, line: str) -> None:
+        query_id, passage_id, score = _parse_line(line)
+        scores = run.setdefault(query_id, {})
+        if passage_id in scores:
+            raise Malformed(f"passage {passage_id!r} is listed twice for query {query_id!r}")
+        scores[passage_id] = score
+
+    with source_of(path).open() as file:
+        for _ in parse_lines(file, Reading(), add):
+            pass
     return run
 
 
-def _parse_line(line: str, path: str, number: int) -> tuple[str, str, float]:
+def _parse_line(line: str) -> tuple[str, str, float]:
     columns = line.split()
     if len(columns) != 6:
-        raise ReaderError(f"expected 6 columns (query Q0 passage rank score tag), got {len(columns)}", path, number)
+        raise Malformed(f"expected 6 columns (query Q0 passage rank score tag), got {len(columns)}")
     try:
         score = float(columns[4])
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise ReaderError(f"expected a finite number as score, got {columns[4]!r}", path, number)
+        raise Malformed(f"expected a finite number as score, got {columns[4]!r}")
     return columns[0], columns[2], score
 
 

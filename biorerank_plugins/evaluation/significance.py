@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METHOD", "P_VALUES", "Comparison", "compare", "corrected", "interval"]
-
 METHOD = (
     "95 % percentile interval of a paired bootstrap over queries; p_value by a two-sided paired sign-flip test, "
     "p_bootstrap by the same bootstrap shifted to no difference, p_t by a two-sided paired t-test"

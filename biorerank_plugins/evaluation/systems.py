@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.evaluation.bioasq.gold import BioASQGold
@@ -15,6 +15,7 @@ from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, Qrels, Run, m
 from biorerank_plugins.evaluation.results import Changes, SystemResult, SystemsReport
 from biorerank_plugins.evaluation.significance import Comparison, compare, corrected
 from biorerank_plugins.first_stage.arguments import check_first_stage
+from biorerank_plugins.reranking.options import Fusion
 from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.two_stage import TwoStageSearch
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
-
-__all__ = ["evaluate_systems"]
 
 _DEPTHS = (5, 10, 20, 50, 100)
 _ONLY = "reranker"  # name of a reranker that was given without one
@@ -39,7 +38,7 @@ def evaluate_systems(
     rerankers: Mapping[str, BioReranker] | BioReranker | None = None,
     runs: Mapping[str, Run] | None = None,
     candidates: int = 100,
-    fusion: float | Literal["stored"] | None = "stored",
+    fusion: Fusion = "stored",
     baseline: str | None = None,
     measures: Iterable[str] = DEFAULT_MEASURES,
     gold: BioASQGold | None = None,
@@ -133,7 +132,7 @@ def _weights(
     index: SearchableIndex | None,
     rerankers: Mapping[str, BioReranker],
     stages: Sequence[FirstStage],
-    fusion: float | Literal["stored"] | None,
+    fusion: Fusion,
 ) -> dict[tuple[str, str], float | None]:
     """Return for each first stage and reranker the weight of the first stage's scores, ``None`` for none."""
     if index is None:

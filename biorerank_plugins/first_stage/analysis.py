@@ -14,8 +14,6 @@ from functools import cache
 
 from biorerank_plugins._common.progress import without_bars
 
-__all__ = ["ANALYSIS_VERSION", "is_stop_word", "new_stemmer", "stemmer_version", "terms", "words"]
-
 ANALYSIS_VERSION = 1
 """Goes up whenever the same text would give other terms."""
 

@@ -8,8 +8,6 @@ from typing import Literal, cast, get_args
 from biorerank_plugins._common.checks import check_query, string
 from biorerank_plugins.errors import PassageIndexError
 
-__all__ = ["FirstStage", "check_first_stage", "check_ids", "check_length", "check_queries"]
-
 FirstStage = Literal["hybrid", "dense", "lexical"]
 """How candidates are found: by the bi-encoder and BM25 together, or by one of them."""
 

@@ -12,8 +12,6 @@ from biorerank_plugins._common.progress import without_bars
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["K1", "B", "scored", "scorer"]
-
 K1 = 0.9  # Anserini's values, chosen for short passages
 B = 0.4
 

@@ -18,8 +18,6 @@ from biorerank_plugins.first_stage.protocol import FoundCandidates
 from biorerank_plugins.first_stage.stored_passage import COLUMNS, DAMAGED, columns_of, passage_of
 from biorerank_plugins.passages import Candidate, Passage
 
-__all__ = ["Catalog"]
-
 _SCHEMA = """
 CREATE TABLE passages (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, title TEXT,
                        metadata TEXT NOT NULL);

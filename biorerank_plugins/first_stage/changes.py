@@ -1,20 +1,19 @@
-"""What adding and removing passages does to each part of an index."""
+"""What adding, removing and updating passages does to each part of an index."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.first_stage import embedding
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.lexical import LexicalIndex, passage_texts
 from biorerank_plugins.first_stage.vectors import RowArray, VectorStore
+from biorerank_plugins.passages import Deletion, Passage, PassageLike, as_candidate
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
-
-__all__ = ["Change", "insertion", "one_after_the_other", "removal"]
 
 
 @dataclass(frozen=True)
@@ -89,3 +88,109 @@ def removal(rows: RowArray, lexical: LexicalIndex | None) -> Change:
         lambda vectors: vectors.remove(rows),
         None if lexical is None else lexical.without(rows),
     )
+
+
+_LOOKED_UP_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """What an update did.
+
+    :param added: passages that are new.
+    :param replaced: passages that took the place of another version.
+    :param removed: passages that were deleted.
+    :param retracted: of those added and replaced, the ones that are called retracted and were not before.
+    :param unchanged: passages that the index holds already, word for word.
+    :param older: passages left out because the index holds a later version.
+    :param unknown: deletions of what the index does not hold.
+    """
+
+    added: int = 0
+    replaced: int = 0
+    removed: int = 0
+    retracted: int = 0
+    unchanged: int = 0
+    older: int = 0
+    unknown: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the numbers by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePlan:
+    """One change.
+
+    :param passages: to be added.
+    :param outdated: ids of passages in the index that go: those that are replaced, and those that are deleted.
+    :param report: what it will have done.
+    """
+
+    passages: list[Passage]
+    outdated: list[str]
+    report: UpdateReport
+
+
+def plan_update(changes: Iterable[PassageLike | Deletion], existing: Catalog) -> UpdatePlan:
+    """Work out what an update does: of one id the last word counts.
+
+    :param changes: passages and deletions, in the order in which they hold.
+    :param existing: what the index holds.
+    :raises TypeError: if something is neither.
+    :raises ValueError: if a passage has no text.
+    """
+    last: dict[str, Passage | None] = {}
+    for position, change in enumerate(changes):
+        if isinstance(change, Deletion):
+            last[change.id] = None
+            continue
+        passage = as_candidate(change, position).passage
+        if not passage.text.strip():
+            raise ValueError(f"Passage {passage.id!r} (position {position}, counted from 0) has no text.")
+        before = last.get(passage.id)
+        if before is None or _version(passage) >= _version(before):
+            last[passage.id] = passage
+    return _compared(last, existing)
+
+
+def _compared(last: dict[str, Passage | None], existing: Catalog) -> UpdatePlan:
+    passages: list[Passage] = []
+    outdated: list[str] = []
+    counts = dict.fromkeys(asdict(UpdateReport()), 0)
+    ids = list(last)
+    for start in range(0, len(ids), _LOOKED_UP_AT_ONCE):
+        part = ids[start : start + _LOOKED_UP_AT_ONCE]
+        rows = existing.find(part)
+        stored = existing.fetch(list(rows.values()))
+        for id_ in part:
+            wanted, there = last[id_], stored[rows[id_]] if id_ in rows else None
+            counts[_kind(wanted, there)] += 1
+            if wanted is None:
+                outdated += [id_] if there is not None else []
+            elif there is None or _kind(wanted, there) == "replaced":
+                passages.append(wanted)
+                outdated += [id_] if there is not None else []
+                counts["retracted"] += _is_retracted(wanted) and not (there is not None and _is_retracted(there))
+    return UpdatePlan(passages, outdated, UpdateReport(**counts))
+
+
+def _kind(wanted: Passage | None, there: Passage | None) -> str:
+    if wanted is None:
+        return "unknown" if there is None else "removed"
+    if there is None:
+        return "added"
+    if _version(wanted) < _version(there):
+        return "older"
+    same = (wanted.text, wanted.title, wanted.to_dict()["metadata"])
+    return "unchanged" if same == (there.text, there.title, there.to_dict()["metadata"]) else "replaced"
+
+
+def _version(passage: Passage) -> float:
+    version: Any = passage.metadata.get("version")
+    return float(version) if isinstance(version, (int, float)) and not isinstance(version, bool) else 0.0
+
+
+def _is_retracted(passage: Passage) -> bool:
+    return passage.metadata.get("retracted") is True

@@ -16,8 +16,6 @@ from biorerank_plugins.passages import Passage
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["drain", "embed", "embed_all", "embed_queries"]
-
 
 def embed_all(
     catalog: Catalog, rows: RowArray, encoder: Encoder, *, batch_size: int, show_progress: bool

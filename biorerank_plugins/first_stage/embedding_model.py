@@ -12,18 +12,17 @@ import numpy as np
 import torch
 
 from biorerank_plugins import models
-from biorerank_plugins._common.forks import Lock, computing, why_not_here
+from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
 from biorerank_plugins.first_stage.token_states import Tokens, TokenStates, token_states
-from biorerank_plugins.runtime.batches import token_budget_batches
 from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
+from biorerank_plugins.runtime.devices import refuse_in_child
+from biorerank_plugins.runtime.memory import token_budget_batches
 from biorerank_plugins.runtime.packed.plain_bert import load_bert
 from biorerank_plugins.runtime.plain_folder import quiet_loading
 from biorerank_plugins.runtime.plain_tokenizer import PlainTokenizer
-
-__all__ = ["EmbeddingModel", "Role", "TextInput", "refuse_in_child", "tokenize"]
 
 TextInput: TypeAlias = str | tuple[str, str]
 """A text, or a pair of title and text that the tokenizer joins with its separator."""
@@ -145,19 +144,6 @@ class EmbeddingModel:
                 vectors = torch.nn.functional.normalize(vectors, dim=-1)
             array: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
         return array
-
-
-def refuse_in_child(device: torch.device, loaded_in: int) -> None:
-    """Refuse to compute on a GPU that a fork has lost.
-
-    :param device: where the model is.
-    :param loaded_in: id of the process that loaded it.
-    :raises ModelError: in a forked process, if the model is on a GPU.
-    """
-    lost = device.type == "cuda" and bool(getattr(torch.cuda, "_is_in_bad_fork", bool)())
-    reason = why_not_here(device.type, loaded_in=loaded_in, here=os.getpid(), cuda_is_lost=lost)
-    if reason is not None:
-        raise ModelError(reason)
 
 
 def tokenize(tokenizer: Any, inputs: Sequence[TextInput], max_length: int, *, prefix: str) -> list[Tokens]:

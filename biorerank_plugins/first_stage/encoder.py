@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     _Model: TypeAlias = EmbeddingModel | SentenceTransformerModel
 
-__all__ = ["BiEncoder", "TitleUse", "passage_input"]
-
 logger = logging.getLogger(__name__)
 
 TitleUse = Literal["join", "pair", "omit"]
@@ -223,7 +221,7 @@ class BiEncoder:
     def embed_tokens(self, encoded: Sequence[Tokens]) -> FloatArray:
         """Return one vector for each passage that was tokenised elsewhere, as :mod:`~biorerank_plugins.scale` does.
 
-        :param encoded: what :class:`~biorerank_plugins.scale.tokens.PassageTokenizer` made for this encoder.
+        :param encoded: what :class:`~biorerank_plugins.scale.ray_stages.PassageTokenizer` made for this encoder.
         :returns: ``[len(encoded), dimension]``.
         :raises ModelError: if this model tokenises for itself.
         """

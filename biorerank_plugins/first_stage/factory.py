@@ -8,8 +8,6 @@ from typing import Any
 
 from biorerank_plugins.errors import PassageIndexError
 
-__all__ = ["Factory", "parse_factory"]
-
 OFFERED = (
     "Flat, HNSW<links> (HNSW32), HNSW<links>_SQ8 (HNSW32_SQ8), IVF<lists>,Flat (IVF256,Flat), "
     "IVF<lists>,PQ<bytes> (IVF256,PQ48), IVF<lists>,PQ<bytes>,Refine(SQ8) (IVF256,PQ48,Refine(SQ8))"

@@ -5,6 +5,4 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["faiss"]
-
 faiss: Any = import_module("faiss")

@@ -13,8 +13,6 @@ from biorerank_plugins.first_stage.faiss_module import faiss
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["flat_storage", "search"]
-
 _PROBED_SHARE = 8  # one list in eight is searched: a second stage follows, so recall counts
 _LEAST_PROBED = 8
 _LEAST_EF_SEARCH = 64

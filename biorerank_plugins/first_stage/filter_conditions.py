@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SqlCondition", "field_condition", "join", "shown"]
-
 _COLUMNS = ("id", "title", "text")
 _MAX_INTEGER = 2**63
 

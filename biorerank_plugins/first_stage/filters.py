@@ -38,8 +38,6 @@ from typing import Any, TypeAlias
 
 from biorerank_plugins.first_stage.filter_conditions import SqlCondition, field_condition, join, shown
 
-__all__ = ["Filter", "compile_filter"]
-
 Filter: TypeAlias = Mapping[str, Any]
 """A filter, as the module's text describes it."""
 

@@ -16,8 +16,6 @@ from biorerank_plugins.models.stored import SETTINGS_FILE, read_stored
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["DEPTH", "Hybrid", "reciprocal_rank_fusion", "stored_hybrid", "weighted_sum"]
-
 DEPTH = 100
 """How many candidates the hybrid first stage takes from each side, at least."""
 

@@ -1,19 +1,19 @@
-"""The two sides of an index, vectors and BM25, searched alone or together."""
+"""The two sides of an index, vectors and BM25, searched alone or together; of one index, or of several as if of one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from biorerank_plugins.first_stage.arguments import FirstStage
 from biorerank_plugins.first_stage.fusion import Hybrid, reciprocal_rank_fusion, weighted_sum
-from biorerank_plugins.first_stage.lexical import LexicalIndex
-from biorerank_plugins.first_stage.vectors import FloatArray, RowArray, VectorStore
+from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 
-__all__ = ["NOT_EMBEDDED", "Found", "Sides"]
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.persistence import Contents
 
 Found: TypeAlias = tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], RowArray]
 """Scores and row numbers, best first."""
@@ -23,74 +23,112 @@ NOT_EMBEDDED: FloatArray = np.empty((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Sides:
-    """The two sides, with the same rows.
+class Piece:
+    """What one index, or one shard of it, says to one query.
 
-    :param vectors: the dense side.
-    :param lexical: the lexical side, ``None`` if there is none.
-    :param hybrid: how to fuse them.
+    :param dense: inner products and rows, best first.
+    :param lexical: BM25 scores and rows, best first.
+    :param rows: rows of either, ascending; for scores that are fused by weight only.
+    :param products: inner product of each of ``rows``.
+    :param words: BM25 score of each of ``rows``.
     """
 
-    vectors: VectorStore
-    lexical: LexicalIndex | None
-    hybrid: Hybrid
-
-    def search(
-        self,
-        first_stage: FirstStage,
-        queries: Sequence[str],
-        embedded: FloatArray,
-        k: int,
-        allowed: RowArray | None = None,
-    ) -> Sequence[Found]:
-        """Return the best rows for each query, by score, then by row.
-
-        :param first_stage: what :func:`.arguments.check_first_stage` returned.
-        :param queries: texts.
-        :param embedded: ``[len(queries), dimension]`` their vectors; :data:`NOT_EMBEDDED` will do for ``"lexical"``.
-        :param k: number of results for a query.
-        :param allowed: rows that may be found, ascending; ``None`` for all.
-        """
-        if self.lexical is None or first_stage == "dense":
-            return self.vectors.search(embedded, k, allowed)
-        if first_stage == "lexical":
-            return self.lexical.search_many(queries, k, allowed)
-        dense = self.vectors.search(embedded, max(k, self.hybrid.depth), allowed)
-        return [
-            self._fused(query, vector, found, self.lexical, k, allowed)
-            for query, vector, found in zip(queries, embedded, dense, strict=True)
-        ]
-
-    def _fused(
-        self,
-        query: str,
-        vector: FloatArray,
-        found: Found,
-        lexical: LexicalIndex,
-        k: int,
-        allowed: RowArray | None,
-    ) -> Found:
-        """Fuse what the dense side found for a query with what the lexical side finds."""
-        matches = lexical.match(query)
-        _, lexical_rows = matches.best(max(k, self.hybrid.depth), allowed)
-        if self.hybrid.lexical_weight is None:
-            scores, rows = _by_rank(found[1], lexical_rows)
-        else:
-            missing = np.setdiff1d(lexical_rows, found[1])
-            products, rows = _joined(found, self._inner_products(vector, missing))
-            scores = weighted_sum(products, matches.of(rows), self.hybrid.lexical_weight)
-        order = np.lexsort((rows, -scores))[:k]
-        return scores[order], rows[order]
-
-    def _inner_products(self, query: FloatArray, rows: RowArray) -> Found:
-        """Return the scores that the dense side gives to these rows: a search among them alone."""
-        return self.vectors.search(query[np.newaxis], len(rows), rows)[0]
+    dense: Found
+    lexical: Found
+    rows: RowArray
+    products: FloatArray
+    words: FloatArray
 
 
-def _by_rank(dense_rows: RowArray, lexical_rows: RowArray) -> Found:
-    scores = reciprocal_rank_fusion([dense_rows.tolist(), lexical_rows.tolist()])
-    return np.fromiter(scores.values(), np.float64, len(scores)), np.fromiter(scores, np.int64, len(scores))
+_NOTHING: Any = (np.empty(0, np.float32), np.empty(0, np.int64))
 
 
-def _joined(first: Found, second: Found) -> Found:
-    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+def search_contents(
+    contents: Contents,
+    first_stage: FirstStage,
+    queries: Sequence[str],
+    embedded: FloatArray,
+    k: int,
+    hybrid: Hybrid,
+    allowed: RowArray | None,
+) -> list[Piece]:
+    """Search one index, or one shard of it.
+
+    :param contents: what it holds.
+    :param first_stage: how to search.
+    :param queries: texts.
+    :param embedded: ``[len(queries), dimension]`` their vectors; :data:`NOT_EMBEDDED` will do for ``"lexical"``.
+    :param k: number of results of the whole collection for a query.
+    :param hybrid: how the two sides will be fused.
+    :param allowed: rows that may be found, ascending; ``None`` for all.
+    """
+    if first_stage == "lexical":
+        assert contents.lexical is not None  # checked by the caller
+        found = contents.lexical.search_many(queries, k, allowed)
+        return [Piece(_NOTHING, one, _NOTHING[1], _NOTHING[0], _NOTHING[0]) for one in found]
+    if first_stage == "dense":
+        found = contents.vectors.search(embedded, k, allowed)
+        return [Piece(one, _NOTHING, _NOTHING[1], _NOTHING[0], _NOTHING[0]) for one in found]
+    depth = max(k, hybrid.depth)
+    dense = contents.vectors.search(embedded, depth, allowed)
+    return [
+        _both_sides(contents, query, vector, found, depth, hybrid, allowed)
+        for query, vector, found in zip(queries, embedded, dense, strict=True)
+    ]
+
+
+def _both_sides(
+    contents: Contents,
+    query: str,
+    vector: FloatArray,
+    dense: Found,
+    depth: int,
+    hybrid: Hybrid,
+    allowed: RowArray | None,
+) -> Piece:
+    assert contents.lexical is not None
+    matches = contents.lexical.match(query)
+    lexical = matches.best(depth, allowed)
+    if hybrid.lexical_weight is None:  # ranks say it all
+        return Piece(dense, lexical, _NOTHING[1], _NOTHING[0], _NOTHING[0])
+    missing = np.setdiff1d(lexical[1], dense[1])
+    scores, rows = contents.vectors.search(vector[np.newaxis], len(missing), missing)[0] if len(missing) else _NOTHING
+    every = np.concatenate([dense[1], rows])
+    order = np.argsort(every)
+    products = np.concatenate([dense[0], scores])[order]
+    return Piece(dense, lexical, every[order], products, matches.of(every[order]))
+
+
+def merge(pieces: Sequence[Piece], first_stage: FirstStage, k: int, hybrid: Hybrid) -> Found:
+    """Return the best rows for one query, by score, then by row.
+
+    :param pieces: what each shard said, or the one index.
+    :param first_stage: how they searched.
+    :param k: number of results.
+    :param hybrid: how the two sides are fused.
+    """
+    if first_stage == "dense":
+        return _best([piece.dense for piece in pieces], k)
+    if first_stage == "lexical":
+        return _best([piece.lexical for piece in pieces], k)
+    depth = max(k, hybrid.depth)
+    dense, lexical = (_best([getattr(piece, side) for piece in pieces], depth) for side in ("dense", "lexical"))
+    if hybrid.lexical_weight is None:
+        fused = reciprocal_rank_fusion([dense[1].tolist(), lexical[1].tolist()])
+        scores, rows = np.fromiter(fused.values(), np.float64, len(fused)), np.fromiter(fused, np.int64, len(fused))
+    else:
+        rows = np.union1d(dense[1], lexical[1])
+        every = np.concatenate([piece.rows for piece in pieces])
+        places = np.argsort(every)[np.searchsorted(np.sort(every), rows)]
+        products = np.concatenate([piece.products for piece in pieces])[places]
+        words = np.concatenate([piece.words for piece in pieces])[places]
+        scores = weighted_sum(products, words, hybrid.lexical_weight)
+    return _best([(scores, rows)], k)
+
+
+def _best(found: Sequence[Found], k: int) -> Found:
+    if not found:
+        return _NOTHING  # type: ignore[no-any-return]
+    scores, rows = np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
+    order = np.lexsort((rows, -scores))[:k]
+    return scores[order], rows[order]

@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Literal, Self
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage import (
     arguments,
-    building,
     changes,
     persistence,
     staging,
 )
+from biorerank_plugins.first_stage.changes import UpdateReport, plan_update
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.read_index import ReadIndex
 from biorerank_plugins.first_stage.staging import OnDuplicate
-from biorerank_plugins.first_stage.updating import UpdateReport, plan_update
 from biorerank_plugins.passages import Deletion, PassageLike
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
-
-__all__ = ["PassageIndex"]
 
 _BATCH_SIZE = 1024  # long enough to sort by length within it, short enough for a lively progress bar
 
@@ -71,7 +68,7 @@ class PassageIndex(ReadIndex):
         :raises PassageIndexError: if there are no passages, or fewer than the factory needs.
         :raises ValueError: if an id comes twice, a passage has no text, or an argument is out of range.
         """
-        contents, encoder = building.build(
+        contents, encoder = staging.build(
             passages,
             encoder,
             parse_factory(factory),

@@ -14,8 +14,6 @@ from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.text.templates import passage_text
 
-__all__ = ["LexicalIndex", "Matches", "index_passages", "lexical_settings", "passage_texts"]
-
 TokenArray = np.ndarray[Any, np.dtype[np.int32]]
 
 

@@ -16,8 +16,6 @@ from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.lexical import LexicalIndex
 from biorerank_plugins.first_stage.vectors import RowArray
 
-__all__ = ["read_lexical", "write_lexical"]
-
 # What NumPy and zipfile meet in a damaged archive; RuntimeError: a method or version that zipfile does not know.
 _DAMAGED = (
     EOFError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError, lzma.LZMAError, struct.error,

@@ -6,8 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["ReadWriteLock"]
-
 
 class ReadWriteLock:
     """Searches share it, a change has it alone; a waiting change lets no new search in.

@@ -14,8 +14,6 @@ from biorerank_plugins.errors import ModelError
 from biorerank_plugins.models.folders import resolve_folder
 from biorerank_plugins.runtime.hub import cache_only
 
-__all__ = ["POOLINGS", "EncoderSettings", "find_model_folder", "read_settings"]
-
 # Weights in safetensors only: nothing that is fetched can hold code.
 _WANTED_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _UNWANTED_FILES = ["onnx/*", "openvino/*"]

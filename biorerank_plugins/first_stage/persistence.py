@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.changes import Change
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["Contents", "change", "read", "write"]
-
 logger = logging.getLogger(__name__)
 
 _CATALOG, _VECTORS = verification.FILES

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.filters import Filter
 
-__all__ = ["Encoder", "FoundCandidates", "SearchableIndex"]
-
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
 

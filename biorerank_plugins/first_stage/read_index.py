@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
 
-__all__ = ["ReadIndex", "index_again", "saved_folder"]
-
 
 class ReadIndex:
     """What a :class:`~biorerank_plugins.PassageIndex` does beside being built and changed.
@@ -91,8 +89,9 @@ class ReadIndex:
             self._check_open()
             contents = self._contents
             allowed = None if condition is None else contents.catalog.rows(condition)
-            sides = hybrid.Sides(contents.vectors, contents.lexical, self._hybrid)
-            return contents.catalog.candidates(sides.search(chosen, asked, vectors, k, allowed), self.scores_of(chosen))
+            pieces = hybrid.search_contents(contents, chosen, asked, vectors, k, self._hybrid, allowed)
+            found = [hybrid.merge([piece], chosen, k, self._hybrid) for piece in pieces]
+            return contents.catalog.candidates(found, self.scores_of(chosen))
 
     @contextmanager
     def reading(self) -> Iterator[Contents]:

@@ -13,16 +13,14 @@ import numpy as np
 from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
-from biorerank_plugins.first_stage.embedding_model import refuse_in_child
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
+from biorerank_plugins.runtime.devices import refuse_in_child
 from biorerank_plugins.runtime.plain_folder import quiet_loading
 
 if TYPE_CHECKING:
     import torch
 
     from biorerank_plugins.first_stage.embedding_model import Role, TextInput
-
-__all__ = ["SentenceTransformerModel"]
 
 
 class SentenceTransformerModel:

@@ -38,8 +38,6 @@ from biorerank_plugins.first_stage.verification import (
     is_index,
 )
 
-__all__ = ["commit_version", "prepared_folder", "writer_lock"]
-
 logger = logging.getLogger(__name__)
 
 _LOCK = ".lock"

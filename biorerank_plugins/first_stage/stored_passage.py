@@ -7,8 +7,6 @@ import json
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.passages import Passage
 
-__all__ = ["COLUMNS", "DAMAGED", "columns_of", "passage_of"]
-
 COLUMNS = "id, text, title, metadata"
 DAMAGED = "The index is damaged: load it with verify='full', which says where, or build it again."
 

@@ -17,8 +17,6 @@ from biorerank_plugins.runtime.packed.families import places_of
 from biorerank_plugins.runtime.packed.packing import Layout, pack, rounded
 from biorerank_plugins.runtime.packed.support import why_not_packed
 
-__all__ = ["TokenStates", "Tokens", "token_states"]
-
 logger = logging.getLogger(__name__)
 
 Tokens: TypeAlias = dict[str, list[int]]

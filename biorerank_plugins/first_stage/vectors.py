@@ -17,8 +17,6 @@ from biorerank_plugins.first_stage import faiss_search
 from biorerank_plugins.first_stage.factory import Factory
 from biorerank_plugins.first_stage.faiss_module import faiss
 
-__all__ = ["FloatArray", "RowArray", "VectorStore", "read_vectors"]
-
 FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 RowArray: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -12,21 +12,6 @@ from typing import Any, Literal
 
 from biorerank_plugins.errors import PassageIndexError
 
-__all__ = [
-    "CURRENT",
-    "FILES",
-    "FORMAT_VERSION",
-    "LEXICAL_FILE",
-    "LISTS_FILE",
-    "MANIFEST",
-    "VERSION_NAME",
-    "Version",
-    "current_name",
-    "files_of",
-    "is_index",
-    "open_version",
-]
-
 FORMAT_VERSION = 3
 READABLE_FORMATS = (1, 2, 3)  # 1 had no lexical part, which is made from the passages then; 3 may have token ids
 FILES = ("passages.sqlite", "vectors.faiss")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Real
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -34,6 +34,7 @@ from biorerank_plugins.langchain.documents import (
     without_scores,
 )
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
+from biorerank_plugins.reranking.options import Fusion, Retracted
 from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["BioRerankCompressor"]
@@ -119,8 +120,8 @@ class BioRerankCompressor(BaseDocumentCompressor):
     min_probability: float | None = None
     evidence: int = 0
     deduplicate: str | tuple[str, ...] | None = None
-    fusion: float | Literal["stored", "order"] | None = "stored"
-    retracted: Literal["keep", "flag", "drop"] = "keep"
+    fusion: Fusion = "stored"
+    retracted: Retracted = "keep"
     boosts: dict[str, Any] | None = None
     timeout: float | None = None
     device: Any = Field(default=None, frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from llama_index.core.bridge.pydantic import (
     ConfigDict,
@@ -31,6 +31,7 @@ from biorerank_plugins.llama_index.events import dispatcher, reported
 from biorerank_plugins.llama_index.nodes import SavedBySettings, node_candidate, reranked_node
 from biorerank_plugins.llama_index.swap import from_cross_encoder_kwargs, refuse_remote_code
 from biorerank_plugins.passages import Candidate, Passage, Ranking
+from biorerank_plugins.reranking.options import Fusion, Retracted
 from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["BioRerankPostprocessor"]
@@ -123,8 +124,8 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     min_probability: float | None = None
     evidence: int = 0
     deduplicate: list[str] | None = None
-    fusion: float | Literal["stored", "order"] | None = "stored"
-    retracted: Literal["keep", "flag", "drop"] = "keep"
+    fusion: Fusion = "stored"
+    retracted: Retracted = "keep"
     boosts: dict[str, Any] | None = None
     timeout: float | None = None
     dtype: str | None = Field(default="auto", frozen=True)

@@ -12,8 +12,6 @@ from biorerank_plugins.passages import Answerability, AnswerState
 if TYPE_CHECKING:
     from biorerank_plugins.models.answering import AnswerModel
 
-__all__ = ["decide", "unseen_words"]
-
 # Words that ask or join; passages answer without them.
 _ASKING = frozenset(
     "what which who whom whose when where why how does did can could should would may might are was were has have had "

@@ -8,8 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from biorerank_plugins.passages import Evidence, RankedPassage, Ranking
-from biorerank_plugins.text.sentence_context import in_context
-from biorerank_plugins.text.sentences import split_sentences
+from biorerank_plugins.text.sentences import in_context, split_sentences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.models.answering import EvidenceModel
     from biorerank_plugins.models.calibration import Calibration
     from biorerank_plugins.text.windows import Span
-
-__all__ = ["with_evidence"]
 
 
 @dataclass(frozen=True, slots=True)

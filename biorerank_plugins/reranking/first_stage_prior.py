@@ -16,9 +16,6 @@ from biorerank_plugins.models.stored import StoredFusion
 from biorerank_plugins.passages import Candidate
 from biorerank_plugins.reranking.options import Fusion
 
-__all__ = ["Prior", "choose_prior", "finite_score"]
-
-
 RANK_WEIGHT = 0.75
 """Weight of ``-ln(rank)`` for a model that stores none and is asked to take the given order into account."""
 

@@ -10,8 +10,6 @@ from biorerank_plugins._common.checks import finite_number, whole_number
 from biorerank_plugins.articles.boosts import Boosts
 from biorerank_plugins.articles.duplicates import Deduplicate, check_keys
 
-__all__ = ["CallKeywords", "Fusion", "RankKeywords", "RankOptions", "Retracted", "check_fusion"]
-
 Retracted: TypeAlias = Literal["keep", "flag", "drop"]
 """Retracted articles: nobody looks; they are marked; they are left out before scoring."""
 

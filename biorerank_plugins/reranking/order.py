@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.reranking.passage_windows import PassageTexts
     from biorerank_plugins.scoring.scores import PairScores
 
-__all__ = ["Scored", "order_candidates", "refuse_non_finite"]
-
 
 @dataclass(frozen=True, slots=True)
 class Scored:

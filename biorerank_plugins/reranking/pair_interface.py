@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.runtime.calls import Calls
     from biorerank_plugins.scoring.cache import ScoreCacheInfo
 
-__all__ = ["PairInterface"]
-
 
 class PairInterface:
     """Scores without a ranking: no template, no first stage, no calibration."""

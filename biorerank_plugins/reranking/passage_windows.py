@@ -14,8 +14,6 @@ from biorerank_plugins.text.windows import Span, WindowedText, Windows
 if TYPE_CHECKING:
     from biorerank_plugins.scoring.scores import Scorer
 
-__all__ = ["PassageReader", "PassageTexts"]
-
 _PLACE = "\N{OBJECT REPLACEMENT CHARACTER}\N{INFORMATION SEPARATOR ONE}"  # stands for the text while a template is cut
 
 

@@ -22,13 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biorerank_plugins.articles.metadata import MetadataKeys
-    from biorerank_plugins.reranking.model_share import ModelShare
+    from biorerank_plugins.reranking.model_share import ModelShare, StoredValues
     from biorerank_plugins.reranking.options import RankOptions
     from biorerank_plugins.reranking.passage_windows import PassageReader
-    from biorerank_plugins.reranking.stored_values import StoredValues
     from biorerank_plugins.scoring.scores import Scorer
-
-__all__ = ["RankPipeline", "count_passages"]
 
 Pair = tuple[str, str]
 

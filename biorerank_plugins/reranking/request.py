@@ -11,8 +11,6 @@ from biorerank_plugins.articles.metadata import MetadataKeys
 from biorerank_plugins.passages import Candidate, Passage, PassageLike, as_candidates
 from biorerank_plugins.reranking.options import RankOptions
 
-__all__ = ["RankRequest", "either"]
-
 
 def either(passages: Iterable[PassageLike] | None, documents: Iterable[PassageLike] | None) -> Iterable[PassageLike]:
     """Return the passages of a call, by our name for them or by that of ``CrossEncoder.rank``.

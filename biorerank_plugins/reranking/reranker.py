@@ -11,13 +11,12 @@ from biorerank_plugins._common.checks import string, whole_number
 from biorerank_plugins.articles.metadata import MetadataKeys, check_metadata_keys
 from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.passages import PassageLike, Ranking
-from biorerank_plugins.reranking.model_share import ModelShare
+from biorerank_plugins.reranking.model_share import ModelShare, StoredValues
 from biorerank_plugins.reranking.options import CallKeywords, RankKeywords, RankOptions
 from biorerank_plugins.reranking.pair_interface import PairInterface
 from biorerank_plugins.reranking.passage_windows import PassageReader
 from biorerank_plugins.reranking.pipeline import RankPipeline, count_passages
 from biorerank_plugins.reranking.request import either
-from biorerank_plugins.reranking.stored_values import StoredValues
 from biorerank_plugins.runtime.calls import Call, Calls
 from biorerank_plugins.scoring.load_options import LoadOptions
 from biorerank_plugins.text.templates import Template, check_template, wellformed
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.models.calibration import Calibration
     from biorerank_plugins.scoring.scores import PairScorer, Scorer
-
-__all__ = ["BioReranker"]
 
 _OF_THIS_PROCESS = frozenset({"_calls", "_share", "_stored", "_pipeline"})
 

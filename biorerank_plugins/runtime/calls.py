@@ -21,8 +21,6 @@ from biorerank_plugins._common.forks import Lock, renew_in_child
 from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.errors import OverloadedError, ScoringTimeoutError
 
-__all__ = ["CLOSED", "Call", "Calls", "Watch", "watched"]
-
 T = TypeVar("T")
 CLOSED = "This reranker is closed."
 # They tokenise and wait; the model itself runs in one thread. Each is started on the event loop, which waits for it.

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["lowers_cased_vocabulary", "warn_if_cased_vocabulary_is_lowered"]
-
 
 def lowers_cased_vocabulary(tokenizer: Tokenizer) -> bool:
     """Return whether capitals of a vocabulary can never be reached.

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from biorerank_plugins._common.forks import why_not_here
+from biorerank_plugins.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
-
-__all__ = [
-    "BACKENDS",
-    "DTYPES",
-    "adds_bytes_exactly",
-    "cpu_adds_bytes_exactly",
-    "cpu_has_bf16",
-    "resolve_device",
-    "resolve_dtype",
-]
 
 BACKENDS = ("auto", "torch", "packed", "onnx")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -140,3 +134,18 @@ def cpu_has_bf16() -> bool:
         capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def refuse_in_child(device: torch.device, loaded_in: int) -> None:
+    """Refuse to compute on a GPU that a fork has lost.
+
+    :param device: where the model is.
+    :param loaded_in: id of the process that loaded it.
+    :raises ModelError: in a forked process, if the model is on a GPU.
+    """
+    import torch
+
+    lost = device.type == "cuda" and bool(getattr(torch.cuda, "_is_in_bad_fork", bool)())
+    reason = why_not_here(device.type, loaded_in=loaded_in, here=os.getpid(), cuda_is_lost=lost)
+    if reason is not None:
+        raise ModelError(reason)

@@ -6,8 +6,6 @@ import logging
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["cache_only"]
-
 _SECONDS = 10.0
 
 

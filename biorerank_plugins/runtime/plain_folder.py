@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PlainCrossEncoder", "is_plain", "load_plain", "quiet_loading"]
-
 _ACTIVATIONS = {"torch.nn.modules.activation.Sigmoid": "Sigmoid", "torch.nn.modules.linear.Identity": "Identity"}
 _TRANSFORMER = {
     "transformer_task": "sequence-classification",

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PlainTokenizer"]
-
 
 class PlainTokenizer:
     """A fast BERT tokenizer.

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["TextIds", "TokenIds", "UnsupportedTokenizerError"]
-
 TokenIds: TypeAlias = NDArray[np.int32]
 
 _TEXTS_AT_ONCE = 2048  # an encoding holds offsets and words beside its ids: kilobytes that must not pile up

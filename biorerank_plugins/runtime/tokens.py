@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.text.windows import Span, WindowedText, Windows
 
-__all__ = ["EncodedPair", "PairTokenizer", "UnsupportedTokenizerError", "tokens_of"]
-
 _AT_THE_EDGES = 4
 
 

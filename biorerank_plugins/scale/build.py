@@ -20,15 +20,13 @@ from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.first_stage.storage import prepared_folder
 from biorerank_plugins.passages import PassageLike
 from biorerank_plugins.scale.collection import stage_in_file
-from biorerank_plugins.scale.encoding import SHARD_SIZE, Work, encode_here, job_of
 from biorerank_plugins.scale.shard_folder import ShardFolder
+from biorerank_plugins.scale.shards import SHARD_SIZE, Work, encode_here, job_of
 from biorerank_plugins.scale.vectors import Embeddings, index_vectors
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
     from biorerank_plugins.scale.ray_engine import RayOptions
-
-__all__ = ["Engine", "build_index", "embedded", "work_folder"]
 
 Engine = Literal["local", "ray"]
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from biorerank_plugins._common.files import write_whole
 from biorerank_plugins.first_stage.catalog import Catalog
-from biorerank_plugins.first_stage.staging import OnDuplicate
-from biorerank_plugins.passages import Passage, PassageLike, as_candidate
-
-__all__ = ["PASSAGES", "identity_of", "stage_in_file"]
+from biorerank_plugins.first_stage.staging import OnDuplicate, fill
+from biorerank_plugins.passages import PassageLike
 
 PASSAGES = "passages.sqlite"
 _IDENTITY = "inputs.json"
-_AT_ONCE = 4096
 
 
 def stage_in_file(
@@ -33,8 +29,6 @@ def stage_in_file(
     :returns: the file.
     :raises ValueError: if a passage has no text, or an id comes twice.
     """
-    if on_duplicate not in ("error", "skip"):
-        raise ValueError(f"on_duplicate={on_duplicate!r} is unknown. Choose 'error' or 'skip'.")
     path, noted = folder / PASSAGES, folder / _IDENTITY
     if identity is not None and path.exists() and noted.exists() and json.loads(noted.read_bytes()) == identity:
         return path
@@ -44,45 +38,13 @@ def stage_in_file(
     noted.unlink(missing_ok=True)
     catalog = Catalog.create(unfinished)
     try:
-        _insert(catalog, passages, on_duplicate)
+        fill(catalog, passages, on_duplicate=on_duplicate)
     finally:
         catalog.close()
     os.replace(unfinished, path)
     if identity is not None:
         write_whole(noted, json.dumps(identity).encode())
     return path
-
-
-def _insert(catalog: Catalog, passages: Iterable[PassageLike], on_duplicate: OnDuplicate) -> None:
-    row = 0
-    position = 0
-    given = iter(passages)
-    while chunk := list(islice(given, _AT_ONCE)):
-        fresh = []
-        for passage in _new(chunk, position, catalog, on_duplicate):
-            fresh.append((row, passage))
-            row += 1
-        catalog.insert(fresh)
-        position += len(chunk)
-
-
-def _new(chunk: Sequence[PassageLike], start: int, catalog: Catalog, on_duplicate: OnDuplicate) -> Iterator[Passage]:
-    passages = [as_candidate(item, position).passage for position, item in enumerate(chunk, start=start)]
-    seen = set(catalog.find(passage.id for passage in passages))
-    for position, passage in enumerate(passages, start=start):
-        if not passage.text.strip():
-            raise ValueError(
-                f"Passage {passage.id!r} (position {position}, counted from 0) has no text. "
-                "Leave it out, or put what there is, such as the title, into its text."
-            )
-        if passage.id not in seen:
-            seen.add(passage.id)
-            yield passage
-        elif on_duplicate == "error":
-            raise ValueError(
-                f"Passage id {passage.id!r} at position {position} (counted from 0) is there already. "
-                "Ids must be unique; on_duplicate='skip' keeps the first."
-            )
 
 
 def identity_of(paths: Sequence[Path], *settings: object) -> str:

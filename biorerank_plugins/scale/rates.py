@@ -25,8 +25,6 @@ from biorerank_plugins.scale.shards import embed_shard
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
-__all__ = ["HNSW_MEASURED", "Rates", "code_bytes_for", "measure_rates", "sample_passages"]
-
 HNSW_MEASURED = 4000
 """Vectors of the graph whose growth is timed."""
 

@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.errors import BioRerankError, MissingExtraError, ShardError
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.scale.encoding import Work
 from biorerank_plugins.scale.reading import read_file
 from biorerank_plugins.scale.shard_folder import ShardFolder
+from biorerank_plugins.scale.shards import Work
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
-
-__all__ = ["RayOptions", "encode_on_ray", "read_on_ray", "running_ray"]
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +129,7 @@ def encode_on_ray(
     *,
     on_done: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Embed every shard that is not done, as :func:`~.encoding.encode_here` does, with the encoders of a Ray.
+    """Embed every shard that is not done, as :func:`~.shards.encode_here` does, with the encoders of a Ray.
 
     :param ray: what :func:`running_ray` gives.
     :param work: the passages, in a file that every machine of the Ray sees.

@@ -11,8 +11,6 @@ from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers import ReadReport, read_passages
 from biorerank_plugins.readers.report import Reading
 
-__all__ = ["read_file", "read_parquet"]
-
 _ID_COLUMNS = ("id", "_id", "docid", "pmid")
 _AT_ONCE = 4096
 

@@ -25,8 +25,6 @@ import numpy as np
 from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins.errors import ShardError
 
-__all__ = ["Arrays", "ShardFolder", "ShardRecord"]
-
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
 
 _MANIFEST = "manifest.json"

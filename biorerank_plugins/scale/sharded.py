@@ -20,16 +20,12 @@ from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.read_index import index_again, saved_folder
 from biorerank_plugins.passages import Passage, PassageLike
 from biorerank_plugins.scale.shard_layout import is_sharded, shard_of, write_shards
-from biorerank_plugins.scale.shard_opening import opened_shards
-from biorerank_plugins.scale.sharded_search import search_shards
-from biorerank_plugins.scale.side_by_side import OnLost, SideBySide
+from biorerank_plugins.scale.side_by_side import OnLost, SideBySide, opened_shards, search_shards
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates, SearchableIndex
     from biorerank_plugins.scale.build import Engine
     from biorerank_plugins.scale.ray_engine import RayOptions
-
-__all__ = ["ShardedIndex", "open_index"]
 
 
 class ShardedIndex:

@@ -1,12 +1,13 @@
-"""What is done with one shard: pure functions, the same in a loop, on Ray, on Spark or in a Slurm array."""
+"""What is done with one shard, the same in a loop, on Ray, on Spark or in a Slurm array; and which rows a shard has."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +15,14 @@ import numpy as np
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.first_stage import embedding
+from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.scale.shard_folder import ShardFolder
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
     from biorerank_plugins.first_stage.vectors import FloatArray
     from biorerank_plugins.scoring.scores import PairScorer
-
-__all__ = ["BATCH_SIZE", "EmbeddedShard", "embed_shard", "fingerprint", "score_shard"]
 
 BATCH_SIZE = 1024
 """Passages in one call of the encoder, as in ``PassageIndex.build``: the same batches give the same vectors."""
@@ -108,3 +109,72 @@ def fingerprint(items: Iterable[Passage | tuple[str, str]]) -> str:
         fields = [item.id, item.title, item.text] if isinstance(item, Passage) else list(item)
         digest.update(json.dumps(fields).encode())
     return digest.hexdigest()
+
+
+SHARD_SIZE = 8 * BATCH_SIZE
+"""Passages of a shard: what a killed run loses at most for each encoder."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The shards of a catalog file.
+
+    :param catalog: the file; rows are 0, 1, 2, …
+    :param count: number of passages in it.
+    :param shard_size: passages of a shard; the last one may have fewer.
+    """
+
+    catalog: Path
+    count: int
+    shard_size: int = SHARD_SIZE
+
+    def __post_init__(self) -> None:
+        whole_number("shard_size", self.shard_size)
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of all shards."""
+        return range(-(-self.count // self.shard_size))
+
+    def rows(self, number: int) -> range:
+        """Return the rows of a shard."""
+        return range(number * self.shard_size, min(self.count, (number + 1) * self.shard_size))
+
+
+def job_of(encoder: Encoder, shard_size: int) -> dict[str, Any]:
+    """Return what a :class:`ShardFolder` of embeddings depends on besides the passages."""
+    return {
+        "kind": "embeddings",
+        "encoder": encoder.model_id,
+        "content_hash": encoder.content_hash,
+        "config": encoder.config(),
+        "dimension": encoder.dimension,
+        "shard_size": shard_size,
+    }
+
+
+def shard_passages(catalog: Catalog, rows: range) -> list[Passage]:
+    """Return the passages of these rows, in order."""
+    found = catalog.fetch(rows)
+    return [found[row] for row in rows]
+
+
+def encode_here(
+    work: Work, shards: ShardFolder, encoder: Encoder, *, on_done: Callable[[int], None] = lambda count: None
+) -> None:
+    """Embed every shard that is not done, one after the other, in this process.
+
+    :param work: the passages.
+    :param shards: where the vectors go.
+    :param encoder: what embeds them.
+    :param on_done: is called with the number of passages of each shard that is there.
+    :raises ShardError: if shards that are there were made from other passages.
+    """
+    catalog = Catalog.open(work.catalog)
+    try:
+        for number in work.numbers:
+            passages = shard_passages(catalog, work.rows(number))
+            shards.run(number, fingerprint(passages), lambda part=passages: embed_shard(part, encoder).to_arrays())  # type: ignore[misc]
+            on_done(len(passages))
+    finally:
+        catalog.close()

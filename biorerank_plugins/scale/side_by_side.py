@@ -1,17 +1,28 @@
-"""Several indexes asked at the same time, and what to do when one of them gives no answer."""
+"""Several indexes opened, and asked at the same time: what to do about one that is lost, and how answers become one."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Literal, TypeVar
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage.hybrid import Found, Piece, merge, search_contents
 from biorerank_plugins.first_stage.index import PassageIndex
+from biorerank_plugins.first_stage.protocol import FoundCandidates
+from biorerank_plugins.passages import Candidate, Passage
+from biorerank_plugins.scale.shard_layout import read_layout
 
-__all__ = ["OnLost", "SideBySide"]
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.arguments import FirstStage
+    from biorerank_plugins.first_stage.filter_conditions import SqlCondition
+    from biorerank_plugins.first_stage.fusion import Hybrid
+    from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.first_stage.vectors import FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -90,3 +101,93 @@ class SideBySide:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for index in self.present.values():
             index.close()
+
+
+def search_shards(
+    shards: SideBySide,
+    first_stage: FirstStage,
+    queries: Sequence[str],
+    vectors: FloatArray,
+    k: int,
+    hybrid: Hybrid,
+    condition: SqlCondition | None,
+    scores_are: str | None,
+) -> list[FoundCandidates]:
+    """Return what one index of all the shards' passages would find for each query.
+
+    :param shards: the indexes.
+    :param first_stage: how to search.
+    :param queries: texts.
+    :param vectors: ``[len(queries), dimension]`` their vectors.
+    :param k: number of passages for each query.
+    :param hybrid: how the two sides are fused.
+    :param condition: which passages may be found; ``None`` for all.
+    :param scores_are: name of the scores, for the candidates.
+    :raises PassageIndexError: if a shard does not answer and partial results are not wanted, or none answers.
+    """
+
+    def search_one(index: PassageIndex) -> list[Piece]:
+        with index.reading() as contents:
+            allowed = None if condition is None else contents.catalog.rows(condition)
+            return search_contents(contents, first_stage, queries, vectors, k, hybrid, allowed)
+
+    pieces, missing = shards.ask(search_one)
+    found = [
+        merge([piece[place] for piece in pieces.values()], first_stage, k, hybrid) for place in range(len(queries))
+    ]
+    rows = sorted({row for _, best in found for row in best.tolist()})
+    fetched, gone = shards.ask(lambda index: _passages(index, rows), among=tuple(pieces))
+    passages = {row: passage for part in fetched.values() for row, passage in part.items()}
+    lost = tuple(name for name in shards.shards if name in missing or name in gone)
+    return [FoundCandidates(_candidates(best, passages, scores_are), lost) for best in found]
+
+
+def _passages(index: PassageIndex, rows: list[int]) -> dict[int, Passage]:
+    with index.reading() as contents:
+        return contents.catalog.fetch(rows)
+
+
+def _candidates(found: Found, passages: dict[int, Passage], scores_are: str | None) -> list[Candidate]:
+    scores, rows = found
+    kept = [(score, row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True) if row in passages]
+    return [Candidate(passages[row], score, rank, scores_are) for rank, (score, row) in enumerate(kept, start=1)]
+
+
+@contextmanager
+def opened_shards(
+    folder: Path, *, encoder: Encoder | None, on_lost: OnLost, verify: Literal["full", "fast"]
+) -> Iterator[dict[str, PassageIndex | None]]:
+    """Open all shards of a folder; they are closed if one of them cannot be opened, or the body fails.
+
+    :param folder: the folder of the sharded index.
+    :param encoder: what all shards share; ``None`` makes it from the first one.
+    :param on_lost: ``"partial"`` gives ``None`` for a shard that is missing or damaged.
+    :param verify: as ``PassageIndex.load`` takes it.
+    :returns: of the context: the shards by name.
+    :raises PassageIndexError: if there is no sharded index, or a shard is lost and ``on_lost`` is ``"error"``.
+    """
+    opened: dict[str, PassageIndex | None] = {}
+    try:
+        for name in read_layout(folder):
+            index = opened[name] = _opened(folder / name, encoder, verify, on_lost)
+            encoder = index.encoder if encoder is None and index is not None else encoder
+        yield opened
+    except BaseException:
+        for index in opened.values():
+            if index is not None:
+                index.close()
+        raise
+
+
+def _opened(
+    folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"], on_lost: OnLost
+) -> PassageIndex | None:
+    try:
+        return PassageIndex.load(folder, encoder=encoder, verify=verify)
+    except (PassageIndexError, OSError) as error:
+        if on_lost == "error":
+            raise PassageIndexError(
+                f"The shard {folder.name} cannot be opened: {error} on_lost='partial' goes on without it."
+            ) from error
+        logger.warning("The shard %s cannot be opened: %s", folder.name, error)
+        return None

@@ -17,10 +17,8 @@ from biorerank_plugins.first_stage.factory import Factory
 from biorerank_plugins.first_stage.faiss_module import faiss
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray, VectorStore
 from biorerank_plugins.first_stage.verification import LISTS_FILE
-from biorerank_plugins.scale.encoding import Work
 from biorerank_plugins.scale.shard_folder import ShardFolder
-
-__all__ = ["Embeddings", "index_vectors"]
+from biorerank_plugins.scale.shards import Work
 
 _SEED = 20  # as for an index that is built in memory
 

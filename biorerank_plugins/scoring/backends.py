@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Backend", "choose_backend", "where_to_compute"]
-
 # Tokens a batch. On a CPU what matters is that activations stay in the cache; on a GPU that it has work to do.
 _BATCH_TOKENS = {"cpu": 2_048, "onnx": 512}
 _GPU_BATCH_TOKENS = 32_768
@@ -115,19 +113,6 @@ def choose_backend(
     :param has_types: whether the model takes segment ids.
     :raises ModelError: if the backend that was asked for cannot run the model here; the message says why.
     """
-    with torch.autocast(device.type, enabled=False):  # the caller's must not reach what is compared and fitted here
-        return _choose(name, model, tokenizer, backend, device, dtype, has_types)
-
-
-def _choose(
-    name: str,
-    model: Any,
-    tokenizer: PairTokenizer,
-    backend: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    has_types: bool,
-) -> tuple[Backend, int]:
     common: dict[str, Any] = {"device": device, "dtype": dtype, "has_types": has_types, "pad_id": tokenizer.pad_id}
     if backend == "onnx" or dtype == torch.int8:
         from biorerank_plugins.scoring.onnx.backend import OnnxBackend
@@ -140,7 +125,8 @@ def _choose(
         chosen = TorchBackend(model, **common)
         _say(name, chosen, "torch", "asked for")
         return chosen, tokens
-    from biorerank_plugins.scoring.packed_backend import PackedBackend, why_not_packed
+    from biorerank_plugins.runtime.packed.support import why_not_packed
+    from biorerank_plugins.scoring.packed_backend import PackedBackend
 
     why_not = why_not_packed(model, device, dtype)
     if why_not is None:

@@ -14,8 +14,6 @@ from biorerank_plugins import telemetry
 from biorerank_plugins._common.forks import Lock
 from biorerank_plugins.scoring.scores import PairScores
 
-__all__ = ["ENTRY_BYTES", "ScoreCache", "ScoreCacheInfo"]
-
 ENTRY_BYTES = 320
 """What an entry takes, at most: a key of 16 bytes, a number, and their places in an ordered table."""
 

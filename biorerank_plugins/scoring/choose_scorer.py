@@ -11,7 +11,8 @@ import torch
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.runtime.plain_folder import PlainCrossEncoder
-from biorerank_plugins.runtime.tokens import PairTokenizer, UnsupportedTokenizerError
+from biorerank_plugins.runtime.text_ids import UnsupportedTokenizerError
+from biorerank_plugins.runtime.tokens import PairTokenizer
 from biorerank_plugins.scoring.backends import choose_backend
 from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenScorer
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.scoring.scores import Scorer
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["Lengths", "Place", "position_limit", "scorer_for", "token_scorer"]
 
 _POSITIONS_AFTER_PADDING = {
     "roberta",
@@ -118,15 +117,16 @@ def token_scorer(
     # A tokenizer may give segment ids that the model does not take, as BERT's beside a DistilBERT.
     has_types = tokenizer.has_types and "token_type_ids" in signature(model.network.forward).parameters
     assert place.dtype is not None
-    backend, batch_tokens = choose_backend(
-        name,
-        model.network,
-        tokenizer,
-        backend=place.backend,
-        device=place.device,
-        dtype=place.dtype,
-        has_types=has_types,
-    )
+    with torch.autocast(place.device.type, enabled=False):  # the caller's must not reach what is compared and fitted
+        backend, batch_tokens = choose_backend(
+            name,
+            model.network,
+            tokenizer,
+            backend=place.backend,
+            device=place.device,
+            dtype=place.dtype,
+            has_types=has_types,
+        )
     given = lengths.max_batch_tokens
     return TokenScorer(name, tokenizer, backend, model.activation, batch_tokens if given is None else given)
 

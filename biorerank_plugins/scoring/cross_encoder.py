@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from biorerank_plugins import telemetry
-from biorerank_plugins._common.forks import Lock, computing, why_not_here
-from biorerank_plugins.errors import ModelError, ScoringError
+from biorerank_plugins._common.forks import Lock, computing
+from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.runtime.calls import CLOSED, Call, Watch
+from biorerank_plugins.runtime.devices import refuse_in_child
 from biorerank_plugins.runtime.memory import is_out_of_memory, release_cached_memory
 from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
 from biorerank_plugins.scoring.scores import Check, PairScorer, PairScores
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.text.windows import WindowedText, Windows
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["CrossEncoderScorer", "PairScorerAdapter", "TokenScorer"]
 
 _PAIRS_AT_ONCE = 1_024  # that are tokenised between two looks at the clock, or while a device computes those before
 
@@ -84,7 +83,7 @@ class TokenScorer:
 
     def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
         """Return the scores of pairs; see :class:`~biorerank_plugins.scoring.scores.Scorer`."""
-        _refuse_in_child(self._open().device, self._process)
+        refuse_in_child(self._open().device, self._process)
         with self._worker.submit(check) as stream:
             encoded: list[EncodedPair] = []
             for first in range(0, len(pairs), _PAIRS_AT_ONCE):
@@ -165,7 +164,7 @@ class CrossEncoderScorer(_OneWindow):
                 model = self._model
                 if model is None:
                     raise RuntimeError(CLOSED)
-                _refuse_in_child(model.device, self._process)
+                refuse_in_child(model.device, self._process)
                 with telemetry.stage("score"):
                     logits.append(computing(partial(self._predict, model, pairs[start : start + step])))
             finally:
@@ -246,13 +245,6 @@ class PairScorerAdapter(_OneWindow):
 
     def close(self) -> None:
         """Do nothing: the object belongs to the caller."""
-
-
-def _refuse_in_child(device: torch.device, loaded_in: int) -> None:
-    lost = device.type == "cuda" and bool(getattr(torch.cuda, "_is_in_bad_fork", bool)())
-    reason = why_not_here(device.type, loaded_in=loaded_in, here=os.getpid(), cuda_is_lost=lost)
-    if reason is not None:
-        raise ModelError(reason)
 
 
 def _untruncated(logits: NDArray[np.float32]) -> PairScores:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.scoring.scores import PairScorer
 
-__all__ = ["LoadOptions"]
-
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.scoring.load_options import LoadOptions
     from biorerank_plugins.scoring.scores import Scorer
 
-__all__ = ["load_scorer"]
-
 T = TypeVar("T")
 
 

@@ -17,7 +17,7 @@ from biorerank_plugins.runtime.packed.bert import PackedBert
 from biorerank_plugins.runtime.packed.cpu_kernels import can_prepare
 from biorerank_plugins.runtime.packed.families import places_of
 from biorerank_plugins.runtime.packed.packing import Layout, pack, rounded
-from biorerank_plugins.runtime.packed.support import cannot_be_packed, why_not_packed
+from biorerank_plugins.runtime.packed.support import cannot_be_packed
 from biorerank_plugins.runtime.tokens import EncodedPair
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["PackedBackend", "why_not_packed"]
 
 
 class PackedBackend:

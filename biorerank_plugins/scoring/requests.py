@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.runtime.tokens import EncodedPair
     from biorerank_plugins.scoring.scores import Check
 
-__all__ = ["Batch", "PairRequest", "PairStream", "Taken", "next_batch", "pairs_of", "tell_batch"]
-
 Taken: TypeAlias = list[int]
 """Positions of pairs in their request."""
 

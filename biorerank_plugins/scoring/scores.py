@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.text.windows import Aggregation, WindowedText, Windows
 
-__all__ = ["Check", "PairScorer", "PairScores", "Scorer", "fold"]
-
 Check: TypeAlias = Callable[[int], None]
 """Called with the number of pairs done so far before each batch; it may raise to stop (time limits, progress bars)."""
 

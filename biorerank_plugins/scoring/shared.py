@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.scoring.load_options import LoadOptions
     from biorerank_plugins.scoring.scores import Scorer
 
-__all__ = ["SharedScorer", "shared_scorer"]
-
 
 class SharedScorer:
     """A model, loaded at the first use, with those who use it.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["TorchBackend"]
-
 
 class TorchBackend:
     """Runs a model on one device in one precision.

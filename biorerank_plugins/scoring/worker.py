@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["BatchWorker"]
-
 MAX_WAITING = 200_000
 """Pairs that may wait; callers that bring more are held up until there is room."""
 

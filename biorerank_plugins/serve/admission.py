@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from biorerank_plugins.serve.answers import RefusedError
 from biorerank_plugins.serve.limits import Limits
 
-__all__ = ["Admission"]
-
 _KEPT = 0.9  # of what earlier requests say about the rate, a request
 _MARGIN = 0.8  # of the deadline: the rate is an estimate
 _LONGEST_WAIT = 60

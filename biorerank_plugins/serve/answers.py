@@ -14,8 +14,6 @@ from starlette.responses import Response
 
 from biorerank_plugins.errors import BioRerankError, OverloadedError
 
-__all__ = ["Json", "RefusedError", "handlers", "refusal", "unexpected"]
-
 _SHOWN = 5
 _TYPES = {400: "validation", 404: "not_found", 405: "method_not_allowed"}
 

@@ -17,8 +17,6 @@ from biorerank_plugins.serve.gate import Gate
 from biorerank_plugins.serve.metrics import Metrics
 from biorerank_plugins.serve.routes import describe_shapes, routes
 
-__all__ = ["create_app"]
-
 logger = logging.getLogger(__name__)
 
 _ABOUT = "Rerank biomedical texts in the protocols of Text Embeddings Inference, Cohere and Jina; search an index."

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.serve.schemas import SearchRequest
 
-__all__ = ["Engine"]
-
 logger = logging.getLogger(__name__)
 
 _COUNTING_THREADS = 4

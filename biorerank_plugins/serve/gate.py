@@ -16,8 +16,6 @@ from biorerank_plugins.serve.answers import RefusedError, refusal, unexpected
 from biorerank_plugins.serve.engine import Engine
 from biorerank_plugins.serve.metrics import Metrics
 
-__all__ = ["Gate"]
-
 logger = logging.getLogger(__name__)
 
 _OPEN = ("/", "/health", "/ready", "/docs", "/openapi.json")

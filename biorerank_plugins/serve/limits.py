@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from biorerank_plugins._common.checks import finite_number, whole_number
 
-__all__ = ["Limits"]
-
 _CHARACTERS_A_PAIR = 2_000  # about what a model reads at once; a longer text is read in windows, and costs more
 
 

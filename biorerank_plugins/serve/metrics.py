@@ -15,8 +15,6 @@ from prometheus_client import (
     generate_latest,
 )
 
-__all__ = ["Metrics"]
-
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _PAIRS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000)
 

@@ -6,8 +6,6 @@ import json
 from html import escape
 from typing import Any
 
-__all__ = ["docs_page"]
-
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
     "pre{background:#f4f4f4;padding:.8rem;overflow:auto;font-size:13px}code{font-weight:600}"

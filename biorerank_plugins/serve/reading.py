@@ -13,8 +13,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from biorerank_plugins.serve.answers import RefusedError
 
-__all__ = ["body_of", "check_weight"]
-
 MOST = 10
 """A body at the limit takes at most so many times its bytes while it is read."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.serve.engine import Engine
 
-__all__ = ["Replicas"]
-
 _NAME = "biorerank"
 _AT_ONCE = 256  # requests a replica; it refuses by pairs long before
 _QUEUED = 1_024  # requests that wait for a replica while one is started again

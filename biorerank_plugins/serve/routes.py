@@ -19,8 +19,6 @@ from biorerank_plugins.serve.page import docs_page
 from biorerank_plugins.serve.reading import body_of
 from biorerank_plugins.serve.schemas import AnyRerank, DocumentsRerank, ScoreRequest, SearchRequest, TextsRerank
 
-__all__ = ["describe_shapes", "routes"]
-
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The key is missing or wrong."},
     404: {"description": "The model is not served here, or there is no index."},

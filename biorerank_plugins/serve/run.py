@@ -18,8 +18,6 @@ from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins.serve.app import create_app
 from biorerank_plugins.serve.engine import Engine
 
-__all__ = ["Server"]
-
 _KEEP_ALIVE = 15  # seconds; clients reuse connections, and idle ones are cheap
 
 

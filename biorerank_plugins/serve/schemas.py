@@ -18,8 +18,6 @@ from pydantic import (
 
 from biorerank_plugins.first_stage.filters import compile_filter
 
-__all__ = ["AnyRerank", "DocumentsRerank", "ScoreRequest", "SearchRequest", "TextsRerank"]
-
 _TEXT_KEYS = ("text", "content", "passage")
 """Where an object has its text, if the request does not say it."""
 

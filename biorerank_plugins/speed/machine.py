@@ -10,8 +10,6 @@ from typing import Any
 
 from biorerank_plugins._common.versions import versions
 
-__all__ = ["describe_machine", "free_memory"]
-
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "onnxruntime", "faiss-cpu")
 _ARITHMETIC = (
     "avx2",

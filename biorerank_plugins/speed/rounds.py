@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 from biorerank_plugins.errors import BioRerankError
 
-__all__ = ["NotPossibleError", "Prepared", "Times", "fastest", "measure", "ratios", "reason_of"]
-
 
 class NotPossibleError(Exception):
     """A system cannot run here; the message says why."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from biorerank_plugins.speed.rounds import NotPossibleError, reason_of
+from biorerank_plugins import models
+from biorerank_plugins.errors import ModelError
+from biorerank_plugins.models.folders import resolve_folder
+from biorerank_plugins.speed.rounds import reason_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from tokenizers import Tokenizer
 
     from biorerank_plugins.speed.texts import Request
-
-__all__ = ["BASELINE", "SYSTEMS", "Known", "NotPossibleError", "Setting", "System", "choose_systems", "load_systems"]
 
 BASELINE = "predict"
 """Name of fp32 ``CrossEncoder.predict``, which all others are compared with."""
@@ -73,17 +76,17 @@ Known: TypeAlias = "Mapping[str, tuple[str, dict[str, Any]]]"
 """Systems by name: the module and the function that make each (``"module:function"``), and the function's options."""
 
 SYSTEMS: Known = {
-    BASELINE: (f"{_HERE}.cross_encoder:predict", {}),
-    "st-best": (f"{_HERE}.cross_encoder:best", {}),
-    "ours-torch-float32": (f"{_HERE}.ours:ours", {"backend": "torch", "dtype": "float32"}),
-    "ours-torch-bfloat16": (f"{_HERE}.ours:ours", {"backend": "torch", "dtype": "bfloat16"}),
-    "ours-torch-float16": (f"{_HERE}.ours:ours", {"backend": "torch", "dtype": "float16"}),
-    "ours-packed-float32": (f"{_HERE}.ours:ours", {"backend": "packed", "dtype": "float32"}),
-    "ours-packed-bfloat16": (f"{_HERE}.ours:ours", {"backend": "packed", "dtype": "bfloat16"}),
-    "ours-packed-float16": (f"{_HERE}.ours:ours", {"backend": "packed", "dtype": "float16"}),
-    "ours-onnx-float32": (f"{_HERE}.ours:ours", {"backend": "onnx", "dtype": "float32"}),
-    "ours-onnx-int8": (f"{_HERE}.ours:ours", {"backend": "onnx", "dtype": "int8"}),
-    "ours-default": (f"{_HERE}.ours:ours", {"backend": "auto", "dtype": "auto"}),
+    BASELINE: (f"{_HERE}.rerankers:predict", {}),
+    "st-best": (f"{_HERE}.rerankers:best", {}),
+    "ours-torch-float32": (f"{_HERE}.rerankers:ours", {"backend": "torch", "dtype": "float32"}),
+    "ours-torch-bfloat16": (f"{_HERE}.rerankers:ours", {"backend": "torch", "dtype": "bfloat16"}),
+    "ours-torch-float16": (f"{_HERE}.rerankers:ours", {"backend": "torch", "dtype": "float16"}),
+    "ours-packed-float32": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "float32"}),
+    "ours-packed-bfloat16": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "bfloat16"}),
+    "ours-packed-float16": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "float16"}),
+    "ours-onnx-float32": (f"{_HERE}.rerankers:ours", {"backend": "onnx", "dtype": "float32"}),
+    "ours-onnx-int8": (f"{_HERE}.rerankers:ours", {"backend": "onnx", "dtype": "int8"}),
+    "ours-default": (f"{_HERE}.rerankers:ours", {"backend": "auto", "dtype": "auto"}),
 }
 """What ``biorerank bench`` compares; no package is needed beyond this one's own."""
 
@@ -135,3 +138,53 @@ def load_systems(
         except Exception as error:  # whatever a library raises: it is not possible here
             not_possible[name] = reason_of(error)
     return systems, not_possible
+
+
+def folder_of(model: str | os.PathLike[str] | None, work: Path) -> Path:
+    """Return the folder of a model; one from the hub is saved in ``work`` first, as fp32.
+
+    :param model: name of an embedded model (``None``: the default one), a folder, or a name on the hub.
+    :param work: an existing folder.
+    :raises ModelError: if it is none of them.
+    """
+    folder = resolve_folder(models.DEFAULT_RERANKER if model is None else model)
+    if folder is not None:
+        return folder
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    saved = work / "from-hub"
+    CrossEncoder(os.fspath(str(model)), model_kwargs={"dtype": torch.float32}).save_pretrained(str(saved))
+    return saved
+
+
+def tokenizer_of(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a model folder, without truncation or padding.
+
+    :raises ModelError: if it has no fast one.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    loaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if getattr(loaded, "backend_tokenizer", None) is None:
+        raise ModelError(f"The tokenizer in {str(folder)!r} is no fast one; tokens cannot be counted.")
+    tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def token_limit(folder: Path, wanted: int) -> int:
+    """Return how many tokens all systems read of a pair: no more than the model takes.
+
+    :param folder: the model.
+    :param wanted: tokens.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    from biorerank_plugins.scoring.choose_scorer import position_limit
+
+    stated = AutoTokenizer.from_pretrained(folder, local_files_only=True).model_max_length
+    positions = position_limit(AutoConfig.from_pretrained(folder, local_files_only=True))
+    return min(limit for limit in (wanted, stated, positions) if limit is not None)

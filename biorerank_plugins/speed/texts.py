@@ -16,8 +16,6 @@ from biorerank_plugins.errors import ReaderError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Mix", "Request", "Source", "make_requests", "read_source"]
-
 # Tokens of BioASQ's snippets (all 55,258 of its train, calib and dev questions), as (share of snippets, tokens).
 _BIOASQ_TOKENS = (
     (0.0, 1), (0.05, 16), (0.1, 20), (0.15, 23), (0.2, 26), (0.25, 28), (0.3, 31), (0.35, 33), (0.4, 35), (0.45, 38),

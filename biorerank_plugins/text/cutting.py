@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from biorerank_plugins.text.sentences import split_sentences
 
-__all__ = ["PASSAGE_SIZE", "Part", "cut_document"]
-
 PASSAGE_SIZE = 600
 """Characters of a passage: about what a first stage and a reader of evidence do well with."""
 

@@ -8,13 +8,6 @@ from typing import TypeAlias
 
 from biorerank_plugins.passages import Passage
 
-__all__ = [
-    "DEFAULT_TEMPLATE",
-    "Template",
-    "passage_text",
-    "wellformed",
-]
-
 DEFAULT_TEMPLATE = "{title}. {text}"
 """MedCPT's form: title, full stop, text. A passage without a title is its text alone."""
 

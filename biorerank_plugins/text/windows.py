@@ -14,9 +14,6 @@ from biorerank_plugins.text.sentences import split_sentences
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-__all__ = ["Aggregation", "Span", "WindowedText", "Windows", "check_windows", "window_spans"]
-
 Aggregation: TypeAlias = Literal["max", "first", "mean-top-2"]
 """How the logits of a passage's windows become one: the best (MaxP), the first, or the mean of the two best."""
 

@@ -11,11 +11,9 @@ from biorerank_plugins._common.versions import versions
 from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.curve import loss_points
 from biorerank_plugins.training.dev import DevSet
-from biorerank_plugins.training.recipe import Recipe
 from biorerank_plugins.training.rows import CARD_STATISTICS
+from biorerank_plugins.training.tasks import Recipe
 from biorerank_plugins.training.trainer import Trained
-
-__all__ = ["PACKAGES", "CardFacts", "write_card"]
 
 PACKAGES = (
     "sentence-transformers",

@@ -18,16 +18,6 @@ from biorerank_plugins.errors import ModelError
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
-__all__ = [
-    "check_room",
-    "claim",
-    "clear",
-    "explain_full_disk",
-    "last_checkpoint",
-    "rows_hash",
-    "save_model",
-]
-
 FINGERPRINT = "recipe.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # torch and safetensors write by themselves and tell the operating system's reason in words, if at all.

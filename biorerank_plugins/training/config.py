@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from biorerank_plugins._common.checks import finite_number, positive_number, whole_number
 
-__all__ = ["TrainConfig"]
-
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:

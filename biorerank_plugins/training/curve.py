@@ -8,8 +8,6 @@ from typing import Any
 
 from biorerank_plugins._common.plots import new_figure, png
 
-__all__ = ["draw_loss_curve", "loss_points"]
-
 
 def loss_points(log: Sequence[Mapping[str, Any]]) -> list[tuple[float, int, float]]:
     """Return (epoch, step, loss) of each entry of a log that has a loss; runs follow one another.

@@ -12,8 +12,6 @@ from typing import Any
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.training.rows import normalised, read_rows, shared_questions
 
-__all__ = ["DEV_MEASURES", "DevSet", "check_apart", "evaluator", "read_dev"]
-
 DEV_MEASURES = ("nDCG@10", "AP", "RR@10")
 """Names as ``ir_measures`` writes them; the mean of ``AP`` is known as MAP, that of ``RR@10`` as MRR@10."""
 

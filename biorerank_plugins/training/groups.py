@@ -16,8 +16,6 @@ from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import source_of
 from biorerank_plugins.training.rows import TrainingPair, read_rows, spread
 
-__all__ = ["RankingGroup", "check_groups", "describe_groups", "group_columns", "groups_from_pairs", "read_groups"]
-
 NEGATIVES = 6
 """Negatives that :func:`groups_from_pairs` puts beside a positive."""
 

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.models import content_hash
 from biorerank_plugins.models.folders import resolve_folder
-from biorerank_plugins.training.callbacks import early_stopping, stop_on_nan
 from biorerank_plugins.training.checkpoints import rows_hash
 from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.dev import DEV_MEASURES, DevSet, check_apart, evaluator
-from biorerank_plugins.training.library_trainer import report_on_stderr, shared_arguments
+from biorerank_plugins.training.library_trainer import early_stopping, report_on_stderr, shared_arguments, stop_on_nan
 from biorerank_plugins.training.tasks import Task
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
-
-__all__ = ["TrainingJob"]
 
 # Not part of what a checkpoint is: they may change when a run goes on.
 _FREE = ("save_steps", "log_steps", "dev_steps")

@@ -16,14 +16,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.training.groups import check_groups, describe_groups, group_columns, read_groups
-from biorerank_plugins.training.sampler import similar_length_sampler
-from biorerank_plugins.training.tasks import Task
+from biorerank_plugins.training.tasks import Task, similar_length_sampler
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import CrossEncoder
-
-__all__ = ["GROUPS", "group_loss"]
 
 PAIR_WEIGHT = 0.2
 DISTIL_WEIGHT = 0.25

@@ -16,8 +16,6 @@ from biorerank_plugins.text.templates import passage_text
 from biorerank_plugins.training.negatives import Question
 from biorerank_plugins.training.rows import normalised
 
-__all__ = ["Material", "read_material", "read_question_texts", "split_sentences"]
-
 
 @dataclass(slots=True)
 class Material:

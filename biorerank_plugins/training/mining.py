@@ -20,15 +20,6 @@ from biorerank_plugins.training.negatives import Candidates, Question
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import BiEncoder
 
-__all__ = [
-    "DEPTH",
-    "dense_candidates",
-    "lexical_candidates",
-    "read_candidates",
-    "similar_questions",
-    "write_candidates",
-]
-
 DEPTH = 200
 """Candidates found for each question; negatives are drawn from the first 100 or so, and the guard looks at all."""
 

@@ -15,8 +15,6 @@ from itertools import zip_longest
 from biorerank_plugins.training.negatives import Abstract, Candidates, NegativeGuard, PairConfig, Question
 from biorerank_plugins.training.rows import TrainingPair
 
-__all__ = ["abstract_pairs", "build_pairs", "mined_pairs"]
-
 
 def build_pairs(
     questions: Sequence[Question],

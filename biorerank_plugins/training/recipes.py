@@ -29,12 +29,10 @@ from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.curve import draw_loss_curve
 from biorerank_plugins.training.dev import DevSet
 from biorerank_plugins.training.listwise import GROUPS
-from biorerank_plugins.training.recipe import Recipe
+from biorerank_plugins.training.tasks import Recipe
 from biorerank_plugins.training.trainer import Trained, train
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["RECIPES", "Recipe", "get_recipe", "register", "train_recipe"]
 
 
 RECIPES: dict[str, Recipe] = {}

@@ -18,18 +18,6 @@ from biorerank_plugins.readers.objects import read_objects
 from biorerank_plugins.readers.records import as_text, listed
 from biorerank_plugins.readers.report import Malformed
 
-__all__ = [
-    "CARD_STATISTICS",
-    "TrainingPair",
-    "check_rows",
-    "describe",
-    "normalised",
-    "read_rows",
-    "shared_questions",
-    "spread",
-    "write_rows",
-]
-
 CARD_STATISTICS: dict[str, Any] = {
     "rows": 120_312,
     "question_characters": [14, 59.26, 215],

@@ -1,19 +1,97 @@
-"""What a cross-encoder is trained on: the form of a row, and the loss that goes with it."""
+"""What a cross-encoder is trained on, the loss that goes with it, and both with a base model and settings: a recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.rows import check_rows, describe, read_rows
-from biorerank_plugins.training.sampler import length_grouped_sampler
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import CrossEncoder
 
-__all__ = ["PAIRS", "Task"]
+
+def length_grouped_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
+    """Return a batch sampler that puts rows of similar length together: on a CPU, padding is paid for in full.
+
+    Rows are shuffled, sorted by length within groups of 50 batches, and the batches are shuffled again.
+
+    :param dataset: the training data, with columns ``question`` and ``passage``.
+    :param batch_size: rows a batch.
+    :param drop_last: whether an incomplete last batch is left out.
+    :param options: ``seed`` and what else the trainer passes.
+    """
+    import torch
+
+    lengths = torch.tensor([len(q) + len(p) for q, p in zip(dataset["question"], dataset["passage"], strict=True)])
+
+    def batches_of(order: torch.Tensor) -> list[list[int]]:
+        batches: list[list[int]] = []
+        for group in torch.split(order, 50 * batch_size):
+            by_length = group[lengths[group].argsort(descending=True)]
+            batches += [batch.tolist() for batch in torch.split(by_length, batch_size)]
+        return [batch for batch in batches if len(batch) == batch_size] if drop_last else batches
+
+    return shuffled_twice(dataset, batch_size, drop_last, options, len(lengths), batches_of)
+
+
+def similar_length_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
+    """Do for lists of passages what :func:`length_grouped_sampler` does for single ones: by the longest of a list.
+
+    :param dataset: the training data, with columns ``query`` and ``passages``.
+    :param batch_size: lists a batch.
+    :param drop_last: whether an incomplete last batch is left out.
+    :param options: ``seed`` and what else the trainer passes.
+    """
+    longest = [max(passages, key=len) for passages in dataset["passages"]]
+    columns = _Columns({"question": list(dataset["query"]), "passage": longest})
+    return length_grouped_sampler(columns, batch_size, drop_last, **options)
+
+
+class _Columns(dict[str, Any]):
+    """Columns whose length is that of the data, as the samplers of torch want it."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.values())))
+
+
+def shuffled_twice(
+    dataset: Any,
+    batch_size: int,
+    drop_last: bool,
+    options: Mapping[str, Any],
+    n_rows: int,
+    batches_of: Callable[[torch.Tensor], list[list[int]]],
+) -> Any:
+    """Return a batch sampler of the trainer: shuffled rows, cut by ``batches_of``, then the batches shuffled again."""
+    import torch
+    from sentence_transformers.base.sampler import DefaultBatchSampler
+
+    seed = int(options.get("seed") or 0)
+
+    class ShuffledTwice(DefaultBatchSampler):
+        epoch = 0
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = epoch
+
+        def __iter__(self) -> Iterator[list[int]]:
+            generator = torch.Generator().manual_seed(seed + self.epoch)
+            batches = batches_of(torch.randperm(n_rows, generator=generator))
+            for position in torch.randperm(len(batches), generator=generator).tolist():
+                yield batches[position]
+
+    return ShuffledTwice(
+        torch.utils.data.SequentialSampler(dataset),
+        batch_size=batch_size,
+        drop_last=drop_last,
+        valid_label_columns=options.get("valid_label_columns"),
+        generator=options.get("generator"),
+        seed=seed,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +145,43 @@ PAIRS = Task(
     sample=lambda row: (row.question, row.passage, f"{row.label:g}"),
 )
 """(question, passage, label) rows with binary cross-entropy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a model is made.
+
+    :param name: what users call it.
+    :param base: name of an embedded model, or hub name of the weights to start from.
+    :param summary: one line for help and cards.
+    :param config: settings; those that an optimizer names are replaced.
+    :param task: what the rows are, and which loss they have.
+    :param optimizers: name ► settings; the first is the default. Empty where there is nothing to choose.
+    :param license: of the base, for the card.
+    :param reference: (epoch, step, loss) that somebody else's log of this recipe has, for the plot.
+    """
+
+    name: str
+    base: str
+    summary: str
+    config: TrainConfig
+    task: Task = PAIRS
+    optimizers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    license: str = "apache-2.0"
+    reference: Sequence[tuple[float, int, float]] = ()
+
+    def settings(self, optimizer: str | None, overrides: Mapping[str, Any]) -> TrainConfig:
+        """Return the settings of a run.
+
+        :param optimizer: one of ``optimizers``; ``None`` for the default.
+        :param overrides: settings that the user chose, by their names in :class:`TrainConfig`.
+        :raises ValueError: if there is no such optimizer, or a value is impossible.
+        """
+        if optimizer is not None and optimizer not in self.optimizers:
+            known = ", ".join(self.optimizers) or "none"
+            raise ValueError(f"The recipe {self.name} has no optimizer {optimizer!r}; it has: {known}.")
+        name = optimizer or next(iter(self.optimizers), None)
+        chosen = dict(self.optimizers[name]) if name else {}
+        if overrides.get("warmup_ratio") is not None and overrides.get("warmup_steps") is None:
+            chosen["warmup_steps"] = None  # a share was asked for instead of the recipe's number of steps
+        return replace(self.config, **{**chosen, **overrides})

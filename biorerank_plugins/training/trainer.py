@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING, Any
 from biorerank_plugins._common.files import write_json
 from biorerank_plugins.scoring.choose_scorer import position_limit
 from biorerank_plugins.training import checkpoints
-from biorerank_plugins.training.base_model import check_saved_casing, load_base
 from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.dev import DevSet
 from biorerank_plugins.training.job import TrainingJob
-from biorerank_plugins.training.library_trainer import need_extra, set_dropout
+from biorerank_plugins.training.library_trainer import check_saved_casing, load_base, need_extra, set_dropout
 from biorerank_plugins.training.tasks import PAIRS, Task
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["Trained", "train", "train_cross_encoder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +36,6 @@ class Trained:
     model: CrossEncoder
     log: list[dict[str, Any]]
     dev: dict[str, float] | None
-
-
-def train_cross_encoder(
-    base: str | Path,
-    rows: Sequence[Any],
-    out: str | Path,
-    config: TrainConfig | None = None,
-    *,
-    show_progress: bool = True,
-) -> CrossEncoder:
-    """Fine-tune a cross-encoder with binary cross-entropy and save it.
-
-    Checkpoints go to ``<out>/checkpoints``; called again with the same folder, training resumes from the last one.
-
-    :param base: name of an embedded model, folder or hub name of the weights to start from (an encoder, or a
-        cross-encoder).
-    :param rows: the training rows, :class:`~biorerank_plugins.training.rows.TrainingPair`; labels in [0, 1], both
-        sides present.
-    :param out: folder to save to; the model lies in ``<out>/model`` afterwards.
-    :param config: settings.
-    :param show_progress: whether to draw a progress bar.
-    :returns: the trained model.
-    :raises ValueError: if the rows are empty, a label is outside [0, 1], or all labels are equal.
-    :raises ModelError: see :func:`train`.
-    :raises MissingExtraError: if the extra ``train`` is not installed.
-
-    Example::
-
-        rows = [TrainingPair("Is TP53 a tumour suppressor?", "TP53 suppresses tumours.", 1.0, "gold"), …]
-        model = train_cross_encoder("biorerank-encoder-minilm-l6", rows, "my-model")
-    """
-    return train(base, rows, out, config, show_progress=show_progress).model
 
 
 def train(
@@ -89,16 +54,19 @@ def train(
 ) -> Trained:
     """Fine-tune a cross-encoder on any task and save it with its log (``model/``, ``training.json``).
 
-    :param base: as in :func:`train_cross_encoder`.
-    :param rows: rows of the task.
-    :param out: as in :func:`train_cross_encoder`.
+    Checkpoints go to ``<out>/checkpoints``; called again with the same folder, training resumes from the last one.
+
+    :param base: name of an embedded model, folder or hub name of the weights to start from (an encoder, or a
+        cross-encoder).
+    :param rows: rows of the task; of pairs, :class:`~biorerank_plugins.training.rows.TrainingPair`.
+    :param out: folder to save to; the model lies in ``<out>/model`` afterwards.
     :param config: settings.
     :param task: what the rows are, and which loss they have.
     :param recipe: name of the recipe; a checkpoint of another one is refused.
     :param dev: is measured every ``dev_steps`` steps and at the end.
     :param early_stop: stop when nDCG@10 on the dev set has not risen so many times in a row, and keep the best
         checkpoint instead of the last.
-    :param device: see :func:`~biorerank_plugins.training.base_model.load_base`.
+    :param device: see :func:`~biorerank_plugins.training.library_trainer.load_base`.
     :param fresh: delete checkpoints and models that earlier runs left in ``out``.
     :param show_progress: whether to draw a progress bar.
     :raises ValueError: if nothing can be learned from the rows, a dev question is among them, or ``early_stop`` is
@@ -106,6 +74,11 @@ def train(
     :raises ModelError: if the base cannot be loaded, checkpoints in ``out`` are of another run, the loss becomes NaN or
         the disk is full (in both cases the last good checkpoint is kept).
     :raises MissingExtraError: if the extra ``train`` is not installed.
+
+    Example::
+
+        rows = [TrainingPair("Is TP53 a tumour suppressor?", "TP53 suppresses tumours.", 1.0, "gold"), …]
+        model = train("biorerank-encoder-minilm-l6", rows, "my-model").model
     """
     job = TrainingJob(base, rows, config or TrainConfig(), task, recipe, dev, early_stop)
     job.check()

@@ -10,13 +10,13 @@ import pytest
 from benchmarks.training.bi_encoder import (
     BiEncoderConfig,
     Triple,
+    fill_batches,
     read_triples,
     train_bi_encoder,
 )
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage import BiEncoder
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.training.sampler import fill_batches
 
 TRIPLES = [
     Triple("does aspirin work", "aspirin inhibits platelets", "insulin lowers glucose", "a"),

@@ -14,7 +14,7 @@ from benchmarks.speed.parts import measure_part, with_shares
 from benchmarks.speed.random_models import random_model
 from benchmarks.speed.roofline import Roofline, measure_roofline
 from biorerank_plugins.speed.compare import compare, scores_of
-from biorerank_plugins.speed.options import Options
+from biorerank_plugins.speed.run import Options
 from biorerank_plugins.speed.systems import load_systems
 from biorerank_plugins.speed.texts import Mix
 

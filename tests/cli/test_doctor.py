@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-import biorerank_plugins
 from biorerank_plugins import models
 from biorerank_plugins.doctor import examine
 
@@ -94,28 +92,20 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     assert "versions" in found.sections
 
 
-def test_packages_that_cannot_be_imported_are_named(tmp_path: Path) -> None:
-    """A process in which faiss is broken, and onnx is not installed."""
+def test_packages_that_cannot_be_imported_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """faiss is broken, and onnx is not installed."""
     (tmp_path / "faiss.py").write_text("raise ImportError('libfaiss.so: undefined symbol')")
-    code = (
-        "import importlib.metadata as m; real = m.version\n"
-        "def version(name):\n"
-        "    if name == 'onnx': raise m.PackageNotFoundError(name)\n"
-        "    return real(name)\n"
-        "m.version = version\n"
-        "import json; from biorerank_plugins.doctor import examine\n"
-        "print(json.dumps(examine(self_test=False).to_dict()))"
-    )
-    path = os.pathsep.join([str(tmp_path), str(Path(biorerank_plugins.__file__).parents[1])])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name == "onnx":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = examine(self_test=False).to_dict()
     assert any("faiss-cpu" in one and "undefined symbol" in one for one in found["problems"])
     assert found["extras"]["onnx"] == "not installed: pip install 'biorerank-plugins[onnx]'"
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.programs import run_program
+from support.scripts import run_script
 
 import biorerank_plugins
+from benchmarks.quality import own_corpus
 from biorerank_plugins import models
 
-ROOT = Path(__file__).resolve().parents[2]
 DEMO = Path(biorerank_plugins.__file__).parent / "demo"
 
 
@@ -21,20 +20,29 @@ DEMO = Path(biorerank_plugins.__file__).parent / "demo"
     not {models.DEFAULT_RERANKER, models.DEFAULT_ENCODER} <= set(models.names()),
     reason="the embedded models are not here",
 )
-def test_from_pubmed_xml_and_pdfs_to_filtered_reranked_passages(tmp_path: Path) -> None:
+def test_from_pubmed_xml_and_pdfs_to_filtered_reranked_passages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step is a program of the example, from its command line."""
     for needed in ("pypdf", "reportlab", "pyphen"):
         pytest.importorskip(needed)
-    command = [sys.executable, "-m", "benchmarks.quality.own_corpus", DEMO / "corpus.jsonl"]
-    command += ["--questions", DEMO / "queries.jsonl", "--limit", 220, "--pdfs", 2, "--out", tmp_path / "out.json"]
-    done = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        cwd=ROOT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    said: list[str] = []
+
+    def step(self: own_corpus.Steps, name: str, script: str, *arguments: object) -> None:
+        done = run_program(own_corpus.HERE / f"{script}.py", *arguments)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+        self.seconds[name] = 0.0
+
+    monkeypatch.setattr(own_corpus.Steps, "run", step)
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("".join((DEMO / "queries.jsonl").read_text("utf-8").splitlines(keepends=True)[:6]), "utf-8")
+    with pytest.raises(SystemExit) as end:
+        run_script(
+            "quality.own_corpus", monkeypatch, DEMO / "corpus.jsonl", "--questions", questions, "--limit", 220,
+            "--pdfs", 2, "--out", tmp_path / "out.json",
+        )  # fmt: skip
+    assert end.value.code == 0
     found = json.loads((tmp_path / "out.json").read_text())
     records = found["records"]
     assert records["right"] == records["records"] > 200
@@ -43,4 +51,4 @@ def test_from_pubmed_xml_and_pdfs_to_filtered_reranked_passages(tmp_path: Path) 
     assert found["search"]["wrong"] == 0
     assert found["pdfs"]["share"] >= 0.95
     assert found["pdfs"]["titles"] == found["pdfs"]["files"]
-    assert "replaced, 0 added" in done.stdout
+    assert "replaced, 0 added" in said[-1]

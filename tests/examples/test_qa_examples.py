@@ -1,4 +1,4 @@
-"""Each example of a framework, run as a person runs it: with no model, with one, and with one that fails."""
+"""Each example of a framework, from its command line: with no model, with one, and with one that fails."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from support.openai_server import Serving, serving
+from support.programs import run_program
 
 import biorerank_plugins
-from biorerank_plugins import PassageIndex, models
+from biorerank_plugins import BioReranker, PassageIndex, models
 from biorerank_plugins.readers import read_passages, read_qrels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,10 +23,22 @@ QUESTION = "On which enzyme does vericiguat act, and does it need endogenous nit
 QUESTION_ID = "question-12"
 NEEDS = {"qa_llama_index": "llama_index.core", "qa_haystack": "haystack", "qa_langchain": "langchain_core"}
 
-pytestmark = pytest.mark.skipif(
-    not {models.DEFAULT_RERANKER, models.DEFAULT_ENCODER} <= set(models.names()),
-    reason="the embedded models are not here",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not {models.DEFAULT_RERANKER, models.DEFAULT_ENCODER} <= set(models.names()),
+        reason="the embedded models are not here",
+    ),
+    pytest.mark.filterwarnings("default"),  # of the frameworks, as for a person
+    pytest.mark.usefixtures("weights"),
+]
+
+
+@pytest.fixture(scope="module")
+def weights() -> Iterator[None]:
+    """Rerankers of one process share their weights while one of them is open."""
+    with BioReranker() as reranker:
+        reranker.warm_up()
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +64,9 @@ def example(request: pytest.FixtureRequest) -> str:
 def run(name: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("BIORERANK_LLM", "OPENAI"))},
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONIOENCODING": "utf-8",
         **variables,
     }
-    return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / f"{name}.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=environment,
-        timeout=120,
-        check=False,
-    )
+    return run_program(ROOT / "examples" / f"{name}.py", *arguments, environment=environment)
 
 
 def texts_of_gold() -> list[str]:
@@ -168,7 +171,16 @@ def test_an_index_that_is_not_there(example: str, tmp_path: Path) -> None:
 
 
 def test_quickstart() -> None:
-    done = run("quickstart")
+    """In a process of its own, as a person runs it."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "quickstart.py")],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["1.", "2.", "3."]
     assert "[c]" in done.stdout.splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -15,17 +16,23 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from support.openai_server import Serving, serving
 
-from biorerank_plugins import models
+from biorerank_plugins import PassageIndex, demo, models
+from biorerank_plugins.answers.llm import ChatModel
+from biorerank_plugins.readers import read_passages
 
 for needed in ("fastapi", "uvicorn", "pypdf"):
     pytest.importorskip(needed)
+import uvicorn  # noqa: E402  (only where it is installed)
+
 pytestmark = pytest.mark.skipif(
     not {models.DEFAULT_RERANKER, models.DEFAULT_ENCODER} <= set(models.names()),
     reason="the embedded models are not here",
@@ -57,6 +64,7 @@ class Page:
 
 
 def started(*options: str) -> tuple[subprocess.Popen[str], str]:
+    """Start the program, in a process of its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BIORERANK_LLM")} | {"HF_HUB_OFFLINE": "1"}
@@ -82,19 +90,47 @@ def model() -> Iterator[Serving]:
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    process, address = started()
-    yield address
-    process.terminate()
-    process.communicate(timeout=30)
+def app() -> Iterator[ModuleType]:
+    """The program as a module, with its folder on the path."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(APP.parent))
+        yield importlib.import_module("app")
 
 
 @pytest.fixture(scope="module")
-def writing(model: Serving) -> Iterator[str]:
-    process, address = started("--llm", model.url, "--llm-model", "local")
-    yield address
-    process.terminate()
-    process.communicate(timeout=30)
+def index() -> Iterator[PassageIndex]:
+    with PassageIndex.build(read_passages(Path(demo.__path__[0]) / "corpus.jsonl")) as built:
+        yield built
+
+
+@contextmanager
+def served(app: ModuleType, index: PassageIndex, chat: ChatModel | None) -> Iterator[str]:
+    """Serve the application in a thread; two of them share the collection and the reranker's weights."""
+    shared = app.Shared(index, "Demo collection", chat)
+    shared.reranker.warm_up()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(app.create_app(shared, ["127.0.0.1", "localhost"]), log_level="warning")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+            shared.reranker.close()
+
+
+@pytest.fixture(scope="module")
+def url(app: ModuleType, index: PassageIndex) -> Iterator[str]:
+    with served(app, index, None) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def writing(app: ModuleType, index: PassageIndex, model: Serving) -> Iterator[str]:
+    with served(app, index, ChatModel(model.url, "local")) as address:
+        yield address
 
 
 # The server
@@ -371,7 +407,9 @@ def test_a_phone_the_keyboard_and_the_dark(tab: Any):
 
 
 def test_the_server_goes_away(browser: Any):
+    """The program itself: it indexes the demo collection, serves, and ends with a signal."""
     process, address = started()
+    assert json.loads(urllib.request.urlopen(address + "/about").read())["name"] == "Demo collection"
     page = browser.new_page()
     page.goto(address)
     page.wait_for_selector(".examples button")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -38,13 +39,25 @@ def test_a_stored_vector_finds_itself_with_score_one(factory: str) -> None:
         assert scores[0] == pytest.approx(1.0, abs=1e-6)
 
 
+@cache
+def thinned(factory: str) -> VectorStore:
+    """Of 400 vectors every fourth was removed; tests only search in it."""
+    store = store_of(factory, unit(400))
+    store.remove(np.arange(0, 400, 4))
+    return store
+
+
+@cache
+def large(factory: str) -> VectorStore:
+    return store_of(factory, unit(3000))
+
+
 @pytest.mark.parametrize("factory", FACTORIES)
 @pytest.mark.parametrize("n_allowed", [0, 1, 5, 40, 299, 300])
 @pytest.mark.parametrize("k", [1, 7, 300, 1000])
 def test_a_filtered_search_returns_min_of_k_and_allowed(factory: str, n_allowed: int, k: int) -> None:
     """… also after removals, for every factory offered, best first."""
-    store = store_of(factory, unit(400))
-    store.remove(np.arange(0, 400, 4))
+    store = thinned(factory)
     left = np.setdiff1d(np.arange(400), np.arange(0, 400, 4))
     allowed = np.sort(RNG.choice(left, n_allowed, replace=False))
     for scores, rows in store.search(unit(3), k, allowed):
@@ -62,7 +75,7 @@ def test_filters_hold_on_collections_that_approximate_search_is_for(
     """With the exact path for small results switched off, the approximate one still returns full lists."""
     monkeypatch.setattr("biorerank_plugins.first_stage.vectors._FEW", 0)
     monkeypatch.setattr("biorerank_plugins.first_stage.vectors._SELECTIVE", 0.0)
-    store = store_of(factory, unit(3000))
+    store = large(factory)
     allowed = np.flatnonzero(RNG.random(3000) < share)
     for k in (10, len(allowed)):
         assert [len(rows) for _, rows in store.search(unit(4), k, allowed)] == [k] * 4

@@ -12,7 +12,8 @@ from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, pa
 
 from biorerank_plugins import BioReranker, models
 from biorerank_plugins.runtime.packed.attention import attention_for, reference_attention
-from biorerank_plugins.scoring.packed_backend import PackedBackend, why_not_packed
+from biorerank_plugins.runtime.packed.support import why_not_packed
+from biorerank_plugins.scoring.packed_backend import PackedBackend
 from biorerank_plugins.scoring.worker import BatchWorker
 
 pytestmark = pytest.mark.gpu

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biorerank_plugins.runtime.batches import token_budget_batches
+from biorerank_plugins.runtime.memory import token_budget_batches
 
 
 @given(st.lists(st.integers(1, 600), max_size=60), st.integers(1, 2000))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from biorerank_plugins.runtime.tokens import PairTokenizer, UnsupportedTokenizerError
+from biorerank_plugins.runtime.text_ids import UnsupportedTokenizerError
+from biorerank_plugins.runtime.tokens import PairTokenizer
 
 NASTY = [
     "",

@@ -10,8 +10,8 @@ import pytest
 
 from biorerank_plugins import Passage
 from biorerank_plugins.first_stage import BiEncoder
+from biorerank_plugins.scale.ray_stages import PassageTokenizer, TokenFed, pack, unpack
 from biorerank_plugins.scale.shards import embed_shard
-from biorerank_plugins.scale.tokens import PassageTokenizer, TokenFed, pack, unpack
 
 PASSAGES = [
     Passage("a", "p53 suppresses tumours.", "TP53"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import subprocess
 import sys
 import weakref
@@ -193,20 +192,3 @@ reranker.rank("does aspirin work", texts)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, "terminate" in done.stderr) == (0, False)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_child_process_scores_with_threads_of_its_own(tiny_cross_encoder_dir):
-    """In a process of its own: forking one that runs threads is what is tested."""
-    script = f"""
-import os, signal
-from biorerank_plugins import BioReranker
-reranker = BioReranker({str(tiny_cross_encoder_dir)!r}, device="cpu", dtype="float32")
-before = reranker.score("is p53 a suppressor", ["p53 suppresses", "aspirin"])
-child = os.fork()
-if not child:
-    signal.alarm(60)
-    os._exit(0 if reranker.score("is p53 a suppressor", ["p53 suppresses", "aspirin"]) == before else 1)
-assert os.waitpid(child, 0)[1] == 0
-"""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)

@@ -1,8 +1,8 @@
 """What applications send to a rerank server, and what they read of its answer (looked up in their sources, 2026).
 
 Each payload is in the form that the application writes; each reader takes the fields that the application takes, and
-fails where it would fail. Clients that are packages of their own are in ``test_clients.py``; AnythingLLM ranks by itself and
-asks no server.
+fails where it would fail. Clients that are packages of their own are in ``test_clients.py``; AnythingLLM ranks by
+itself and asks no server.
 """
 
 from __future__ import annotations

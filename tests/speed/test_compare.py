@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from support.speed import Clock, request, working
 
-from biorerank_plugins.speed.compare import compare, prepared
-from biorerank_plugins.speed.results import COLUMNS, rows
+from biorerank_plugins.speed.compare import COLUMNS, compare, prepared, rows
 from biorerank_plugins.speed.rounds import NotPossibleError
 from biorerank_plugins.speed.systems import System
 from biorerank_plugins.speed.texts import Mix

@@ -26,4 +26,4 @@ print(sorted(name for name in ("torch", "transformers", "sentence_transformers")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert len(names) > 10
+    assert len(names) > 5

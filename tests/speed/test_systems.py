@@ -10,9 +10,8 @@ from support.speed import TEXTS, request, setting_of
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.speed.compare import scores_of
-from biorerank_plugins.speed.cross_encoder import assert_dtype, load
-from biorerank_plugins.speed.models import folder_of
-from biorerank_plugins.speed.systems import BASELINE, SYSTEMS, choose_systems, load_systems
+from biorerank_plugins.speed.rerankers import assert_dtype, load
+from biorerank_plugins.speed.systems import BASELINE, SYSTEMS, choose_systems, folder_of, load_systems
 
 
 @pytest.fixture

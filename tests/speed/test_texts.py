@@ -10,7 +10,7 @@ import pytest
 
 from biorerank_plugins import models
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.speed.models import tokenizer_of
+from biorerank_plugins.speed.systems import tokenizer_of
 from biorerank_plugins.speed.texts import Mix, Source, make_requests, read_source
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from biorerank_plugins.text.sentence_context import in_context
-from biorerank_plugins.text.sentences import split_sentences
+from biorerank_plugins.text.sentences import in_context, split_sentences
 
 FIRST = "Dabigatran inhibits thrombin."
 

@@ -10,7 +10,6 @@ import pytest
 
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.first_stage import BiEncoder
-from biorerank_plugins.training.abstracts import read_abstracts
 from biorerank_plugins.training.material import Material, read_material, read_question_texts, split_sentences
 from biorerank_plugins.training.mining import (
     dense_candidates,
@@ -19,7 +18,7 @@ from biorerank_plugins.training.mining import (
     similar_questions,
     write_candidates,
 )
-from biorerank_plugins.training.negatives import PairConfig
+from biorerank_plugins.training.negatives import PairConfig, read_abstracts
 from biorerank_plugins.training.pairs import build_pairs
 
 

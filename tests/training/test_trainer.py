@@ -16,8 +16,8 @@ from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.rows import TrainingPair
-from biorerank_plugins.training.sampler import length_grouped_sampler
-from biorerank_plugins.training.trainer import train_cross_encoder
+from biorerank_plugins.training.tasks import length_grouped_sampler
+from biorerank_plugins.training.trainer import train
 
 ROWS = [
     TrainingPair(
@@ -29,7 +29,7 @@ CONFIG = TrainConfig(epochs=4, batch_size=8, learning_rate=3e-3, bf16=False, sav
 
 
 def _train(base: Path, out: Path, config: TrainConfig = CONFIG, rows=ROWS):
-    return train_cross_encoder(base, rows, out, config, show_progress=False)
+    return train(base, rows, out, config, show_progress=False).model
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,6 @@ from biorerank_plugins.evaluation.report.tables import Table, make_tables
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation.results import SystemsReport
 
-__all__ = ["prepare_folder", "write_report"]
-
 _FORMAT = "biorerank-evaluation"
 _JSON, _CSV, _MARKDOWN, _HTML = "report.json", "per-query.csv", "report.md", "report.html"
 _OURS = {_JSON, _CSV, _MARKDOWN, _HTML, "means.png", "depth.png", "differences.png"}

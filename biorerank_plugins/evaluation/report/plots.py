@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.evaluation.results import SystemsReport
 
-__all__ = ["Plot", "draw_plots"]
-
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 _MOST_LINES = len(COLOURS)  # more in one plot cannot be told apart
 _NAME_LENGTH = 42

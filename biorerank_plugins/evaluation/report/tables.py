@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.evaluation.lists import Latency
     from biorerank_plugins.evaluation.results import Change, SystemsReport, TopPassage
 
-__all__ = ["Cell", "Table", "make_tables"]
-
 _PASSAGE_LENGTH = 220  # characters of a passage: enough to see what it is about
 
 

@@ -11,15 +11,13 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from biorerank_plugins.runtime.packed.cpu_kernels import CpuAttention
-from biorerank_plugins.runtime.packed.distances import DistanceBias
-
-__all__ = ["Attention", "attention_for", "reference_attention"]
+from biorerank_plugins.runtime.packed.families import DistanceBias
 
 Attention: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
 """From queries, keys and values [tokens, heads, size], the offsets of the pairs in queries and in keys (int32 [N + 1])
 and the longest pair in both, to what the queries read [tokens, heads, size]. Rows outside of all pairs may hold
 anything: nothing that is read depends on them. Those for a CPU also take a
-:class:`~biorerank_plugins.runtime.packed.distances.DistanceBias` as ``bias``."""
+:class:`~biorerank_plugins.runtime.packed.families.DistanceBias` as ``bias``."""
 
 
 def attention_for(device: torch.device) -> Attention:

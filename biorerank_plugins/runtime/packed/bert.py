@@ -15,11 +15,7 @@ from torch.nn.functional import embedding, layer_norm, linear
 
 from biorerank_plugins.runtime.packed.attention import Attention
 from biorerank_plugins.runtime.packed.cpu_kernels import PreparedLinear
-from biorerank_plugins.runtime.packed.distances import DistanceBias
-from biorerank_plugins.runtime.packed.families import Family, base_of, family_of
-
-__all__ = ["PackedBert", "PackedLayers"]
-
+from biorerank_plugins.runtime.packed.families import DistanceBias, Family, base_of, family_of
 
 _MOST_ADDED = 32
 """Tokens that attention on a CPU may add to the longest pair."""

@@ -19,9 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from biorerank_plugins.runtime.packed.distances import DistanceBias
-
-__all__ = ["CpuAttention", "PreparedLinear", "can_prepare"]
+from biorerank_plugins.runtime.packed.families import DistanceBias
 
 logger = logging.getLogger(__name__)
 

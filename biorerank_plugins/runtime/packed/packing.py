@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from biorerank_plugins.runtime.tokens import EncodedPair
 
-__all__ = ["Layout", "Packed", "Places", "pack", "rounded"]
-
 Ints = NDArray[np.int32]
 
 

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-__all__ = ["PlainBert", "load_bert"]
-
 
 class PlainBert(nn.Module):
     """What ``BertForSequenceClassification`` and ``BertModel`` compute, in modules of the same names.

@@ -17,8 +17,6 @@ from biorerank_plugins.runtime.packed.packing import Layout, Packed, pack
 from biorerank_plugins.runtime.packed.plain_bert import PlainBert
 from biorerank_plugins.runtime.tokens import EncodedPair
 
-__all__ = ["cannot_be_packed", "why_not_packed"]
-
 _HALF = (torch.float16, torch.bfloat16)
 
 

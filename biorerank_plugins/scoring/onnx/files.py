@@ -17,8 +17,6 @@ from biorerank_plugins._common.files import write_whole
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["built_once", "cache_folder", "content_key"]
-
 T = TypeVar("T")
 
 

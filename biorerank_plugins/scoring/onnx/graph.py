@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.runtime.packed.bert import PackedBert
     from biorerank_plugins.scoring.onnx.quantization import QuantizedLinear
 
-__all__ = ["GRAPH_VERSION", "bert_graph"]
-
 GRAPH_VERSION = 1
 """Raised whenever the graph computes something else, so that files of older versions are built again."""
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["FIT_VERSION", "IntegerProduct", "QuantizedLinear", "fit_linear", "fit_quantization"]
-
 _STRENGTHS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 _CUTS = (1.0, 0.9, 0.8, 0.7)
 _ROWS = 2_000  # tokens a layer is fitted on

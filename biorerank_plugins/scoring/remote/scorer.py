@@ -15,16 +15,22 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 from biorerank_plugins._common.checks import positive_number, string, whole_number
 from biorerank_plugins.errors import BioRerankError, OverloadedError, ScoringError, require_extra
-from biorerank_plugins.scoring.remote.requests import checked_url, json_of, parts, seconds, unreachable
-from biorerank_plugins.scoring.remote.shapes import SHAPES, Shape, logits_of
+from biorerank_plugins.scoring.remote.shapes import (
+    SHAPES,
+    Shape,
+    checked_url,
+    json_of,
+    logits_of,
+    parts,
+    seconds,
+    unreachable,
+)
 from biorerank_plugins.text.templates import wellformed
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     import httpx
-
-__all__ = ["Kind", "RemoteScorer"]
 
 logger = logging.getLogger(__name__)
 

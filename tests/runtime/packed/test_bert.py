@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -43,10 +45,13 @@ def test_logits_are_those_of_the_padded_forward(family, lengths):
     assert len(pairs) == 1 or np.ptp(expected) > 0.05 or set(lengths) == {64}
 
 
+_kept_model = cache(make_model)  # for tests of many examples, which do not change it
+
+
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=12), st.integers(0, 9))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_a_logit_depends_on_its_own_pair_only(lengths, seed):
-    model = make_model()
+    model = _kept_model()
     pairs = make_pairs(*lengths, seed=seed)
     alone = np.concatenate([packed_logits(model, [pair]) for pair in pairs])
     np.testing.assert_allclose(packed_logits(model, pairs), alone, **CLOSE)

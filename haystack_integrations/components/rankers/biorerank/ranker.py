@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from haystack import Document, component
 from haystack.utils import ComponentDevice, Secret
@@ -22,6 +22,7 @@ from biorerank_plugins.haystack.options import (
     flag,
 )
 from biorerank_plugins.haystack.ranking import RankingCall
+from biorerank_plugins.reranking.options import Fusion, Retracted
 from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.runtime.devices import BACKENDS
 from biorerank_plugins.text.templates import Template, check_template
@@ -136,8 +137,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         min_probability: float | None = None,
         evidence: int = 0,
         deduplicate: Deduplicate = "id",
-        fusion: float | Literal["stored", "order"] | None = "stored",
-        retracted: Literal["keep", "flag", "drop"] = "keep",
+        fusion: Fusion = "stored",
+        retracted: Retracted = "keep",
         boosts: Boosts | Mapping[str, Any] | None = None,
         timeout: float | None = None,
         revision: str | None = None,
