@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins._common.checks import positive_number
 from biorerank_plugins.models.stored import stored_template
-from biorerank_plugins.passages import Candidate, Passage, RankedPassage
+from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 from biorerank_plugins.reranking.options import RankOptions
 from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.text.templates import Template
@@ -23,21 +23,23 @@ if TYPE_CHECKING:
     from biorerank_plugins.articles.boosts import Boosts
 
 __all__ = [
+    "ANSWER_KEY",
     "BOOST_KEY",
+    "EVIDENCE_KEY",
     "FIRST_STAGE_KEY",
     "LOAD_SETTINGS",
+    "MARKS",
     "RANK_SETTINGS",
     "RETRACTED_KEY",
     "HostTexts",
-    "article_marks",
     "boosts_of",
     "check_rank_option",
     "copied_metadata",
-    "evidence_records",
     "host_candidate",
     "kept_score",
     "make_reranker",
     "rank_keywords",
+    "ranking_marks",
     "saved_model_name",
 ]
 
@@ -47,6 +49,18 @@ FIRST_STAGE_KEY = "biorerank_first_stage"
 RETRACTED_KEY = "biorerank_retracted"
 """Metadata key that is True where ``retracted="flag"`` found a retracted article."""
 
+BOOST_KEY = "biorerank_boost"
+"""Metadata key of what was added to the logit for the article's year and kind, where something was."""
+
+EVIDENCE_KEY = "biorerank_evidence"
+"""Metadata key of the best sentences: text, offsets in the text that was ranked, score and probability of each."""
+
+ANSWER_KEY = "biorerank_answer"
+"""Metadata key of what the ranking says of its question: ``answered``, ``not_sure`` or ``nothing``."""
+
+MARKS = (EVIDENCE_KEY, ANSWER_KEY, RETRACTED_KEY, BOOST_KEY)
+"""Metadata keys that an earlier ranking may have left."""
+
 RANK_SETTINGS = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "retracted", "timeout")
 """Settings of an adapter that a ranking is given as they are."""
 
@@ -55,9 +69,6 @@ LOAD_SETTINGS = (
     *("revision", "token", "cache_folder", "local_files_only"),
 )
 """Settings of an adapter that its reranker is given as they are."""
-
-BOOST_KEY = "biorerank_boost"
-"""Metadata key of what was added to the logit for the article's year and kind, where something was."""
 
 _DEEPEST = 50  # containers in containers
 
@@ -145,22 +156,19 @@ def _copied(value: Any, above: tuple[int, ...] = ()) -> Any:
         return [_copied(item, inside) for item in value] if type(value) is list else value
 
 
-def evidence_records(ranked: RankedPassage) -> list[dict[str, Any]]:
-    """Return the evidence sentences of a ranked passage as plain JSON types, best first.
+def ranking_marks(ranking: Ranking, ranked: RankedPassage) -> dict[str, Any]:
+    """Return what a host's object says beside its score, as plain JSON types; nothing where there is nothing to say.
 
-    :param ranked: a line of a ranking.
-    :returns: ``text``, ``start``, ``end``, ``score`` and ``probability`` of each; the offsets are those of the text
-        that was ranked.
+    :param ranking: the ranking.
+    :param ranked: one of its lines.
+    :returns: by :data:`MARKS`; a sentence of evidence has ``text``, ``start``, ``end``, ``score`` and ``probability``.
     """
-    return [asdict(sentence) for sentence in ranked.evidence]
-
-
-def article_marks(ranked: RankedPassage) -> dict[str, Any]:
-    """Return what the host's object says about the article beside its score; nothing where there is nothing to say.
-
-    :param ranked: a line of a ranking.
-    """
-    marks = {RETRACTED_KEY: ranked.retracted, BOOST_KEY: ranked.boost}
+    marks = {
+        EVIDENCE_KEY: [asdict(sentence) for sentence in ranked.evidence],
+        ANSWER_KEY: None if ranking.answerability is None else ranking.answerability.state,
+        RETRACTED_KEY: ranked.retracted,
+        BOOST_KEY: ranked.boost,
+    }
     return {key: value for key, value in marks.items() if value}
 
 

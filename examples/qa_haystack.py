@@ -24,9 +24,9 @@ from haystack.components.generators.chat import OpenAIChatGenerator
 from haystack.dataclasses import ChatMessage, StreamingChunk
 from haystack.utils import Secret
 
-from biorerank_plugins import BioReranker, Evidence, Passage, PassageIndex, demo
+from biorerank_plugins import Evidence, Passage, PassageIndex, demo
 from biorerank_plugins.answers.llm import KEY_VARIABLE, ChatModel, llm_error
-from biorerank_plugins.answers.quoted import cite, quote
+from biorerank_plugins.answers.quoted import Answer, cite, quote
 from biorerank_plugins.answers.written import INSTRUCTIONS, WrittenAnswer
 from biorerank_plugins.errors import BioRerankError, LLMError
 from biorerank_plugins.haystack import BioRanker, BioRetriever
@@ -43,11 +43,10 @@ PROMPT = [
 
 
 def make_search(index: str) -> Pipeline:
-    """Both stages. Documents below the model's own threshold are no evidence."""
-    threshold = BioReranker().calibration.evidence_threshold
+    """Both stages."""
     pipeline = Pipeline()
     pipeline.add_component("retriever", BioRetriever(index, top_k=50))
-    pipeline.add_component("ranker", BioRanker(top_k=5, evidence=2, min_probability=threshold, retracted="drop"))
+    pipeline.add_component("ranker", BioRanker(top_k=5, evidence=2, retracted="drop"))
     pipeline.connect("retriever.documents", "ranker.documents")
     return pipeline
 
@@ -102,14 +101,23 @@ def passage_of(document: Document) -> Passage:
     return Passage(document.id, document.content or "", title=document.meta.get("title"), metadata=dict(document.meta))
 
 
-def show_quotes(question: str, documents: list[Document]) -> None:
-    """Print the evidence sentences, each with the number of its source."""
+def quoted(question: str, documents: list[Document]) -> Answer:
+    """Return the evidence sentences as an answer; the ranking says whether it is one."""
     found = [(passage_of(one), [Evidence(**line) for line in one.meta["biorerank_evidence"]]) for one in documents]
-    answer = quote(question, found)
-    print(answer.text, end="\n\n")
+    return quote(question, found, state=documents[0].meta.get("biorerank_answer") if documents else None)
+
+
+def show_answer(answer: Answer) -> None:
+    """Print the quoted sentences and their sources, or the passages that come nearest."""
+    if answer.state == "not_sure":
+        print(f"Not sure that the answer is here. {answer.why} Nearest:\n")
+    else:
+        print(answer.text, end="\n\n")
     for citation in answer.citations:
         best = max(one.evidence.probability for one in answer.quotes if one.number == citation.number)
         print(f"[{citation.number}] {best:.2f}  {citation.text}")
+    for citation in answer.nearest:
+        print(f"[{citation.number}] {citation.text}")
 
 
 def main() -> int:
@@ -132,18 +140,19 @@ def main() -> int:
             print(f"Question: {options.question}\n")
             asked = {"query": options.question}
             documents = search.run({"retriever": asked, "ranker": asked})["ranker"]["documents"]
-            if not documents:
-                print("No evidence: nothing that was found reaches the threshold.")
+            answer = quoted(options.question, documents)
+            if answer.state == "nothing":
+                print("No evidence: nothing in the collection answers this.")
                 return 3
             if chat is not None:
                 writer = saved_and_loaded(make_writer(chat), Path(scratch, "writer.yaml"))
                 written = show_written(writer, options.question, documents, chat)
             if chat is None or written.error is not None:
-                show_quotes(options.question, documents)
+                show_answer(answer)
     except (BioRerankError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 3 if answer.state == "not_sure" else 0
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda
 
-from biorerank_plugins import BioReranker, Evidence, Passage, demo
+from biorerank_plugins import Evidence, Passage, demo
 from biorerank_plugins.answers.llm import ChatModel
-from biorerank_plugins.answers.quoted import cite, quote
+from biorerank_plugins.answers.quoted import Answer, cite, quote
 from biorerank_plugins.answers.written import INSTRUCTIONS, WrittenAnswer
 from biorerank_plugins.errors import BioRerankError
 from biorerank_plugins.langchain import BioRerankCompressor, BioRetriever
@@ -45,12 +45,11 @@ def make_retriever(index: str | None) -> BioRetriever:
 
 
 def make_search(retriever: BioRetriever) -> Runnable[str, list[Document]]:
-    """Both stages. Documents below the model's own threshold are no evidence.
+    """Both stages.
 
     With ``langchain-classic``, ``ContextualCompressionRetriever`` puts the two together in the same way.
     """
-    threshold = BioReranker().calibration.evidence_threshold
-    compressor = BioRerankCompressor(top_n=5, evidence=2, min_probability=threshold, retracted="drop")
+    compressor = BioRerankCompressor(top_n=5, evidence=2, retracted="drop")
     return RunnableLambda(lambda question: compressor.compress_documents(retriever.invoke(question), question))
 
 
@@ -72,14 +71,23 @@ def passage_of(document: Document) -> Passage:
     return Passage(document.id or "", document.page_content, title=title, metadata=dict(document.metadata))
 
 
-def show_quotes(question: str, documents: list[Document]) -> None:
-    """Print the evidence sentences, each with the number of its source."""
+def quoted(question: str, documents: list[Document]) -> Answer:
+    """Return the evidence sentences as an answer; the ranking says whether it is one."""
     found = [(passage_of(one), [Evidence(**line) for line in one.metadata["biorerank_evidence"]]) for one in documents]
-    answer = quote(question, found)
-    print(answer.text, end="\n\n")
+    return quote(question, found, state=documents[0].metadata.get("biorerank_answer") if documents else None)
+
+
+def show_answer(answer: Answer) -> None:
+    """Print the quoted sentences and their sources, or the passages that come nearest."""
+    if answer.state == "not_sure":
+        print(f"Not sure that the answer is here. {answer.why} Nearest:\n")
+    else:
+        print(answer.text, end="\n\n")
     for citation in answer.citations:
         best = max(one.evidence.probability for one in answer.quotes if one.number == citation.number)
         print(f"[{citation.number}] {best:.2f}  {citation.text}")
+    for citation in answer.nearest:
+        print(f"[{citation.number}] {citation.text}")
 
 
 def show_written(writer: Runnable[dict, str], question: str, documents: list[Document]) -> WrittenAnswer:
@@ -111,15 +119,16 @@ def main() -> int:
         search = make_search(make_retriever(options.index))
         print(f"Question: {options.question}\n")
         documents = search.invoke(options.question)
-        if not documents:
-            print("No evidence: nothing that was found reaches the threshold.")
+        answer = quoted(options.question, documents)
+        if answer.state == "nothing":
+            print("No evidence: nothing in the collection answers this.")
             return 3
         if chat is None or show_written(make_writer(chat), options.question, documents).error is not None:
-            show_quotes(options.question, documents)
+            show_answer(answer)
     except (BioRerankError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 3 if answer.state == "not_sure" else 0
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from biorerank_plugins import BioReranker, Evidence, Passage, demo
+from biorerank_plugins import Evidence, Passage, demo
 from biorerank_plugins.answers.llm import ChatModel
-from biorerank_plugins.answers.quoted import cite, quote
+from biorerank_plugins.answers.quoted import Answer, cite, quote
 from biorerank_plugins.answers.written import INSTRUCTIONS, WrittenAnswer
 from biorerank_plugins.errors import BioRerankError
 from biorerank_plugins.llama_index import BioRerankPostprocessor, BioRetriever
@@ -66,9 +66,8 @@ def make_retriever(index: str | None) -> BioRetriever:
 
 
 def make_engine(retriever: BioRetriever, chat: ChatModel | None) -> RetrieverQueryEngine:
-    """Two stages and, with a language model, a synthesizer. Nodes below the model's own threshold are no evidence."""
-    threshold = BioReranker().calibration.evidence_threshold
-    reranker = BioRerankPostprocessor(top_n=5, evidence=2, min_probability=threshold, retracted="drop")
+    """Two stages and, with a language model, a synthesizer."""
+    reranker = BioRerankPostprocessor(top_n=5, evidence=2, retracted="drop")
     llm = MockLLM() if chat is None else LocalLLM(server=chat)  # without any, LlamaIndex would look for OpenAI's key
     synthesizer = get_response_synthesizer(llm=llm, text_qa_template=PROMPT, streaming=True)
     return RetrieverQueryEngine(retriever, response_synthesizer=synthesizer, node_postprocessors=[reranker])
@@ -79,14 +78,23 @@ def passage_of(node: NodeWithScore) -> Passage:
     return Passage(node.node_id, node.text, title=node.metadata.get("title"), metadata=dict(node.metadata))
 
 
-def show_quotes(question: str, nodes: list[NodeWithScore]) -> None:
-    """Print the evidence sentences, each with the number of its source."""
-    found = [(passage_of(node), [Evidence(**one) for one in node.metadata["biorerank_evidence"]]) for node in nodes]
-    answer = quote(question, found)
-    print(answer.text, end="\n\n")
+def quoted(question: str, nodes: list[NodeWithScore]) -> Answer:
+    """Return the evidence sentences as an answer; the ranking says whether it is one."""
+    found = [(passage_of(one), [Evidence(**line) for line in one.metadata["biorerank_evidence"]]) for one in nodes]
+    return quote(question, found, state=nodes[0].metadata.get("biorerank_answer") if nodes else None)
+
+
+def show_answer(answer: Answer) -> None:
+    """Print the quoted sentences and their sources, or the passages that come nearest."""
+    if answer.state == "not_sure":
+        print(f"Not sure that the answer is here. {answer.why} Nearest:\n")
+    else:
+        print(answer.text, end="\n\n")
     for citation in answer.citations:
         best = max(one.evidence.probability for one in answer.quotes if one.number == citation.number)
         print(f"[{citation.number}] {best:.2f}  {citation.text}")
+    for citation in answer.nearest:
+        print(f"[{citation.number}] {citation.text}")
 
 
 def show_written(engine: RetrieverQueryEngine, question: str, nodes: list[NodeWithScore]) -> WrittenAnswer:
@@ -122,15 +130,16 @@ def main() -> int:
         engine = make_engine(make_retriever(options.index), chat)
         print(f"Question: {options.question}\n")
         nodes = engine.retrieve(QueryBundle(options.question))
-        if not nodes:
-            print("No evidence: nothing that was found reaches the threshold.")
+        answer = quoted(options.question, nodes)
+        if answer.state == "nothing":
+            print("No evidence: nothing in the collection answers this.")
             return 3
         if chat is None or show_written(engine, options.question, nodes).error is not None:
-            show_quotes(options.question, nodes)
+            show_answer(answer)
     except (BioRerankError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 3 if answer.state == "not_sure" else 0
 
 
 if __name__ == "__main__":

@@ -143,21 +143,13 @@ def compose_answer(
         raise ValueError("The ranking has no evidence sentences: rank with evidence=1 or more.")
     answer = quote(
         ranking.query,
-        found if state == "answered" else [],
+        found,
+        state=state,
         max_sentences=max_sentences,
         min_probability=min_probability,
         metadata_keys=keys,
     )
-    if state == "answered" and not answer.quotes:
-        state, why = "not_sure", "No single sentence says it."
-    nearest = [Citation.of(n, passage, keys) for n, (passage, _) in enumerate(found[:NEAREST], 1)]
-    return replace(
-        answer,
-        no_evidence=bool(ranking.no_evidence),
-        state=state,
-        why=why,
-        nearest=tuple(nearest) if state == "not_sure" else (),
-    )
+    return replace(answer, no_evidence=bool(ranking.no_evidence), why=why or answer.why)
 
 
 def _state(ranking: Ranking) -> tuple[AnswerState, str]:
@@ -173,6 +165,7 @@ def quote(
     query: str,
     found: Iterable[tuple[Passage, Sequence[Evidence]]],
     *,
+    state: AnswerState | None = None,
     max_sentences: int = 4,
     min_probability: float = 0.0,
     metadata_keys: MetadataKeys | None = None,
@@ -180,14 +173,17 @@ def quote(
     """Quote evidence that came by another way than a ranking, as :func:`compose_answer` does.
 
     This is for the objects of a host: a reranked node or document carries its sentences as
-    ``metadata["biorerank_evidence"]``, and ``Evidence(**record)`` makes one of each.
+    ``metadata["biorerank_evidence"]``, and ``Evidence(**record)`` makes one of each. What the ranking says of the
+    question is ``metadata["biorerank_answer"]``.
 
     :param query: the question.
     :param found: passages, best first, each with its evidence sentences.
+    :param state: what the ranking says; only where it is ``"answered"``, or nothing is known, sentences are quoted.
     :param max_sentences: at most so many.
     :param min_probability: leave out sentences below.
     :param metadata_keys: where the passages' metadata hold what a citation says; ``None``: the common spellings.
-    :returns: the answer; ``no_evidence`` is True where there are no passages at all.
+    :returns: the answer, with the nearest passages where it is not sure; ``no_evidence`` is True where there are no
+        passages at all.
     :raises ValueError: if a number is impossible.
 
     >>> sentence = Evidence("Idarucizumab reverses it.", 0, 25, score=0.9, probability=0.8)
@@ -201,15 +197,26 @@ def quote(
     lines = [(place, sentence) for place, (_, own) in enumerate(given) for sentence in own]
     citations: dict[int, Citation] = {}
     quotes = []
-    best = _distinct(lines, max_sentences, min_probability)
+    quotable = state in (None, "answered")
+    best = _distinct(lines, max_sentences, min_probability) if quotable else []
     for place, sentence in sorted(best, key=lambda line: (line[0], line[1].start)):
         if place not in citations:
             passage = given[place][0]
             number = len(citations) + 1
             citations[place] = Citation.of(number, passage, keys)
         quotes.append(Quote(sentence, citations[place].number))
-    state: AnswerState = "answered" if quotes else "nothing"
-    return Answer(query, tuple(quotes), tuple(citations.values()), no_evidence=not given, state=state)
+    if not quotes and quotable:
+        state = "not_sure" if given else "nothing"
+    nearest = [Citation.of(n, passage, keys) for n, (passage, _) in enumerate(given[:NEAREST], 1)]
+    return Answer(
+        query,
+        tuple(quotes),
+        tuple(citations.values()),
+        no_evidence=not given,
+        state=state or "answered",
+        why="No single sentence says it." if quotable and given and not quotes else "",
+        nearest=tuple(nearest) if state == "not_sure" else (),
+    )
 
 
 def _distinct(found: list[tuple[int, Evidence]], limit: int, min_probability: float) -> list[tuple[int, Evidence]]:

@@ -9,17 +9,15 @@ from typing import Any
 from haystack import Document
 
 from biorerank_plugins.adapters_common import (
-    BOOST_KEY,
     FIRST_STAGE_KEY,
-    RETRACTED_KEY,
+    MARKS,
     HostTexts,
-    article_marks,
     copied_metadata,
-    evidence_records,
     host_candidate,
+    ranking_marks,
 )
 from biorerank_plugins.models.stored import stored_template
-from biorerank_plugins.passages import Candidate, Passage, RankedPassage
+from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 from biorerank_plugins.text.templates import Template, check_template, passage_text
 
 __all__ = [
@@ -36,13 +34,10 @@ __all__ = [
 RETRIEVAL_SCORE_KEY = "biorerank_retrieval_score"
 """Key of ``meta`` under which the first stage's score is kept; no text that a model reads holds it."""
 
-EVIDENCE_KEY = "biorerank_evidence"
-"""Key of ``meta`` under which the best sentences are: text, offsets in ``content``, score and probability of each."""
-
 NO_EVIDENCE_KEY = "biorerank_no_evidence"
 """Key of ``meta``: whether no document of the ranking reaches the model's threshold; absent where none is stored."""
 
-_OF_THIS_RANKING = (EVIDENCE_KEY, NO_EVIDENCE_KEY, RETRACTED_KEY, BOOST_KEY)
+_OF_THIS_RANKING = (NO_EVIDENCE_KEY, *MARKS)
 _OWN_KEYS = (RETRIEVAL_SCORE_KEY, FIRST_STAGE_KEY, *_OF_THIS_RANKING)
 
 
@@ -122,18 +117,14 @@ class DocumentTexts:
         return self._texts.passage(str(document.id), document.content or "", _meta(document), host_text)
 
 
-def ranked_document(
-    document: Document, score: float, ranked: RankedPassage, no_evidence: bool | None = None
-) -> Document:
+def ranked_document(document: Document, score: float, ranking: Ranking, ranked: RankedPassage) -> Document:
     """Return a new document with the reranker's score; the first stage's and the evidence are in ``meta``."""
     meta = copied_metadata(document.meta)
     for key in _OF_THIS_RANKING:
         meta.pop(key, None)
-    meta |= article_marks(ranked)
-    if no_evidence is not None:
-        meta[NO_EVIDENCE_KEY] = no_evidence
-    if ranked.evidence:
-        meta[EVIDENCE_KEY] = evidence_records(ranked)
+    meta |= ranking_marks(ranking, ranked)
+    if ranking.no_evidence is not None:
+        meta[NO_EVIDENCE_KEY] = ranking.no_evidence
     if ranked.retrieval_score is not None:
         meta[RETRIEVAL_SCORE_KEY] = ranked.retrieval_score
     return replace(document, score=score, meta=meta)

@@ -63,8 +63,8 @@ class RankingCall:
             ranked_document(
                 self.documents[line.input_index],
                 line.score if self.scaled else line.order_value,
+                ranking,
                 line,
-                ranking.no_evidence,
             )
             for line in lines[: self.top_k]
         ]

@@ -14,20 +14,18 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_valid
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.adapters_common import (
+    MARKS,
     RANK_SETTINGS,
     HostTexts,
-    article_marks,
     check_rank_option,
     copied_metadata,
-    evidence_records,
     host_candidate,
     make_reranker,
     rank_keywords,
+    ranking_marks,
 )
 from biorerank_plugins.langchain.cross_encoder import CrossEncoderScorer, is_cross_encoder
 from biorerank_plugins.langchain.documents import (
-    EVIDENCE,
-    OF_THIS_RANKING,
     RELEVANCE_SCORE,
     RETRIEVAL_SCORE,
     check_documents,
@@ -199,16 +197,14 @@ class BioRerankCompressor(BaseDocumentCompressor):
             yield host_candidate(passage, metadata.get(RETRIEVAL_SCORE), place, metadata)
 
     def _documents(self, documents: Sequence[Document], ranking: Ranking) -> list[Document]:
-        return [self._document(documents[line.input_index], line) for line in ranking]
+        return [self._document(documents[line.input_index], ranking, line) for line in ranking]
 
-    def _document(self, document: Document, line: RankedPassage) -> Document:
+    def _document(self, document: Document, ranking: Ranking, line: RankedPassage) -> Document:
         metadata = copied_metadata(document.metadata)
         # A BaseCrossEncoder's scores are what its model calls scores: the core was told that they are logits.
-        for key in OF_THIS_RANKING:
+        for key in MARKS:
             metadata.pop(key, None)
-        metadata |= article_marks(line)
-        if line.evidence:
-            metadata[EVIDENCE] = evidence_records(line)
+        metadata |= ranking_marks(ranking, line)
         metadata[RELEVANCE_SCORE] = line.order_value if is_cross_encoder(self.model) else line.score
         if line.retrieval_score is not None:
             metadata[RETRIEVAL_SCORE] = line.retrieval_score

@@ -7,9 +7,9 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from biorerank_plugins.adapters_common import BOOST_KEY, FIRST_STAGE_KEY, RETRACTED_KEY
+from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, MARKS
 
-__all__ = ["EVIDENCE", "OF_THIS_RANKING", "RELEVANCE_SCORE", "RETRIEVAL_SCORE", "check_documents", "without_scores"]
+__all__ = ["RELEVANCE_SCORE", "RETRIEVAL_SCORE", "check_documents", "without_scores"]
 
 RELEVANCE_SCORE = "relevance_score"
 """Metadata key of the reranker's score, the one that LangChain's rerankers of hosted models use."""
@@ -17,13 +17,7 @@ RELEVANCE_SCORE = "relevance_score"
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the first stage's score."""
 
-EVIDENCE = "biorerank_evidence"
-"""Metadata key of the best sentences: text, offsets in ``page_content``, score and probability of each."""
-
-OF_THIS_RANKING = (EVIDENCE, RETRACTED_KEY, BOOST_KEY)
-"""Metadata keys that an earlier ranking may have left."""
-
-_OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, FIRST_STAGE_KEY, *OF_THIS_RANKING)
+_OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, FIRST_STAGE_KEY, *MARKS)
 
 
 def without_scores(metadata: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -18,17 +18,14 @@ from llama_index.core.schema import (
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
 from biorerank_plugins.adapters_common import (
-    BOOST_KEY,
-    RETRACTED_KEY,
+    MARKS,
     HostTexts,
-    article_marks,
-    evidence_records,
     kept_score,
+    ranking_marks,
 )
-from biorerank_plugins.passages import Candidate, Passage, RankedPassage
+from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 
 __all__ = [
-    "EVIDENCE",
     "RETRIEVAL_SCORE",
     "FoundNode",
     "SavedBySettings",
@@ -42,10 +39,7 @@ __all__ = [
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the first stage's score, as LlamaIndex's own rerankers name it."""
 
-EVIDENCE = "biorerank_evidence"
-"""Metadata key of the best sentences: text, offsets, score and probability of each."""
-
-_HIDDEN = (RETRIEVAL_SCORE, EVIDENCE, RETRACTED_KEY, BOOST_KEY)  # from EMBED and LLM text
+_HIDDEN = (RETRIEVAL_SCORE, *MARKS)  # from EMBED and LLM text
 _NODE_CONTENT = "_node_content"  # as LlamaIndex's vector stores name it
 
 
@@ -108,17 +102,18 @@ def node_candidate(one: NodeWithScore, rank: int, texts: HostTexts) -> Candidate
     return Candidate(passage, score, rank, first_stage)
 
 
-def reranked_node(one: NodeWithScore, ranked: RankedPassage, *, keep_retrieval_score: bool) -> NodeWithScore:
+def reranked_node(
+    one: NodeWithScore, ranking: Ranking, ranked: RankedPassage, *, keep_retrieval_score: bool
+) -> NodeWithScore:
     """Return a copy of a node with its new score.
 
     :param one: the node as it came in; it is not changed.
-    :param ranked: what the reranker says about it.
+    :param ranking: the ranking.
+    :param ranked: what it says about this node.
     :param keep_retrieval_score: whether its metadata says what the first stage's score was.
     """
     metadata = {key: value for key, value in one.node.metadata.items() if key not in _HIDDEN}
-    metadata |= article_marks(ranked)
-    if ranked.evidence:
-        metadata[EVIDENCE] = evidence_records(ranked)
+    metadata |= ranking_marks(ranking, ranked)
     if keep_retrieval_score and ranked.retrieval_score is not None:
         metadata[RETRIEVAL_SCORE] = ranked.retrieval_score
     return one.model_copy(update={"node": _copy(one.node, metadata), "score": ranked.score})

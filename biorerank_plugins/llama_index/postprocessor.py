@@ -220,4 +220,6 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
 
     def _reranked(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
         keep = self.keep_retrieval_score
-        return [reranked_node(nodes[ranked.input_index], ranked, keep_retrieval_score=keep) for ranked in ranking]
+        return [
+            reranked_node(nodes[ranked.input_index], ranking, ranked, keep_retrieval_score=keep) for ranked in ranking
+        ]
