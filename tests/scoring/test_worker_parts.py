@@ -124,6 +124,7 @@ def test_what_ends_a_request_is_raised_where_the_next_part_is_brought():
 
 def test_a_body_that_fails_leaves_nothing_behind():
     forward = Recorder()
+    forward.go_on.clear()
     work = BatchWorker(forward, 10)
 
     def body():
@@ -133,9 +134,10 @@ def test_a_body_that_fails_leaves_nothing_behind():
 
     with pytest.raises(ValueError, match="the tokenizer"):
         body()
+    forward.go_on.set()
     assert not work._requests
     assert run(work, [pair(3)], nothing).tolist() == [3.0]
-    assert len(forward.batches) < 500
+    assert len(forward.batches) <= 2  # the one that was under way, and the last
 
 
 def test_no_pairs_at_all():
@@ -179,11 +181,11 @@ def test_many_threads_many_sizes():
     requests = [[pair(int(length), n) for length in draw.integers(1, 60, draw.integers(1, 30))] for n in range(40)]
     barrier = threading.Barrier(8)
 
-    def run(number):
+    def one(number):
         if number < 8:
             barrier.wait()
         return run(work, requests[number], nothing).tolist()
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(run, range(40))) == [expected(pairs) for pairs in requests]
+        assert list(pool.map(one, range(40))) == [expected(pairs) for pairs in requests]
     assert all(sum(batch) <= 64 for batch in forward.batches)
