@@ -22,27 +22,6 @@ from biorerank_plugins.text.templates import Template
 if TYPE_CHECKING:
     from biorerank_plugins.articles.boosts import Boosts
 
-__all__ = [
-    "ANSWER_KEY",
-    "BOOST_KEY",
-    "EVIDENCE_KEY",
-    "FIRST_STAGE_KEY",
-    "LOAD_SETTINGS",
-    "MARKS",
-    "RANK_SETTINGS",
-    "RETRACTED_KEY",
-    "HostTexts",
-    "boosts_of",
-    "check_rank_option",
-    "copied_metadata",
-    "host_candidate",
-    "kept_score",
-    "make_reranker",
-    "rank_keywords",
-    "ranking_marks",
-    "saved_model_name",
-]
-
 FIRST_STAGE_KEY = "biorerank_first_stage"
 """Metadata key under which our retrievers say what their scores are (:attr:`Candidate.first_stage`)."""
 

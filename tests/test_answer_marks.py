@@ -29,8 +29,8 @@ def haystack(question: str) -> list[dict[str, Any]]:
     documents = pytest.importorskip("haystack").Document
     from biorerank_plugins.haystack import BioRanker
 
-    found = BioRanker(top_k=2, evidence=1).run(question, [documents(content=text) for text in TEXTS])
-    again = BioRanker(top_k=2).run(QUESTIONS["nothing"], found["documents"])
+    found = BioRanker(top_k=2, evidence=1).run(query=question, documents=[documents(content=text) for text in TEXTS])
+    again = BioRanker(top_k=2).run(query=QUESTIONS["nothing"], documents=found["documents"])
     assert {one.meta["biorerank_answer"] for one in again["documents"]} == {"nothing"}  # of that ranking, not the last
     return [one.meta for one in found["documents"]]
 

@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from support.worker import run
 
 from biorerank_plugins import BioReranker, Passage, PassageIndex, TwoStageSearch, telemetry
 from biorerank_plugins.errors import ScoringError
@@ -200,7 +201,7 @@ def test_each_halving_is_counted(told: Told) -> None:
 
     ids = np.arange(5, dtype=np.int32)
     worker = BatchWorker(forward, 40)
-    worker.run([EncodedPair(ids, ids * 0, False, False)] * 8, lambda done: None)
+    run(worker, [EncodedPair(ids, ids * 0, False, False)] * 8, lambda done: None)
     worker.close()
     assert refused == [8, 4, 4]
     assert told.counts("memory.halvings") == {(): 3}

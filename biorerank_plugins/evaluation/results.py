@@ -150,12 +150,9 @@ class SystemsReport:
         first = next(iter(self.systems.values()))
         return list(first.measured.means)
 
-    def to_dict(self, *, per_query: bool = True) -> dict[str, Any]:
-        """Return the report as plain JSON types, without the lists.
-
-        :param per_query: also list the values of every question and the largest changes.
-        """
-        document: dict[str, Any] = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON types, without the lists."""
+        return {
             "queries": len(self.queries),
             "queries_without_text": self.n_unasked,
             "candidates": self.candidates,
@@ -168,12 +165,10 @@ class SystemsReport:
             "method": METHOD,
             "notes": list(self.notes),
             "bioasq_method": self.gold_method,
-        }
-        if per_query:
-            document["changes"] = {name: changes.to_dict() for name, changes in self.changes.items()}
-            document["per_query"] = {
+            "changes": {name: changes.to_dict() for name, changes in self.changes.items()},
+            "per_query": {
                 name: {measure: dict(values) for measure, values in system.measured.per_query.items()}
                 for name, system in self.systems.items()
-            }
-            document["questions"] = dict(self.queries)
-        return document
+            },
+            "questions": dict(self.queries),
+        }

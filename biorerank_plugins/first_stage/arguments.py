@@ -18,8 +18,7 @@ def check_queries(queries: Iterable[str]) -> list[str]:
     :raises TypeError: if ``queries`` is one string, or holds something else than strings.
     :raises ValueError: if a query is blank.
     """
-    if isinstance(queries, (str, bytes)):
-        raise TypeError(f"Expected a list of queries, got one {type(queries).__name__}: {queries!r:.80}.")
+    refuse_string(queries, "queries")
     return [check_query(query) for query in queries]
 
 
@@ -28,9 +27,17 @@ def check_ids(ids: Iterable[str]) -> list[str]:
 
     :raises TypeError: if ``ids`` is one string, or holds something else than strings.
     """
-    if isinstance(ids, (str, bytes)):
-        raise TypeError(f"Expected a list of ids, got one {type(ids).__name__}: {ids!r:.80}. Put it in a list.")
+    refuse_string(ids, "ids")
     return list(dict.fromkeys(string("An id", id_) for id_ in ids))
+
+
+def refuse_string(value: object, what: str) -> None:
+    """Refuse one string where several are wanted.
+
+    :raises TypeError: if it is one.
+    """
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"Expected a list of {what}, got one {type(value).__name__}: {value!r:.80}. Put it in a list.")
 
 
 def check_length(max_length: int, least: int, longest: int) -> int:

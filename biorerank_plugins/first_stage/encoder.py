@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from biorerank_plugins import models
 from biorerank_plugins._common.checks import string
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.arguments import refuse_string
 from biorerank_plugins.first_stage.model_folder import POOLINGS, EncoderSettings, find_model_folder, read_settings
 from biorerank_plugins.models.folders import portable_name
 from biorerank_plugins.passages import Passage
@@ -192,7 +193,7 @@ class BiEncoder:
         :returns: ``[len(queries), dimension]``.
         :raises TypeError: if ``queries`` is one string, or holds something else than strings.
         """
-        _refuse_string(queries, "queries")
+        refuse_string(queries, "queries")
         return self._queries.encode(
             [wellformed(string("A query", query)) for query in queries],
             self._config["query_max_length"],
@@ -207,7 +208,7 @@ class BiEncoder:
         :returns: ``[len(passages), dimension]``.
         :raises TypeError: if ``passages`` holds something else.
         """
-        _refuse_string(passages, "passages")
+        refuse_string(passages, "passages")
         for passage in passages:
             if not isinstance(passage, Passage):
                 raise TypeError(f"Expected a Passage, got {type(passage).__name__}: {passage!r:.80}")
@@ -250,8 +251,3 @@ def _length(given: int | None, model: _Model) -> int:
 
 def _encoder_again(config: dict[str, Any], device: str, dtype: Any) -> BiEncoder:
     return BiEncoder.from_config(config, device=device, dtype=dtype)
-
-
-def _refuse_string(value: object, what: str) -> None:
-    if isinstance(value, (str, bytes)):
-        raise TypeError(f"Expected a list of {what}, got one {type(value).__name__}: {value!r:.80}. Put it in a list.")

@@ -164,10 +164,6 @@ class LexicalIndex:
         """
         return [self.match(query).best(k, allowed) for query in queries]
 
-    def scores(self, query: str, rows: RowArray) -> FloatArray:
-        """Return the scores of given rows for a query, in their order."""
-        return self.match(query).of(rows)
-
     def prepare(self) -> None:
         """Compute the scores now instead of at the first search."""
         self._prepared()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from haystack.utils import ComponentDevice, Secret
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.first_stage.encoder import TitleUse
 
-__all__ = ["BiEncoderComponent"]
+__all__ = ["BI_ENCODER_SETTINGS", "BiEncoderComponent"]
 
 
 class BiEncoderComponent(LazyComponent[BiEncoder]):
@@ -111,3 +112,7 @@ class BiEncoderComponent(LazyComponent[BiEncoder]):
     @property
     def _embedded_model(self) -> bool:
         return self.model is None or str(self.model) in models.names()
+
+
+BI_ENCODER_SETTINGS = frozenset(signature(BiEncoderComponent.__init__).parameters) - {"self"}
+"""Names of the arguments that both embedders share."""

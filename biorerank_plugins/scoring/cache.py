@@ -93,11 +93,6 @@ class ScoreCache:
             n = len(self._entries)
             return ScoreCacheInfo(self._hits, self._misses, n, n * ENTRY_BYTES, self._max_bytes)
 
-    def clear(self) -> None:
-        """Forget all scores."""
-        with self._lock:
-            self._entries.clear()
-
     def _find(self, keys: Keys) -> list[int | None]:
         with self._lock:
             found = [self._entries.get(key) for key in keys]

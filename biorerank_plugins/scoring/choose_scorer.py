@@ -19,6 +19,7 @@ from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenSco
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
+    from biorerank_plugins.scoring.load_options import LoadOptions
     from biorerank_plugins.scoring.scores import Scorer
 
 logger = logging.getLogger(__name__)
@@ -35,20 +36,6 @@ _POSITIONS_AFTER_PADDING = {
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
-    """How much is read and scored at once.
-
-    :param max_length: tokens a pair.
-    :param query_max_length: tokens a query.
-    :param max_batch_tokens: tokens a batch; ``None`` chooses by device and backend.
-    """
-
-    max_length: int
-    query_max_length: int
-    max_batch_tokens: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """Where and how a model computes.
 
@@ -62,20 +49,20 @@ class Place:
     dtype: torch.dtype | None
 
 
-def scorer_for(name: str, model: CrossEncoder, place: Place, lengths: Lengths) -> Scorer:
+def scorer_for(name: str, model: CrossEncoder, place: Place, options: LoadOptions) -> Scorer:
     """Return the scorer of a cross-encoder that nobody else uses.
 
     :param name: name or folder of the model.
     :param model: the model; it is moved and converted.
     :param place: where and how to run it.
-    :param lengths: limits.
+    :param options: how much is read and scored at once.
     :raises ModelError: if it cannot be run in the way that was asked for.
     """
     why = _not_covered(model)
     if why is None and place.dtype is not None:
         plain = PlainCrossEncoder(model.model, model.tokenizer, model.activation_fn)
         try:
-            return token_scorer(name, plain, place, lengths, stated=model.max_seq_length)
+            return token_scorer(name, plain, place, options, stated=model.max_seq_length)
         except UnsupportedTokenizerError as error:
             why = str(error)
     if place.backend in ("packed", "onnx") or place.dtype == torch.int8:
@@ -83,8 +70,8 @@ def scorer_for(name: str, model: CrossEncoder, place: Place, lengths: Lengths) -
         raise ModelError(f"{wish} is not possible for {name}: {why} Choose backend='auto' and another dtype.")
     logger.info("%s runs through CrossEncoder.predict: %s", name, why)
     own = model.max_seq_length
-    if own is None or own > lengths.max_length:
-        model.max_seq_length = lengths.max_length
+    if own is None or own > options.max_length:
+        model.max_seq_length = options.max_length
     return CrossEncoderScorer(name, model.to(device=place.device, dtype=place.dtype))
 
 
@@ -92,7 +79,7 @@ def token_scorer(
     name: str,
     model: PlainCrossEncoder,
     place: Place,
-    lengths: Lengths,
+    options: LoadOptions,
     *,
     stated: int | None = None,
 ) -> TokenScorer:
@@ -101,18 +88,18 @@ def token_scorer(
     :param name: name or folder of the model.
     :param model: the model; it is moved and converted.
     :param place: where and how to run it; with a precision.
-    :param lengths: limits.
+    :param options: how much is read and scored at once.
     :param stated: longest pair that the model states; ``None`` takes the tokenizer's.
     :raises UnsupportedTokenizerError: if pairs cannot be built by us.
     """
     limits = (
-        lengths.max_length,
+        options.max_length,
         model.tokenizer.model_max_length if stated is None else stated,
         position_limit(model.network.config),
     )
     limit = min(limit for limit in limits if isinstance(limit, int) and limit > 0)
     tokenizer = PairTokenizer(
-        model.tokenizer, max_length=limit, query_max_length=min(lengths.query_max_length, max(1, limit // 2))
+        model.tokenizer, max_length=limit, query_max_length=min(options.query_max_length, max(1, limit // 2))
     )
     # A tokenizer may give segment ids that the model does not take, as BERT's beside a DistilBERT.
     has_types = tokenizer.has_types and "token_type_ids" in signature(model.network.forward).parameters
@@ -127,7 +114,7 @@ def token_scorer(
             dtype=place.dtype,
             has_types=has_types,
         )
-    given = lengths.max_batch_tokens
+    given = options.max_batch_tokens
     return TokenScorer(name, tokenizer, backend, model.activation, batch_tokens if given is None else given)
 
 

@@ -39,11 +39,10 @@ def load_scorer(options: LoadOptions) -> Scorer:
     import torch
 
     from biorerank_plugins.scoring.backends import where_to_compute
-    from biorerank_plugins.scoring.choose_scorer import Lengths, Place, scorer_for, token_scorer
+    from biorerank_plugins.scoring.choose_scorer import Place, scorer_for, token_scorer
     from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
 
     model, backend = options.model, options.backend
-    lengths = Lengths(options.max_length, options.query_max_length, options.max_batch_tokens)
     if _is_cross_encoder(model):
         own = model.model
         where = where_to_compute(backend, model.device if options.device is None else options.device, options.dtype)
@@ -64,7 +63,7 @@ def load_scorer(options: LoadOptions) -> Scorer:
             plain = _explained(name, folder, lambda: load_plain(folder, without_transformers=ourselves))
             _refuse_foreign_tokenizer(name, plain.network, plain.tokenizer)
             with suppress(UnsupportedTokenizerError):
-                return token_scorer(name, plain, place, lengths)
+                return token_scorer(name, plain, place, options)
         loaded = _load_cross_encoder(name, folder, place.device, options)
         _refuse_untrained_head(name, loaded)
         if loaded.model is not None:
@@ -82,7 +81,7 @@ def load_scorer(options: LoadOptions) -> Scorer:
             f"{name} has {loaded.num_labels} labels; a reranker needs a model with one label, whose output is the "
             "relevance of the passage."
         )
-    return scorer_for(name, loaded, place, lengths)
+    return scorer_for(name, loaded, place, options)
 
 
 def _is_cross_encoder(model: object) -> TypeGuard[CrossEncoder]:

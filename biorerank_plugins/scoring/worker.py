@@ -84,24 +84,12 @@ class BatchWorker:
         """Tokens a batch, as of now."""
         return self._budget.tokens
 
-    def run(self, pairs: Sequence[EncodedPair], check: Check) -> Logits:
-        """Return the logits of pairs, float32 [n], in the same order.
-
-        :param pairs: encoded pairs.
-        :param check: called before each batch that holds pairs of this request, in the worker's thread; what it raises
-            ends the request and is raised here.
-        :raises RuntimeError: if the worker is closed.
-        :raises ScoringError: if not even one pair fits into memory.
-        """
-        with self.submit(check) as stream:
-            stream.add(pairs)
-            return stream.result()
-
     @contextmanager
     def submit(self, check: Check) -> Iterator[PairStream]:
         """Let the body bring pairs in parts; what is left of them is forgotten when it ends.
 
-        :param check: see :meth:`run`; the number of pairs done counts over all parts.
+        :param check: called with the number of pairs done, over all parts, before each batch that holds some of this
+            request, in the worker's thread; what it raises ends the request and is raised in the body.
         """
         stream = PairStream(self.add, self.complete, check)
         try:

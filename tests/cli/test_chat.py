@@ -7,7 +7,6 @@ import os
 import re
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -165,26 +164,15 @@ def test_a_narrow_terminal_without_colours(folder: Path, tiny_cross_encoder_dir:
     assert person.leave() == 0
 
 
-def piped(folder: Path, model: Path, lines: bytes, *options: object, **more: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        command(folder, model, *options),
-        input=lines,
-        capture_output=True,
-        env=variables(**more),
-        timeout=120,
-        check=False,
-    )
-
-
-def test_a_pipe_of_odd_questions(folder: Path, tiny_cross_encoder_dir: Path):
+def test_a_pipe_of_odd_questions(run, folder: Path, tiny_cross_encoder_dir: Path):
     """Each line is answered; a broken letter, a page of text and another language do not end the session."""
     questions = [QUESTION.encode(), b"\xff\xfe broken?", b"x " * 5000, b"Welche Mittel senken den Zucker?", b""]
-    done = piped(folder, tiny_cross_encoder_dir, b"\n".join(questions) + b"\n", "--json")
-    assert done.returncode == 0, done.stderr
+    done = run("ask", folder, "--model", tiny_cross_encoder_dir, "--json", input=b"\n".join(questions) + b"\n")
+    assert done.exit_code == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [("answer" in one) for one in answers] == [True] * 4
     assert answers[0]["query"] == QUESTION
-    said = done.stderr.decode()
+    said = done.stderr
     assert "10,000 characters" in said or "9,999 characters" in said
     assert "read English" in said
 

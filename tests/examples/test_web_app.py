@@ -60,7 +60,8 @@ class Page:
                 return error.code, json.loads(error.read())
 
     def ask(self, question: str, **settings: Any) -> tuple[int, Any]:
-        return self.call("POST", "/ask", json.dumps({"question": question, **settings}).encode())
+        asked = {"question": question, "candidates": 20, **settings}
+        return self.call("POST", "/ask", json.dumps(asked).encode())
 
 
 def started(*options: str) -> tuple[subprocess.Popen[str], str]:

@@ -61,7 +61,7 @@ def rows_of(index: LexicalIndex, query: str, k: int = 10, allowed: Any = None) -
 def test_scores_are_those_of_the_formula(query: str) -> None:
     index = LexicalIndex.build(enumerate(TEXTS))
     expected = bm25(query, TEXTS)
-    assert index.scores(query, np.arange(6)).tolist() == pytest.approx(expected, abs=1e-5)
+    assert index.match(query).of(np.arange(6)).tolist() == pytest.approx(expected, abs=1e-5)
     ((scores, rows),) = index.search_many([query], 10)
     assert rows.tolist() == best(expected, 10)
     assert scores.tolist() == pytest.approx([expected[row] for row in rows.tolist()], abs=1e-5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
+from support.worker import run
 
 from biorerank_plugins import BioReranker, models
 from biorerank_plugins.runtime.packed.attention import attention_for, reference_attention
@@ -71,7 +72,7 @@ def test_many_threads_through_the_worker():
     work = BatchWorker(backend.forward, 2_000, padded=False)
     requests = [make_pairs(*draw.integers(1, 64, draw.integers(1, 200)), seed=seed) for seed in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        for pairs, logits in zip(requests, pool.map(lambda p: work.run(p, lambda _: None), requests), strict=True):
+        for pairs, logits in zip(requests, pool.map(lambda p: run(work, p, lambda _: None), requests), strict=True):
             close_to(logits, padded_logits(model, pairs))
     work.close()
 
@@ -87,7 +88,7 @@ def test_memory_that_runs_out_halves_the_batch(caplog):
     try:
         torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 1.5e9) / total)
         with caplog.at_level(logging.WARNING, logger="biorerank_plugins"):
-            logits = work.run([*pairs, *some], lambda _: None)
+            logits = run(work, [*pairs, *some], lambda _: None)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         work.close()

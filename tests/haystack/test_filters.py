@@ -103,7 +103,7 @@ def retriever(encoder: BiEncoder) -> BioRetriever:
     return BioRetriever(documents=DOCUMENTS, encoder=encoder, first_stage="dense", top_k=len(DOCUMENTS))
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(FILTERS)
 def test_a_filter_holds_for_the_documents_that_haystack_says_it_holds_for(retriever, filters):
     expected = {document.id for document in DOCUMENTS if document_matches_filter(filters, document)}

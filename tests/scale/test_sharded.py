@@ -67,8 +67,8 @@ def test_words_are_weighed_by_the_whole_collection():
     for part in parts:
         mended = with_statistics(part, statistics)
         for query in QUERIES:
-            assert mended.match(query).scores == pytest.approx(whole.scores(query, mended.rows), abs=1e-6)
-    local = max(abs(parts[0].scores(q, parts[0].rows) - whole.scores(q, parts[0].rows)).max() for q in QUERIES)
+            assert mended.match(query).scores == pytest.approx(whole.match(query).of(mended.rows), abs=1e-6)
+    local = max(abs(parts[0].match(q).of(parts[0].rows) - whole.match(q).of(parts[0].rows)).max() for q in QUERIES)
     assert local > 0.01  # what the correction is for
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.worker import Recorder, expected, nothing, pair, start_together, wait_until
+from support.worker import Recorder, expected, nothing, pair, run, start_together, wait_until
 
 from biorerank_plugins.errors import OverloadedError, ScoringError
 from biorerank_plugins.runtime.calls import Call, Watch
@@ -26,7 +26,7 @@ def test_each_pair_gets_its_logit_and_batches_keep_the_budget(lengths, budget):
     pairs = [pair(length, value) for value, length in enumerate(lengths)]
     forward = Recorder()
     work = BatchWorker(forward, budget)
-    assert work.run(pairs, nothing).tolist() == expected(pairs)
+    assert run(work, pairs, nothing).tolist() == expected(pairs)
     assert all(len(batch) == 1 or len(batch) * max(batch) <= budget for batch in forward.batches)
     assert sorted(length for batch in forward.batches for length in batch) == sorted(lengths)
     assert [max(batch) for batch in forward.batches] == sorted((max(b) for b in forward.batches), reverse=True)
@@ -90,7 +90,7 @@ def test_a_request_that_fails_fails_alone():
     with pytest.raises(ValueError, match="thirteen"):
         futures[1].result(10)
     assert futures[2].result(10).tolist() == [8.0]
-    assert work.run([pair(2)], nothing).tolist() == [2.0]
+    assert run(work, [pair(2)], nothing).tolist() == [2.0]
 
 
 @pytest.mark.parametrize("padded", [True, False])
@@ -105,10 +105,10 @@ def test_memory_that_runs_out_halves_the_budget_for_good(padded, caplog):
     work = BatchWorker(limited, 160, padded=padded)
     pairs = [pair(10, n) for n in range(32)]
     with caplog.at_level(logging.WARNING, logger="biorerank_plugins"):
-        assert work.run(pairs, nothing).tolist() == expected(pairs)
+        assert run(work, pairs, nothing).tolist() == expected(pairs)
         assert work.max_batch_tokens == 40
         n_warnings = len(caplog.records)
-        assert work.run(pairs, nothing).tolist() == expected(pairs)
+        assert run(work, pairs, nothing).tolist() == expected(pairs)
     assert len(caplog.records) == n_warnings == 2
     assert "max_batch_tokens=40" in caplog.text
 
@@ -118,7 +118,7 @@ def test_a_pair_that_never_fits_is_an_error():
         raise MemoryError("no room")
 
     with pytest.raises(ScoringError, match="one pair of 7 tokens"):
-        BatchWorker(never, 100).run([pair(7), pair(5)], nothing)
+        run(BatchWorker(never, 100), [pair(7), pair(5)], nothing)
 
 
 def test_a_full_queue_holds_callers_up_and_loses_nothing():
@@ -126,7 +126,7 @@ def test_a_full_queue_holds_callers_up_and_loses_nothing():
     work = BatchWorker(forward, 10, max_waiting=4)
     requests = [[pair(10, n) for _ in range(3)] for n in range(12)]
     with ThreadPoolExecutor(12) as pool:
-        futures = [pool.submit(work.run, pairs, nothing) for pairs in requests]
+        futures = [pool.submit(run, work, pairs, nothing) for pairs in requests]
         for pairs, future in zip(requests, futures, strict=True):
             assert future.result(20).tolist() == expected(pairs)
 
@@ -137,13 +137,13 @@ def test_a_full_queue_refuses_a_caller_whose_time_is_up():
     futures = start_together(work, forward, [])
     forward.go_on.clear()
     with ThreadPoolExecutor(2) as pool:
-        futures += [pool.submit(work.run, [pair(10)] * 4, nothing) for _ in range(2)]
+        futures += [pool.submit(run, work, [pair(10)] * 4, nothing) for _ in range(2)]
         wait_until(lambda: work._waiting() >= 3)
         with pytest.raises(OverloadedError, match=r"texts wait to be scored, and there was no room for 3 more in time"):
-            work.run([pair(10)] * 3, Watch(Call(0.1), 3, nothing))
+            run(work, [pair(10)] * 3, Watch(Call(0.1), 3, nothing))
         forward.go_on.set()
         assert [len(future.result(10)) for future in futures] == [1, 4, 4]
-    assert len(work.run([pair(10)] * 3, Watch(Call(60), 3, nothing))) == 3
+    assert len(run(work, [pair(10)] * 3, Watch(Call(60), 3, nothing))) == 3
     work.close()
 
 
@@ -158,7 +158,7 @@ def test_closing_answers_who_waits():
         except RuntimeError as error:
             assert "closed" in str(error)
     with pytest.raises(RuntimeError, match="closed"):
-        work.run([pair(3)], nothing)
+        run(work, [pair(3)], nothing)
     work.close()
 
 
@@ -166,7 +166,7 @@ def test_a_worker_that_nobody_uses_ends_its_thread_and_starts_again():
     def use() -> weakref.ref[BatchWorker]:
         work = BatchWorker(Recorder(), 100, idle_seconds=0.05)
         for length in (3, 4):
-            assert work.run([pair(length)], nothing).tolist() == [float(length)]
+            assert run(work, [pair(length)], nothing).tolist() == [float(length)]
             wait_until(lambda: work._thread is None)
         return weakref.ref(work)
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from biorerank_plugins.runtime.memory import Logits
 from biorerank_plugins.runtime.tokens import EncodedPair
+from biorerank_plugins.scoring.scores import Check
 from biorerank_plugins.scoring.worker import BatchWorker
 
 
 def pair(length: int, value: int = 1) -> EncodedPair:
     return EncodedPair(np.full(length, value, np.int32), np.zeros(length, np.uint8), False, False)
+
+
+def run(work: BatchWorker, pairs: Sequence[EncodedPair], check: Check) -> Logits:
+    """Bring all pairs at once, and wait for their logits."""
+    with work.submit(check) as stream:
+        stream.add(pairs)
+        return stream.result()
 
 
 def expected(pairs: list[EncodedPair]) -> list[float]:
@@ -42,10 +52,10 @@ def start_together(work: BatchWorker, forward: Recorder, requests):
     """Hand requests in while the worker is held up with a first one, so that all of them wait."""
     forward.go_on.clear()
     pool = ThreadPoolExecutor(len(requests) + 1)
-    futures = [pool.submit(work.run, [pair(3)], nothing)]
+    futures = [pool.submit(run, work, [pair(3)], nothing)]
     wait_until(lambda: work._thread is not None and not work._waiting())
     for number, request in enumerate(requests, start=1):
-        futures.append(pool.submit(work.run, *request))
+        futures.append(pool.submit(run, work, *request))
         wait_until(lambda n=number: len(work._requests) == n + 1)
     forward.go_on.set()
     return futures

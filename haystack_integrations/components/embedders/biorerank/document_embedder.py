@@ -13,7 +13,7 @@ from haystack.utils import ComponentDevice, Secret
 from biorerank_plugins._common.checks import string
 from biorerank_plugins.adapters_common import copied_metadata
 from biorerank_plugins.haystack.documents import as_passage, check_documents, check_fields, joined_text
-from biorerank_plugins.haystack.embedding import BiEncoderComponent
+from biorerank_plugins.haystack.embedding import BI_ENCODER_SETTINGS, BiEncoderComponent
 from biorerank_plugins.haystack.options import HUB_TOKEN
 from biorerank_plugins.passages import Passage
 
@@ -78,31 +78,9 @@ class BioDocumentEmbedder(BiEncoderComponent):
         cache_folder: str | os.PathLike[str] | None = None,
         title: TitleUse | None = None,
     ) -> None:
-        BiEncoderComponent.__init__(
-            self,
-            model=model,
-            device=device,
-            token=token,
-            prefix=prefix,
-            suffix=suffix,
-            batch_size=batch_size,
-            progress_bar=progress_bar,
-            normalize_embeddings=normalize_embeddings,
-            trust_remote_code=trust_remote_code,
-            local_files_only=local_files_only,
-            truncate_dim=truncate_dim,
-            model_kwargs=model_kwargs,
-            tokenizer_kwargs=tokenizer_kwargs,
-            config_kwargs=config_kwargs,
-            precision=precision,
-            encode_kwargs=encode_kwargs,
-            backend=backend,
-            revision=revision,
-            quantization_ranges=quantization_ranges,
-            dtype=dtype,
-            max_length=max_length,
-            cache_folder=cache_folder,
-        )
+        # Haystack reads the names from this signature, so that they cannot come as keywords of any name.
+        shared = {name: value for name, value in locals().items() if name in BI_ENCODER_SETTINGS}
+        BiEncoderComponent.__init__(self, **shared)
         self.meta_fields_to_embed = check_fields(meta_fields_to_embed)
         self.embedding_separator = string("embedding_separator", embedding_separator)
         self.title = title
