@@ -25,6 +25,8 @@ TIMEOUT_VARIABLE = "BIORERANK_LLM_TIMEOUT"
 _PATIENCE = 120.0  # seconds; a large model may take a minute to load
 _CONNECT_SECONDS = 10.0
 _LONGEST = 40_000  # characters; small models sometimes repeat themselves without end
+_LONGEST_THOUGHT = 400_000
+_THOUGHT, _THOUGHT_ENDS = "<think>", "</think>"
 
 
 class ChatModel:
@@ -99,7 +101,7 @@ class ChatModel:
         """
         ended: list[str] = []
         length = 0
-        for piece in _without_thoughts(self._pieces(messages, ended)):
+        for piece in _without_thoughts(self._pieces(messages, ended), self.model):
             length += len(piece)
             yield piece
             if length > _LONGEST:
@@ -162,21 +164,27 @@ def _client(base_url: str, api_key: str | None, timeout: float) -> OpenAI:
     )
 
 
-def _without_thoughts(pieces: Iterable[str]) -> Iterator[str]:
-    """Leave out a ``<think>`` block at the start, which may be cut anywhere between pieces."""
-    held, decided = "", False
+def _without_thoughts(pieces: Iterable[str], model: str) -> Iterator[str]:
+    """Leave out a ``<think>`` block at the start, which may be cut anywhere between pieces; no more of it is kept."""
+    held, thinking, decided, thought = "", False, False, 0
     for piece in pieces:
         if decided:
             yield piece
             continue
         held += piece
-        begun = held.lstrip()
-        if begun.startswith("<think>"):
-            _, closed, rest = begun.partition("</think>")
-            decided, held = bool(closed), rest.lstrip() if closed else held
-        else:
-            decided = not "<think>".startswith(begun)
+        if not thinking:
+            held = held.lstrip()
+            if len(held) < len(_THOUGHT) and _THOUGHT.startswith(held):
+                continue
+            thinking = held.startswith(_THOUGHT)
+            decided = not thinking
+        if thinking:
+            before, closed, rest = held.partition(_THOUGHT_ENDS)
+            thought += len(piece)
+            decided, held = bool(closed), rest.lstrip() if closed else before[1 - len(_THOUGHT_ENDS) :]
+            if thought > _LONGEST_THOUGHT:
+                raise LLMError(f"The language model {model} thinks without end; it gave no answer.")
         if decided and held:
             yield held
-    if not decided and not held.lstrip().startswith("<think>") and held:
+    if not decided and not thinking and held:
         yield held

@@ -79,6 +79,7 @@ def test_options_are_sent_and_a_foreign_key_is_not(server: Serving, monkeypatch:
         ("(html)", "No answer came from http.*OpenAI's protocol", ""),
         ("(no json)", "is not OpenAI's protocol .*Is the address right", ""),
         ("(endless)", "did not come to an end", "again "),
+        ("(thinks on)", "small thinks without end; it gave no answer", ""),
     ],
 )
 def test_what_goes_wrong_is_said_after_what_came(model: ChatModel, question: str, message: str, begun: str):

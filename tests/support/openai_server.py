@@ -30,8 +30,8 @@ class Serving:
     answer: str = ANSWER
 
 
-def _pieces(text: str) -> list[str]:
-    return [text[start : start + 3] for start in range(0, len(text), 3)]
+def _pieces(text: str, size: int) -> list[str]:
+    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -50,9 +50,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         self.stream(serving.answer)
 
-    def stream(self, text: str, *, reason: str | None = "stop", done: bool = True) -> None:
+    def stream(self, text: str, *, reason: str | None = "stop", done: bool = True, size: int = 3) -> None:
         self.begin()
-        for piece in _pieces(text):
+        for piece in _pieces(text, size):
             self.event({"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
         if reason:
             self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
@@ -129,6 +129,7 @@ _BEHAVIOURS = {
     "(html)": _Handler.no_protocol,
     "(no json)": _Handler.no_json,
     "(thinks)": lambda handler: handler.stream("<think>Is it [7]?</think>\n\nIt does [1]."),
+    "(thinks on)": lambda handler: handler.stream("<think>" + "hmm " * 200_000, size=10_000),
     "(endless)": lambda handler: handler.stream("again " * 8000),
 }
 
