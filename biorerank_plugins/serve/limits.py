@@ -21,6 +21,8 @@ class Limits:
         refused at once (429).
     :param body_timeout: seconds in which a request must be sent (408).
     :param header_timeout: seconds in which its headers must be sent; then the connection is closed.
+    :param reply_timeout: seconds in which a client must have read some of its reply; then the connection is cut. All
+        replies that wait to be read hold no more bytes than the requests do.
     :param max_connections: open connections (503).
     :raises ValueError: if one is impossible.
 
@@ -34,12 +36,13 @@ class Limits:
     deadline: float = 60.0
     body_timeout: float = 30.0
     header_timeout: float = 10.0
+    reply_timeout: float = 30.0
     max_connections: int = 512
 
     def __post_init__(self) -> None:
         for name in ("max_body_bytes", "max_texts", "max_waiting", "max_connections"):
             whole_number(name, getattr(self, name))
-        for name in ("deadline", "body_timeout", "header_timeout"):
+        for name in ("deadline", "body_timeout", "header_timeout", "reply_timeout"):
             finite_number(name, getattr(self, name), low=0.001, high=1e6)
 
     @property

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins.serve.app import create_app
 from biorerank_plugins.serve.engine import Engine
+from biorerank_plugins.serve.limits import Limits
 
 _KEEP_ALIVE = 15  # seconds; clients reuse connections, and idle ones are cheap
 
@@ -61,7 +62,7 @@ class Server:
         app = create_app(engine, api_key=api_key, cors_origins=cors_origins, on_failure=self._failed)
         config = uvicorn.Config(
             app,
-            http=_patient_for(engine.limits.header_timeout),
+            http=_patient_for(engine.limits),
             ws="none",
             log_config=None,  # the root logger is the caller's
             access_log=False,  # one line a request, at thousands a second
@@ -140,13 +141,15 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Patient:
-    """Closes connections on which no complete headers come; uvicorn waits for them without end.
+    """Closes connections on which no complete headers come, or no reply is read; uvicorn waits without end.
 
-    :param header_timeout: set by :func:`_patient_for`.
+    :param limits: set by :func:`_patient_for`, and so is what all connections share.
     """
 
-    header_timeout = 10.0
+    limits: Limits
+    unread: set[asyncio.Transport]
     _timer: asyncio.TimerHandle | None = None
+    _reader: asyncio.TimerHandle | None = None
 
     def connection_made(self: Any, transport: asyncio.Transport) -> None:
         super().connection_made(transport)  # type: ignore[misc]
@@ -163,10 +166,39 @@ class _Patient:
     def connection_lost(self: Any, error: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._is_read()
         super().connection_lost(error)  # type: ignore[misc]
 
+    def pause_writing(self: Any) -> None:
+        """A reply waits in memory: its client does not read it, or not yet."""
+        super().pause_writing()  # type: ignore[misc]
+        self.unread.add(self.transport)
+        if sum(one.get_write_buffer_size() for one in self.unread) > self.limits.max_read_bytes:
+            self.transport.abort()
+        else:
+            self._wait_for_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self: Any) -> None:
+        super().resume_writing()  # type: ignore[misc]
+        self._is_read()
+
+    def _wait_for_reader(self: Any, waiting: int) -> None:
+        self._reader = self.loop.call_later(self.limits.reply_timeout, self._look_again, waiting)
+
+    def _look_again(self: Any, before: int) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting < before:  # slowly, but it is read
+            self._wait_for_reader(waiting)
+        else:
+            self.transport.abort()
+
+    def _is_read(self: Any) -> None:
+        self.unread.discard(self.transport)
+        if self._reader is not None:
+            self._reader.cancel()
+
     def _wait_for_headers(self: Any) -> None:
-        self._timer = self.loop.call_later(self.header_timeout, self._give_up)
+        self._timer = self.loop.call_later(self.limits.header_timeout, self._give_up)
 
     def _is_idle(self: Any) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -177,8 +209,8 @@ class _Patient:
             self.transport.close()
 
 
-def _patient_for(seconds: float) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol, the fast one where it is installed, with a limit on the time of headers."""
+def _patient_for(limits: Limits) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol, the fast one where it is installed, with limits on the time of headers and replies."""
     base: type[asyncio.Protocol] = H11Protocol
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -186,4 +218,4 @@ def _patient_for(seconds: float) -> type[asyncio.Protocol]:
         pass
     else:
         base = HttpToolsProtocol
-    return type("PatientProtocol", (_Patient, base), {"header_timeout": seconds})
+    return type("PatientProtocol", (_Patient, base), {"limits": limits, "unread": set()})
