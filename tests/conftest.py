@@ -20,7 +20,7 @@ with suppress(ImportError):  # where only other projects' clients are tested
     from hypothesis import settings
 
     # What an example takes says nothing on a machine that does other things too.
-    settings.register_profile("without-deadline", deadline=None)
+    settings.register_profile("without-deadline", deadline=None, max_examples=60)
     settings.load_profile("without-deadline")
 
 WORDS = (

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -178,7 +179,7 @@ class BiEncoder:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weights and locks stay behind: what is made of the configuration loads the model again.
-        return _encoder_again, (self.config(), str(self._device), self._dtype)
+        return partial(BiEncoder.from_config, device=str(self._device), dtype=self._dtype), (self.config(),)
 
     def __copy__(self) -> BiEncoder:
         return self
@@ -247,7 +248,3 @@ def _check_choice(name: str, value: object, choices: Sequence[str | None]) -> No
 
 def _length(given: int | None, model: _Model) -> int:
     return model.max_length if given is None else model.check_length(given)
-
-
-def _encoder_again(config: dict[str, Any], device: str, dtype: Any) -> BiEncoder:
-    return BiEncoder.from_config(config, device=device, dtype=dtype)

@@ -53,7 +53,7 @@ def test_spellings_of_the_same_name_are_the_same_terms(spellings: list[str]) -> 
     assert len({tuple(terms(spelling)) for spelling in spellings}) == 1
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.text())
 def test_any_text_has_terms_that_can_be_stored(text: str) -> None:
     for term in terms(text):

@@ -228,7 +228,7 @@ def compare(stored: Any, name: str, operand: Any) -> bool:
     return (stored == operand) == (name == "==")
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(FILTERS, st.lists(METADATA, min_size=1, max_size=4))
 def test_any_filter_agrees_with_python(filters: dict[str, Any], metadata: list[dict[str, Any]]) -> None:
     passages = [Passage(str(number), "text", None, item) for number, item in enumerate(metadata)]

@@ -209,7 +209,7 @@ filters = st.builds(
 )
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(st.lists(metadata, min_size=1, max_size=6), filters)
 def test_filters_hold_as_in_llama_indexs_own_store(drawn, wanted):
     nodes = {f"n{i}": TextNode(id_=f"n{i}", text="p53", metadata=one) for i, one in enumerate(drawn)}

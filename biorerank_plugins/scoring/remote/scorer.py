@@ -17,6 +17,7 @@ from biorerank_plugins._common.checks import positive_number, string, whole_numb
 from biorerank_plugins.errors import BioRerankError, OverloadedError, ScoringError, require_extra
 from biorerank_plugins.scoring.remote.shapes import (
     SHAPES,
+    RefusedError,
     Shape,
     checked_url,
     json_of,
@@ -137,7 +138,7 @@ class RemoteScorer:
         for name in ("tei", "cohere", "jina"):
             try:
                 logits = self._ask_as(SHAPES[name], query, texts)
-            except _RefusedError as error:
+            except RefusedError as error:
                 if error.status not in _OTHER_SHAPE:
                     raise
                 refused.append(str(error))
@@ -188,7 +189,7 @@ class RemoteScorer:
         message = f"{url} answered with status {response.status_code}: {said[:200] or 'no text'}."
         if response.status_code in _BUSY:
             return OverloadedError(message)
-        return _RefusedError(message, response.status_code)
+        return RefusedError(message, response.status_code)
 
     def _headers(self) -> dict[str, str]:
         key = self._key()
@@ -238,14 +239,6 @@ class RemoteScorer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._start_afresh()
-
-
-class _RefusedError(ScoringError):
-    """A server said no; the same request will not work later."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def _httpx() -> Any:
