@@ -1,0 +1,89 @@
+"""What the site needs beside MkDocs: files of the checkout as pages, the command line's help, and docstrings' roles.
+
+The pages stay readable as plain files: what is taken in stands as a link above the comment that takes it in.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from griffe import Extension, Object
+
+ROOT = Path(__file__).parent
+_INCLUDED = re.compile(r"^<!-- include: (\S+) -->$", re.MULTILINE)
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+_LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)\s]+)\)")
+_ROLE = re.compile(r":(?:class|func|meth|attr|data|mod|exc):`~?([^`]+)`")
+_ADMITTED = ("http://", "https://", "#", "mailto:")
+
+
+def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
+    """Take in files and the help; links that leave the site become their text."""
+    source = Path(page.file.abs_src_path)
+    if page.file.src_uri == "reference/command_line.md":
+        markdown += _command_line()
+    parts = _INCLUDED.split(markdown)
+    for number, part in enumerate(parts):
+        parts[number] = _inside(part, source.parent, config) if number % 2 == 0 else _included(ROOT / part, config)
+    return "".join(parts)
+
+
+def _included(path: Path, config: Any) -> str:
+    """Return a file's text as part of a page: headings one level down, without what only hubs read."""
+    text = _FRONT_MATTER.sub("", path.read_text(encoding="utf-8"))
+    return _inside(re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE), path.parent, config, keep=False)
+
+
+def _inside(text: str, folder: Path, config: Any, *, keep: bool = True) -> str:
+    docs = Path(config.docs_dir).resolve()
+
+    def shown(match: re.Match[str]) -> str:
+        target = match[3]
+        if match[1] or target.startswith(_ADMITTED):
+            return match[0]
+        stays = keep and (folder / target.split("#")[0]).resolve().is_relative_to(docs)
+        return match[0] if stays else match[2]
+
+    return _LINK.sub(shown, text)
+
+
+def _command_line() -> str:
+    """Return the help of all commands, as typer writes it."""
+    command = [sys.executable, "-m", "typer", "biorerank_plugins.cli", "utils", "docs", "--name", "biorerank"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
+    return "\n" + done.stdout.removeprefix("# `biorerank`\n")
+
+
+class Roles(Extension):
+    """Docstrings are written for Python's ``help()``; this makes their text Markdown."""
+
+    def on_instance(self, *, obj: Object, **_: Any) -> None:
+        """Change one docstring."""
+        if obj.docstring is not None:
+            obj.docstring.value = as_markdown(obj.docstring.value)
+
+
+def as_markdown(text: str) -> str:
+    """Return a docstring with Markdown in place of roles, tables, examples and blocks.
+
+    >>> as_markdown("As :class:`~biorerank_plugins.Passage`::")
+    'As `Passage`:'
+    """
+    text = _ROLE.sub(lambda match: f"`{match[1].rpartition('.')[2] if '~' in match[0] else match[1]}`", text)
+    text = re.sub(r"(?m)(?<=\S)::$", ":", text)
+    text = re.sub(r"(?m)^::$\n?", "", text)
+    return "\n\n".join(_paragraph(part) for part in re.split(r"\n{2,}", text))
+
+
+def _paragraph(part: str) -> str:
+    lines = textwrap.dedent(part).strip("\n").splitlines()
+    if lines and lines[0].startswith(">>> "):
+        return "\n".join(["```pycon", *lines, "```"])
+    if lines and re.fullmatch(r"=+( +=+)+", lines[0]):
+        return "\n".join(["```text", *lines, "```"])
+    return part
