@@ -28,6 +28,7 @@ REASONS = {
     "set-up": "installs packages; the slow test of this module does it",
     "data": "reads the evaluation data; the slow test of this module does it where they are",
     "internet": "fetches from a package index or a model hub",
+    "minutes": "takes a minute or more; .ci/run does it, or a test of the command",
     "language model": "needs a language model's server",
     "Ray": "needs the extra ray, which starts servers of its own",
     "does not end": "a server or a chat, until it is stopped",
