@@ -28,15 +28,20 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
     if page.file.src_uri == "reference/command_line.md":
         markdown += _command_line()
     parts = _INCLUDED.split(markdown)
+    down = markdown.startswith("# ")
     for number, part in enumerate(parts):
-        parts[number] = _inside(part, source.parent, config) if number % 2 == 0 else _included(ROOT / part, config)
+        parts[number] = (
+            _inside(part, source.parent, config) if number % 2 == 0 else _included(ROOT / part, config, down)
+        )
     return "".join(parts)
 
 
-def _included(path: Path, config: Any) -> str:
-    """Return a file's text as part of a page: headings one level down, without what only hubs read."""
+def _included(path: Path, config: Any, down: bool) -> str:
+    """Return a file's text as part of a page, headings one level down if that has a title; without what hubs read."""
     text = _FRONT_MATTER.sub("", path.read_text(encoding="utf-8"))
-    return _inside(re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE), path.parent, config, keep=False)
+    if down:  # in prose; the same sign begins a comment in code
+        text = re.sub(r"(?ms)^```.*?^```$|^(?=#+ )", lambda match: match[0] or "#", text)
+    return _inside(text, path.parent, config, keep=False)
 
 
 def _inside(text: str, folder: Path, config: Any, *, keep: bool = True) -> str:

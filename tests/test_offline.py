@@ -107,7 +107,7 @@ def test_whole_pipelines_without_sockets(
     if host in _NEEDS:
         pytest.importorskip(_NEEDS[host])
     environment = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "LD_PRELOAD")}
-    environment["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # what the README tells to do
+    environment["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # what the documentation tells to do
     code = _BLOCKED + _PIPELINES[host] + "print(json.dumps([sorted(ids), attempts]))"
     command = [sys.executable, "-c", code, str(tiny_encoder_dir), str(tiny_cross_encoder_dir), str(tmp_path / "index")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)

@@ -7,8 +7,6 @@ comment above it: ``<!-- not run: set-up -->``.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -21,8 +19,9 @@ from typing import Any
 
 import pytest
 from support import ROOT
-from support.pages import PAGES, Block, blocks_of, differences
-from support.shell import Shell, shell
+from support.page_run import printed_by, ready_shell
+from support.pages import PAGES, RUN, Block, blocks_of, differences
+from support.shell import Shell
 
 REASONS = {
     "set-up": "installs packages; the slow test of this module does it",
@@ -36,20 +35,14 @@ REASONS = {
     "part": "a part of a program, shown by itself",
     "tools": "builds the documentation or the package; .ci/run does it",
 }
-RUN = ("python", "bash")
 SHOWN = ("text", "console", "json", "toml", "yaml", "html")
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 @pytest.fixture(scope="module")
 def bash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    from biorerank_plugins import BioReranker
-
-    kept = BioReranker()  # all that name the same model share its weights as long as one of them is there
-    kept.warm_up()
-    with shell(tmp_path_factory.mktemp("commands")) as opened:
+    with ready_shell(tmp_path_factory.mktemp("commands")) as opened:
         yield opened
-    kept.close()
 
 
 @pytest.fixture
@@ -96,23 +89,9 @@ def test_blocks_do_what_the_page_says(
     page: Path, bash: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, this_machine_only: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    bash.prepare(tmp_path)
-    names: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks_of(page):
-        if block.language not in RUN or block.reason is not None:
-            continue
-        printed = _python(block, page, names) if block.language == "python" else bash.run(block.code, tmp_path)
-        if block.output is not None:
-            found = differences(block.output, printed)
-            assert found is None, f"{page.name}, line {block.line}\n{found}"
-
-
-def _python(block: Block, page: Path, names: dict[str, Any]) -> str:
-    printed = io.StringIO()
-    lines = "\n" * block.line + block.code  # so that a traceback names the line of the page
-    with contextlib.redirect_stdout(printed):
-        exec(compile(lines, str(page), "exec", dont_inherit=True), names)
-    return printed.getvalue()
+    for block, printed in printed_by(page, bash, tmp_path):
+        found = None if block.output is None else differences(block.output, printed)
+        assert found is None, f"{page.name}, line {block.line}\n{found}"
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from support import ROOT
 
-__all__ = ["PAGES", "Block", "blocks_of", "differences"]
+__all__ = ["PAGES", "RUN", "Block", "blocks_of", "differences"]
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RUN = ("python", "bash")
+"""Languages of blocks that are run."""
 _BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n)?```(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -48,7 +50,7 @@ def blocks_of(page: Path) -> list[Block]:
             match["language"], match["code"], text.count("\n", 0, match.start("code")), reason=match["reason"]
         )
         follows = bool(found) and not text[end : match.start()].strip()
-        if block.language in ("text", "console") and follows and found[-1].language in ("python", "bash"):
+        if block.language in ("text", "console") and follows and found[-1].language in RUN:
             found[-1] = Block(found[-1].language, found[-1].code, found[-1].line, found[-1].reason, block.code)
         else:
             found.append(block)
