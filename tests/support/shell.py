@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
-import threading
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,15 @@ sys.exit(done["code"])
 
 
 class Shell:
-    """A bash whose PATH begins with our command and this Python's folder."""
+    """A bash whose PATH begins with our command and this Python's folder.
 
-    def __init__(self, commands: Path) -> None:
+    :param commands: the folder of commands.
+    :param calls: where a command asks this process to run.
+    """
+
+    def __init__(self, commands: Path, calls: socket.socket) -> None:
         self._commands = commands
+        self._calls = calls
         self._path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
 
     def prepare(self, folder: Path) -> None:
@@ -59,62 +65,48 @@ class Shell:
         :param environment: variables beside those of this process.
         :returns: what it wrote on standard output.
         """
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", code],
-            cwd=folder,
-            env={**os.environ, "PATH": self._path, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-        )
-        assert done.returncode == 0, f"{code}\nexit code {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+            script = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", code],
+                cwd=folder,
+                env={**os.environ, "PATH": self._path, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=errors,
+            )
+            # Here and not in a thread of its own: models belong to the thread in which everything else uses them.
+            while script.poll() is None:
+                if select.select([self._calls], [], [], 0.02)[0]:
+                    _answer(self._calls)
+            said, complained = (stream.seek(0) or stream.read().decode() for stream in (out, errors))
+        assert script.returncode == 0, f"{code}\nexit code {script.returncode}\n{said}{complained}"
+        return said
 
 
 @contextmanager
 def shell(folder: Path) -> Iterator[Shell]:
     """Give a shell.
 
-    :param folder: an empty one, for the command.
+    :param folder: an empty one, for the commands.
     """
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        text = _CLIENT.format(python=sys.executable, own=_IN_ITS_OWN_PROCESS, port=server.getsockname()[1])
-        (folder / "biorerank").write_text(text, encoding="utf-8")
-        (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
-        for command in ("biorerank", "python"):
-            (folder / command).chmod(0o755)
-        answering = threading.Thread(target=_answer_calls, args=(server,), daemon=True)
-        answering.start()
-        yield Shell(folder)
-        with socket.create_connection(server.getsockname()) as line:  # an empty call ends it
-            line.shutdown(socket.SHUT_WR)
-        answering.join()
+    with socket.create_server(("127.0.0.1", 0)) as calls:
+        client = _CLIENT.format(python=sys.executable, own=_IN_ITS_OWN_PROCESS, port=calls.getsockname()[1])
+        for name, text in (("biorerank", client), ("python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')):
+            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).chmod(0o755)
+        yield Shell(folder, calls)
 
 
-def _answer_calls(server: socket.socket) -> None:
-    while True:
-        line, _ = server.accept()
-        with line, line.makefile("rb") as asked:
-            call = asked.read()
-            if not call:
-                return
-            line.sendall(json.dumps(_done(json.loads(call))).encode())
+def _answer(calls: socket.socket) -> None:
+    line, _ = calls.accept()
+    with line, line.makefile("rb") as asked:
+        line.sendall(json.dumps(_done(json.loads(asked.read()))).encode())
 
 
 def _done(call: dict[str, Any]) -> dict[str, Any]:
     from biorerank_plugins.cli import app
 
-    before = os.getcwd()
-    os.chdir(call["folder"])
-    try:
+    with chdir(call["folder"]):
         result = CliRunner().invoke(app, call["arguments"], input=call["input"], prog_name="biorerank")
-    finally:
-        os.chdir(before)
-    unexpected = result.exception if not isinstance(result.exception, (SystemExit, type(None))) else ""
-    return {
-        "out": result.stdout,
-        "err": f"{result.stderr}{unexpected!r}" if unexpected else result.stderr,
-        "code": result.exit_code,
-    }
+    unexpected = "" if isinstance(result.exception, (SystemExit, type(None))) else repr(result.exception)
+    return {"out": result.stdout, "err": result.stderr + unexpected, "code": result.exit_code}
