@@ -24,7 +24,7 @@ from support.pages import PAGES, RUN, Block, blocks_of, differences
 from support.shell import Shell
 
 REASONS = {
-    "set-up": "installs packages; the slow test of this module does it",
+    "set-up": "installs packages; the slow test of this module does it where an environment is made",
     "data": "reads the evaluation data; the slow test of this module does it where they are",
     "internet": "fetches from a package index or a model hub",
     "minutes": "takes a minute or more; .ci/run does it, or a test of the command",
@@ -32,8 +32,6 @@ REASONS = {
     "Ray": "needs the extra ray, which starts servers of its own",
     "does not end": "a server or a chat, until it is stopped",
     "before": "shows what is replaced",
-    "part": "a part of a program, shown by itself",
-    "tools": "builds the documentation or the package; .ci/run does it",
 }
 SHOWN = ("text", "console", "json", "toml", "yaml", "html")
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -94,15 +92,18 @@ def test_blocks_do_what_the_page_says(
         assert found is None, f"{page.name}, line {block.line}\n{found}"
 
 
+SET_UP = [(name, block) for name, block in _blocks("set-up") if "-m venv" in block.code]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("page", "block"), _blocks("set-up"), ids=lambda value: value if isinstance(value, str) else str(value.line)
+    ("page", "block"), SET_UP, ids=lambda value: value if isinstance(value, str) else str(value.line)
 )
 def test_set_up(page: str, block: Block, tmp_path: Path, bash: Shell) -> None:
-    """The commands as a reader types them, in a copy of the checkout (the test run itself is cut to one file)."""
+    """The commands as a reader types them, in a copy of the checkout."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".git", ".venv", "build", "dist", "site", ".*_cache"))
-    bash.run(block.code.replace("-m pytest", "-m pytest tests/test_passages.py"), checkout)
+    bash.run(block.code, checkout)
 
 
 @pytest.mark.slow
