@@ -12,13 +12,15 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from griffe import Extension, Object
+from griffe import Attribute, Class, Extension, Function, Object, Parameter, ParameterKind, Parameters
 
 ROOT = Path(__file__).parent
 _INCLUDED = re.compile(r"^<!-- include: (\S+) -->$", re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)\s]+)\)")
 _ROLE = re.compile(r":(?:class|func|meth|attr|data|mod|exc):`~?([^`]+)`")
+_DEFAULT = re.compile(r"\bdefault=([^,()]+)")
+_BORDER = re.compile(r"=+( +=+)+")
 _ADMITTED = ("http://", "https://", "#", "mailto:")
 
 
@@ -65,12 +67,34 @@ def _command_line() -> str:
 
 
 class Roles(Extension):
-    """Docstrings are written for Python's ``help()``; this makes their text Markdown."""
+    """Docstrings are written for Python's ``help()``: this makes Markdown of them, and parameters of models' fields."""
 
     def on_instance(self, *, obj: Object, **_: Any) -> None:
         """Change one docstring."""
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
+
+    def on_class_members(self, *, cls: Class, **_: Any) -> None:
+        """Give a pydantic model the parameters that its fields are."""
+        if "model_config" not in cls.members:
+            return
+        own = cls.members.get("__init__")
+        first = (
+            [one for one in own.parameters if one.kind is not ParameterKind.var_keyword] if own else [Parameter("self")]
+        )
+        named = {one.name for one in first}
+        fields = [one for name, one in cls.members.items() if isinstance(one, Attribute) and not name.startswith("_")]
+        settings = [_parameter(one) for one in fields if one.annotation is not None and one.name not in named]
+        made = Function("__init__", parameters=Parameters(*first, *settings))
+        cls.set_member("__init__", made)
+
+
+def _parameter(field: Attribute) -> Parameter:
+    value = str(field.value) if field.value is not None else None
+    if value is not None and value.startswith("Field("):
+        found = _DEFAULT.search(value)
+        value = found[1] if found else None
+    return Parameter(field.name, annotation=field.annotation, kind=ParameterKind.keyword_only, default=value)
 
 
 def as_markdown(text: str) -> str:
@@ -89,6 +113,29 @@ def _paragraph(part: str) -> str:
     lines = textwrap.dedent(part).strip("\n").splitlines()
     if lines and lines[0].startswith(">>> "):
         return "\n".join(["```pycon", *lines, "```"])
-    if lines and re.fullmatch(r"=+( +=+)+", lines[0]):
-        return "\n".join(["```text", *lines, "```"])
+    if lines and _BORDER.fullmatch(lines[0]):
+        return _table(lines)
     return part
+
+
+def _table(lines: list[str]) -> str:
+    """Return a simple table of reStructuredText as one of Markdown; a row goes on below an empty or a listing cell."""
+    starts = [match.start() for match in re.finditer(r"=+", lines[0])]
+    ends = [*starts[1:], None]
+    headed = sum(_BORDER.fullmatch(line) is not None for line in lines) > 2
+    rows: list[list[str]] = [[]] if headed else [[""] * len(starts), []]
+    for line in lines[1:-1]:
+        cells = [
+            line[start:end].strip().replace("``", "`").replace("|", "\\|")
+            for start, end in zip(starts, ends, strict=True)
+        ]
+        if _BORDER.fullmatch(line):
+            rows.append([])
+        elif not rows[-1]:
+            rows[-1] = cells
+        elif len(rows) > 1 and cells[0] and not rows[-1][0].endswith(","):
+            rows.append(cells)
+        else:
+            rows[-1] = [f"{before} {more}".strip() for before, more in zip(rows[-1], cells, strict=True)]
+    head, *body = (f"| {' | '.join(row)} |" for row in rows if row)
+    return "\n".join([head, "|" + " --- |" * len(starts), *body])
