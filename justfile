@@ -32,11 +32,15 @@ types:
 layers:
     {{bin}}/lint-imports
 
+# Show the documentation as a site, and follow changes.
+docs:
+    {{bin}}/mkdocs serve
+
 # Measure speed on this machine.
 bench *arguments:
     {{bin}}/biorerank bench {{arguments}}
 
 # Delete what tools left behind.
 clean:
-    rm -rf build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+    rm -rf build dist site .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
     find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

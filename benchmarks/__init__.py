@@ -1,1 +1,1 @@
-"""Measurements behind the figures of README and model cards; run as ``python -m benchmarks.quality.evidence``."""
+"""Measurements behind the figures of documentation and cards; run as ``python -m benchmarks.quality.evidence``."""

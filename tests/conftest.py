@@ -124,5 +124,5 @@ def data_dir() -> Path:
     given = os.environ.get("BIORERANK_DATA")
     folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not (folder / "bioasq" / "corpus.jsonl.gz").is_file():
-        pytest.skip("the evaluation data is not here; set BIORERANK_DATA (README, 'Data')")
+        pytest.skip("the evaluation data is not here; set BIORERANK_DATA (docs/explanation/measured.md, 'Data')")
     return folder

@@ -113,7 +113,7 @@ def test_whole_pipelines_without_sockets(tiny_encoder_dir: Path, tiny_cross_enco
 
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "LD_PRELOAD")}
-    return {**kept, "HAYSTACK_TELEMETRY_ENABLED": "False"}  # what the README tells to do
+    return {**kept, "HAYSTACK_TELEMETRY_ENABLED": "False"}  # what the documentation tells to do
 
 
 def test_the_block_would_be_noticed(tmp_path: Path) -> None:

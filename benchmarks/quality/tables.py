@@ -1,4 +1,4 @@
-"""Print the result tables of README and cards from a result file of ``evaluate_models.py``.
+"""Print the result tables of documentation and cards from a result file of ``evaluate_models.py``.
 
 python -m benchmarks.quality.tables benchmarks/results/models.json
 """

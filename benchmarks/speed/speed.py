@@ -1,4 +1,4 @@
-"""Compare all systems, peers too, on all mixes and models, write one JSON, and print the tables of the README.
+"""Compare all systems, peers too, on all mixes and models, write one JSON, and print the tables of the documentation.
 
     python -m benchmarks.speed.speed --data "$BIORERANK_DATA" --out benchmarks/results/speed.json
 

@@ -18,7 +18,7 @@ operator       holds when
 =============  ==========================================================================================
 ``==``         the field equals the value; ``None`` also matches a missing field
 ``!=``         ``==`` does not hold: a passage without the field is kept
-``>`` ``>=``   both are numbers, or both are strings (compared by code point, so ISO dates work), and the
+``>`` ``>=``,  both are numbers, or both are strings (compared by code point, so ISO dates work), and the
 ``<`` ``<=``   comparison holds; a missing field never does
 ``in``         the field equals one value of the list
 ``not in``     ``in`` does not hold

@@ -54,7 +54,7 @@ def test_files_that_documents_name_are_there(document: Path) -> None:
 
 
 def test_documents_name_files() -> None:
-    assert "benchmarks/results/sentences.json" in _named_paths(ROOT / "README.md")
+    assert "benchmarks/results/sentences.json" in _named_paths(ROOT / "docs" / "explanation" / "measured.md")
 
 
 def test_every_result_has_a_row_and_every_row_a_result() -> None:

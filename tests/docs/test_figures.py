@@ -1,0 +1,84 @@
+"""The figures of README and of "How it was measured" are those of the results that they name."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from support import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
+MEASURED = (ROOT / "docs" / "explanation" / "measured.md").read_text("utf-8")
+SETS = {
+    "BioASQ, question → snippet": "bioasq-dev",
+    "claim → abstract": "claim",
+    "phrase → abstract": "phrase",
+    "question → long answer (MedQuAD)": "answer",
+    "PubMedQA, title → abstract section": "pubmedqa",
+    "LiveQA-Med, consumer question → answer": "liveqa",
+    "CovidQA, question → title and span": "covidqa",
+}
+MIXES = ("minilm-bioasq-100", "minilm-bioasq-1000", "minilm-150-100", "minilm-512-100", "bert-base-bioasq-100")
+SYSTEMS = {
+    '**ours**, `dtype="float32"`': "ours-packed-float32",
+    "**ours**, bf16 (the default here)": "ours-packed-bfloat16",
+    '**ours**, `dtype="int8"`': "ours-onnx-int8",
+}
+
+
+def _result(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
+
+
+def _row(text: str, name: str) -> list[str]:
+    [row] = re.findall(rf"^\| {re.escape(name)} \|(.*)\|$", text, re.MULTILINE)
+    return [cell.strip(" *") for cell in row.split("|")]
+
+
+@pytest.mark.parametrize(("name", "key"), SETS.items())
+def test_quality(name: str, key: str) -> None:
+    found = _result("models")["sets"][key]
+    runs = found["runs"]
+    systems = ("lexical", "dense", "hybrid", "hybrid + reranker alone", "hybrid + reranker")
+    wanted = [str(found["queries"]), *(f"{runs[one]['nDCG@10']:.3f}" for one in systems)]
+    assert _row(MEASURED, name) == [*wanted, f"{runs['hybrid + reranker']['p']:.4f}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("by the logit alone", "alone"), ("**logit and rank** (default)", "with rank")]
+)
+def test_behind_other_retrievers(name: str, key: str) -> None:
+    gains = _result("behind")["report"]["gains"]
+    stages = ("lexical", "minilm", "mpnet", "dense", "hybrid")
+    assert _row(MEASURED, name) == [f"{gains[stage][key]:+.3f}" for stage in stages]
+
+
+@pytest.mark.parametrize(("name", "key"), SYSTEMS.items())
+def test_speed(name: str, key: str) -> None:
+    ratios = [_result("speed")[mix]["comparisons"][0]["systems"][key]["ratio"] for mix in MIXES]
+    assert _row(MEASURED, name) == [f"{ratio:.1f}" for ratio in ratios]
+
+
+def test_the_readme_says_the_same() -> None:
+    runs = _result("models")["sets"]["bioasq-dev"]["runs"]
+    best = f"{runs['hybrid + reranker']['nDCG@10']:.3f}"
+    quality = _row(README, "nDCG@10, BioASQ snippets: our hybrid first stage, then reranked")
+    assert quality[:2] == [f"{runs['hybrid']['nDCG@10']:.3f}", best]
+    others = _row(README, "… the same, against BM25 alone / the bi-encoder alone")
+    assert others[:2] == [f"{runs['lexical']['nDCG@10']:.3f} / {runs['dense']['nDCG@10']:.3f}", best]
+    runs = _result("models")["sets"]["liveqa"]["runs"]
+    consumer = _row(README, "nDCG@10, consumer questions (LiveQA): hybrid, then reranked")
+    assert consumer[:2] == [f"{runs[one]['nDCG@10']:.3f}" for one in ("hybrid", "hybrid + reranker")]
+    gains = _result("behind")["report"]["gains"]
+    behind = _row(README, "gain behind your BM25 / all-MiniLM-L6-v2 (mean of seven sets)")
+    assert behind[1] == " / ".join(f"{gains[stage]['with rank']:+.3f}" for stage in ("lexical", "minilm"))
+    systems = _result("speed")["minilm-bioasq-100"]["comparisons"][0]["systems"]
+    ratios = [systems[name]["ratio"] for name in ("ours-packed-bfloat16", "ours-onnx-int8")]
+    speed = _row(README, "speed: `CrossEncoder.predict` fp32, 100 passages, two CPU cores")
+    assert speed[1] == f"{ratios[0]:.1f}×** (int8: {ratios[1]:.1f}×)"
+    systems = _result("two_stage")["systems"]
+    both = _row(README, "both stages, 55,000 passages, against sentence-transformers and FAISS")
+    wanted = [systems[one]["p50_ms"] for one in ("sentence-transformers + FAISS", "ours, dense, packed bfloat16")]
+    assert both[:2] == [f"{milliseconds:,.0f} ms" for milliseconds in wanted]
