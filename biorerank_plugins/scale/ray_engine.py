@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from biorerank_plugins.errors import BioRerankError, MissingExtraError, ShardError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.scale.encoding import Work
-from biorerank_plugins.scale.reading import read_file
 from biorerank_plugins.scale.shard_folder import ShardFolder
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def read_on_ray(
     """Read files side by side; passages come in the order of the files.
 
     :param ray: what :func:`running_ray` gives.
-    :param paths: files and folders; Parquet files too.
+    :param paths: files and folders.
     :param format: as :func:`~biorerank_plugins.readers.read_passages` takes it.
     :param skip_bad: whether malformed lines are left out.
     :param on_skipped: is called with what was left out of a file: ``[path, line, reason]`` each.
@@ -109,11 +108,12 @@ def read_on_ray(
 def _read_rows(row: dict[str, Any], *, format: str, skip_bad: bool) -> Iterator[dict[str, Any]]:
     from itertools import islice
 
-    from biorerank_plugins.readers import ReadReport
+    from biorerank_plugins.readers import ReadReport, read_passages
 
     report = ReadReport()
     try:
-        passages = iter(read_file(Path(row["path"]), format=format, skip_bad=skip_bad, report=report))
+        bad_lines: Literal["skip", "error"] = "skip" if skip_bad else "error"
+        passages = read_passages(row["path"], format=format, bad_lines=bad_lines, report=report)
         while part := list(islice(passages, _READ_AT_ONCE)):
             yield {"content": json.dumps({"passages": [passage.to_dict() for passage in part]})}
     except (BioRerankError, ValueError) as error:  # as a row: an error inside Ray would be tried again and dressed up

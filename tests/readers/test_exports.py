@@ -143,7 +143,7 @@ def test_a_header_of_a_tsv_is_a_header(tmp_path: Path):
         "A text",
         {"pmid": "7"},
     )
-    with pytest.raises(ReaderError, match="names no id, or no text; the columns are: Title, Abstract"):
+    with pytest.raises(ReaderError, match="names no id; the columns are: Title, Abstract"):
         read(tmp_path / "b.tsv", "Title\tAbstract\nA title\tA text\n")
 
 
@@ -156,7 +156,7 @@ def test_a_header_of_a_tsv_is_a_header(tmp_path: Path):
         ),
         ("@article{meyer2019,\n  title = {A}\n}\n", r"BibTeX.*RIS"),
         ("%0 Journal Article\n%T A\n", r"an EndNote export.*RIS"),
-        ("123|t|A title\n123|a|A text\n", r"PubTator.*PubMed XML"),
+        ("123|t|A title\n123|a|A text\n", r"PubTator.*BioC"),
         ("<top>\n<num> 1\n<title> a\n</top>\n", r"TREC topics.*--queries"),
     ],
 )
