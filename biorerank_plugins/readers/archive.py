@@ -90,7 +90,7 @@ def read(
             members = _members(archive)
             for member in members:
                 path = PurePosixPath(member.filename)
-                if any(part.startswith((".", "__MACOSX")) for part in path.parts):
+                if any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts):
                     continue
                 if not wanted(path.name):
                     reading.leave_out(path.name)
@@ -101,7 +101,9 @@ def read(
 
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    members = sorted((one for one in archive.infolist() if not one.is_dir()), key=lambda one: one.filename)
+    members = sorted(
+        (one for one in archive.infolist() if one.filename and not one.is_dir()), key=lambda one: one.filename
+    )
     if len(members) > _MOST_MEMBERS or sum(member.file_size for member in members) > _MOST_BYTES:
         raise Malformed(f"The archive holds more than {_MOST_MEMBERS:,} files or {_MOST_BYTES >> 30} GiB. Split it.")
     return members

@@ -12,7 +12,18 @@ from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage
 from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed
 
-__all__ = ["ID", "NAMES", "TEXT", "TITLE", "find_field", "header_of", "known_columns", "plain_value", "row_passage"]
+__all__ = [
+    "HOW_TO_NAME",
+    "ID",
+    "NAMES",
+    "TEXT",
+    "TITLE",
+    "find_field",
+    "header_of",
+    "known_columns",
+    "plain_value",
+    "row_passage",
+]
 
 ID, TEXT, TITLE = "id", "text", "title"
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -27,7 +38,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """Names of each field, the one that counts first; case, blanks and hyphens do not matter."""
 
 _CHUNK = "page_content"  # LangChain's documents need have no id
-_NAMED = "Name them with id_key, text_key, title_key (--id-key, --text-key, --title-key)."
+HOW_TO_NAME = "Name them with id_key, text_key, title_key (--id-key, --text-key, --title-key)."
 
 
 def _plain(name: str) -> str:
@@ -71,7 +82,7 @@ def header_of(cells: Iterable[str], keys: Keys = USUAL_KEYS) -> list[str]:
         needed = field == TEXT or (field == ID and keys.text is None)
         if (wanted is not None or needed) and find_field(field, names, keys) is None:
             what = f"no column {wanted!r}" if wanted is not None else f"a header that names no {field}"
-            raise Malformed(f"The table has {what}; the columns are: {listed(names)}. {_NAMED}")
+            raise Malformed(f"The table has {what}; the columns are: {listed(names)}. {HOW_TO_NAME}")
     used = {_plain(name) for field in (ID, TEXT, TITLE) if (name := find_field(field, names, keys))}
     if sum(_plain(name) in used for name in names) > len(used):
         raise Malformed(f"The header names a column twice: {listed(names)}.")
@@ -110,8 +121,6 @@ def _id(record: dict[str, Any], keys: Keys, fallback: str) -> Any:
             raise Malformed(_missing(ID, record, keys))
         return fallback
     found = _take(record, ID, keys)
-    if isinstance(found, float) and found.is_integer():  # pandas turns a column of numbers with gaps into floats
-        found = int(found)
     return fallback if found is None and _plain(place) == _CHUNK else found
 
 
@@ -120,7 +129,7 @@ def _missing(field: str, record: Mapping[str, Any], keys: Keys) -> str:
     if wanted is not None:
         return f"No {wanted!r}; the keys are: {listed(record)}."
     others = ", ".join(NAMES[field][1:])
-    return f"No {NAMES[field][0]!r} (nor {others}); the keys are: {listed(record)}. {_NAMED}"
+    return f"No {NAMES[field][0]!r} (nor {others}); the keys are: {listed(record)}. {HOW_TO_NAME}"
 
 
 def _take(record: dict[str, Any], field: str, keys: Keys) -> Any:
@@ -129,6 +138,8 @@ def _take(record: dict[str, Any], field: str, keys: Keys) -> Any:
     if name is None:
         return None
     value = record.pop(name)
+    if field == ID and isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas turns a column of numbers with gaps into floats
     if _plain(name) == "pmid":
         record["pmid"] = str(value).strip() if isinstance(value, (str, int)) else value
     return value

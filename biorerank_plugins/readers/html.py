@@ -6,6 +6,7 @@ Word files need ``mammoth``, which turns them into HTML: ``pip install 'bioreran
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -79,7 +80,7 @@ def read_docx(file: OpenFile, reading: Reading) -> Iterator[Passage]:
 def _converted(mammoth: Any, file: OpenFile) -> str:
     try:
         no_pictures = mammoth.images.img_element(lambda picture: {})
-        made = mammoth.convert_to_html(file.stream, convert_image=no_pictures)
+        made = mammoth.convert_to_html(io.BytesIO(file.stream.read()), convert_image=no_pictures)
     except Exception as error:  # a damaged file fails in any of its lines
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise Malformed(f"The Word file is damaged ({said}).") from error

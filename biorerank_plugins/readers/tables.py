@@ -11,7 +11,7 @@ from typing import Any
 
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.delimited import csv_rows, tsv_rows
-from biorerank_plugins.readers.fields import ID, TEXT, find_field, header_of, known_columns, row_passage
+from biorerank_plugins.readers.fields import HOW_TO_NAME, ID, TEXT, find_field, header_of, known_columns, row_passage
 from biorerank_plugins.readers.records import listed
 from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
@@ -62,7 +62,8 @@ def _columns(first: list[str], keys: Keys) -> tuple[list[str], bool]:
         return header_of(first, keys), True
     if len(first) not in (2, 3):
         raise Malformed(
-            f"Expected a header with id and text, or 2 or 3 tab-separated columns (id, text, title), got {len(first)}."
+            f"Expected a header with id and text, or 2 or 3 tab-separated columns (id, text, title), got {len(first)}: "
+            f"{listed(first)}. {HOW_TO_NAME}"
         )
     return list(_BARE[: len(first)]), False
 
