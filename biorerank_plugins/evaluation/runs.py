@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
 from pathlib import Path
 
 from biorerank_plugins._common.files import write_whole
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.evaluation.metrics import Run
+from biorerank_plugins.readers.source import source_of
 
 __all__ = ["read_run", "write_run"]
 
@@ -20,7 +20,7 @@ def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
     The file is written beside its place and moved there, so that it is never half there.
 
     :param run: scores, higher is better.
-    :param path: where to write; its folder must exist.
+    :param path: where to write; its folder must exist. A file that ends in ``.gz`` is gzipped.
     :param tag: name of the run, the last column.
     :raises ValueError: if an id or the tag is empty or holds white space, which separates the columns.
 
@@ -35,21 +35,19 @@ def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
         for rank, (passage_id, score) in enumerate(ordered, start=1):
             _check_word(passage_id, "passage id")
             lines.append(f"{query_id} Q0 {passage_id} {rank} {float(score)!r} {tag}\n")
-    write_whole(path, "".join(lines).encode("utf-8"))
+    content = "".join(lines).encode("utf-8")
+    write_whole(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     """Read a run file; the score decides the order, as in trec_eval, and the rank column is not used.
 
-    :param path: the file; it may be gzipped and begin with a byte order mark.
+    :param path: the file; it may be compressed and begin with a byte order mark.
     :raises ReaderError: if the file cannot be read or a line is not of the form above; names file and line.
     """
     run: dict[str, dict[str, float]] = {}
-    try:
-        content = Path(path).read_bytes()
-        text = (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ReaderError(f"cannot read the run file: {error}", str(path)) from error
+    with source_of(path).open() as file:
+        text = file.stream.read().decode("utf-8-sig")
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             query_id, passage_id, score = _parse_line(line, str(path), number)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage
+from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage, parse_object
 from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed
 
 __all__ = [
@@ -98,6 +99,9 @@ def row_passage(record: dict[str, Any], keys: Keys, fallback: str) -> Passage:
     :raises Malformed: if there is no text or no id; the message has the keys that are there.
     """
     metadata = record.pop("metadata", None)
+    if isinstance(metadata, str) and metadata.lstrip().startswith("{"):  # as a table keeps an object
+        with suppress(Malformed):
+            metadata = parse_object(metadata)
     if metadata is not None and not isinstance(metadata, Mapping):
         record["metadata"], metadata = metadata, None
     more = dict(metadata or {})
