@@ -219,7 +219,9 @@ def _sources_in(folder: Path, format_: str, reading: Reading) -> list[Source]:
             reading.leave_out(path.name)
     if not paths:
         expected = ", ".join(suffixes)
-        raise ReaderError(f"The folder holds no file to read. Expected {expected} (or with .gz).", str(folder))
+        raise ReaderError(
+            f"The folder holds no file to read. Expected {expected} (also compressed, as .gz).", str(folder)
+        )
     sources = [Source(str(path), path.relative_to(folder).as_posix(), path) for path in paths]
     return sorted(sources, key=lambda source: source.id)
 

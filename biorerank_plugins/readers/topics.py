@@ -20,7 +20,9 @@ __all__ = ["is_topics", "topic_records"]
 _PARTS = ("question", "summary", "description", "desc", "need", "query", "title")
 _IDS = ("number", "num", "id", "qid")
 _CLASSIC = re.compile(r"\s*<top>", re.IGNORECASE)
-_XML = re.compile(r"\s*(?:<\?[^>]*\?>\s*|<!--(?:(?!-->).)*-->\s*)*<topics[\s>]", re.IGNORECASE | re.DOTALL)
+_XML = re.compile(
+    r"\s*(?:<\?[^>]*\?>\s*|<!DOCTYPE[^>\[]*>\s*|<!--(?:(?!-->).)*-->\s*)*<topics[\s>]", re.IGNORECASE | re.DOTALL
+)
 _PIECE = re.compile(r"<(\w+)>((?:(?!<\w+>).)*)", re.DOTALL)
 _LABEL = re.compile(r"(?:number|topic|description|narrative|title)\s*:", re.IGNORECASE)
 _CLOSING = re.compile(r"</\w+>")
