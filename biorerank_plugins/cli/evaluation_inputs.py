@@ -196,8 +196,10 @@ def _add_bioasq(inputs: Inputs, sources: Sources, path: Path, output: Output) ->
         return inputs.opened.passages() if inputs.opened is not None else inputs.passages or []
 
     inputs.qrels, missing = qrels_by_text(inputs.gold, collection())
-    wanted = sum(len(grades) for grades in inputs.qrels.values())
-    if 2 * missing > wanted:  # a collection of abstracts or full texts, not of snippets
+    wanted = [id_ for grades in inputs.qrels.values() for id_ in grades]
+    if 2 * sum(id_.startswith("missing:") for id_ in wanted) > len(
+        wanted
+    ):  # a collection of abstracts or full texts, not of snippets
         by_document, lacking = qrels_by_document(inputs.gold, collection())
         if by_document:
             inputs.qrels = by_document

@@ -180,7 +180,6 @@ def test_a_collection_of_abstracts_is_judged_by_pmid(biorerank: Run, index_folde
     assert result.exit_code == 0, result.output
     assert "by its PMID" in " ".join(result.stderr.split())
     means = next(iter(json.loads(result.stdout)["systems"].values()))["means"]
-    assert means["recall@100"] == 1.0
     assert means["BioASQ documents R"] == 1.0
     assert means["nDCG@10"] > 0.3
 
