@@ -26,8 +26,8 @@ def check_target(out: Path, *, add: bool, update: bool, overwrite: bool) -> None
         _common.usage_error("--add, --update and --overwrite exclude each other.")
     if is_sharded(out):
         _common.fail(
-            f"{out} holds a sharded index, which cannot be changed. Build it anew in another folder, from the same files "
-            "and the new ones: biorerank index FILES --shards N --out OTHER."
+            f"{out} holds a sharded index, which cannot be changed. Build it anew in another folder, from the same "
+            "files and the new ones: biorerank index FILES --shards N --out OTHER."
         )
     if (add or update) and not is_index(out):
         what, option = ("add to", "--add") if add else ("update", "--update")
