@@ -100,7 +100,7 @@ def search(
             "--run-out",
             metavar="FILE",
             parser=_common.path,
-            help="Write the lists as a TREC run (also .gz), instead of showing passages.",
+            help="Write the lists, each of --k passages, as a TREC run (also .gz), instead of showing them.",
         ),
     ] = None,
     partial: Partial = False,

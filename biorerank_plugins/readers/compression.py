@@ -45,11 +45,10 @@ def unpacked(raw: io.BufferedReader, name: str) -> io.BufferedReader:
     :raises MissingExtraError: if Zstandard is needed and not installed.
     """
     inner: Any
-    if name == "zstd":
-        inner = _Zstandard(raw)
+    if name == "gzip":
+        inner = gzip.GzipFile(fileobj=raw, mode="rb")
     else:
-        inner = {"gzip": gzip.GzipFile, "bzip2": bz2.BZ2File, "xz": lzma.LZMAFile}[name]
-        inner = gzip.GzipFile(fileobj=raw, mode="rb") if name == "gzip" else inner(raw)
+        inner = {"bzip2": bz2.BZ2File, "xz": lzma.LZMAFile, "zstd": _Zstandard}[name](raw)
     return io.BufferedReader(cast(io.RawIOBase, inner), BLOCK)
 
 

@@ -125,7 +125,8 @@ def _errors_of(name: str) -> Iterator[None]:
             f"The text is not {error.encoding} (byte 0x{error.object[error.start]:02x}).", name
         ) from error
     except OSError as error:
-        if error.errno is None:  # bzip2's and gzip's own, not the operating system's
+        # Without a number it is no error of the operating system, but bzip2's own.
+        if error.errno is None and not isinstance(error, io.UnsupportedOperation):
             problem = f"The compressed data are damaged or cut short ({error}). Get the file again."
             raise ReaderError(problem, name) from error
         raise ReaderError(f"Cannot be read: {error.strerror or error}.", name) from error

@@ -210,6 +210,8 @@ def test_references_for_a_reference_manager(url: str):
         ("", b"x", "kind that is not read"),
         ("a.xml.gz", b"\x1f\x8b", "unpack it first"),
         ("a.jsonl", b"\x1f\x8b\x08", "unpack it first"),
+        ("a.jsonl", b"\xfd7zXZ\0", "unpack it first"),
+        ("a.txt", b"PK\x03\x04", "unpack it first"),
         ("a.txt", b"", "is empty"),
         ("a.pdf", b"%PDF-1.7 nothing", "damaged"),
         ("a.xml", b"<html/>", "PubMed XML"),
