@@ -22,6 +22,10 @@ __all__ = ["check_head", "elements", "no_entities", "readable"]
 
 _SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 
+_BLOCKS = frozenset(
+    {"p", "title", "list", "list-item", "def-list", "def-item", "def", "disp-quote", "caption", "break"}
+)
+
 
 def check_head(file: OpenFile, roots: Sequence[str], what: str) -> str:
     """Refuse other XML, and entity declarations, before anything is parsed at length.
@@ -178,6 +182,7 @@ def _add_text(element: Any, left_out: Sequence[str], parts: list[str], depth: in
         if isinstance(child.tag, str) and (name := etree.QName(child).localname) not in left_out:
             inner: list[str] = []
             _add_text(child, left_out, inner, depth + 1)
-            parts.append(raised(name, parts[-1] if parts else "", "".join(inner)))
+            text = raised(name, parts[-1] if parts else "", "".join(inner))
+            parts.append(f" {text} " if name in _BLOCKS else text)
         if child.tail:
             parts.append(child.tail)
