@@ -61,7 +61,7 @@ def read_answered(
     skip = bad_lines == "skip"
     with source.open() as file:
         try:
-            check_readable(file.head, "jsonl")
+            check_readable(file.head, "questions")
         except Malformed as problem:
             raise ReaderError(str(problem), file.name) from None
 

@@ -16,7 +16,16 @@ from biorerank_plugins.readers.heads import first_object, is_bioasq
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import HEAD, OpenFile
 
-__all__ = ["FORMATS", "SUFFIXES", "UnknownFormatError", "check_readable", "detect", "is_pdf", "suffix_of"]
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "UnknownFormatError",
+    "binary_kind",
+    "check_readable",
+    "detect",
+    "is_pdf",
+    "suffix_of",
+]
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 SUFFIXES = {
@@ -126,8 +135,10 @@ def check_readable(head: bytes, format_: str) -> None:
         foreign = "a tar archive. Unpack it, or pack it as ZIP"
     if foreign is not None:
         raise Malformed(f"The file is {foreign}.")
-    found = _binary(head)
+    found = binary_kind(head)
     wanted = {"auto": found, "xlsx": "zip", "docx": "zip"}.get(format_, format_)
+    if format_ == "questions":
+        wanted = "parquet" if found == "parquet" else format_
     if found is not None and found != wanted:
         names = {"pdf": "a PDF file", "zip": "a ZIP archive or Office file", "parquet": "a Parquet file"}
         raise Malformed(f"The file is {names[found]}, and not {format_}.")
@@ -135,13 +146,14 @@ def check_readable(head: bytes, format_: str) -> None:
         raise Malformed(f"The file is no {format_}, or damaged.")
 
 
-def _binary(head: bytes) -> str | None:
+def binary_kind(head: bytes) -> str | None:
+    """Return ``"pdf"``, ``"parquet"`` or ``"zip"`` (Office files too), ``None`` for a text."""
     return next((kind for magic, kind in _BINARY.items() if head.startswith(magic)), None)
 
 
 def is_pdf(head: bytes) -> bool:
     """Tell a PDF file."""
-    return _binary(head) == "pdf"
+    return binary_kind(head) == "pdf"
 
 
 def detect(file: OpenFile) -> str:
@@ -150,7 +162,7 @@ def detect(file: OpenFile) -> str:
     :raises Malformed: if it is one that is not read; the message says what to choose instead.
     :raises UnknownFormatError: if neither the beginning nor the suffix tells.
     """
-    if (binary := _binary(file.head)) is not None:
+    if (binary := binary_kind(file.head)) is not None:
         return kind_of_zip(file.stream) if binary == "zip" else binary
     suffix = suffix_of(file.name)
     if told := _by_content(file.head, suffix):

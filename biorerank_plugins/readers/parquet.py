@@ -6,8 +6,8 @@ metadata.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from biorerank_plugins.errors import require_extra
 from biorerank_plugins.passages import Passage
@@ -15,31 +15,53 @@ from biorerank_plugins.readers.fields import header_of, plain_value, row_passage
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["read"]
+__all__ = ["parse_rows", "read"]
 
 _AT_ONCE = 512
+_T = TypeVar("_T")
 
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passage of each row."""
+
+    def check(names: list[str]) -> None:
+        if "metadata" not in names:  # else it may hold what is looked for
+            header_of(names, reading.keys)
+
+    def passage(number: int, record: dict[str, Any]) -> Passage:
+        return row_passage(record, reading.keys, f"{file.id}#{number}")
+
+    return parse_rows(file, reading, passage, check)
+
+
+def parse_rows(
+    file: OpenFile,
+    reading: Reading,
+    parse: Callable[[int, dict[str, Any]], _T],
+    check: Callable[[list[str]], None] | None = None,
+) -> Iterator[_T]:
+    """Give what ``parse(row number, row)`` makes of each row, without the cells that are empty.
+
+    :param parse: raises :class:`Malformed` for a row that it cannot use.
+    :param check: raises it for names of columns that nobody can use.
+    """
     with require_extra("formats"):
         import pyarrow as pa
         import pyarrow.parquet as pq
     number = 0
     try:
         with pq.ParquetFile(file.stream) as table:
-            names = table.schema_arrow.names
-            if "metadata" not in names:  # else it may hold what is looked for
-                header_of(names, reading.keys)
+            if check is not None:
+                check(table.schema_arrow.names)
             for batch in table.iter_batches(_AT_ONCE):
                 for record in batch.to_pylist():
                     number += 1
                     try:
-                        passage = row_passage(_record(record), reading.keys, f"{file.id}#{number}")
+                        made = parse(number, _record(record))
                     except Malformed as problem:
                         reading.bad(problem, file.name, number)
                         continue
-                    yield passage
+                    yield made
     except Malformed as problem:
         reading.bad(problem, file.name)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.readers.compression import check_encoding
-from biorerank_plugins.readers.detect import SUFFIXES, UnknownFormatError, check_readable, suffix_of
+from biorerank_plugins.readers.detect import SUFFIXES, UnknownFormatError, binary_kind, check_readable, suffix_of
 from biorerank_plugins.readers.lines import parse_lines
 from biorerank_plugins.readers.question_files import question_records
 from biorerank_plugins.readers.records import as_text
@@ -41,9 +41,9 @@ def read_queries(
     """Read all questions of a file.
 
     JSON Lines or a list of objects (``question``, ``query``, ``body`` or ``text``, and ``id``, ``_id``, ``qid`` or
-    ``query_id``), BioASQ Task B, PubMedQA, MIRAGE, SQuAD's layout, TREC topics, CSV and TSV with a header, TSV without
-    (id, text), or ``.txt`` (one question a line); compressed or not. The id of a question that has none is the number
-    of its line.
+    ``query_id``), Parquet with such columns, BioASQ Task B, PubMedQA, MIRAGE, SQuAD's layout, TREC topics, CSV and TSV
+    with a header, TSV without (id, text), or ``.txt`` (one question a line); compressed or not. The id of a question
+    that has none is the number of its line.
 
     :param path: a file or a binary stream.
     :param bad_lines: ``error`` stops at the first malformed line or record, ``skip`` notes it in the report.
@@ -80,7 +80,7 @@ def _unique(file: OpenFile, reading: Reading) -> Iterator[Query]:
 
 def _numbered(file: OpenFile, reading: Reading) -> Iterator[tuple[int, Query]]:
     try:
-        check_readable(file.head, "queries")
+        check_readable(file.head, "questions")
     except Malformed as problem:
         raise ReaderError(str(problem), file.name) from None
     begin = file.head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -88,7 +88,11 @@ def _numbered(file: OpenFile, reading: Reading) -> Iterator[tuple[int, Query]]:
     if suffix in SUFFIXES["text"] and not is_topics(begin):
         yield from parse_lines(file, reading, lambda number, line: (number, Query(str(number), as_text(line.strip()))))
         return
-    is_told = begin[:1] in (b"{", b"[", b"<") or suffix in (*SUFFIXES["tsv"], *SUFFIXES["csv"], *SUFFIXES["jsonl"])
+    is_told = (
+        binary_kind(file.head) == "parquet"
+        or begin[:1] in (b"{", b"[", b"<")
+        or suffix in (*SUFFIXES["tsv"], *SUFFIXES["csv"], *SUFFIXES["jsonl"])
+    )
     if not is_told and b"\t" not in begin.partition(b"\n")[0]:
         said = "Cannot tell the format from the name or content. Expected queries: JSON, TSV, CSV, TREC topics, .txt."
         raise UnknownFormatError(said, file.name)

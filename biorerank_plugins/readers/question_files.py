@@ -7,7 +7,7 @@ A record has ``id`` (``""`` if it has none) and ``question``, and what the file 
 * ``negatives``: texts that do not answer it.
 
 Read are BioASQ Task B, JSON Lines and lists of objects (BEIR, question and answer, ``{"query", "pos", "neg"}``,
-PubMedQA), CSV and TSV with a header, PubMedQA's and MIRAGE's objects by id, SQuAD's layout, TREC topics.
+PubMedQA), CSV and TSV with a header, Parquet, PubMedQA's and MIRAGE's objects by id, SQuAD's layout, TREC topics.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.readers.delimited import Rows, csv_rows, tsv_rows
-from biorerank_plugins.readers.detect import SUFFIXES, suffix_of
+from biorerank_plugins.readers.detect import SUFFIXES, binary_kind, suffix_of
 from biorerank_plugins.readers.heads import first_object, is_bioasq_document
 from biorerank_plugins.readers.json_stream import array_items, object_items
 from biorerank_plugins.readers.jsonl import is_array, parse_records
@@ -44,6 +44,10 @@ def question_records(file: OpenFile, reading: Reading) -> Records:
 
     :raises ReaderError: if the file is none of those kinds, or not well-formed.
     """
+    if binary_kind(file.head) == "parquet":
+        from biorerank_plugins.readers.parquet import parse_rows
+
+        return parse_rows(file, reading, _numbered)
     begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
     if begin[:1] in (b"{", b"["):
         return _json(file, begin, reading)
@@ -189,12 +193,17 @@ def _answers(known: Mapping[str, Any], id_: str) -> list[dict[str, Any]] | None:
         return _texts(positive, "positive")
     if "snippets" in known:
         return None
+    answers = known.get("answers")  # SQuAD's, of which a question without an answer has none
+    if isinstance(answers, Mapping) and not answers.get("text"):
+        return []
     contexts = known.get("contexts", known.get("context"))  # PubMedQA's: the abstract but for its conclusion
     if isinstance(contexts, Mapping):
         contexts = contexts.get("contexts")
     if contexts is not None:
         passages = _texts(contexts, "context")
         about = {"document": id_} if "long_answer" in known and id_ else {}
+        if isinstance(known.get("title"), str):
+            about["title"] = known["title"]
         return [{**passage, **about} for passage in passages]
     if "answer" in known and "options" not in known:
         document = known.get("document")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.files import parquet
 from support.spoil import spoil_bytes
 
 from biorerank_plugins.errors import ReaderError
@@ -106,6 +107,28 @@ def test_squad(indent: int | None):
         ("Fever is common. Cough too.", "T", "630")
     ]
     assert second.passages == ()
+
+
+def test_parquet_as_the_hub_has_it():
+    hub = {name: [value] for name, value in PUBMEDQA_HUB.items()}
+    assert queries(parquet(**hub)) == [("21645374", "Do mitochondria play a role?")]
+    [question] = answered(parquet(**hub))
+    assert ([one.text for one in question.passages], question.documents) == (
+        ["Programmed cell death.", "It was studied."],
+        {"21645374"},
+    )
+    squad = {
+        "id": ["1", "2"],
+        "title": ["T", "T"],
+        "context": ["Fever is common.", "Fever is common."],
+        "question": ["What is common?", "What is rare?"],
+        "answers": [{"text": ["Fever"], "answer_start": [0]}, {"text": [], "answer_start": []}],
+    }
+    first, second = answered(parquet(**squad))
+    assert [(one.text, one.title) for one in first.passages] == [("Fever is common.", "T")]
+    assert second.passages == ()
+    with pytest.raises(ReaderError, match="No 'question'"):
+        queries(parquet(name=["x"]))
 
 
 def test_mirage_has_questions_of_several_collections():
