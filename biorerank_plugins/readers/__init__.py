@@ -76,8 +76,8 @@ def read_passages(
         only ``text_key`` is given and there is no id of a usual name, the row's number is the id (``path#12``).
     :param text_key: that of the text.
     :param title_key: that of the title.
-    :param encoding: of text files that are not UTF-8, such as ``"windows-1252"``. UTF-16 is told by its first bytes,
-        and XML and HTML say theirs.
+    :param encoding: of text files that are not UTF-8, such as ``"windows-1252"``. UTF-8 and UTF-16
+        are told by their bytes all the same, and XML and HTML say theirs.
     :raises MissingExtraError: if a format needs a package that is not installed.
     :raises ReaderError: names file and line. A missing path is reported at once, the rest while reading.
     :raises ValueError: if ``format``, ``bad_lines`` or ``encoding`` is none of those.

@@ -129,7 +129,18 @@ def encoded_as(head: bytes, given: str | None) -> str | None:
     """
     if head.startswith(_UTF16):
         return None if head[:256].decode("utf-16", "ignore").lstrip().startswith("<") else "utf-16"
-    return None if given is None or head.startswith(codecs.BOM_UTF8) or _DECLARED.match(head) else given
+    if given is None or head.startswith(codecs.BOM_UTF8) or _DECLARED.match(head) or _is_utf8(head):
+        return None
+    return given
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Tell UTF-8 with more than ASCII in it: a folder may hold both, and no other text looks like that by chance."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return not head.isascii()
 
 
 def recoded(stream: io.BufferedReader, encoding: str) -> io.BufferedReader:

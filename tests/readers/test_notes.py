@@ -161,6 +161,14 @@ def test_texts_of_other_encodings(data: bytes, options: dict[str, str]):
     assert [one.text for one in read(data, format="tsv", **options)] == ["Müller nimmt 5 µg"]
 
 
+def test_a_folder_may_hold_texts_of_several_encodings(tmp_path: Path):
+    for encoding in ("cp1252", "utf-8", "utf-8-sig", "utf-16", "ascii"):
+        (tmp_path / f"{encoding}.txt").write_bytes(
+            ("Aspirin" if encoding == "ascii" else "Müller, 5 µg").encode(encoding)
+        )
+    assert [one.text for one in read_passages(tmp_path, encoding="cp1252")] == ["Aspirin", *["Müller, 5 µg"] * 4]
+
+
 def test_a_text_of_another_encoding_never_becomes_garbage():
     data = "id\ttext\n1\tMüller\n".encode("cp1252")
     with pytest.raises(ReaderError, match=r"Not valid UTF-8.*encoding='windows-1252' \(--encoding\)"):
