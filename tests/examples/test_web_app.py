@@ -214,7 +214,7 @@ def test_references_for_a_reference_manager(url: str):
         ("a.txt", b"PK\x03\x04", "unpack it first"),
         ("a.txt", b"", "is empty"),
         ("a.pdf", b"%PDF-1.7 nothing", "damaged"),
-        ("a.xml", b"<html/>", "PubMed XML"),
+        ("a.xml", b"<other/>", "PubMed XML"),
         ("a.jsonl", b"{", "Not valid JSON"),
         ("a.txt", b"x" * 20_000_001, "too large"),
         ("a.jsonl", b'{"id": 1, "text": "a"}\n' * 1, None),
