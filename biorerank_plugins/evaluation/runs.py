@@ -7,11 +7,10 @@ import math
 from pathlib import Path
 
 from biorerank_plugins._common.files import write_whole
-from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.evaluation.metrics import Run
-from biorerank_plugins.readers.source import source_of
-
-__all__ = ["read_run", "write_run"]
+from biorerank_plugins.readers.lines import parse_lines
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import PathOrStream, source_of
 
 
 def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
@@ -39,35 +38,37 @@ def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
     write_whole(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-def read_run(path: str | Path) -> dict[str, dict[str, float]]:
+def read_run(path: PathOrStream) -> dict[str, dict[str, float]]:
     """Read a run file; the score decides the order, as in trec_eval, and the rank column is not used.
 
     :param path: the file; it may be compressed and begin with a byte order mark.
     :raises ReaderError: if the file cannot be read or a line is not of the form above; names file and line.
     """
     run: dict[str, dict[str, float]] = {}
+
+    def add(_: int, line: str) -> None:
+        query_id, passage_id, score = _parse_line(line)
+        scores = run.setdefault(query_id, {})
+        if passage_id in scores:
+            raise Malformed(f"passage {passage_id!r} is listed twice for query {query_id!r}")
+        scores[passage_id] = score
+
     with source_of(path).open() as file:
-        text = file.stream.read().decode("utf-8-sig")
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            query_id, passage_id, score = _parse_line(line, str(path), number)
-            scores = run.setdefault(query_id, {})
-            if passage_id in scores:
-                raise ReaderError(f"passage {passage_id!r} is listed twice for query {query_id!r}", str(path), number)
-            scores[passage_id] = score
+        for _ in parse_lines(file, Reading(), add):
+            pass
     return run
 
 
-def _parse_line(line: str, path: str, number: int) -> tuple[str, str, float]:
+def _parse_line(line: str) -> tuple[str, str, float]:
     columns = line.split()
     if len(columns) != 6:
-        raise ReaderError(f"expected 6 columns (query Q0 passage rank score tag), got {len(columns)}", path, number)
+        raise Malformed(f"expected 6 columns (query Q0 passage rank score tag), got {len(columns)}")
     try:
         score = float(columns[4])
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise ReaderError(f"expected a finite number as score, got {columns[4]!r}", path, number)
+        raise Malformed(f"expected a finite number as score, got {columns[4]!r}")
     return columns[0], columns[2], score
 
 

@@ -87,6 +87,7 @@ class Source:
             rewindable = isinstance(self.target, Path) and stream.seekable()
             packed = compression_of(stream.peek(HEAD))
             if packed is not None:
+                stack.enter_context(_errors_of(self.name, packed))
                 stream = unpacked(stream, packed)
                 rewindable = rewindable and packed != "zstd"
             head = stream.peek(HEAD)
@@ -113,21 +114,19 @@ class Source:
 
 
 @contextmanager
-def _errors_of(name: str) -> Iterator[None]:
+def _errors_of(name: str, packed: str = "compressed") -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        raise ReaderError(
-            f"The compressed data are damaged or cut short ({error}). Get the file again.", name
-        ) from error
+        raise ReaderError(f"The {packed} data are damaged or cut short ({error}). Get the file again.", name) from error
     except UnicodeDecodeError as error:
         raise ReaderError(
             f"The text is not {error.encoding} (byte 0x{error.object[error.start]:02x}).", name
         ) from error
     except OSError as error:
-        # Without a number it is no error of the operating system, but bzip2's own.
+        # Without a number it is no error of the operating system, but the library's own.
         if error.errno is None and not isinstance(error, io.UnsupportedOperation):
-            problem = f"The compressed data are damaged or cut short ({error}). Get the file again."
+            problem = f"The {packed} data are damaged or cut short ({error}). Get the file again."
             raise ReaderError(problem, name) from error
         raise ReaderError(f"Cannot be read: {error.strerror or error}.", name) from error
 

@@ -119,7 +119,7 @@ def test_bioasq_questions_judge_another_collection_by_text(run: Run, bioasq: Pat
         (["--model", "a=x", "--model", "a=y"], "Two models have the name 'a'", 2),
         (["--model", "x", "--no-rerank"], "--model needs passages", 2),
         (["--bioasq", "x"], "not both", 2),
-        (["--run", "a=absent.trec"], "no such file", 1),
+        (["--run", "a=absent.trec"], "There is no such file", 1),
         (["--csv", "absent/x.csv"], "cannot be written", 1),
         (["--report", "absent/out"], "cannot be written", 1),
     ],

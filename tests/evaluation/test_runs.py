@@ -76,5 +76,5 @@ def test_a_byte_order_mark_or_gzip_does_not_lose_the_first_line(tmp_path: Path) 
 
 def test_half_a_gzip_is_named(tmp_path: Path) -> None:
     (tmp_path / "half").write_bytes(gzip.compress(b"q1 Q0 p1 1 2.0 tag\n")[:-6])
-    with pytest.raises(ReaderError, match="half: The compressed data are damaged"):
+    with pytest.raises(ReaderError, match="half: The gzip data are damaged"):
         read_run(tmp_path / "half")

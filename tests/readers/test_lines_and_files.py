@@ -121,7 +121,7 @@ def test_a_truncated_gzip_is_an_error_also_when_skipping(tmp_path: Path, bad_lin
 def test_a_damaged_gzip_is_an_error() -> None:
     data = bytearray(gzip.compress(os.urandom(5000)))
     data[2000] ^= 0xFF
-    with pytest.raises(ReaderError, match="compressed data are damaged"):
+    with pytest.raises(ReaderError, match="gzip data are damaged"):
         read(bytes(data), format="jsonl", bad_lines="skip")
 
 
