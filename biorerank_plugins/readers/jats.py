@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from lxml import etree
@@ -20,7 +21,7 @@ from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.sections import ABSTRACT, Document, Section, document_passages
 from biorerank_plugins.readers.source import OpenFile
-from biorerank_plugins.readers.xml import check_head, elements, no_entities, readable
+from biorerank_plugins.readers.xml import check_head, elements, local_name, no_entities, readable
 
 __all__ = ["ROOTS", "read"]
 
@@ -53,7 +54,9 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
 def _prepare(article: Any) -> None:
     """Take away namespaces, and the numbers of citations."""
     for element in article.iter(etree.Element):
-        element.tag = etree.QName(element).localname
+        if (name := local_name(element)) != element.tag:
+            with suppress(ValueError):  # what is no name stays what it is, and is not looked for
+                element.tag = name
     for citation in article.iter("xref"):
         if citation.get("ref-type") == "bibr" and _CITED.fullmatch("".join(citation.itertext())):
             citation.text = None

@@ -18,7 +18,7 @@ from biorerank_plugins.readers.markup import raised
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["check_head", "elements", "no_entities", "readable"]
+__all__ = ["check_head", "elements", "local_name", "no_entities", "readable"]
 
 _SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 
@@ -47,7 +47,7 @@ def check_head(file: OpenFile, roots: Sequence[str], what: str) -> str:
     if root is None:
         raise ReaderError(f"No XML element in the first 64 KiB: expected {what}.", file.name)
     _check_declarations(root, file.name)
-    name = etree.QName(root).localname
+    name = local_name(root)
     if name not in roots:
         raise ReaderError(f"Expected {what}, got <{name[:80]}>.", file.name)
     return f"{root.prefix}:{name}" if root.prefix else name
@@ -151,6 +151,11 @@ def _syntax_error(problem: Any, name: str, before: int = 0) -> ReaderError:
     return ReaderError(f"Not well-formed XML: {reason}.", name, before + problem.lineno if problem.lineno else None)
 
 
+def local_name(element: Any) -> str:
+    """Return an element's name without its namespace; lxml's own way refuses some names that its parser lets pass."""
+    return str(element.tag).rpartition("}")[2].rpartition(":")[2]
+
+
 def no_entities(element: Any) -> None:
     """Refuse a record that holds an entity: nobody knows what it stands for.
 
@@ -179,7 +184,7 @@ def _add_text(element: Any, left_out: Sequence[str], parts: list[str], depth: in
     if element.text:
         parts.append(element.text)
     for child in element if depth < 200 else ():
-        if isinstance(child.tag, str) and (name := etree.QName(child).localname) not in left_out:
+        if isinstance(child.tag, str) and (name := local_name(child)) not in left_out:
             inner: list[str] = []
             _add_text(child, left_out, inner, depth + 1)
             text = raised(name, parts[-1] if parts else "", "".join(inner))

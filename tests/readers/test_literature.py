@@ -184,6 +184,8 @@ def test_spoilt_files_raise_nothing_but_the_package_s_own_error(name: str, seed:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"<top:><mml:math/></top:>", "Expected PubMed XML"),  # names that lxml's parser takes and its QName does not
+        (b"<article><mml:math/></article>", "no <article-meta>"),
         (b"<responseWrapper><version>6</version></responseWrapper>", "format=json"),
         (b"<eSearchResult><Count>1</Count></eSearchResult>", "efetch"),
         (b'<?xml version="1.0"?><xml><records><record/></records></xml>', "an EndNote export.*RIS"),
