@@ -168,7 +168,7 @@ def cite(passage: Passage, keys: MetadataKeys = DEFAULT_KEYS) -> str:
     >>> cite(Passage("7", "…", title="TP53 in cancer", metadata=about))
     'Lee K, Wu L. TP53 in cancer. BMJ. 2019. PMID: 123. doi: 10.1000/x.'
     """
-    authors = keys.authors_of(passage)
+    authors = [_short_name(name) for name in keys.authors_of(passage)]
     names = ", ".join([*authors[:_AUTHORS_SHOWN], *(["et al"] if len(authors) > _AUTHORS_SHOWN else [])])
     retracted = "[retracted]" if keys.retracted_in(passage) else ""
     title = " ".join(f"{keys.title_of(passage).strip().rstrip('.')} {retracted}".split())
@@ -179,6 +179,13 @@ def cite(passage: Passage, keys: MetadataKeys = DEFAULT_KEYS) -> str:
     parts = [names, title, keys.journal_of(passage), str(keys.year_of(passage) or ""), *where]
     cleaned = (" ".join(part.split()).rstrip(".") for part in parts)
     return " ".join(part if part.endswith(("?", "!")) or "://" in part else f"{part}." for part in cleaned if part)
+
+
+def _short_name(name: str) -> str:
+    """Return ``"Silva J"`` for ``"Silva, João"``: with commas in names nobody sees where one ends."""
+    last, _, first = name.partition(", ")
+    initials = "".join(part[0] for part in re.split(r"[\s.-]+", first) if part[:1].isupper())
+    return f"{last} {initials}" if initials and "," not in first else name
 
 
 @lru_cache(maxsize=4096)

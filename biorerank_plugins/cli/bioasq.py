@@ -1,8 +1,8 @@
-"""``--bioasq FILE``: answers as a BioASQ submission."""
+"""BioASQ submissions: ``search --bioasq FILE`` writes one, ``evaluate --submission FILE`` scores one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +10,14 @@ import typer
 
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli.inputs import STDIN
-from biorerank_plugins.cli.output import Output
+from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.passages import Ranking
     from biorerank_plugins.readers import Query
     from biorerank_plugins.reranking.reranker import BioReranker
 
-__all__ = ["SNIPPETS", "BioASQ", "check_bioasq", "write_bioasq"]
+__all__ = ["SNIPPETS", "BioASQ", "check_bioasq", "score_submission", "write_bioasq"]
 
 SNIPPETS = 10
 """Snippets of a question, all of which may stand in one document."""
@@ -84,3 +84,23 @@ def write_bioasq(
             "the same place of the same article. Passages that are parts of an abstract must say in their metadata, "
             "under 'offset', where in it they begin."
         )
+
+
+def score_submission(submission: Path, gold: Path | None, others: Sequence[object], output: Output) -> None:
+    """Show what a submission is worth by BioASQ's measures of documents and snippets.
+
+    :param others: values of options that say nothing here.
+    """
+    if gold is None or any(others):
+        _common.usage_error("--submission is scored against --bioasq GOLD, and takes no other input.")
+    from biorerank_plugins.evaluation.bioasq.submission import measure_submission, read_submission
+
+    measured = measure_submission(read_submission(submission), read_submission(gold, is_gold=True))
+    for doubt in measured.doubts:
+        output.warn(doubt)
+    if output.json:
+        output.document(measured.to_dict())
+        return
+    columns = [Column("measure"), Column("value", numeric=True)]
+    output.table(columns, [(name, f"{value:.4f}") for name, value in measured.run.means.items()])
+    output.note(f"{measured.questions:,} questions. {measured.method}")

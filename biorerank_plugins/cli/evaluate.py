@@ -13,7 +13,9 @@ import typer
 from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Fusion, Json, Quiet, command
 from biorerank_plugins.cli.before_after import before_after_document, reranked_by, show_before_after
+from biorerank_plugins.cli.bioasq import score_submission
 from biorerank_plugins.cli.evaluation_inputs import Sources, load_rerankers, name_models, read_inputs, tell_doubts
+from biorerank_plugins.cli.inputs import SkipBad
 from biorerank_plugins.cli.output import Output
 from biorerank_plugins.cli.views import show_systems
 
@@ -59,6 +61,11 @@ def evaluate(
         str | None,
         typer.Option("--baseline", metavar="NAME", help="System that the others are compared with; the first one."),
     ] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option("--submission", parser=_common.path, help="A BioASQ submission to score against --bioasq, alone."),
+    ] = None,
+    skip_bad: SkipBad = False,
     candidates: Candidates = 100,
     fusion: Fusion = None,
     limit_queries: Annotated[
@@ -87,7 +94,8 @@ def evaluate(
     """Measure first stages and rerankers against judgements, side by side.
 
     Passages come from --index or --corpus, questions and judgements from --queries and --qrels; --beir or --bioasq
-    stands for whatever of these is not given.
+    stands for whatever of these is not given. Of a collection of abstracts BioASQ's gold articles are told by their
+    PMIDs. --bioasq GOLD --submission FILE scores what was handed in, without any model.
 
     Several first stages, models or runs, and every report, compare systems by name: hybrid, hybrid+MODEL (the model
     alone), hybrid+MODEL+fusion (with the first stage's scores), and the names of the runs.
@@ -95,6 +103,9 @@ def evaluate(
     Example: biorerank evaluate --index bioasq-index --queries dev.jsonl.gz --qrels qrels.dev.tsv --report out
     """
     output = Output(json, quiet)
+    if submission is not None:
+        score_submission(submission, bioasq, [index, corpus, queries, qrels, beir, run], output)
+        return
     sources = Sources.checked(
         index=index, corpus=corpus, queries=queries, qrels=qrels, beir=beir, split=split, bioasq=bioasq, runs=run or []
     )
@@ -117,7 +128,14 @@ def evaluate(
 
     with ExitStack() as stack:
         inputs = read_inputs(
-            sources, stack, limit=limit_queries, encoder=encoder, device=device, dtype=dtype, output=output
+            sources,
+            stack,
+            limit=limit_queries,
+            encoder=encoder,
+            device=device,
+            dtype=dtype,
+            skip_bad=skip_bad,
+            output=output,
         )
         rerankers = load_rerankers(models, stack, device, dtype)
         passages = stack.enter_context(inputs.index(encoder, device, dtype, output))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from biorerank_plugins.cli import _common
-from biorerank_plugins.cli.inputs import read_collection
+from biorerank_plugins.cli.inputs import HowToRead, read_collection, read_questions, skipping
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def read_inputs(
     device: str | None,
     dtype: str,
     output: Output,
+    skip_bad: bool = False,
 ) -> Inputs:
     """Read all files, and open the index; nothing that is wrong with them waits until a model is loaded.
 
@@ -154,20 +155,21 @@ def read_inputs(
     :param encoder: name of the bi-encoder, if another one than the index's is wanted.
     :param device: of the bi-encoder.
     :param dtype: of the bi-encoder.
+    :param skip_bad: leave out malformed passages and questions; judgements are never left out.
     :param output: tells what is skipped.
     """
     from biorerank_plugins.evaluation import read_run
-    from biorerank_plugins.readers import read_qrels, read_queries
+    from biorerank_plugins.readers import read_qrels
 
     runs = {name: read_run(path) for name, path in sources.runs.items()}
-    asked = read_queries(sources.queries) if sources.queries is not None else []
+    asked = read_questions(sources.queries, output, skip_bad=skip_bad) if sources.queries is not None else []
     judged = read_qrels(sources.qrels) if sources.qrels is not None else {}
     inputs = Inputs(asked, judged, runs=runs)
     if sources.index is not None:
         inputs.opened = _common.open_index(sources.index, encoder=encoder, device=device, dtype=dtype)
         stack.enter_context(inputs.opened)
     elif sources.corpus is not None:
-        inputs.passages = list(read_collection([sources.corpus], format="auto", skip_bad=False, output=output))
+        inputs.passages = list(read_collection([sources.corpus], HowToRead(bad_lines=skipping(skip_bad)), output))
     if sources.bioasq is not None:
         _add_bioasq(inputs, sources, sources.bioasq, output)
     if limit is not None:
@@ -176,7 +178,7 @@ def read_inputs(
 
 
 def _add_bioasq(inputs: Inputs, sources: Sources, path: Path, output: Output) -> None:
-    from biorerank_plugins.evaluation import qrels_by_text, read_bioasq
+    from biorerank_plugins.evaluation import qrels_by_document, qrels_by_text, read_bioasq
 
     queries, inputs.gold, snippets = read_bioasq(path)
     if sources.queries is None:
@@ -189,8 +191,22 @@ def _add_bioasq(inputs: Inputs, sources: Sources, path: Path, output: Output) ->
         )
     if sources.qrels is not None:
         return
-    collection = inputs.opened.passages() if inputs.opened is not None else inputs.passages or []
-    inputs.qrels, missing = qrels_by_text(inputs.gold, collection)
+
+    def collection() -> Iterable[Passage]:
+        return inputs.opened.passages() if inputs.opened is not None else inputs.passages or []
+
+    inputs.qrels, missing = qrels_by_text(inputs.gold, collection())
+    wanted = [id_ for grades in inputs.qrels.values() for id_ in grades]
+    if 2 * sum(id_.startswith("missing:") for id_ in wanted) > len(
+        wanted
+    ):  # a collection of abstracts or full texts, not of snippets
+        by_document, lacking = qrels_by_document(inputs.gold, collection())
+        if by_document:
+            inputs.qrels = by_document
+            output.note("Relevant is a passage of a gold article, by its PMID: few passages have a snippet's text.")
+            if lacking:
+                output.warn(f"{lacking} gold articles are not in the collection; they count as not found.")
+            return
     if missing:
         output.warn(f"{missing} gold snippets are not in the collection; they count as not found.")
 

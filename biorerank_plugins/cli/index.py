@@ -24,7 +24,18 @@ from biorerank_plugins.cli.index_scale import (
     build_shards,
     show_plan,
 )
-from biorerank_plugins.cli.inputs import LINES, Format, read_changes, read_collection
+from biorerank_plugins.cli.inputs import (
+    LINES,
+    Encoding,
+    Format,
+    HowToRead,
+    IdKey,
+    TextKey,
+    TitleKey,
+    read_changes,
+    read_collection,
+    skipping,
+)
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -65,6 +76,10 @@ def index(
         typer.Option("--out", "-o", metavar="FOLDER", parser=_common.path, help="Where the index is, or shall be."),
     ] = None,
     format: Format = "auto",
+    id_key: IdKey = None,
+    text_key: TextKey = None,
+    title_key: TitleKey = None,
+    encoding: Encoding = None,
     factory: Annotated[
         str | None, typer.Option("--factory", help="FAISS index: Flat (default), HNSW32, IVF256,Flat, …")
     ] = None,
@@ -77,7 +92,7 @@ def index(
         bool, typer.Option("--no-lexical", help="Vectors only: no BM25, and so no hybrid search.")
     ] = False,
     passages: Annotated[
-        Passages, typer.Option("--passages", help="Long text files: cut at paragraphs and sentences, or whole.")
+        Passages, typer.Option("--passages", help="Long texts: cut at paragraphs and sentences, or whole.")
     ] = Passages.PARTS,
     skip_bad: SkipBad = False,
     on_duplicate: Annotated[OnDuplicate, typer.Option("--on-duplicate", help="An id that is there already.")] = (
@@ -100,11 +115,15 @@ def index(
 ) -> None:
     """Build an index of passages, add to one, or plan one.
 
-    Reads JSONL (BEIR and BioASQ), TSV, folders of text and PubMed XML, gzipped or not. The folder is switched to the
-    new index at the very end: until then, and after Ctrl-C or an error, the index that was there stays as it was.
+    Reads tables (CSV, TSV, Excel, Parquet, JSONL, a list in JSON), literature (PubMed, Europe PMC, MEDLINE, RIS, JATS,
+    BioC, BioASQ) and notes (text, Markdown, HTML, Word, PDF), in folders and ZIP archives, compressed or not. What a
+    file is tells its content. --id-key, --text-key and --title-key name columns whose names are unusual.
+
+    The folder is switched to the new index at the very end: until then, and after Ctrl-C or an error, the index that
+    was there stays as it was.
 
     --engine ray embeds with Ray, in parts that are kept in FOLDER.work until the index is done: after a crash the same
-    command goes on. It reads Parquet too. --plan N measures this machine for some seconds, indexes nothing, and tells
+    command goes on. --plan N measures this machine for some seconds, indexes nothing, and tells
     what N passages would take. --shards N writes N indexes that are searched side by side as one; built again in the
     same folder after a crash, it goes on.
 
@@ -128,9 +147,11 @@ def index(
         refuse_with_add(factory, no_lexical)
     check_factory(factory)
     check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not (add or update) and format != LINES)
+    how = HowToRead(format, skipping(skip_bad), passages.value, id_key, text_key, title_key, encoding)
+    how.check(LINES)
     start = time.perf_counter()
     if shards is not None or engine is EngineName.RAY:
-        asked = AskedIndex(inputs, out, format, skip_bad, factory or "Flat", not no_lexical)
+        asked = AskedIndex(inputs, out, how, factory or "Flat", not no_lexical)
         model = _common.load_encoder(encoder, device, dtype)
     if shards is not None:
         with build_shards(asked, engine, shards, model, on_duplicate.value, device, dtype, output) as sharded:
@@ -143,10 +164,9 @@ def index(
         _tell(summary, out, start, output)
         return
     if update:
-        _update(inputs, out, format, skip_bad, encoder, device, dtype, output)
+        _update(inputs, out, how, encoder, device, dtype, output)
         return
-    whole = passages is Passages.WHOLE
-    read = read_collection(inputs, format=format, skip_bad=skip_bad, output=output, whole=whole)
+    read = read_collection(inputs, how, output)
     # What stands in the way of saving is found before the passages are embedded, not after.
     with prepared_folder(out):
         read = _begun(read, required=not add)
@@ -230,8 +250,7 @@ def _add(
 def _update(
     inputs: list[Path],
     out: Path,
-    format: str,
-    skip_bad: bool,
+    how: HowToRead,
     encoder: str | None,
     device: str | None,
     dtype: str,
@@ -239,7 +258,7 @@ def _update(
 ) -> None:
     from biorerank_plugins.first_stage import PassageIndex
 
-    changes = read_changes(inputs, format=format, skip_bad=skip_bad, output=output)
+    changes = read_changes(inputs, how, output)
     with _common.open_index(out, encoder=encoder, device=device, dtype=dtype) as opened:
         assert isinstance(opened, PassageIndex)  # check_target refused a sharded one
         report = opened.update(changes, show_progress=output.show_progress).to_dict()

@@ -25,7 +25,10 @@ def check_target(out: Path, *, add: bool, update: bool, overwrite: bool) -> None
     if add + update + overwrite > 1:
         _common.usage_error("--add, --update and --overwrite exclude each other.")
     if is_sharded(out):
-        _common.fail(f"{out} holds a sharded index, which cannot be changed. Build it anew in another folder.")
+        _common.fail(
+            f"{out} holds a sharded index, which cannot be changed. Build it anew in another folder, from the same "
+            "files and the new ones: biorerank index FILES --shards N --out OTHER."
+        )
     if (add or update) and not is_index(out):
         what, option = ("add to", "--add") if add else ("update", "--update")
         _common.fail(f"There is no passage index in {out} to {what}; leave {option} out to build one.")
@@ -50,7 +53,8 @@ def check_engine(engine: EngineName, inputs: list[Path], *, lists_on_disk: bool,
         _common.usage_error("--lists-on-disk needs --engine ray.")
     if engine is EngineName.RAY and (not simple or STDIN in inputs):
         _common.usage_error(
-            "--engine ray builds a new index from files: it takes no --add, no --update, no stdin, no --format lines."
+            "--engine ray builds a new index from files: it takes no --add, no --update, no stdin, no --format lines. "
+            "Change the index that it built without --engine ray."
         )
 
 

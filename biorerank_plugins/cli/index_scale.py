@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from biorerank_plugins.cli import _common
-from biorerank_plugins.cli.inputs import read_collection
+from biorerank_plugins.cli.inputs import HowToRead, read_collection
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
@@ -50,16 +50,14 @@ class AskedIndex:
 
     :param inputs: files and folders.
     :param out: where it shall be.
-    :param format: format of the files.
-    :param skip_bad: whether malformed lines are left out.
+    :param how: they are read.
     :param factory: FAISS index type.
     :param lexical: whether it has a lexical part.
     """
 
     inputs: Sequence[Path]
     out: Path
-    format: str
-    skip_bad: bool
+    how: HowToRead
     factory: str
     lexical: bool
 
@@ -87,9 +85,7 @@ class AskedIndex:
             output.note(f"Going on with what is in {work} …")
         with running_ray(options) as ray:
             output.note(f"Embedding passages with {encoder.model_id} on Ray …")
-            passages = read_on_ray(
-                ray, self.inputs, format=self.format, skip_bad=self.skip_bad, on_skipped=skipped.extend
-            )
+            passages = read_on_ray(ray, self.inputs, on_skipped=skipped.extend, **self.how.options())
             built = build_index(
                 passages,
                 self.out,
@@ -100,7 +96,7 @@ class AskedIndex:
                 lists_on_disk=lists_on_disk,
                 lexical=self.lexical,
                 on_duplicate=on_duplicate,
-                identity=identity_of(self.inputs, self.format, self.skip_bad, on_duplicate),
+                identity=identity_of(self.inputs, self.how.options(), on_duplicate),
                 show_progress=output.show_progress,
             )
         _tell_skipped(skipped, output)
@@ -126,11 +122,9 @@ def build_shards(
     on_ray = engine is EngineName.RAY
     with running_ray(options) if on_ray else nullcontext() as ray:
         if on_ray:
-            passages = read_on_ray(
-                ray, asked.inputs, format=asked.format, skip_bad=asked.skip_bad, on_skipped=skipped.extend
-            )
+            passages = read_on_ray(ray, asked.inputs, on_skipped=skipped.extend, **asked.how.options())
         else:
-            passages = read_collection(list(asked.inputs), format=asked.format, skip_bad=asked.skip_bad, output=output)
+            passages = read_collection(asked.inputs, asked.how, output)
         output.note(f"Embedding passages with {encoder.model_id} …")
         built = ShardedIndex.build(
             passages,

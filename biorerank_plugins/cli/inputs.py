@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import typer
 
@@ -23,71 +24,110 @@ LINES = "lines"
 Format = Annotated[
     str,
     typer.Option(
-        "--format", metavar="FORMAT", help="auto, jsonl, bioasq, tsv, csv, medline, ris, text, pubmed, pdf or lines."
+        "--format",
+        metavar="FORMAT",
+        help="auto, jsonl, bioasq, tsv, csv, xlsx, parquet, medline, ris, pubmed, europepmc, jats, bioc, text, html, "
+        "docx, pdf, zip or lines.",
     ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed lines and say how many.")]
+IdKey = Annotated[str | None, typer.Option("--id-key", metavar="NAME", help="Column or key of the id.")]
+TextKey = Annotated[str | None, typer.Option("--text-key", metavar="NAME", help="Column or key of the text.")]
+TitleKey = Annotated[str | None, typer.Option("--title-key", metavar="NAME", help="Column or key of the title.")]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", metavar="NAME", help="Of text that is not UTF-8, as windows-1252.")
+]
 
 _HEAD = 1 << 16  # bytes; as many blanks at most are looked past for the first character on stdin
 _LISTED = 5  # skipped lines shown one by one; the rest is a number
 
 
-def read_collection(
-    inputs: Sequence[Path], *, format: str, skip_bad: bool, output: Output, whole: bool = False
-) -> Iterator[Passage]:
+@dataclass(frozen=True, slots=True)
+class HowToRead:
+    """What a command was told about its input files.
+
+    :param format: a format of :func:`~biorerank_plugins.readers.read_passages`, or ``lines``: a passage a line.
+    :param bad_lines: ``error`` or ``skip``.
+    :param passages: ``parts``, or ``whole`` for long texts that stay whole.
+    :param id_key: column or key of the id.
+    :param text_key: column or key of the text.
+    :param title_key: column or key of the title.
+    :param encoding: of text that is not UTF-8.
+    """
+
+    format: str = "auto"
+    bad_lines: str = "error"
+    passages: str = "parts"
+    id_key: str | None = None
+    text_key: str | None = None
+    title_key: str | None = None
+    encoding: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return them by the names that :func:`~biorerank_plugins.readers.read_passages` has for them."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def check(self, *more: str) -> None:
+        """Refuse a format that is none.
+
+        :param more: formats that a command has beside those of the library.
+        """
+        from biorerank_plugins.readers import FORMATS
+
+        if self.format not in ("auto", *FORMATS, *more):
+            known = ", ".join(("auto", *FORMATS, *more))
+            _common.usage_error(f"--format {self.format!r} is unknown. Choose one of: {known}.")
+
+
+def skipping(skip_bad: bool) -> str:
+    """Return what ``--skip-bad`` means for a reader."""
+    return "skip" if skip_bad else "error"
+
+
+def read_collection(inputs: Sequence[Path], how: HowToRead, output: Output) -> Iterator[Passage]:
     """Give the passages of every input, in order; then tell what was skipped.
 
     A format that is none and an input that is not there are told at once, before anything is read.
 
     :param inputs: files, folders, or ``-`` for stdin.
-    :param format: a format of :func:`~biorerank_plugins.readers.read_passages`, or ``lines``: a passage a line.
-    :param whole: long text files stay whole.
+    :param how: they are read.
     """
-    from biorerank_plugins.readers import FORMATS
     from biorerank_plugins.readers.source import source_of
 
-    if format not in ("auto", *FORMATS, LINES):
-        _common.usage_error(f"--format {format!r} is unknown. Choose one of: auto, {', '.join(FORMATS)}, {LINES}.")
+    how.check(LINES)
     for path in inputs:
         if path != STDIN:
             source_of(path)
-    return _read_collection(inputs, format, skip_bad, output, whole)
+    return _read_collection(inputs, how, output)
 
 
-def _read_collection(
-    inputs: Sequence[Path], format: str, skip_bad: bool, output: Output, whole: bool
-) -> Iterator[Passage]:
+def _read_collection(inputs: Sequence[Path], how: HowToRead, output: Output) -> Iterator[Passage]:
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import ReadReport, read_passages
 
     report = ReadReport()
-    if format == LINES:
+    if how.format == LINES:
         lines = (line for path in inputs for line in text_lines(path))
         yield from (Passage(str(number), line) for number, line in enumerate(lines, start=1))
         return
-    bad_lines: Literal["skip", "error"] = "skip" if skip_bad else "error"
-    passages: Literal["whole", "parts"] = "whole" if whole else "parts"
     for path in inputs:
-        source = _named_stdin(required=not skip_bad) if path == STDIN else path
-        yield from read_passages(source, format=format, bad_lines=bad_lines, report=report, passages=passages)
+        source = _named_stdin(required=how.bad_lines == "error") if path == STDIN else path
+        yield from read_passages(source, report=report, **how.options())
     tell_skipped(report, output)
     if report.deleted:
         few = "1 deletion" if len(report.deleted) == 1 else f"{len(report.deleted)} deletions"
         output.warn(f"{few} in the files had no effect: biorerank index --update makes them in an index that is there.")
 
 
-def read_changes(
-    inputs: Sequence[Path], *, format: str, skip_bad: bool, output: Output
-) -> Iterator[Passage | Deletion]:
+def read_changes(inputs: Sequence[Path], how: HowToRead, output: Output) -> Iterator[Passage | Deletion]:
     """Give what update files say, in order; then tell what was skipped."""
-    from biorerank_plugins.readers import FORMATS, ReadReport, read_updates
+    from biorerank_plugins.readers import ReadReport, read_updates
 
-    if format not in ("auto", *FORMATS):
-        _common.usage_error(f"--format {format!r} is none of: auto, {', '.join(FORMATS)}.")
+    how.check()
     if STDIN in inputs:
         _common.usage_error("--update reads files, in the order in which they are given; not stdin.")
     report = ReadReport()
-    yield from read_updates(inputs, format=format, bad_lines="skip" if skip_bad else "error", report=report)
+    yield from read_updates(inputs, report=report, **how.options())
     tell_skipped(report, output)
 
 
@@ -129,12 +169,15 @@ class _Stdin(io.RawIOBase):
         return len(given)
 
 
-def read_questions(path: Path) -> list[Query]:
+def read_questions(path: Path, output: Output, *, skip_bad: bool = False) -> list[Query]:
     """Read questions from a file, or plain lines from stdin; the id of a line is its number."""
-    from biorerank_plugins.readers import Query, read_queries
+    from biorerank_plugins.readers import Query, ReadReport, read_queries
 
     if path != STDIN:
-        return read_queries(path)
+        report = ReadReport()
+        queries = read_queries(path, bad_lines="skip" if skip_bad else "error", report=report)
+        tell_skipped(report, output)
+        return queries
     questions = [Query(str(number), line) for number, line in enumerate(text_lines(path), start=1)]
     if not questions:
         _common.fail("There are no questions on stdin; give one a line.")
@@ -152,6 +195,10 @@ def text_lines(path: Path) -> list[str]:
 
 def tell_skipped(report: ReadReport, output: Output) -> None:
     """Warn about what a reader left out, if anything."""
+    if report.left_out:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.left_out.most_common(_LISTED))
+        more = "" if len(report.left_out) <= _LISTED else ", …"
+        output.note(f"Of no kind that is read, and left out: {kinds}{more}.")
     if report.n_skipped == 0:
         return
     few = report.n_skipped == 1

@@ -20,7 +20,7 @@ __all__ = ["command", "describe", "fail", "usage_error"]
 
 _MESSAGE_LIMIT = 600  # one line stays readable; --debug shows everything
 # How the library's messages name arguments that are options here: on_duplicate='skip'.
-_ARGUMENT = re.compile(r"(?<![\w/.])(on_duplicate|factory|device|dtype)='([^'\s]*)'")
+_ARGUMENT = re.compile(r"(?<![\w/.])(on_duplicate|factory|device|dtype|encoding)='([^'\s]*)'")
 
 P = ParamSpec("P")
 

@@ -36,7 +36,9 @@ def pairs(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="INPUT", parser=_common.path, help="BioASQ JSON or JSONL, question-answer JSONL, BEIR folders."
+            metavar="INPUT",
+            parser=_common.path,
+            help="BioASQ, question and answer, {query, pos, neg}, PubMedQA, SQuAD, CSV; BEIR folders.",
         ),
     ],
     out: Annotated[
@@ -101,7 +103,8 @@ def pairs(
     """Build (question, passage, 0 or 1) rows for training a cross-encoder.
 
     Positives are the passages that come with the questions. Negatives look alike: passages of other questions that BM25
-    and the bi-encoder find, sentences of the same abstract, and random ones. What may well be an answer is kept out.
+    and the bi-encoder find, sentences of the same abstract, and random ones; and those that the file gives. What may
+    well be an answer is kept out, and so is every passage of a gold article, whichever way its PMID is written.
     The file gets statistics beside it, and a table compares them with those of the BioBERT card.
 
     Example: biorerank pairs train.jsonl.gz --out pairs.jsonl.gz --held-out dev.jsonl.gz --abstracts indoc.jsonl.gz

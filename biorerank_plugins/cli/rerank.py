@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,18 +23,42 @@ from biorerank_plugins.cli._common import (
     command,
 )
 from biorerank_plugins.cli.articles import Boost, Recency, Retracted, RetractedArticles, article_options
-from biorerank_plugins.cli.inputs import LINES, STDIN, Format, SkipBad, read_collection
+from biorerank_plugins.cli.inputs import (
+    LINES,
+    STDIN,
+    Encoding,
+    Format,
+    HowToRead,
+    IdKey,
+    SkipBad,
+    TextKey,
+    TitleKey,
+    read_collection,
+    skipping,
+)
 from biorerank_plugins.cli.output import Output
+from biorerank_plugins.cli.rerank_run import RunJob, rerank_run
 from biorerank_plugins.cli.views import ranking_table, tell_retracted
 
 
 @command
 def rerank(
-    query: Annotated[str, typer.Argument(help="The question.")],
+    query: Annotated[str | None, typer.Argument(help="The question.")] = None,
     passages: Annotated[
-        Path,
+        Path | None,
         typer.Argument(metavar="PASSAGES", parser=_common.path, help="A file or folder; - is one a line on stdin."),
-    ],
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", parser=_common.path, help="A TREC run to rerank, instead of QUERY PASSAGES.")
+    ] = None,
+    queries: _common.Queries = None,
+    corpus: Annotated[Path | None, typer.Option("--corpus", parser=_common.path, help="The run's passages.")] = None,
+    index: _common.IndexOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", parser=_common.path, help="The new run, also .gz.")
+    ] = None,
+    candidates: _common.Candidates = 100,
+    fusion: _common.Fusion = None,
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, help="Keep the best; all if not given.")] = None,
     min_score: MinScore = None,
     min_probability: MinProbability = None,
@@ -43,6 +68,10 @@ def rerank(
     recency: Recency = None,
     boost: Boost = None,
     format: Format = "auto",
+    id_key: IdKey = None,
+    text_key: TextKey = None,
+    title_key: TitleKey = None,
+    encoding: Encoding = None,
     skip_bad: SkipBad = False,
     model: Model = None,
     device: Device = None,
@@ -53,17 +82,34 @@ def rerank(
 ) -> None:
     """Order passages by relevance to a question.
 
-    PASSAGES is anything that can be indexed (JSONL, TSV, text folder, PubMed XML, also gzipped), a .txt file with one
-    passage a line, or - for such lines on stdin.
+    PASSAGES is anything that can be indexed, a .txt file with one passage a line, or - for such lines on stdin.
+
+    --run reranks the lists of another system and writes them as a run again, without judgements: biorerank rerank
+    --run in.run --queries questions.tsv --corpus corpus.jsonl --out out.run
 
     Example: cat notes.txt | biorerank rerank "Do statins cause muscle pain?" - --top-k 3
     """
-    question = _common.check_question(query)
     output = Output(json, quiet)
+    how = HowToRead(format, skipping(skip_bad), "parts", id_key, text_key, title_key, encoding)
     articles = article_options(retracted, recency, boost)
+    if run is not None:
+        if query is not None or queries is None or out is None or (corpus is None) == (index is None):
+            _common.usage_error(
+                "--run needs --queries, --out, and --corpus or --index; it takes no QUERY and PASSAGES."
+            )
+        if top_k or evidence or abstain or min_score is not None or min_probability is not None:
+            _common.usage_error("--run keeps every passage of a list: no --top-k, --evidence, --abstain, --min-…")
+        job = RunJob(run, queries, out, corpus, index, candidates)
+        options: dict[str, Any] = {"fusion": "stored" if fusion is None else fusion, **articles}
+        rerank_run(job, how, model, device, dtype, options, output)
+        return
+    if query is None or passages is None:
+        missing = "QUERY" if query is None else "PASSAGES"
+        _common.usage_error(f"Missing argument '{missing}' (or --run). See 'biorerank rerank --help'.")
+    question = _common.check_question(query)
     if format == "auto" and (passages == STDIN or (passages.suffix == ".txt" and passages.is_file())):
-        format = LINES
-    texts = list(read_collection([passages], format=format, skip_bad=skip_bad, output=output))
+        how = replace(how, format=LINES)
+    texts = list(read_collection([passages], how, output))
     if not texts:
         _common.fail(f"{'stdin' if passages == STDIN else passages} holds no passages to rerank.")
     with _common.load_reranker(model, device, dtype) as reranker:

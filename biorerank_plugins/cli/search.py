@@ -33,6 +33,7 @@ from biorerank_plugins.cli.bioasq import SNIPPETS, BioASQ, check_bioasq, write_b
 from biorerank_plugins.cli.filter_options import parse_filters
 from biorerank_plugins.cli.inputs import STDIN, read_questions
 from biorerank_plugins.cli.output import Output
+from biorerank_plugins.cli.rerank_run import check_run_target, write_lists
 from biorerank_plugins.cli.views import (
     Table,
     candidates_document,
@@ -93,6 +94,15 @@ def search(
     recency: Recency = None,
     boost: Boost = None,
     bioasq: BioASQ = None,
+    run_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--run-out",
+            metavar="FILE",
+            parser=_common.path,
+            help="Write the lists, each of --k passages, as a TREC run (also .gz), instead of showing them.",
+        ),
+    ] = None,
     partial: Partial = False,
     model: Model = None,
     encoder: Encoder = None,
@@ -104,8 +114,9 @@ def search(
 ) -> None:
     """Find the passages of an index that answer a question.
 
-    Several questions come from --queries FILE or from stdin; with --json each is then one line. --bioasq FILE answers a
-    BioASQ test set: --queries BioASQ-task13bPhaseA-testset1.json --bioasq submission.json.
+    Several questions come from --queries FILE or from stdin; with --json each is then one line. --run-out FILE writes a
+    TREC run of them, for trec_eval and the like. --bioasq FILE answers a BioASQ test set: --queries
+    BioASQ-task13bPhaseA-testset1.json --bioasq submission.json.
 
     Example: biorerank search pubmed-index "Do statins cause muscle pain?" --k 5 --filter "year>=2015"
     """
@@ -113,7 +124,11 @@ def search(
     conditions = parse_filters(filter or [])
     articles = article_options(retracted, recency, boost)
     check_bioasq(bioasq, no_rerank=no_rerank, abstain=abstain)
-    questions, several = _questions(query, queries)
+    if run_out is not None:
+        if bioasq is not None or abstain:
+            _common.usage_error("--run-out holds the list of every question: no --bioasq or --abstain beside it.")
+        check_run_target(run_out)
+    questions, several = _questions(query, queries, output)
     with ExitStack() as stack:
         opened = _common.open_index(index, encoder=encoder, device=device, dtype=dtype, partial=partial)
         stack.enter_context(opened)
@@ -146,19 +161,26 @@ def search(
                 return
             answers = _two_stages(both, questions, options)
         output.note(f"First stage: {stage.value} ({_STAGES[stage.value]}).")
+        if run_out is not None:
+            lists = {
+                one.id: [p["id"] for p in answer["passages"]]
+                for one, (answer, _) in zip(questions, answers, strict=True)
+            }
+            write_lists(lists, run_out, output)
+            return
         none = _write(output, questions, answers, several, abstain=abstain)
     if none:
         _common.fail(f"No evidence: no passage reaches the threshold ({none}).", code=_common.NO_EVIDENCE)
 
 
-def _questions(query: str | None, queries: Path | None) -> tuple[list[Query], bool]:
+def _questions(query: str | None, queries: Path | None, output: Output) -> tuple[list[Query], bool]:
     """Return the questions, and whether they came as a list."""
     from biorerank_plugins.readers import Query
 
     if (query is None) == (queries is None):
         _common.usage_error("Give either QUERY or --queries FILE.")
     if queries is not None or query == "-":
-        return read_questions(STDIN if queries is None else queries), True
+        return read_questions(STDIN if queries is None else queries, output), True
     return [Query("1", _common.check_question(query or ""))], False
 
 

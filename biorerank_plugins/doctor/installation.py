@@ -26,6 +26,8 @@ _EXTRAS = {
     "train": ("accelerate", "datasets"),
     "eval": ("jinja2", "matplotlib"),
     "pdf": ("pypdf",),
+    "formats": ("openpyxl", "pyarrow", "zstandard"),
+    "office": ("mammoth",),
     "serve": ("fastapi", "httpx", "prometheus-client", "uvicorn"),
     "ray": ("ray",),
     "llm": ("openai",),

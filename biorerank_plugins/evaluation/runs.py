@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
     The file is written beside its place and moved there, so that it is never half there.
 
     :param run: scores, higher is better.
-    :param path: where to write; its folder must exist.
+    :param path: where to write; its folder must exist. A file that ends in ``.gz`` is gzipped.
     :param tag: name of the run, the last column.
     :raises ValueError: if an id or the tag is empty or holds white space, which separates the columns.
 
@@ -33,13 +34,14 @@ def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
         for rank, (passage_id, score) in enumerate(ordered, start=1):
             _check_word(passage_id, "passage id")
             lines.append(f"{query_id} Q0 {passage_id} {rank} {float(score)!r} {tag}\n")
-    write_whole(path, "".join(lines).encode("utf-8"))
+    content = "".join(lines).encode("utf-8")
+    write_whole(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def read_run(path: PathOrStream) -> dict[str, dict[str, float]]:
     """Read a run file; the score decides the order, as in trec_eval, and the rank column is not used.
 
-    :param path: the file; it may be gzipped and begin with a byte order mark.
+    :param path: the file; it may be compressed and begin with a byte order mark.
     :raises ReaderError: if the file cannot be read or a line is not of the form above; names file and line.
     """
     run: dict[str, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""Files ► passages, queries and judgements; plain or gzipped, one line or record at a time.
+"""Files ► passages, queries and judgements; plain or compressed, one line or record at a time.
 
 >>> import io
 >>> from biorerank_plugins.readers import read_passages
@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Deletion, Passage
-from biorerank_plugins.readers import bioasq, comma, jsonl, tagged, text, tsv
+from biorerank_plugins.readers import archive
 from biorerank_plugins.readers.beir import BeirFolder, corpus_of, find_beir
-from biorerank_plugins.readers.detect import FORMATS, SUFFIXES, check_readable, detect, suffix_of
+from biorerank_plugins.readers.compression import check_encoding
+from biorerank_plugins.readers.detect import FORMATS, SUFFIXES, UnknownFormatError, check_readable, detect, suffix_of
 from biorerank_plugins.readers.qrels import read_qrels
 from biorerank_plugins.readers.queries import Query, read_queries
-from biorerank_plugins.readers.report import Malformed, Reading, ReadReport, SkippedLine
+from biorerank_plugins.readers.report import Keys, Malformed, Reading, ReadReport, SkippedLine
 from biorerank_plugins.readers.source import OpenFile, PathOrStream, Source, source_of
 
 __all__ = [
@@ -45,27 +47,46 @@ def read_passages(
     bad_lines: Literal["error", "skip"] = "error",
     report: ReadReport | None = None,
     passages: Literal["parts", "whole"] = "parts",
+    id_key: str | None = None,
+    text_key: str | None = None,
+    title_key: str | None = None,
+    encoding: str | None = None,
 ) -> Iterator[Passage]:
-    """Read passages, one at a time; a file never has to fit into the memory.
+    r"""Read passages, one at a time; a file never has to fit into the memory.
 
-    A folder gives the passages of its files, each by its own format, in the order of their paths; names that start with
-    a dot, links to folders and other suffixes are left out. Of a folder in BEIR's layout only the corpus is read.
-    Whether ids are unique is for the index to say.
+    A folder (or a ZIP archive, which is read where it lies) gives the passages of its files, each by its own format, in
+    the order of their paths; names that start with a dot and links to folders are left out, and so are other suffixes,
+    which the report counts. Of a folder in BEIR's layout only the corpus is read. Whether ids are unique is for the
+    index to say.
 
-    :param path: a file, a folder, or a binary stream (``sys.stdin.buffer``); gzip is recognised by content.
-    :param format: ``jsonl`` (BEIR or ``id``/``text``), ``bioasq`` (Task B questions: their snippets), ``tsv``, ``csv``,
-        ``medline``, ``ris``, ``text`` (also Markdown; the id is the path relative to the folder), ``pubmed`` (XML),
-        ``pdf`` (paragraphs are passages; needs the extra ``pdf``), or ``auto``: by content, then suffix.
+    :param path: a file, a folder, or a binary stream (``sys.stdin.buffer``); gzip, bzip2, xz and Zstandard (extra
+        ``formats``) are recognised by content.
+    :param format: ``auto``: by content, and by suffix where that leaves it open. Or: ``jsonl`` (one object a line, or a
+        list of objects), ``bioasq`` (Task B questions: their snippets), ``tsv``, ``csv``, ``xlsx`` and ``parquet``
+        (extra ``formats``), ``medline``, ``ris``, ``pubmed`` (XML), ``europepmc`` (JSON), ``jats`` and ``bioc`` (full
+        texts: sections are passages), ``text`` (also Markdown; the id is the path relative to the folder), ``html``,
+        ``docx`` (extra ``office``), ``pdf`` (paragraphs are passages; extra ``pdf``), ``zip``.
     :param bad_lines: ``error`` stops at the first malformed line or record, ``skip`` notes it in the report and goes
         on; so it does with a file that is empty or of a foreign type. A file that breaks off (damaged gzip, XML or JSON
         that is not well-formed) is always an error, since nobody knows how much of it is lost.
     :param report: is filled while the passages are read.
-    :param passages: ``"parts"`` cuts long text files at headings, paragraphs and sentences into passages of about 600
-        characters (``path#1``, …); ``"whole"`` makes one passage of each file.
-    :raises MissingExtraError: if there is a PDF file and ``pypdf`` is not installed.
+    :param passages: ``"parts"`` cuts long texts and sections at headings, paragraphs and sentences into passages of
+        about 600 characters (``path#1``, …); ``"whole"`` makes one passage of each text file or section.
+    :param id_key: the key or column of rows and JSON objects that holds the id; ``None`` for the usual names. Where
+        only ``text_key`` is given and there is no id of a usual name, the row's number is the id (``path#12``).
+    :param text_key: that of the text.
+    :param title_key: that of the title.
+    :param encoding: of text files that are not UTF-8, such as ``"windows-1252"``. UTF-8 and UTF-16
+        are told by their bytes all the same, and XML and HTML say theirs.
+    :raises MissingExtraError: if a format needs a package that is not installed.
     :raises ReaderError: names file and line. A missing path is reported at once, the rest while reading.
-    :raises ValueError: if ``format`` or ``bad_lines`` is none of those.
+    :raises ValueError: if ``format``, ``bad_lines`` or ``encoding`` is none of those.
     :raises TypeError: if ``path`` is neither a path nor a binary stream.
+
+    >>> import io
+    >>> table = io.BytesIO(b"Record,Summary\n7,Statins may cause muscle pain.\n")
+    >>> next(read_passages(table, format="csv", id_key="Record", text_key="Summary")).id
+    '7'
     """
     if format != "auto" and format not in FORMATS:
         raise ValueError(f"format must be 'auto' or one of {', '.join(FORMATS)}; got {format!r}.")
@@ -73,12 +94,15 @@ def read_passages(
         raise ValueError(f"bad_lines must be 'error' or 'skip', got {bad_lines!r}.")
     if passages not in ("parts", "whole"):
         raise ValueError(f"passages must be 'parts' or 'whole', got {passages!r}.")
+    encoding = check_encoding(encoding)
     source = source_of(path)
+    keys = Keys(id_key, text_key, title_key)
+    reading = Reading(report, skip=bad_lines == "skip", whole=passages == "whole", keys=keys)
     if isinstance(source.target, Path) and source.target.is_dir():
-        sources = _sources_in(source.target, format)
+        sources = _sources_in(source.target, format, reading)
     else:
         sources = [source]
-    return _read_all(sources, format, Reading(report, skip=bad_lines == "skip", whole=passages == "whole"))
+    return _read_all(sources, format, encoding, reading)
 
 
 def read_updates(
@@ -87,6 +111,7 @@ def read_updates(
     format: str = "auto",
     bad_lines: Literal["error", "skip"] = "error",
     report: ReadReport | None = None,
+    **options: Any,
 ) -> Iterator[Passage | Deletion]:
     """Read update files, for :meth:`PassageIndex.update <biorerank_plugins.PassageIndex.update>`.
 
@@ -94,6 +119,7 @@ def read_updates(
     :param format: as :func:`read_passages` takes it.
     :param bad_lines: as there.
     :param report: as there.
+    :param options: further ones of :func:`read_passages`.
     :returns: passages, and a deletion for each PMID that a PubMed file deletes and does not hold itself.
 
     >>> import io
@@ -104,7 +130,7 @@ def read_updates(
     told = ReadReport() if report is None else report
     done = len(told.deleted)
     for path in inputs:
-        for passage in read_passages(path, format=format, bad_lines=bad_lines, report=told):
+        for passage in read_passages(path, format=format, bad_lines=bad_lines, report=told, **options):
             # A file's deletions are known before its first passage, and are of passages that it does not hold.
             yield from map(Deletion, told.deleted[done:])
             done = len(told.deleted)
@@ -113,60 +139,89 @@ def read_updates(
         done = len(told.deleted)
 
 
-def _read_all(sources: list[Source], format_: str, reading: Reading) -> Iterator[Passage]:
+def _read_all(sources: list[Source], format_: str, encoding: str | None, reading: Reading) -> Iterator[Passage]:
     for source in sources:
-        with source.open() as file:
+        with source.open(encoding) as file:
             for passage in _read_file(file, format_, reading):
                 reading.report.read += 1
                 yield passage
 
 
-def _read_file(file: OpenFile, format_: str, reading: Reading) -> Iterator[Passage]:
+def _read_file(file: OpenFile, format_: str, reading: Reading, *, is_member: bool = False) -> Iterator[Passage]:
     before = reading.progress()
     try:
         check_readable(file.head, format_)
+        kind = detect(file) if format_ == "auto" else format_
+        if kind == "zip" and is_member:
+            raise Malformed("An archive in an archive is not read. Unpack it.")
     except Malformed as problem:
         reading.bad(problem, file.name)
         return
-    yield from _READERS[detect(file) if format_ == "auto" else format_](file, reading)
+    except UnknownFormatError as problem:
+        if not reading.skips:
+            raise
+        reading.bad(str(problem).removeprefix(f"{file.name}: "), file.name)
+        return
+    if kind == "zip":
+        wanted = _suffixes("auto")
+
+        def member(inner: OpenFile, reading: Reading) -> Iterator[Passage]:
+            return _read_file(inner, "auto", reading, is_member=True)
+
+        yield from archive.read(file, reading, lambda name: suffix_of(name) in wanted, member)
+    else:
+        yield from _reader(kind)(file, reading)
     if reading.progress() == before:
         reading.bad("The file holds no passages.", file.name)
 
 
-def _read_pubmed(file: OpenFile, reading: Reading) -> Iterator[Passage]:
-    from biorerank_plugins.readers import pubmed  # lxml is loaded only when XML is read
-
-    return pubmed.read(file, reading)
-
-
-def _read_pdf(file: OpenFile, reading: Reading) -> Iterator[Passage]:
-    from biorerank_plugins.readers import pdf
-
-    return pdf.read(file, reading)
-
-
-_READERS: dict[str, Callable[[OpenFile, Reading], Iterator[Passage]]] = {
-    "jsonl": jsonl.read,
-    "bioasq": bioasq.read,
-    "tsv": tsv.read,
-    "csv": comma.read,
-    "medline": tagged.read_medline,
-    "ris": tagged.read_ris,
-    "text": text.read,
-    "pubmed": _read_pubmed,
-    "pdf": _read_pdf,
+_READERS = {
+    "jsonl": "jsonl:read",
+    "bioasq": "bioasq:read",
+    "tsv": "tables:read_tsv",
+    "csv": "tables:read_csv",
+    "xlsx": "excel:read",
+    "parquet": "parquet:read",
+    "medline": "tagged:read_medline",
+    "ris": "tagged:read_ris",
+    "text": "text:read",
+    "html": "html:read_html",
+    "docx": "html:read_docx",
+    "pubmed": "pubmed:read",
+    "jats": "jats:read",
+    "bioc": "bioc:read",
+    "europepmc": "europepmc:read",
+    "pdf": "pdf:read",
 }
 
 
-def _sources_in(folder: Path, format_: str) -> list[Source]:
+def _reader(format_: str) -> Callable[[OpenFile, Reading], Iterator[Passage]]:
+    """Import a reader when it is needed: what it stands on (lxml, pypdf, pyarrow) takes its time."""
+    module, _, name = _READERS[format_].partition(":")
+    reader: Callable[[OpenFile, Reading], Iterator[Passage]] = getattr(import_module(f"{__name__}.{module}"), name)
+    return reader
+
+
+def _suffixes(format_: str) -> list[str]:
+    return sorted({suffix for known in FORMATS if format_ in ("auto", known) for suffix in SUFFIXES[known]})
+
+
+def _sources_in(folder: Path, format_: str, reading: Reading) -> list[Source]:
     corpus = corpus_of(folder) if format_ in ("auto", "jsonl") else None
     if corpus is not None:
         return [source_of(corpus)]
-    suffixes = sorted({s for known in FORMATS if format_ in ("auto", known) for s in SUFFIXES[known]})
-    paths = [path for path in _files_in(folder) if suffix_of(path.name) in suffixes]
+    suffixes = _suffixes(format_)
+    paths = []
+    for path in _files_in(folder):
+        if suffix_of(path.name) in suffixes:
+            paths.append(path)
+        else:
+            reading.leave_out(path.name)
     if not paths:
         expected = ", ".join(suffixes)
-        raise ReaderError(f"The folder holds no file to read. Expected {expected} (or with .gz).", str(folder))
+        raise ReaderError(
+            f"The folder holds no file to read. Expected {expected} (also compressed, as .gz).", str(folder)
+        )
     sources = [Source(str(path), path.relative_to(folder).as_posix(), path) for path in paths]
     return sorted(sources, key=lambda source: source.id)
 

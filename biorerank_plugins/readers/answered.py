@@ -1,10 +1,7 @@
 """Questions with the passages that answer them: what training pairs are made from.
 
-Two kinds of record, told apart by their keys, as JSON Lines or (BioASQ) as one JSON document:
-
-* BioASQ Task B: ``{"id", "body" | "question", "snippets": [{"text", "document"}], "documents": […]}``
-* question and answer, as MedQuAD has them: ``{"id", "question", "answer", "document"?}``. Ids may repeat and are not
-  needed; the answer, which may be long, is the passage.
+``question_files.py`` says which files. An answer or context, which may be long, is a passage; ids may repeat and are
+not needed.
 """
 
 from __future__ import annotations
@@ -16,15 +13,14 @@ from typing import Any, Literal
 
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.bioasq import parse_questions, question_snippets
+from biorerank_plugins.readers.bioasq import question_snippets
 from biorerank_plugins.readers.detect import check_readable
-from biorerank_plugins.readers.records import as_id, as_text, listed, make_passage
+from biorerank_plugins.readers.question_files import question_records
+from biorerank_plugins.readers.records import as_text, as_title, make_passage
 from biorerank_plugins.readers.report import Malformed, Reading, ReadReport
 from biorerank_plugins.readers.source import PathOrStream, source_of
 
 __all__ = ["AnsweredQuestion", "read_answered"]
-
-_QUESTION_KEYS = ("question", "body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +31,14 @@ class AnsweredQuestion:
     :param text: the question.
     :param passages: what answers it; empty for the questions of a test set.
     :param documents: documents that are relevant as a whole, such as PubMed addresses.
+    :param negatives: what the file says does not answer it.
     """
 
     id: str
     text: str
     passages: tuple[Passage, ...]
     documents: frozenset[str]
+    negatives: tuple[Passage, ...] = ()
 
 
 def read_answered(
@@ -63,37 +61,41 @@ def read_answered(
     skip = bad_lines == "skip"
     with source.open() as file:
         try:
-            check_readable(file.head, "jsonl")
+            check_readable(file.head, "questions")
         except Malformed as problem:
             raise ReaderError(str(problem), file.name) from None
 
-        def parse(number: int, record: dict[str, Any]) -> AnsweredQuestion:
+        for number, record in question_records(file, Reading(report, skip=skip)):
             # A reading of its own: a snippet is evidence of this question even if another one had it before.
-            return _question(record, Reading(report, skip=skip), file.name, number)
-
-        for question in parse_questions(file, Reading(report, skip=skip), parse):
+            reading = Reading(report, skip=skip)
+            try:
+                question = _question(record, reading, file.name, number)
+            except Malformed as problem:
+                reading.bad(problem, file.name, number)
+                continue
             report.read += 1
             yield question
 
 
 def _question(record: dict[str, Any], reading: Reading, path: str, number: int) -> AnsweredQuestion:
-    key = next((key for key in _QUESTION_KEYS if record.get(key) is not None), None)
-    if key is None:
-        raise Malformed(f"No 'question' or 'body'; the keys are: {listed(record)}.")
-    text = as_text(record[key], key).strip()
-    id_ = next((as_id(record[name]) for name in ("id", "_id") if record.get(name) is not None), "")
-    if "answer" in record and "snippets" not in record:
-        passages = [_answer(record)]
+    if "passages" in record:
+        passages = [_passage(one) for one in record["passages"]]
     else:
         passages = list(question_snippets(record, reading, path, number))
-    return AnsweredQuestion(id_, text, tuple(passages), _documents(record.get("documents")))
+    documents = _documents(record.get("documents")) | {
+        str(one["document"]) for one in record.get("passages", ()) if one.get("document")
+    }
+    negatives = tuple(_passage({"text": text}) for text in record.get("negatives", ()))
+    return AnsweredQuestion(record["id"], record["question"], tuple(passages), documents, negatives)
 
 
-def _answer(record: dict[str, Any]) -> Passage:
-    text = as_text(record["answer"], "answer").strip()
+def _passage(record: dict[str, Any]) -> Passage:
+    text = as_text(record["text"], "answer").strip()
     id_ = hashlib.sha1(text.lower().encode(), usedforsecurity=False).hexdigest()[:12]
     document = record.get("document")
-    return make_passage(f"a{id_}", text, None, {} if document is None else {"document": document})
+    return make_passage(
+        f"a{id_}", text, as_title(record.get("title")), {} if document is None else {"document": document}
+    )
 
 
 def _documents(value: Any) -> frozenset[str]:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.detect import is_bioasq_document
+from biorerank_plugins.readers.heads import is_bioasq_document
 from biorerank_plugins.readers.json_stream import array_items
+from biorerank_plugins.readers.jsonl import parse_items
 from biorerank_plugins.readers.lines import parse_lines
 from biorerank_plugins.readers.records import as_text, check_object, listed, make_passage, parse_object
 from biorerank_plugins.readers.report import Malformed, Reading
@@ -49,13 +50,7 @@ def parse_questions(file: OpenFile, reading: Reading, parse: Callable[[int, dict
     if not is_bioasq_document(file.head):
         yield from parse_lines(file, reading, lambda number, line: parse(number, parse_object(line)))
         return
-    for number, value in array_items(file, "questions"):
-        try:
-            item = parse(number, check_object(value))
-        except Malformed as problem:
-            reading.bad(problem, file.name, number)
-            continue
-        yield item
+    yield from parse_items(array_items(file, "questions"), file, reading, parse)
 
 
 def question_snippets(question: dict[str, Any], reading: Reading, path: str, number: int) -> Iterator[Passage]:

@@ -1,14 +1,18 @@
-"""Which format a file has: by its suffix, then by how it begins."""
+"""Which format a file has: by how it begins, and by its suffix only where that leaves it open."""
 
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from pathlib import PurePath
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.readers.records import DECODER
+from biorerank_plugins.readers.archive import kind_of_zip
+from biorerank_plugins.readers.bioc import is_bioc
+from biorerank_plugins.readers.compression import compression_of
+from biorerank_plugins.readers.europepmc import is_europepmc
+from biorerank_plugins.readers.fields import TEXT, find_field
+from biorerank_plugins.readers.heads import first_object, is_bioasq
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import HEAD, OpenFile
 
@@ -16,62 +20,86 @@ __all__ = [
     "FORMATS",
     "SUFFIXES",
     "UnknownFormatError",
+    "binary_kind",
     "check_readable",
     "detect",
-    "is_bioasq_document",
     "is_pdf",
     "suffix_of",
 ]
 
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
 SUFFIXES = {
     "jsonl": (".jsonl", ".ndjson", ".json"),
     "bioasq": (".json", ".jsonl", ".ndjson"),
-    "tsv": (".tsv",),
+    "tsv": (".tsv", ".tab"),
     "csv": (".csv",),
+    "xlsx": (".xlsx", ".xlsm"),
+    "parquet": (".parquet",),
     "medline": (".nbib", ".medline"),
     "ris": (".ris",),
     "text": (".txt", ".md", ".markdown"),
+    "html": (".html", ".htm", ".xhtml"),
+    "docx": (".docx",),
     "pubmed": (".xml",),
+    "jats": (".nxml", ".xml"),
+    "bioc": (".xml", ".json", ".jsonl"),
+    "europepmc": (".json",),
     "pdf": (".pdf",),
+    "zip": (".zip",),
 }
-"""Names of the formats and the suffixes of their files, each also with ``.gz``."""
+"""Names of the formats and the suffixes of their files, each also compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``)."""
 
 FORMATS = tuple(SUFFIXES)
 
+_BINARY = {b"%PDF-": "pdf", b"PAR1\x15": "parquet", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip"}
 # Files that people take for text collections, and what to say about them.
 _FOREIGN = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF8": "a GIF image",
-    b"%PDF-": "a PDF file",
-    b"PK\x03\x04": "a ZIP archive or Office file",
-    b"\x1f\x8b": "gzipped twice",
-    b"\xfd7zXZ": "compressed with xz",
-    b"7z\xbc\xaf": "a 7-Zip archive",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd",
-    b"PAR1": "a Parquet file",
-    b"SQLite format 3": "an SQLite database",
-    b"\xd0\xcf\x11\xe0": "an old Office file",
+    b"7z\xbc\xaf": "a 7-Zip archive. Unpack it, or pack it as ZIP",
+    b"Rar!\x1a\x07": "a RAR archive. Unpack it, or pack it as ZIP",
+    b"SQLite format 3": "an SQLite database. Export the table as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Office file. Save it as .docx, .xlsx or PDF",
+    b"{\\rtf": "an RTF file. Save it as .docx or PDF",
 }
-_BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# An unescaped key with a list: inside a JSON string its quotes would be escaped.
-_BIOASQ_KEY = re.compile(rb'(?<!\\)"(questions|snippets)"\s*:\s*\[')
-_QUESTIONS_KEY = re.compile(rb'(?<!\\)"questions"\s*:\s*\[')
-
-
+_TAR = slice(257, 262)
 _EXPORTS = {
-    "medline": re.compile(rb"PMID *- *\d"),
-    "ris": re.compile(rb"TY  ?- ?[A-Z]"),
-    "pubmed": re.compile(rb"(<\?xml[^>]*>\s*)?(<!DOCTYPE[^>]*>\s*)?<Pubmed(Book)?Article(Set)?[\s>]"),
+    "medline": re.compile(r"PMID *- *\d"),
+    "ris": re.compile(r"TY  ?- ?[A-Z]"),
+}
+_XML = re.compile(
+    r"(?:<\?[^>]*\?>\s*|<!--(?:(?!-->).)*-->\s*|<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>\s*)*<(?:\w+:)?([\w-]+)[\s/>]",
+    re.DOTALL | re.IGNORECASE,
+)
+_ROOTS = {
+    "PubmedArticleSet": "pubmed",
+    "PubmedBookArticleSet": "pubmed",
+    "PubmedArticle": "pubmed",
+    "PubmedBookArticle": "pubmed",
+    "DeleteCitation": "pubmed",
+    "article": "jats",
+    "pmc-articleset": "jats",
+    "OAI-PMH": "jats",
+    "collection": "bioc",
+    "html": "html",
 }
 _REFERENCES = "Export the references as RIS, or as PubMed (.nbib or XML)."
+_TOPICS = ("a list of TREC topics", "These are questions: give them with --queries.")
 _NOT_READ = {
-    ("a Web of Science export", _REFERENCES): re.compile(rb"(FN|VR) (Clarivate|Thomson|ISI|1\.0)|PT [JBSP]\r?\n"),
-    ("BibTeX", _REFERENCES): re.compile(rb"(%.*\n|\s)*@(article|book|inproceedings|misc|comment|string)\s*[{(]", re.I),
-    ("an EndNote export", _REFERENCES): re.compile(rb"%0 [A-Z]|<\?xml[^>]*>\s*<xml>\s*<records>"),
-    ("PubTator", "Export BioC's articles as PubMed XML, or as RIS."): re.compile(rb"\d+\|[ta]\|"),
-    ("a list of TREC topics", "These are questions: give them with --queries."): re.compile(rb"<top>|<topics[\s>]"),
+    ("a Web of Science export", _REFERENCES): re.compile(r"(FN|VR) (Clarivate|Thomson|ISI|1\.0)|PT [JBSP]\r?\n"),
+    ("BibTeX", _REFERENCES): re.compile(r"(%.*\n|\s)*@(article|book|inproceedings|misc|comment|string)\s*[{(]", re.I),
+    ("an EndNote export", _REFERENCES): re.compile(r"%0 [A-Z]"),
+    ("PubTator's text", "Export BioC (JSON or XML), which is read."): re.compile(r"\d+\|[ta]\|"),
+    _TOPICS: re.compile(r"<top>", re.I),
+}
+_ROOTS_NOT_READ = {
+    "xml": ("an EndNote export", _REFERENCES),
+    "records": ("an EndNote export", _REFERENCES),
+    "responseWrapper": ("Europe PMC's XML", "Ask for format=json&resultType=core."),
+    "eSearchResult": ("a list of PMIDs", "Fetch the articles: efetch with db=pubmed and retmode=xml."),
+    "eSummaryResult": ("summaries of PubMed", "They have no abstracts; fetch the articles: efetch with retmode=xml."),
+    "topics": _TOPICS,
 }
 
 
@@ -80,13 +108,13 @@ class UnknownFormatError(ReaderError):
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix in lower case, without ``.gz``.
+    """Return the suffix in lower case, without that of a compression.
 
     >>> suffix_of("corpus.JSONL.gz")
     '.jsonl'
     """
     path = PurePath(name)
-    if path.suffix.lower() == ".gz":
+    if path.suffix.lower() in _PACKED:
         path = path.with_suffix("")
     return path.suffix.lower()
 
@@ -94,42 +122,61 @@ def suffix_of(name: str) -> str:
 def check_readable(head: bytes, format_: str) -> None:
     """Refuse what holds nothing to read.
 
-    :raises Malformed: if the file is empty, UTF-16 where lines are read, or of a foreign type.
+    :raises Malformed: if the file is empty, or of a foreign type.
     """
     if not head.removeprefix(codecs.BOM_UTF8).strip():
         if len(head) < HEAD:  # else something may come behind it
             raise Malformed("The file is empty.")
         return
+    if (again := compression_of(head)) is not None:
+        raise Malformed(f"The file is compressed twice ({again}). Unpack it once.")
     foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
-    if format_ == "pdf" or (format_ == "auto" and is_pdf(head)):
-        if foreign in (None, "a PDF file"):
-            return
-        raise Malformed(f"The file is {foreign}, and no PDF.")
-    if foreign is None and _BZIP2.match(head):
-        foreign = "compressed with bzip2"
+    if foreign is None and head[_TAR] == b"ustar":
+        foreign = "a tar archive. Unpack it, or pack it as ZIP"
     if foreign is not None:
-        raise Malformed(f"The file is {foreign}. Expected text: {', '.join(FORMATS)} (plain or gzipped).")
-    if format_ != "pubmed" and head.startswith(_UTF16) and not _is_utf16_xml(head):
-        raise Malformed("The file is UTF-16. Save it as UTF-8.")
+        raise Malformed(f"The file is {foreign}.")
+    found = binary_kind(head)
+    wanted = {"auto": found, "xlsx": "zip", "docx": "zip"}.get(format_, format_)
+    if format_ == "questions":
+        wanted = "parquet" if found == "parquet" else format_
+    if found is not None and found != wanted:
+        names = {"pdf": "a PDF file", "zip": "a ZIP archive or Office file", "parquet": "a Parquet file"}
+        raise Malformed(f"The file is {names[found]}, and not {format_}.")
+    if wanted in _BINARY.values() and found is None:
+        raise Malformed(f"The file is no {format_}, or damaged.")
+
+
+def binary_kind(head: bytes) -> str | None:
+    """Return ``"pdf"``, ``"parquet"`` or ``"zip"`` (Office files too), ``None`` for a text."""
+    return next((kind for magic, kind in _BINARY.items() if head.startswith(magic)), None)
+
+
+def is_pdf(head: bytes) -> bool:
+    """Tell a PDF file."""
+    return binary_kind(head) == "pdf"
 
 
 def detect(file: OpenFile) -> str:
     """Return the format of an open file.
 
-    :raises UnknownFormatError: if neither the suffix nor the beginning tells.
+    :raises Malformed: if it is one that is not read; the message says what to choose instead.
+    :raises UnknownFormatError: if neither the beginning nor the suffix tells.
     """
+    if (binary := binary_kind(file.head)) is not None:
+        return kind_of_zip(file.stream) if binary == "zip" else binary
     suffix = suffix_of(file.name)
-    if suffix == ".pdf" or is_pdf(file.head):
-        return "pdf"
-    begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if suffix not in SUFFIXES["jsonl"] and (told := _by_content(begin, file.name)):
-        return told  # exports are often saved as .txt
-    for format_ in ("tsv", "csv", "text", "pubmed"):
+    if told := _by_content(file.head, suffix):
+        return told
+    for format_ in ("tsv", "csv", "text", "html", "jsonl"):
         if suffix in SUFFIXES[format_]:
             return format_
-    if suffix in SUFFIXES["jsonl"] or begin[:1] in (b"{", b"["):
-        return "bioasq" if _is_bioasq(begin) else "jsonl"
-    if begin[:1] == b"<" or _is_utf16_xml(file.head):
+    for format_ in ("xlsx", "parquet", "docx", "pdf", "zip"):
+        if suffix in SUFFIXES[format_]:
+            raise Malformed(f"The file is no {suffix} file, or damaged.")
+    begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if begin[:1] in (b"{", b"["):
+        return "jsonl"
+    if begin[:1] == b"<" or suffix in SUFFIXES["pubmed"]:
         return "pubmed"
     if b"\t" in begin.partition(b"\n")[0]:
         return "tsv"
@@ -137,49 +184,36 @@ def detect(file: OpenFile) -> str:
     raise UnknownFormatError(problem, file.name)
 
 
-def _by_content(begin: bytes, name: str) -> str | None:
-    """Return the format of an export that tells what it is.
-
-    :raises ReaderError: if it is one that is not read; the message says which export to choose.
-    """
+def _by_content(head: bytes, suffix: str) -> str | None:
+    """Return the format that the beginning tells, ``None`` if it leaves it open."""
+    begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if begin[:1] in (b"{", b"["):
+        return _json(begin, suffix)
+    is_utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = head.decode("utf-16", "ignore").lstrip() if is_utf16 else begin.decode("latin-1")
+    root = _XML.match(text)
+    if root is not None:
+        if (refused := _ROOTS_NOT_READ.get(root[1])) is not None:
+            raise Malformed(f"The file is {refused[0]}, which is not read. {refused[1]}")
+        if (known := _ROOTS.get(root[1]) or _ROOTS.get(root[1].lower())) is not None:
+            return known
     for format_, pattern in _EXPORTS.items():
-        if pattern.match(begin):
+        if pattern.match(text):
             return format_
     for (what, instead), pattern in _NOT_READ.items():
-        if pattern.match(begin):
-            raise ReaderError(f"The file is {what}, which is not read. {instead}", name)
+        if pattern.match(text):
+            raise Malformed(f"The file is {what}, which is not read. {instead}")
     return None
 
 
-def is_pdf(head: bytes) -> bool:
-    """Tell a PDF file."""
-    return head.startswith(b"%PDF-")
-
-
-def is_bioasq_document(head: bytes) -> bool:
-    """Tell a whole JSON document of questions from JSON Lines with one question a line."""
-    begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if begin.startswith(b"["):
-        return True
-    first = _first_object(begin)
-    return "questions" in first if first is not None else _QUESTIONS_KEY.search(begin) is not None
-
-
-def _is_utf16_xml(head: bytes) -> bool:
-    return head.startswith(_UTF16) and head[:256].decode("utf-16", "ignore").lstrip().startswith("<")
-
-
-def _is_bioasq(begin: bytes) -> bool:
-    first = _first_object(begin)
-    if first is not None:
-        return "text" not in first and ("questions" in first or "snippets" in first)
-    return _BIOASQ_KEY.search(begin) is not None
-
-
-def _first_object(begin: bytes) -> dict[str, object] | None:
-    """Return the first line's object, ``None`` if that line is longer than the head or no JSON object."""
-    try:
-        value = DECODER.decode(begin.partition(b"\n")[0].decode("utf-8").strip())
-    except (ValueError, RecursionError, Malformed, json.JSONDecodeError):
-        return None
-    return value if isinstance(value, dict) else None
+def _json(begin: bytes, suffix: str) -> str | None:
+    """Return the kind of JSON; a text may begin with a bracket, so that it must be one of passages there."""
+    if is_europepmc(begin):
+        return "europepmc"
+    if is_bioc(begin):
+        return "bioc"
+    if is_bioasq(begin):
+        return "bioasq"
+    first = first_object(begin)
+    is_row = first is not None and find_field(TEXT, first) is not None
+    return "jsonl" if is_row or suffix in SUFFIXES["jsonl"] else None

@@ -1,33 +1,57 @@
-"""One table of the names under which files keep id, text and title of a passage."""
+"""One table of the names under which files keep id, text and title of a passage, and the passage of a row."""
 
 from __future__ import annotations
 
+import datetime
+import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
-from biorerank_plugins.readers.records import as_title, listed
-from biorerank_plugins.readers.report import Malformed
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage, parse_object
+from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed
 
-__all__ = ["ID", "NAMES", "TEXT", "TITLE", "check_fields", "find_field", "known_columns", "take", "text_and_title"]
+__all__ = [
+    "HOW_TO_NAME",
+    "ID",
+    "NAMES",
+    "TEXT",
+    "TITLE",
+    "find_field",
+    "header_of",
+    "known_columns",
+    "plain_value",
+    "row_passage",
+]
 
 ID, TEXT, TITLE = "id", "text", "title"
 NAMES: Mapping[str, tuple[str, ...]] = {
-    ID: ("_id", "id", "docid", "doc_id", "document_id", "passage_id", "pid", "pmid"),
-    TEXT: ("text", "content", "contents", "page_content", "passage", "abstract", "body"),
+    ID: (
+        "_id", "id", "docid", "doc_id", "document_id", "passage_id", "chunk_id", "node_id", "id_", "pid", "pmid",
+    ),
+    TEXT: (
+        "text", "content", "contents", "page_content", "passage", "passage_text", "chunk_text", "abstract", "body",
+    ),
     TITLE: ("title", "article_title", "document_title"),
-}
+}  # fmt: skip
 """Names of each field, the one that counts first; case, blanks and hyphens do not matter."""
+
+_CHUNK = "page_content"  # LangChain's documents need have no id
+HOW_TO_NAME = "Name them with id_key, text_key, title_key (--id-key, --text-key, --title-key)."
 
 
 def _plain(name: str) -> str:
     return name.strip().casefold().replace(" ", "_").replace("-", "_")
 
 
-def find_field(field: str, names: Iterable[str]) -> str | None:
+def find_field(field: str, names: Iterable[str], keys: Keys = USUAL_KEYS) -> str | None:
     """Return which of some names holds a field.
 
     :param field: ``ID``, ``TEXT`` or ``TITLE``.
     :param names: as the file writes them.
+    :param keys: what the caller says.
 
     >>> find_field(TEXT, ["PMID", "Title", "Abstract"])
     'Abstract'
@@ -35,7 +59,9 @@ def find_field(field: str, names: Iterable[str]) -> str | None:
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(_plain(name), name)
-    return next((by_plain[name] for name in NAMES[field] if name in by_plain), None)
+    wanted = getattr(keys, field)
+    usual = NAMES[field] if wanted is None else (_plain(wanted),)
+    return next((by_plain[name] for name in usual if name in by_plain), None)
 
 
 def known_columns(first: Iterable[str]) -> list[str]:
@@ -44,37 +70,101 @@ def known_columns(first: Iterable[str]) -> list[str]:
     return [cell for cell in first if _plain(cell) in every]
 
 
-def check_fields(record: Mapping[str, Any]) -> None:
-    """Refuse a record that lacks a text or an id.
+def header_of(cells: Iterable[str], keys: Keys = USUAL_KEYS) -> list[str]:
+    """Return the names of a table's columns.
 
-    :raises Malformed: if one is not there; the message has the keys that are.
+    :param cells: of the first row.
+    :param keys: what the caller says.
+    :raises Malformed: if they name no text, no id, or what was asked for is not there; the message has the columns.
     """
-    for field in (TEXT, ID):
-        if find_field(field, record) is None:
-            others = ", ".join(NAMES[field][1:])
-            raise Malformed(f"No {NAMES[field][0]!r} (nor {others}); the keys are: {listed(record)}.")
+    names = [cell.strip() for cell in cells]
+    for field in (TEXT, ID, TITLE):
+        wanted = getattr(keys, field)
+        needed = field == TEXT or (field == ID and keys.text is None)
+        if (wanted is not None or needed) and find_field(field, names, keys) is None:
+            what = f"no column {wanted!r}" if wanted is not None else f"a header that names no {field}"
+            raise Malformed(f"The table has {what}; the columns are: {listed(names)}. {HOW_TO_NAME}")
+    used = {_plain(name) for field in (ID, TEXT, TITLE) if (name := find_field(field, names, keys))}
+    if sum(_plain(name) in used for name in names) > len(used):
+        raise Malformed(f"The header names a column twice: {listed(names)}.")
+    return names
 
 
-def take(record: dict[str, Any], field: str) -> Any:
-    """Take a field out of a record; a PMID stays there too, as metadata.
+def row_passage(record: dict[str, Any], keys: Keys, fallback: str) -> Passage:
+    """Return the passage of a row or JSON object; what is no field of it becomes metadata.
 
-    :param record: the record; it is changed.
-    :param field: ``ID``, ``TEXT`` or ``TITLE``.
-    :returns: the value; ``None`` if it is not there.
+    :param record: the row; it is changed. An object under ``metadata`` is taken for more of the row.
+    :param keys: what the caller says.
+    :param fallback: the id of a chunk that has none.
+    :raises Malformed: if there is no text or no id; the message has the keys that are there.
     """
-    name = find_field(field, record)
+    metadata = record.pop("metadata", None)
+    if isinstance(metadata, str) and metadata.lstrip().startswith("{"):  # as a table keeps an object
+        with suppress(Malformed):
+            metadata = parse_object(metadata)
+    if metadata is not None and not isinstance(metadata, Mapping):
+        record["metadata"], metadata = metadata, None
+    more = dict(metadata or {})
+    if any(find_field(field, record, keys) is None for field in (ID, TEXT)):
+        record, more = {**record, **more}, {}
+    id_ = _id(record, keys, fallback)
+    text, title = _take(record, TEXT, keys), _take(record, TITLE, keys)
+    if text == "" and as_title(title):  # of an article without an abstract the title is what can be found
+        text, title = title, None
+    return make_passage(as_id(id_), as_text(text), as_title(title), {**record, **more})
+
+
+def _id(record: dict[str, Any], keys: Keys, fallback: str) -> Any:
+    """Take the id; refuse a record without one, or without a text, before it is taken apart."""
+    place = find_field(TEXT, record, keys)
+    if place is None:
+        raise Malformed(_missing(TEXT, record, keys))
+    if find_field(ID, record, keys) is None:
+        # Who says where the text is, or takes chunks from LangChain, can do without ids.
+        if keys.id is not None or (keys.text is None and _plain(place) != _CHUNK):
+            raise Malformed(_missing(ID, record, keys))
+        return fallback
+    found = _take(record, ID, keys)
+    return fallback if found is None and _plain(place) == _CHUNK else found
+
+
+def _missing(field: str, record: Mapping[str, Any], keys: Keys) -> str:
+    wanted = getattr(keys, field)
+    if wanted is not None:
+        return f"No {wanted!r}; the keys are: {listed(record)}."
+    others = ", ".join(NAMES[field][1:])
+    return f"No {NAMES[field][0]!r} (nor {others}); the keys are: {listed(record)}. {HOW_TO_NAME}"
+
+
+def _take(record: dict[str, Any], field: str, keys: Keys) -> Any:
+    """Take a field out of a record; a PMID stays there too, as metadata."""
+    name = find_field(field, record, keys)
     if name is None:
         return None
     value = record.pop(name)
+    if field == ID and isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas turns a column of numbers with gaps into floats
     if _plain(name) == "pmid":
         record["pmid"] = str(value).strip() if isinstance(value, (str, int)) else value
     return value
 
 
-def text_and_title(record: dict[str, Any]) -> tuple[Any, Any]:
-    """Take text and title out of a record; of an article without an abstract the title is what can be found.
+def plain_value(value: Any) -> Any:
+    """Return the value of a cell as JSON has it; what stands for "missing" as ``None``.
 
-    :param record: the record; it is changed.
+    :raises Malformed: if it is nothing that JSON has, such as bytes.
     """
-    text, title = take(record, TEXT), take(record, TITLE)
-    return (title, None) if text == "" and as_title(title) else (text, title)
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, (float, Decimal)):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        return {str(key): plain_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_value(item) for item in value]
+    raise Malformed(f"A cell holds {type(value).__name__}, which is no text or number.")

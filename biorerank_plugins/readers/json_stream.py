@@ -6,7 +6,7 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from biorerank_plugins.errors import ReaderError
@@ -15,54 +15,98 @@ from biorerank_plugins.readers.records import DECODER
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["array_items"]
+__all__ = ["EACH", "array_items", "object_items"]
 
 _BLOCK = 1 << 16
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 
-def array_items(file: OpenFile, key: str) -> Iterator[tuple[int, Any]]:
-    """Give ``(line, item)`` of the list under ``key`` of the top object, or of the list that the document is.
+EACH = "[]"
+"""In a path of keys: each item of a list."""
+
+
+def array_items(file: OpenFile, *path: str) -> Iterator[tuple[int, Any]]:
+    """Give ``(line, item)`` of the list under a path of keys, or of the list that the document is.
 
     The memory holds one item at a time (of 16 MiB at most).
 
+    :param path: keys from the top object down, as ``"resultList", "result"``; :data:`EACH` goes into a list.
     :raises ReaderError: if the document is not well-formed, or has no such list.
     """
     text = _Text(file)
-    if text.peek() == "[":
-        yield from _items(text)
-    else:
-        yield from _items_under(text, key)
+    if text.peek() == "[" and path[:1] != (EACH,):
+        path = ()
+    found = yield from _under(text, path)
+    if not found:
+        raise text.error(f"The document has no list {'.'.join(path)!r}.")
+    _end(text)
+
+
+def object_items(file: OpenFile) -> Iterator[tuple[int, str, Any]]:
+    """Give ``(line, key, value)`` of the object that a document is, one at a time.
+
+    :raises ReaderError: if the document is not well-formed, or no object.
+    """
+    text = _Text(file)
+    for line, key in _keys(text):
+        yield line, key, text.value()
+    _end(text)
+
+
+def _end(text: _Text) -> None:
     if text.peek():
         raise text.error("Expected the end of the document, got more text. One object a line is JSONL.")
 
 
-def _items_under(text: _Text, key: str) -> Iterator[tuple[int, Any]]:
+def _under(text: _Text, path: tuple[str, ...]) -> Generator[tuple[int, Any], None, bool]:
+    """Give the items of the list under a path; return whether there is one."""
+    opening = "[" if path[:1] in ((), (EACH,)) else "{"
+    if text.peek() != opening:
+        text.value()
+        return False
+    if not path:
+        yield from _items(text)
+        return True
     found = False
-    text.take("{")
-    while text.peek() != "}":
-        name = text.value()
-        text.take(":")
-        if name == key and text.peek() == "[":
-            found = True
-            yield from _items(text)
+    if opening == "[":
+        for _ in _places(text):
+            found |= yield from _under(text, path[1:])
+        return found
+    for _, key in _keys(text):
+        if key == path[0]:
+            found |= yield from _under(text, path[1:])
         else:
             text.value()
+    return found
+
+
+def _keys(text: _Text) -> Iterator[tuple[int, str]]:
+    """Give the keys of an object with their lines; whoever asks takes the value."""
+    text.take("{")
+    while text.peek() != "}":
+        line, key = text.line, text.value()
+        if not isinstance(key, str):
+            raise text.error("Not valid JSON: a key must be a string.")
+        text.take(":")
+        yield line, key
         if text.peek() != "}":
             text.take(",")
     text.take("}")
-    if not found:
-        raise text.error(f"The document has no list {key!r}.")
 
 
-def _items(text: _Text) -> Iterator[tuple[int, Any]]:
+def _places(text: _Text) -> Iterator[int]:
+    """Give the line of each item of a list; whoever asks takes the item."""
     text.take("[")
     while text.peek() != "]":
-        line = text.line
-        yield line, text.value()
+        yield text.line
         if text.peek() != "]":
             text.take(",")
     text.take("]")
+
+
+def _items(text: _Text) -> Iterator[tuple[int, Any]]:
+    for line in _places(text):
+        yield line, text.value()
 
 
 class _Text:

@@ -1,4 +1,4 @@
-"""JSON Lines: one passage a line.
+"""JSON Lines, one passage a line, or one JSON document: a list of passages.
 
 BEIR's ``{"_id", "title", "text", "metadata"}``, ``{"id", "text", "document", …}``, LangChain's ``page_content``,
 Pyserini's ``contents``, ``{"pmid", "abstract"}`` and so on: ``fields.py`` has the names. All else becomes metadata.
@@ -6,42 +6,57 @@ Pyserini's ``contents``, ``{"pmid", "abstract"}`` and so on: ``fields.py`` has t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import codecs
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.fields import ID, check_fields, find_field, take, text_and_title
+from biorerank_plugins.readers.fields import row_passage
+from biorerank_plugins.readers.json_stream import array_items
 from biorerank_plugins.readers.lines import parse_lines
-from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage, parse_object
+from biorerank_plugins.readers.records import check_object, parse_object
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["pop_id", "read"]
+__all__ = ["is_array", "parse_items", "parse_records", "read"]
+
+_T = TypeVar("_T")
 
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
-    """Give the passage of each line."""
-    return parse_lines(file, reading, lambda _, line: _passage(parse_object(line)))
+    """Give the passage of each line, or item of the list."""
+
+    def passage(number: int, record: dict[str, Any]) -> Passage:
+        if not isinstance(record.get("metadata"), (dict, type(None))):
+            raise Malformed(f"'metadata' must be an object, got {type(record['metadata']).__name__}.")
+        return row_passage(record, reading.keys, f"{file.id}#{number}")
+
+    return parse_records(file, reading, passage)
 
 
-def pop_id(record: dict[str, Any]) -> str:
-    """Take the id out of a record: ``_id``, or ``id`` where that is missing.
+def is_array(head: bytes) -> bool:
+    """Tell a JSON document that is a list from JSON Lines."""
+    return head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
 
-    :raises Malformed: if there is none.
+
+def parse_records(file: OpenFile, reading: Reading, parse: Callable[[int, dict[str, Any]], _T]) -> Iterator[_T]:
+    """Give what ``parse(line number, object)`` makes of each object of JSON Lines or of a list.
+
+    :param parse: raises :class:`Malformed` for an object that it cannot use.
     """
-    if "_id" not in record and "id" not in record:
-        raise Malformed(f"No 'id' or '_id'; the keys are: {listed(record)}.")
-    return as_id(record.pop("_id") if "_id" in record else record.pop("id"))
+    if is_array(file.head):
+        return parse_items(array_items(file), file, reading, parse)
+    return parse_lines(file, reading, lambda number, line: parse(number, parse_object(line)))
 
 
-def _passage(record: dict[str, Any]) -> Passage:
-    metadata = record.pop("metadata", None)
-    if metadata is not None and not isinstance(metadata, dict):
-        raise Malformed(f"'metadata' must be an object, got {type(metadata).__name__}.")
-    if find_field(ID, record) is None:  # LangChain's documents keep all but the text in their metadata
-        record = {**record, **(metadata or {})}
-        metadata = None
-    check_fields(record)
-    id_ = take(record, ID)
-    text, title = text_and_title(record)
-    return make_passage(as_id(id_), as_text(text), as_title(title), {**record, **(metadata or {})})
+def parse_items(
+    items: Iterator[tuple[int, Any]], file: OpenFile, reading: Reading, parse: Callable[[int, dict[str, Any]], _T]
+) -> Iterator[_T]:
+    """Give what ``parse(line number, object)`` makes of each item that :func:`array_items` gives."""
+    for number, value in items:
+        try:
+            made = parse(number, check_object(value))
+        except Malformed as problem:
+            reading.bad(problem, file.name, number)
+            continue
+        yield made

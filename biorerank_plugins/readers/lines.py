@@ -50,7 +50,8 @@ def decode_line(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         found = f"0x{raw[error.start]:02x} at byte {error.start} of the line"
-        raise Malformed(f"Not valid UTF-8 ({found}). Save the file as UTF-8.") from None
+        said = "Save the file as UTF-8, or say how it is encoded: encoding='windows-1252' (--encoding)."
+        raise Malformed(f"Not valid UTF-8 ({found}). {said}") from None
 
 
 def chomp(line: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
-
-from lxml import etree
 
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.report import Malformed
+from biorerank_plugins.readers.xml import no_entities, readable
 
 __all__ = ["article_passage", "pmid_and_version"]
 
@@ -37,8 +37,7 @@ def article_passage(element: Any) -> Passage:
 
     :raises Malformed: if it has no PMID, neither title nor abstract, or holds an entity.
     """
-    if (entity := next(element.iter(etree.Entity), None)) is not None:
-        raise Malformed(f"The record holds the entity {entity.text[:40]}, which is not expanded.")
+    no_entities(element)
     citation = element.find("MedlineCitation")
     book = element.find("BookDocument")
     # In a book the title and abstract stand beside the PMID, in a journal under Article.
@@ -50,8 +49,10 @@ def article_passage(element: Any) -> Passage:
     if not re.fullmatch(r"[0-9]+", pmid):
         raise Malformed(f"The record has no PMID (found {pmid[:40]!r}).")
     title = _title(article)
-    text = _abstract(article)
+    text, source = _abstract(article, top)
     metadata = {"pmid": pmid, "version": version, **_metadata(element, top, article)}
+    if source:
+        metadata["abstract_source"] = source
     if text:
         return Passage(pmid, text, title, metadata)
     if title is None:
@@ -61,15 +62,27 @@ def article_passage(element: Any) -> Passage:
 
 def _title(article: Any) -> str | None:
     for path in ("ArticleTitle", "VernacularTitle", "Book/BookTitle"):
-        if title := _text(article.find(path)):
+        title = readable(article.find(path))
+        if title and title != "[Not Available].":
             return title
     return None
 
 
-def _abstract(article: Any) -> str:
+def _abstract(article: Any, top: Any) -> tuple[str, str]:
+    """Return the abstract, and where it is from if it is another one than PubMed's own."""
+    if text := _sections(article.find("Abstract")):
+        return text, ""
+    for other in top.iterfind("OtherAbstract"):
+        if text := _sections(other):
+            said = [other.get("Type") or "", other.get("Language") or ""]
+            return text, " ".join(part for part in said if part) or "other"
+    return "", ""
+
+
+def _sections(abstract: Any) -> str:
     sections = []
-    for section in article.iterfind("Abstract/AbstractText"):
-        text = _text(section)
+    for section in () if abstract is None else abstract.iterfind("AbstractText"):
+        text = readable(section)
         label = " ".join((section.get("Label") or "").split())
         if text:
             sections.append(text if label.upper() in _NO_LABEL else f"{label}: {text}")
@@ -77,44 +90,58 @@ def _abstract(article: Any) -> str:
 
 
 def _metadata(element: Any, top: Any, article: Any) -> dict[str, Any]:
-    """Return what is known; what is not is left out, except ``retracted``."""
-    types = [name for kind in article.iter("PublicationType") if (name := _text(kind))]
+    """Return what is known; what is not is left out, except what is told of retractions."""
+    types = _all(article, ".//PublicationType")
     found = {
         "year": _year(element, article),
+        "revised": _first_year([top.find("DateRevised")]),
         "journal": _journal(top, article),
-        "doi": _doi(element, article),
+        "doi": _article_id(element, "doi", article.iterfind("ELocationID[@EIdType='doi']")),
+        "pmcid": _article_id(element, "pmc"),
+        "authors": [name for author in article.iterfind("AuthorList[1]/Author") if (name := _author(author))],
+        "language": readable(article.find("Language")),
+        "vernacular_title": readable(article.find("VernacularTitle")),
+        "mesh": _all(top, "MeshHeadingList/MeshHeading/DescriptorName"),
+        "keywords": _all(top, "KeywordList/Keyword"),
         "publication_types": types,
     }
-    retracted = _RETRACTED in types or top.find("CommentsCorrectionsList/*[@RefType='RetractionIn']") is not None
-    return {name: value for name, value in found.items() if value} | {"retracted": retracted}
+    notices = {notice.get("RefType") for notice in top.iterfind("CommentsCorrectionsList/CommentsCorrections")}
+    return {name: value for name, value in found.items() if value} | {
+        "retracted": _RETRACTED in types or "RetractionIn" in notices,
+        "expression_of_concern": "ExpressionOfConcernIn" in notices,
+    }
+
+
+def _all(element: Any, path: str) -> list[str]:
+    return [text for found in element.iterfind(path) if (text := readable(found))]
+
+
+def _author(author: Any) -> str:
+    names = [readable(author.find(part)) for part in ("LastName", "ForeName")]
+    return ", ".join(name for name in names if name) or readable(author.find("CollectiveName"))
 
 
 def _year(element: Any, article: Any) -> int | None:
     dates = [date for path in _DATES for date in article.iterfind(path)]
     # Entrez dates come last: the day PubMed took the record in.
-    dates += element.iterfind("*/History/PubMedPubDate[@PubStatus='pubmed']")
+    return _first_year([*dates, *element.iterfind("*/History/PubMedPubDate[@PubStatus='pubmed']")])
+
+
+def _first_year(dates: Iterable[Any]) -> int | None:
     for date in dates:
-        for part in (date.find("Year"), date.find("MedlineDate")):
-            if found := _YEAR.search(_text(part)):
+        for part in () if date is None else (date.find("Year"), date.find("MedlineDate")):
+            if found := _YEAR.search(readable(part)):
                 return int(found[0])
     return None
 
 
 def _journal(top: Any, article: Any) -> str | None:
     full, short = article.find("Journal/Title"), article.find("Journal/ISOAbbreviation")
-    return _text(full) or _text(short) or _text(top.find("MedlineJournalInfo/MedlineTA")) or None
+    return readable(full) or readable(short) or readable(top.find("MedlineJournalInfo/MedlineTA")) or None
 
 
-def _doi(element: Any, article: Any) -> str | None:
-    """Return the DOI: the publisher's valid one, else the one in the article's list of ids."""
-    places = [
-        *article.iterfind("ELocationID[@EIdType='doi']"),
-        # Only these lists: references have ArticleIdLists of their own.
-        *element.iterfind("*/ArticleIdList/ArticleId[@IdType='doi']"),
-    ]
-    return next((doi for place in places if place.get("ValidYN", "Y") != "N" and (doi := _text(place))), None)
-
-
-def _text(element: Any) -> str:
-    """Return the text in an element and its inline markup, with single spaces; ``""`` for ``None``."""
-    return "" if element is None else " ".join("".join(element.itertext()).split())
+def _article_id(element: Any, kind: str, better: Iterable[Any] = ()) -> str | None:
+    """Return an id of the article: the publisher's valid one, else the one in the article's list of ids."""
+    # Only these lists: references have ArticleIdLists of their own.
+    places = [*better, *element.iterfind(f"*/ArticleIdList/ArticleId[@IdType='{kind}']")]
+    return next((id_ for place in places if place.get("ValidYN", "Y") != "N" and (id_ := readable(place))), None)

@@ -1,19 +1,18 @@
-"""Opening an input: a path or a binary stream, gzipped or not, with a look at how it begins."""
+"""Opening an input: a path or a binary stream, compressed or not, with a look at how it begins."""
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.readers.compression import DAMAGED, compression_of, encoded_as, recoded, unpacked
 
 __all__ = ["HEAD", "OpenFile", "PathOrStream", "Source", "source_of"]
 
@@ -22,8 +21,9 @@ PathOrStream: TypeAlias = str | Path | BinaryIO
 HEAD = 1 << 16
 """How many bytes of the beginning decide on the format."""
 
-_GZIP = b"\x1f\x8b"
 _SPOOL_BLOCK = 1 << 20
+# ZIP (Office files too) and Parquet: their tables of contents stand at the end.
+_READ_FROM_THE_END = (b"PK\x03\x04", b"PAR1\x15")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,10 @@ class OpenFile:
 
     :param name: how errors call it.
     :param id: path relative to the folder that is read (a file's name if it was given by itself).
-    :param stream: the bytes, unzipped.
+    :param stream: the bytes, unpacked; text of another encoding than UTF-8 is recoded.
     :param head: the first 64 KiB of ``stream`` (less if it is shorter), not consumed.
     :param rewindable: whether ``stream.seek(0)`` works.
+    :param encoding: what the caller says of text that is not UTF-8.
     """
 
     name: str
@@ -42,6 +43,7 @@ class OpenFile:
     stream: io.BufferedReader
     head: bytes
     rewindable: bool
+    encoding: str | None = None
 
     @contextmanager
     def twice(self) -> Iterator[io.BufferedReader]:
@@ -50,10 +52,14 @@ class OpenFile:
             yield self.stream
             return
         with tempfile.TemporaryFile() as spool:
-            while block := self.stream.read(_SPOOL_BLOCK):
-                spool.write(block)
-            spool.seek(0)
-            yield cast(io.BufferedReader, spool)
+            yield _spooled(self.stream, spool)
+
+
+def _spooled(stream: io.BufferedReader, spool: Any) -> io.BufferedReader:
+    while block := stream.read(_SPOOL_BLOCK):
+        spool.write(block)
+    spool.seek(0)
+    return cast(io.BufferedReader, spool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +76,27 @@ class Source:
     target: Path | BinaryIO
 
     @contextmanager
-    def open(self) -> Iterator[OpenFile]:
-        """Open the input, through gzip if its first bytes say so.
+    def open(self, encoding: str | None = None) -> Iterator[OpenFile]:
+        """Open the input, through whatever its first bytes say that it is compressed with.
 
-        :raises ReaderError: if it cannot be read or its gzip data are damaged (also while it is being read).
+        :param encoding: of text that is not UTF-8, by the name that ``check_encoding`` gives.
+        :raises ReaderError: if it cannot be read or its compressed data are damaged (also while it is being read).
         """
         with _errors_of(self.name), ExitStack() as stack:
-            raw = self._buffered(stack)
-            zipped = raw.peek(2)[:2] == _GZIP
-            stream = raw
-            if zipped:
-                stream = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw, mode="rb")), HEAD)
-            rewindable = isinstance(self.target, Path) and raw.seekable()
-            yield OpenFile(self.name, self.id, stream, stream.peek(HEAD), rewindable)
+            stream = self._buffered(stack)
+            rewindable = isinstance(self.target, Path) and stream.seekable()
+            packed = compression_of(stream.peek(HEAD))
+            if packed is not None:
+                stack.enter_context(_errors_of(self.name, packed))
+                stream = unpacked(stream, packed)
+                rewindable = rewindable and packed != "zstd"
+            head = stream.peek(HEAD)
+            if head.startswith(_READ_FROM_THE_END) and (packed is not None or not rewindable):
+                stream, rewindable = _spooled(stream, stack.enter_context(tempfile.TemporaryFile())), True
+            elif (wanted := encoded_as(head, encoding)) is not None:
+                stream, rewindable = recoded(stream, wanted), False
+                head = stream.peek(HEAD)
+            yield OpenFile(self.name, self.id, stream, head, rewindable, encoding)
 
     def _buffered(self, stack: ExitStack) -> io.BufferedReader:
         inner: io.BufferedReader
@@ -100,12 +114,20 @@ class Source:
 
 
 @contextmanager
-def _errors_of(name: str) -> Iterator[None]:
+def _errors_of(name: str, packed: str = "compressed") -> Iterator[None]:
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ReaderError(f"The gzip data are damaged or cut short ({error}). Get the file again.", name) from error
+    except DAMAGED as error:
+        raise ReaderError(f"The {packed} data are damaged or cut short ({error}). Get the file again.", name) from error
+    except UnicodeDecodeError as error:
+        raise ReaderError(
+            f"The text is not {error.encoding} (byte 0x{error.object[error.start]:02x}).", name
+        ) from error
     except OSError as error:
+        # Without a number it is no error of the operating system, but the library's own.
+        if error.errno is None and not isinstance(error, io.UnsupportedOperation):
+            problem = f"The {packed} data are damaged or cut short ({error}). Get the file again."
+            raise ReaderError(problem, name) from error
         raise ReaderError(f"Cannot be read: {error.strerror or error}.", name) from error
 
 

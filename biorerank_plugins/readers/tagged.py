@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from biorerank_plugins.articles.identifiers import pmid_in_address
+from biorerank_plugins.articles.identifiers import as_year, pmid_in_address
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.lines import chomp, decode_line, raw_lines
 from biorerank_plugins.readers.report import Malformed, Reading
@@ -19,7 +19,6 @@ from biorerank_plugins.readers.source import OpenFile
 __all__ = ["read_medline", "read_ris"]
 
 _TAG = re.compile(r"([A-Z][A-Z0-9]{1,3}) *- ?(.*)", re.DOTALL)
-_YEAR = re.compile(r"(?<!\d)(?:1[5-9]|20)\d\d(?!\d)", re.ASCII)
 _MOST_LINES = 20_000  # of a record
 Record = dict[str, list[str]]
 
@@ -86,15 +85,19 @@ def _medline(record: Record, _: str) -> Passage:
         "pmid": pmid,
         "authors": _all(record, "FAU", "AU"),
         "journal": _one(record, "JT", "TA"),
-        "year": _year(_one(record, "DP", "DEP")),
+        "year": as_year(_one(record, "DP", "DEP")),
         "doi": dois[0] if dois else "",
         "pmcid": _one(record, "PMC"),
         "publication_types": types,
         "mesh": _all(record, "MH"),
+        "keywords": _all(record, "OT"),
         "language": _one(record, "LA"),
+        "vernacular_title": _one(record, "TT"),
+        "revised": as_year(_one(record, "LR")),
+        "retracted": "Retracted Publication" in types or "RIN" in record,
+        "expression_of_concern": "ECI" in record,
     }
-    retracted = "Retracted Publication" in types or "RIN" in record
-    return _passage(pmid, _one(record, "AB", "OAB"), _one(record, "TI", "TT"), metadata | {"retracted": retracted})
+    return _passage(pmid, _one(record, "AB", "OAB"), _one(record, "TI", "TT"), metadata)
 
 
 def _ris(record: Record, fallback: str) -> Passage:
@@ -108,18 +111,13 @@ def _ris(record: Record, fallback: str) -> Passage:
         "pmid": pmid or "",
         "authors": _all(record, "AU", "A1"),
         "journal": _one(record, "JF", "JO", "T2", "JA"),
-        "year": _year(_one(record, "PY", "Y1", "DA")),
+        "year": as_year(_one(record, "PY", "Y1", "DA")),
         "doi": doi,
         "keywords": _all(record, "KW"),
         "url": addresses[0] if addresses else "",
     }
     id_ = pmid or accession or doi or fallback
     return _passage(id_, _one(record, "AB", "N2"), _one(record, "TI", "T1", "ST"), metadata)
-
-
-def _year(date: str) -> int | None:
-    found = _YEAR.search(date)
-    return int(found[0]) if found else None
 
 
 def _passage(id_: str, abstract: str, title: str, metadata: Mapping[str, Any]) -> Passage:

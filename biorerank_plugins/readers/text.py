@@ -16,30 +16,40 @@ from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.text.cutting import cut_document
 
-__all__ = ["read"]
+__all__ = ["cut", "read"]
 
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passages of the file, with Unix line ends and without white space around them."""
     try:
-        whole = _passage(file)
+        text = _text(file)
     except Malformed as problem:
         reading.bad(problem, file.name)
         return
-    parts = [] if reading.whole else cut_document(whole.text)
+    yield from cut(file, reading, text)
+
+
+def cut(file: OpenFile, reading: Reading, text: str, title: str | None = None) -> Iterator[Passage]:
+    """Give the passages of a text file of any format.
+
+    :param text: its text; headings as Markdown has them.
+    :param title: of all of them.
+    """
+    if not file.id.isascii() and any("\ud800" <= character <= "\udfff" for character in file.id):
+        reading.bad("The file's name is not valid UTF-8, so it cannot name a passage. Rename it.", file.name)
+        return
+    parts = [] if reading.whole else cut_document(text)
     if len(parts) < 2:
-        yield whole
+        yield Passage(file.id, text, title)
         return
     for number, part in enumerate(parts, start=1):
         metadata = {"start": part.start, **({"section": part.heading} if part.heading else {})}
-        yield Passage(f"{whole.id}#{number}", whole.text[part.start : part.end], metadata=metadata)
+        yield Passage(f"{file.id}#{number}", text[part.start : part.end], title, metadata)
 
 
-def _passage(file: OpenFile) -> Passage:
+def _text(file: OpenFile) -> str:
     raw = file.stream.read(MAX_LINE + 1)
     if len(raw) > MAX_LINE:
         raise Malformed(f"A text file may have {MAX_LINE >> 20} MiB at most. Split it.")
     text = decode_line(raw.removeprefix(codecs.BOM_UTF8)).replace("\r\n", "\n")
-    if not file.id.isascii() and any("\ud800" <= character <= "\udfff" for character in file.id):
-        raise Malformed("The file's name is not valid UTF-8, so it cannot name a passage. Rename it.")
-    return Passage(file.id, as_text(text).strip())
+    return as_text(text).strip()

@@ -74,13 +74,12 @@ def sample_passages(paths: Sequence[Path] = (), count: int = _SAMPLE) -> list[Pa
 
     from biorerank_plugins.errors import ReaderError
     from biorerank_plugins.readers import ReadReport, find_beir, read_passages
-    from biorerank_plugins.scale.reading import read_file
 
     if not paths:
         with resources.as_file(resources.files("biorerank_plugins") / "demo") as folder:
             return list(islice(read_passages(find_beir(folder).corpus), count))
     report = ReadReport()
-    found = list(islice((p for path in paths for p in read_file(path, skip_bad=True, report=report)), count))
+    found = list(islice((p for path in paths for p in read_passages(path, bad_lines="skip", report=report)), count))
     if not found:
         raise ReaderError("There are no passages to measure with.", str(paths[0]))
     return found

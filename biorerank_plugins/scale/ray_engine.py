@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.errors import BioRerankError, MissingExtraError, ShardError
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.scale.reading import read_file
 from biorerank_plugins.scale.shard_folder import ShardFolder
 from biorerank_plugins.scale.shards import Work
 
@@ -81,20 +80,19 @@ def running_ray(options: RayOptions | None = None) -> Iterator[Any]:
 
 
 def read_on_ray(
-    ray: Any, paths: Sequence[Path], *, format: str, skip_bad: bool, on_skipped: Callable[[Any], None]
+    ray: Any, paths: Sequence[Path], *, on_skipped: Callable[[Any], None], **options: Any
 ) -> Iterator[Passage]:
     """Read files side by side; passages come in the order of the files.
 
     :param ray: what :func:`running_ray` gives.
-    :param paths: files and folders; Parquet files too.
-    :param format: as :func:`~biorerank_plugins.readers.read_passages` takes it.
-    :param skip_bad: whether malformed lines are left out.
+    :param paths: files and folders.
     :param on_skipped: is called with what was left out of a file: ``[path, line, reason]`` each.
+    :param options: of :func:`~biorerank_plugins.readers.read_passages`.
     :raises BioRerankError: if a file cannot be read.
     """
     _configure(ray)
     rows = ray.data.from_items([{"path": str(path)} for path in paths], override_num_blocks=len(paths))
-    read = rows.flat_map(partial(_read_rows, format=format, skip_bad=skip_bad))
+    read = rows.flat_map(partial(_read_rows, options=options))
     for row in read.iter_rows():
         content = json.loads(row["content"])
         if "error" in content:
@@ -104,14 +102,14 @@ def read_on_ray(
         yield from (Passage(**fields) for fields in content.get("passages", ()))
 
 
-def _read_rows(row: dict[str, Any], *, format: str, skip_bad: bool) -> Iterator[dict[str, Any]]:
+def _read_rows(row: dict[str, Any], *, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     from itertools import islice
 
-    from biorerank_plugins.readers import ReadReport
+    from biorerank_plugins.readers import ReadReport, read_passages
 
     report = ReadReport()
     try:
-        passages = iter(read_file(Path(row["path"]), format=format, skip_bad=skip_bad, report=report))
+        passages = read_passages(row["path"], report=report, **options)
         while part := list(islice(passages, _READ_AT_ONCE)):
             yield {"content": json.dumps({"passages": [passage.to_dict() for passage in part]})}
     except (BioRerankError, ValueError) as error:  # as a row: an error inside Ray would be tried again and dressed up

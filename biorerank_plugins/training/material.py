@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from biorerank_plugins.articles.identifiers import as_pmid
+from biorerank_plugins.articles.metadata import DEFAULT_KEYS
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers import ReadReport, find_beir, read_passages, read_qrels, read_queries
@@ -54,17 +56,25 @@ class Material:
         self.parts.setdefault(id_, [position])
         return position
 
-    def add_question(self, id_: str, text: str, gold: Iterable[int], documents: Iterable[str]) -> None:
+    def add_question(
+        self, id_: str, text: str, gold: Iterable[int], documents: Iterable[str], negatives: Iterable[int] = ()
+    ) -> None:
         """Add a question, or its evidence to the same question."""
-        documents = {*documents, *(self.documents[position] or "" for position in gold)} - {""}
+        named = {_document_key(document) for document in documents}
+        documents = {*named, *(self.documents[position] or "" for position in gold)} - {""}
         place = self._questions.setdefault(normalised(text), len(self.questions))
         if place < len(self.questions):
             known = self.questions[place]
-            known = Question(known.id, known.text, known.gold | frozenset(gold), known.documents | documents)
-            self.questions[place] = known
+            self.questions[place] = known = Question(
+                known.id,
+                known.text,
+                known.gold | frozenset(gold),
+                known.documents | documents,
+                known.negatives | frozenset(negatives),
+            )
         else:
             unique = id_ if id_ and id_ not in self.names else f"{id_}#{place}"
-            known = Question(unique, text, frozenset(gold), frozenset(documents))
+            known = Question(unique, text, frozenset(gold), frozenset(documents), frozenset(negatives))
             self.questions.append(known)
         self.names.setdefault(id_, known.id)
 
@@ -82,7 +92,8 @@ def read_material(
 ) -> Material:
     """Read questions with their evidence; questions without any are left out.
 
-    :param inputs: BioASQ Task B files (JSON or JSON Lines), files of question and answer, or folders in BEIR's layout.
+    :param inputs: files of questions with what answers them (BioASQ Task B, question and answer, ``{"query", "pos",
+        "neg"}``, PubMedQA, SQuAD's layout, CSV), or folders in BEIR's layout.
     :param corpus: further passages that negatives may be drawn from, in any form that passages are read in.
     :param split: which judgements of a BEIR folder.
     :param min_grade: from which grade on a judged passage is evidence.
@@ -107,7 +118,8 @@ def read_material(
             n_answered += bool(question.passages)
             if question.passages and not (skip is not None and skip(question.text)):
                 gold = [_add_passage(material, passage) for passage in question.passages]
-                material.add_question(question.id, question.text, gold, question.documents)
+                against = [_add_passage(material, passage) for passage in question.negatives]
+                material.add_question(question.id, question.text, gold, question.documents, against)
         if not n_answered and len(material.questions) != limit_questions:
             raise ReaderError("No question with a passage that answers it, so there are no positives.", str(path))
     for source in corpus:
@@ -117,8 +129,13 @@ def read_material(
 
 
 def _add_passage(material: Material, passage: Passage) -> int:
-    document = passage.metadata.get("document") or passage.metadata.get("pmid")
-    return material.add_passage(passage.id, passage_text(passage), None if document is None else str(document))
+    document = _document_key(passage.metadata.get("document")) or DEFAULT_KEYS.pmid_of(passage) or as_pmid(passage.id)
+    return material.add_passage(passage.id, passage_text(passage), document or None)
+
+
+def _document_key(document: object) -> str:
+    """Return the one name of an article: its PMID, in whatever way it is written, else what it is called."""
+    return as_pmid(document) or ("" if document is None else str(document))
 
 
 def _beir_questions(material: Material, folder: Path, split: str, min_grade: int) -> Iterator[AnsweredQuestion]:
@@ -151,7 +168,8 @@ def split_sentences(material: Material, *, least_characters: int = 12) -> Materi
         parts.append([split.add_passage(f"{id_}.{number}", sentence, document) for number, sentence in enumerate(kept)])
     for question in material.questions:
         gold = frozenset(position for whole in question.gold for position in parts[whole])
-        split.questions.append(Question(question.id, question.text, gold, question.documents))
+        against = frozenset(position for whole in question.negatives for position in parts[whole])
+        split.questions.append(Question(question.id, question.text, gold, question.documents, against))
     for id_, wholes in material.parts.items():
         split.parts[id_] = [position for whole in wholes for position in parts[whole]]
     return split

@@ -23,12 +23,13 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its gold passages (positions in the collection) and the documents that those come from."""
+    """A question: its gold passages (positions in the collection), their documents, and what is no answer to it."""
 
     id: str
     text: str
     gold: frozenset[int]
     documents: frozenset[str]
+    negatives: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

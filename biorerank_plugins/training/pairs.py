@@ -68,7 +68,7 @@ def mined_pairs(
     lexical: Candidates,
     config: PairConfig | None = None,
 ) -> list[TrainingPair]:
-    """Return gold snippets as positives and mined passages of other questions as negatives.
+    """Return gold snippets as positives; as negatives those that are known, and mined passages of other questions.
 
     :param questions: the questions.
     :param texts: passage texts of the collection.
@@ -84,7 +84,10 @@ def mined_pairs(
     for question in questions:
         scores = dict(dense[question.id])
         rows += [TrainingPair(question.text, texts[gold], 1.0, "gold") for gold in sorted(question.gold)]
+        given = sorted(question.negatives - question.gold)
+        rows += [TrainingPair(question.text, texts[p], 0.0, "given") for p in given]
         wanted = _round_at_random(len(question.gold) * config.negatives_per_positive, draw)
+        wanted = max(0, wanted - len(given))
         at_random = [draw.randrange(len(texts)) for _ in range(_round_at_random(wanted * config.random_share, draw))]
         ranked = _interleave([dense[question.id], lexical[question.id]])
         hard = [p for p in ranked[: 2 * config.hard_depth] if guard.admits(question, p, scores)]

@@ -10,6 +10,7 @@ from typing import Any
 from biorerank_plugins import Passage, PassageIndex
 from biorerank_plugins.errors import BioRerankError
 from biorerank_plugins.readers import ReadReport, read_passages
+from biorerank_plugins.readers.compression import compression_of
 
 MAX_FILE = 20_000_000  # bytes
 MAX_PASSAGES = 3_000  # of a person: some seconds of work
@@ -41,7 +42,7 @@ class Session:
         :raises ValueError: with a sentence for the person.
         """
         name = Path(name.replace("\\", "/")).name[:100]
-        if Path(name).suffix.lower() == ".gz" or data.startswith(b"\x1f\x8b"):
+        if Path(name).suffix.lower() == ".gz" or compression_of(data) is not None or data.startswith(b"PK\x03\x04"):
             raise ValueError(f"{name} is packed. Please unpack it first.")  # a small file may unpack to gigabytes
         if Path(name).suffix.lower() not in KINDS:
             raise ValueError(f"{name or 'This file'} is of a kind that is not read. Give one of: {', '.join(KINDS)}.")

@@ -320,6 +320,11 @@ def test_the_reranker_uses_its_own_keys():
         ("Does it?", {"journal": "BMJ", "pub_date": "2019-05"}, "Does it? BMJ. 2019. p."),
         (None, {"title": "From  metadata\n", "pmid": "n/a"}, "From metadata. p."),
         ("T", {"authors": "Lee K; Wu L"}, "Lee K, Wu L. T. p."),
+        (
+            "T",
+            {"authors": ["Silva, João", "O'Neil, Mary-Ann K.", "Doe, Jr., J"]},
+            "Silva J, O'Neil MAK, Doe, Jr., J. T. p.",
+        ),
         ("T", {"authors": ["A B", "C D", "E F", "G H"]}, "A B, C D, E F, et al. T. p."),
         ("T", {"author": [{"family": "Lee", "given": "Kim"}, {"name": "Wu L"}, {}]}, "Lee Kim, Wu L. T. p."),
         ("T", {"journal": {"name": "BMJ", "volume": 3}}, "T. BMJ. p."),

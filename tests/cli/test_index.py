@@ -17,6 +17,7 @@ from typer.testing import Result
 
 from biorerank_plugins import PassageIndex
 from biorerank_plugins.cli import app
+from biorerank_plugins.readers import FORMATS
 
 Run = Callable[..., Result]
 ErrorLine = Callable[..., str]
@@ -139,7 +140,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     [
         (["--factory", "Tree"], 2, "--factory 'Tree' is not offered. Choose one of: Flat, HNSW"),
         (["--factory", ""], 2, "--factory '' is not offered"),
-        (["--format", "docx"], 2, "--format 'docx' is unknown. Choose one of: auto, jsonl"),
+        (["--format", "pptx"], 2, "--format 'pptx' is unknown. Choose one of: auto, jsonl"),
         (["absent.jsonl"], 1, "absent.jsonl: There is no such file"),
         (["absent.jsonl", "--format", "lines"], 1, "absent.jsonl: There is no such file"),
         ([""], 2, "the path is empty"),
@@ -210,7 +211,7 @@ def test_an_unknown_format_names_the_option(run: Run, error_line: ErrorLine, tmp
     (tmp_path / "notes").write_text("aspirin\n")
     said = error_line(run("index", tmp_path / "notes", "--out", tmp_path / "out"))
     assert said.endswith("Cannot tell the format from the name or content. Say which: "
-                         "jsonl, bioasq, tsv, csv, medline, ris, text, pubmed, pdf. Use --format.")  # fmt: skip
+                         f"{', '.join(FORMATS)}. Use --format.")  # fmt: skip
 
 
 def test_help_says_what_duplicates_are_a_matter_of(run: Run) -> None:

@@ -87,7 +87,7 @@ def test_bad_input_is_one_line(run: Run, biorerank: Run, error_line: ErrorLine, 
         (["q", "-", "--top-k", "-1"], "for '--top-k'"),
         (["q", "-", "--min-score", "nan"], "nan is no finite number"),
         (["q", ""], "the path is empty"),
-        (["q", "-", "--format", "docx"], "--format 'docx' is unknown. Choose one of: auto, jsonl"),
+        (["q", "-", "--format", "pptx"], "--format 'pptx' is unknown. Choose one of: auto, jsonl"),
     ],
 )
 def test_wrong_usage_is_one_line(biorerank: Run, error_line: ErrorLine, arguments: list[str], said: str) -> None:

@@ -65,7 +65,10 @@ def test_questions_of_a_test_set_have_no_passages():
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        ({"id": "1", "answer": "x"}, "No 'question' or 'body'; the keys are: id, answer."),
+        (
+            {"id": "1", "answer": "x"},
+            "No 'question' (nor body, query, query_text, anchor, text); the keys are: id, answer.",
+        ),
         ({"question": " ", "answer": "x"}, "The question is empty."),
         ({"question": "q", "answer": ""}, "The answer is empty."),
         ({"question": "q", "answer": 3}, "The answer must be a string, got a number."),

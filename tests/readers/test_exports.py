@@ -26,6 +26,9 @@ PT  - Journal Article
 MH  - Hemorrhage
 JT  - Journal of Bleeding
 PMC - PMC7777777
+OT  - reversal
+LR  - 20210203
+ECI - J Bleed. 2020;1:1. PMID: 9
 
 PMID- 27182818
 TI  - A title without an abstract.
@@ -75,10 +78,13 @@ def test_medline_by_whatever_name(tmp_path: Path, name: str):
         "publication_types": ["Journal Article"],
         "mesh": ["Hemorrhage"],
         "language": "eng",
+        "keywords": ["reversal"],
+        "revised": 2021,
         "retracted": False,
+        "expression_of_concern": True,
     }
     assert (second.text, second.title, second.metadata["retracted"]) == ("A title without an abstract.", None, True)
-    assert [(one.line, "Record 3" in one.reason) for one in report.skipped] == [(22, True)]
+    assert [(one.line, "Record 3" in one.reason) for one in report.skipped] == [(25, True)]
     with pytest.raises(ReaderError, match="Record 3: no PMID"):
         read(tmp_path / name, MEDLINE)
 
@@ -143,7 +149,7 @@ def test_a_header_of_a_tsv_is_a_header(tmp_path: Path):
         "A text",
         {"pmid": "7"},
     )
-    with pytest.raises(ReaderError, match="names no id, or no text; the columns are: Title, Abstract"):
+    with pytest.raises(ReaderError, match="names no id; the columns are: Title, Abstract"):
         read(tmp_path / "b.tsv", "Title\tAbstract\nA title\tA text\n")
 
 
@@ -156,7 +162,7 @@ def test_a_header_of_a_tsv_is_a_header(tmp_path: Path):
         ),
         ("@article{meyer2019,\n  title = {A}\n}\n", r"BibTeX.*RIS"),
         ("%0 Journal Article\n%T A\n", r"an EndNote export.*RIS"),
-        ("123|t|A title\n123|a|A text\n", r"PubTator.*PubMed XML"),
+        ("123|t|A title\n123|a|A text\n", r"PubTator.*BioC"),
         ("<top>\n<num> 1\n<title> a\n</top>\n", r"TREC topics.*--queries"),
     ],
 )

@@ -68,6 +68,7 @@ def test_a_full_record() -> None:
         "doi": "10.1/water",
         "publication_types": ["Journal Article", "Retracted Publication"],
         "retracted": True,
+        "expression_of_concern": False,
     }
 
 

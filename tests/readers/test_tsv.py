@@ -43,8 +43,8 @@ def test_a_stray_quote_does_not_swallow_what_follows() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("only", "Expected 2 tab-separated columns"),
-        ("2\ta\tb", r"Expected 2 tab-separated columns \(id, text\), got 3"),
+        ("only", "Expected 2 columns"),
+        ("2\ta\tb", r"Expected 2 columns \(id, text\), got 3"),
         ("\ta", "id is empty"),
         ("2\t ", "text is empty"),
     ],

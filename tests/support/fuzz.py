@@ -55,6 +55,7 @@ def _small_pdf(text: bytes = b"Aspirin inhibits platelets.") -> bytes:
     return data + b"xref\n0 6\n0000000000 65535 f \n" + table + end
 
 
+_FORMATS = Path(__file__).resolve().parents[1] / "fixtures" / "formats"
 _SEEDS = {
     "jsonl": (_JSONL, b'{"id": 7, "text": "a", "document": "http://www.ncbi.nlm.nih.gov/pubmed/23185200"}'),
     "tsv": (_TSV, b"1\ta\n2\tb\n"),
@@ -94,6 +95,7 @@ def _other_readers(kind: str) -> Callable[[bytes], object]:
 def reader_targets() -> dict[str, Target]:
     """Return a target for every reader."""
     every = tuple(seed for seeds in _SEEDS.values() for seed in seeds)
+    every += tuple(path.read_bytes() for path in sorted(_FORMATS.iterdir()))
     made = {name: (_reading(name), _SEEDS[name]) for name in _SEEDS}
     made["auto"] = (_reading("auto"), every)
     made["queries"] = (_other_readers("queries"), (*every, b"q1\tWhat is p53?\n"))

@@ -196,3 +196,45 @@ def test_all_rows_keep_the_ratio_that_was_asked_for(tmp_path: Path):
     assert kinds["mined"] == pytest.approx(468, abs=25)
     assert build_pairs(*arguments, config=config) == rows
     assert [row.label for row in rows[:20]] != [1.0] * 20  # shuffled
+
+
+@pytest.mark.parametrize("pmid", [31415926, 31415926.0, "PMID: 31415926", "https://pubmed.ncbi.nlm.nih.gov/31415926/"])
+def test_no_passage_of_a_gold_article_is_a_negative_however_its_pmid_is_written(tmp_path: Path, pmid: object):
+    address = "http://www.ncbi.nlm.nih.gov/pubmed/31415926"
+    asked = {"id": "1", "body": "What lowers glucose?", "snippets": [{"text": "Metformin.", "document": address}]}
+    other = {"id": "2", "body": "What inhibits platelets?", "snippets": [{"text": "Aspirin.", "document": "x"}]}
+    questions = _jsonl(tmp_path / "q.jsonl", {**asked, "documents": [address]}, other)
+    corpus = _jsonl(
+        tmp_path / "corpus.jsonl",
+        {"id": "a", "text": "Glucose is lowered by what lowers it.", "pmid": pmid},
+        {"id": "b", "text": "What lowers glucose lowers it.", "document": address},
+        {"id": "31415926", "text": "What lowers glucose is in an abstract by its number."},
+        {"id": "c", "text": "What lowers glucose is not in this one.", "pmid": 7},
+    )
+    material = read_material([questions], corpus=[corpus])
+    lexical = lexical_candidates(material)
+    config = PairConfig(negatives_per_positive=50, random_share=0.5)
+    nothing = {question.id: [] for question in material.questions}
+    rows = build_pairs(material.questions, material.texts, material.documents, nothing, lexical, (), {}, config)
+    against = {row.passage for row in rows if row.label == 0 and row.question == "What lowers glucose?"}
+    assert "What lowers glucose is not in this one." in against
+    assert not [text for text in against if "glucose" in text.lower() and "not in this one" not in text]
+
+
+def test_negatives_that_a_file_gives_are_rows_and_count(tmp_path: Path):
+    path = _jsonl(
+        tmp_path / "q.jsonl",
+        {"query": "What lowers glucose?", "pos": ["Metformin does."], "neg": ["Aspirin does not.", "Nor rest."]},
+        {"query": "What inhibits platelets?", "pos": ["Aspirin does."], "neg": ["Metformin does."]},
+    )
+    material = read_material([path])
+    lexical = lexical_candidates(material)
+    nothing = {question.id: [] for question in material.questions}
+    config = PairConfig(negatives_per_positive=1, random_share=0)
+    rows = build_pairs(material.questions, material.texts, material.documents, nothing, lexical, (), {}, config)
+    assert {(row.question, row.passage) for row in rows if row.source == "given"} == {
+        ("What lowers glucose?", "Aspirin does not."),
+        ("What lowers glucose?", "Nor rest."),
+        ("What inhibits platelets?", "Metformin does."),
+    }
+    assert [row for row in rows if row.source == "mined"] == []

@@ -36,7 +36,7 @@ from biorerank_plugins.evaluation.bioasq.places import TITLE, parts_of, place
 from biorerank_plugins.passages import Passage, RankedPassage, Ranking
 from biorerank_plugins.readers import Query
 from biorerank_plugins.readers.bioasq import parse_questions
-from biorerank_plugins.readers.detect import is_bioasq_document
+from biorerank_plugins.readers.heads import is_bioasq_document
 from biorerank_plugins.readers.report import Reading
 from biorerank_plugins.readers.source import source_of
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from biorerank_plugins.articles.identifiers import pmid_in_address
+from biorerank_plugins.articles.identifiers import as_pmid
+from biorerank_plugins.articles.metadata import DEFAULT_KEYS
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.evaluation.bioasq.measures import (
     MEASURES,
@@ -37,7 +38,7 @@ from biorerank_plugins.readers.records import as_id
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import source_of
 
-__all__ = ["BioASQGold", "GoldSnippet", "measure_bioasq", "qrels_by_text", "read_bioasq", "read_gold"]
+__all__ = ["BioASQGold", "GoldSnippet", "document_of", "measure_bioasq", "read_answers", "read_bioasq", "read_gold"]
 
 _DOCUMENTS, _SNIPPETS = "BioASQ documents", "BioASQ snippets"
 _OFFSETS = ("offsetInBeginSection", "offsetInEndSection")
@@ -112,6 +113,18 @@ def read_bioasq(path: Path) -> tuple[list[Query], BioASQGold, list[Passage]]:
 
 def read_gold(path: Path) -> BioASQGold:
     """Read the gold answers alone; see :func:`read_bioasq`."""
+    gold = read_answers(path, documents_of_snippets=True)
+    if not any(gold.snippets.values()):
+        raise ReaderError("No question has gold snippets, so there is nothing to measure against.", str(path))
+    return gold
+
+
+def read_answers(path: Path, *, documents_of_snippets: bool) -> BioASQGold:
+    """Read documents and snippets of a BioASQ file, gold or handed in.
+
+    :param documents_of_snippets: whether the articles of its snippets are the documents of a question that lists none.
+    :raises ReaderError: if it cannot be read.
+    """
     documents: dict[str, list[str]] = {}
     snippets: dict[str, list[GoldSnippet]] = {}
 
@@ -120,15 +133,13 @@ def read_gold(path: Path) -> BioASQGold:
         given = [_document_key(document) for document in _listed(question, "documents")]
         gold = [_snippet(snippet) for snippet in _listed(question, "snippets")]
         # Some files list snippets only; their articles are what BioASQ's own list of documents is made of.
-        articles = given or [snippet.document for snippet in gold]
+        articles = given or ([snippet.document for snippet in gold] if documents_of_snippets else [])
         documents.setdefault(name, []).extend(document for document in articles if document)
         snippets.setdefault(name, []).extend(gold)
 
     with source_of(path).open() as file:
         for _ in parse_questions(file, Reading(), add):
             pass
-    if not any(snippets.values()):
-        raise ReaderError("No question has gold snippets, so there is nothing to measure against.", str(path))
     return BioASQGold({name: list(dict.fromkeys(ids)) for name, ids in documents.items()}, snippets)
 
 
@@ -156,39 +167,19 @@ def _place(value: Any) -> int | None:
 
 
 def _document_key(document: Any) -> str:
-    """Return the PMID of an address, else its last part; ``""`` if there is no address."""
-    if not isinstance(document, (str, int)) or isinstance(document, bool):
+    """Return the PMID, in whatever way it is written, else the last part of an address; ``""`` for none."""
+    if not isinstance(document, (str, int, float)) or isinstance(document, bool):
         return ""
-    return pmid_in_address(document) or str(document).rstrip("/").rpartition("/")[2]
+    return as_pmid(document) or str(document).rstrip("/").rpartition("/")[2]
 
 
-def _document_of(passage: Passage) -> str:
-    """Return the article that a passage says it is from, ``""`` if it says none."""
-    return _document_key(passage.metadata.get("pmid")) or _document_key(passage.metadata.get("document"))
+def document_of(passage: Passage) -> str:
+    """Return the article that a passage is from, as its metadata or (as in collections of abstracts) its id say it."""
+    return _named_document(passage) or _document_key(passage.id)
 
 
-def qrels_by_text(gold: BioASQGold, passages: Iterable[Passage]) -> tuple[dict[str, dict[str, int]], int]:
-    """Judge passages by the gold snippets: relevant is a passage with the text of one (letters and digits compared).
-
-    A gold snippet that no passage has stays in the judgements under a name that no passage has, so that recall is of
-    all there is to find.
-
-    :param gold: gold snippets.
-    :param passages: the collection.
-    :returns: judgements, and the number of gold snippets that the collection lacks.
-    """
-    ids: dict[str, list[str]] = {}
-    for passage in passages:
-        ids.setdefault(text_key(passage.text), []).append(passage.id)
-    qrels: dict[str, dict[str, int]] = {}
-    missing: set[str] = set()
-    for name, snippets in gold.snippets.items():
-        for key in dict.fromkeys(text_key(snippet.text) for snippet in snippets):
-            if key not in ids:
-                missing.add(key)
-            for passage_id in ids.get(key, [f"missing:{key}"]):
-                qrels.setdefault(name, {})[passage_id] = 1
-    return qrels, len(missing)
+def _named_document(passage: Passage) -> str:
+    return DEFAULT_KEYS.pmid_of(passage) or _document_key(passage.metadata.get("document"))
 
 
 def measure_bioasq(
@@ -209,11 +200,7 @@ def measure_bioasq(
     for name in names:
         passages = [passage for id_ in orders.get(name, ()) if (passage := find(id_)) is not None]
         for kind, values in (
-            # A passage that names no article is one, as in collections of whole abstracts.
-            (
-                _DOCUMENTS,
-                document_measures([_document_of(p) or _document_key(p.id) for p in passages], gold.documents[name]),
-            ),
+            (_DOCUMENTS, document_measures([document_of(p) for p in passages], gold.documents[name])),
             (_SNIPPETS, _measure_snippets(passages[:TOP], gold, gold.snippets[name])),
         ):
             for measure in MEASURES:
@@ -231,7 +218,7 @@ def _measure_snippets(
         spans = merge_spans(snippet.span for snippet in snippets if snippet.span is not None)
         return snippet_measures(_place_all(passages, gold, spans), sum(span.size for span in spans), len(spans))
     texts = merge_texts((snippet.document, text_key(snippet.text)) for snippet in snippets)
-    found = merge_texts((_document_of(passage), text_key(passage.text)) for passage in passages)
+    found = merge_texts((_named_document(passage), text_key(passage.text)) for passage in passages)
     return snippet_measures(text_overlaps(found, texts), sum(len(key) for _, key in texts), len(texts))
 
 

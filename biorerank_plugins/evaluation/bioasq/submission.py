@@ -1,0 +1,133 @@
+"""What was handed in to BioASQ Task B, phase A, against the golden files: documents and snippets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, read_answers
+from biorerank_plugins.evaluation.bioasq.measures import (
+    MEASURES,
+    TOP,
+    document_measures,
+    geometric_mean,
+    merge_spans,
+    merge_texts,
+    snippet_measures,
+    span_overlaps,
+    text_key,
+    text_overlaps,
+)
+from biorerank_plugins.evaluation.metrics import MeasuredRun
+
+__all__ = ["MeasuredSubmission", "measure_submission", "read_submission"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSubmission:
+    """What a submission is worth.
+
+    :param run: means and every question's values, by names such as ``"documents AP"``; the means also hold the
+        geometric ones (GMAP).
+    :param questions: how many were asked.
+    :param method: how snippets were compared, in words.
+    :param doubts: what looks wrong, one sentence each.
+    """
+
+    run: MeasuredRun
+    questions: int
+    method: str
+    doubts: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as plain JSON types."""
+        return {
+            "questions": self.questions,
+            "method": self.method,
+            "means": dict(self.run.means),
+            "per_query": {name: dict(values) for name, values in self.run.per_query.items()},
+        }
+
+
+def read_submission(path: Path, *, is_gold: bool = False) -> BioASQGold:
+    """Read a submission, or a golden file, compressed or not.
+
+    :param path: ``{"questions": [{"id", "documents", "snippets"}, …]}``, or such a question a line.
+    :param is_gold: of a question that lists no documents those of its snippets count.
+    :raises ReaderError: if it cannot be read, or holds neither documents nor snippets.
+    """
+    read = read_answers(path, documents_of_snippets=is_gold)
+    if not any(read.documents.values()) and not any(read.snippets.values()):
+        raise ReaderError("No question has documents or snippets, so there is nothing to score.", str(path))
+    return read
+
+
+def measure_submission(submission: BioASQGold, gold: BioASQGold) -> MeasuredSubmission:
+    """Measure documents and snippets as BioASQ does; see :mod:`biorerank_plugins.evaluation.bioasq.measures`.
+
+    Means are over all questions that have gold documents, or gold snippets; one that was not answered counts 0. Of each
+    kind the first ten count.
+
+    :param submission: what was handed in.
+    :param gold: the golden file.
+    :raises ValueError: if the two have no question in common.
+
+    Example::
+
+        gold = read_submission(Path("13B1_golden.json"), is_gold=True)
+        measure_submission(read_submission(Path("submission.json")), gold).run.means["snippets F1"]
+    """
+    answered = submission.documents.keys() | submission.snippets.keys()
+    asked = [name for name in gold.documents if gold.documents[name] or gold.snippets.get(name)]
+    if not answered & set(asked):
+        raise ValueError(
+            f"Submission and gold have no question in common; the submission has for example {min(answered)}, "
+            f"the gold {min(asked, default='none')}."
+        )
+    handed_in = [one for name in asked for one in submission.snippets.get(name, ())]
+    by_place = gold.has_offsets and all(one.span is not None for one in handed_in)
+    per_query: dict[str, dict[str, float]] = {}
+    for name in asked:
+        if wanted := gold.documents[name]:
+            _add(per_query, "documents", name, document_measures(submission.documents.get(name, ()), wanted))
+        if snippets := gold.snippets.get(name):
+            found = submission.snippets.get(name, ())[:TOP]
+            _add(per_query, "snippets", name, _measured(found, snippets, by_place=by_place))
+    means = {measure: math.fsum(values.values()) / len(values) for measure, values in per_query.items()}
+    for kind in ("documents", "snippets"):
+        if values := per_query.get(f"{kind} AP"):
+            means[f"{kind} GMAP"] = geometric_mean(values.values())
+    method = (
+        gold.method if by_place or not gold.has_offsets else "Snippets without offsets are compared by their texts."
+    )
+    return MeasuredSubmission(MeasuredRun(means, per_query), len(asked), method, tuple(_doubts(answered, asked)))
+
+
+def _add(per_query: dict[str, dict[str, float]], kind: str, name: str, values: dict[str, float]) -> None:
+    for measure in MEASURES:
+        per_query.setdefault(f"{kind} {measure}", {})[name] = values[measure]
+
+
+def _measured(found: Sequence[GoldSnippet], gold: Sequence[GoldSnippet], *, by_place: bool) -> dict[str, float]:
+    if by_place:
+        spans = merge_spans(one.span for one in gold if one.span is not None)
+        overlaps = span_overlaps(merge_spans(one.span for one in found if one.span is not None), spans)
+        return snippet_measures(overlaps, sum(span.size for span in spans), len(spans))
+    texts = merge_texts((one.document, text_key(one.text)) for one in gold)
+    own = merge_texts((one.document, text_key(one.text)) for one in found)
+    return snippet_measures(text_overlaps(own, texts), sum(len(key) for _, key in texts), len(texts))
+
+
+def _doubts(answered: set[str], asked: Sequence[str]) -> list[str]:
+    missing = [name for name in asked if name not in answered]
+    unknown = sorted(answered - set(asked))
+    doubts = []
+    if missing:
+        doubts.append(f"{len(missing)} of {len(asked)} questions are not answered, such as {missing[0]}; they count 0.")
+    if unknown:
+        doubts.append(f"{len(unknown)} questions of the submission have no gold answers, such as {unknown[0]}.")
+    return doubts

@@ -1,0 +1,167 @@
+"""Compressed inputs: gzip, bzip2, xz and Zstandard, recognised by their first bytes; text of another encoding."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import re
+import zlib
+from typing import Any, cast
+
+from biorerank_plugins.errors import require_extra
+
+__all__ = ["BLOCK", "DAMAGED", "check_encoding", "compression_of", "encoded_as", "recoded", "unpacked"]
+
+BLOCK = 1 << 16
+
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
+"""What the libraries raise for data that are damaged or cut short (bzip2 raises OSError)."""
+
+_FIRST = {
+    "gzip": re.compile(rb"\x1f\x8b"),
+    "bzip2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
+    "xz": re.compile(rb"\xfd7zXZ\0"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
+}
+_AT_ONCE = 1024  # bytes given to Zstandard in one step: a few of them may become megabytes
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# What says itself how it is encoded, or is no text.
+_DECLARED = re.compile(rb"\s*<(\?xml|!doctype|html)|%PDF-|PAR1\x15|PK\x03\x04", re.IGNORECASE)
+
+
+def compression_of(head: bytes) -> str | None:
+    """Return the name of the compression, ``None`` for plain data."""
+    return next((name for name, magic in _FIRST.items() if magic.match(head)), None)
+
+
+def unpacked(raw: io.BufferedReader, name: str) -> io.BufferedReader:
+    """Return a stream of the plain data.
+
+    :param raw: the compressed data.
+    :param name: of the compression.
+    :raises MissingExtraError: if Zstandard is needed and not installed.
+    """
+    inner: Any
+    if name == "gzip":
+        inner = gzip.GzipFile(fileobj=raw, mode="rb")
+    else:
+        inner = {"bzip2": bz2.BZ2File, "xz": lzma.LZMAFile, "zstd": _Zstandard}[name](raw)
+    return io.BufferedReader(cast(io.RawIOBase, inner), BLOCK)
+
+
+class _Filled(io.RawIOBase):
+    """A stream of which each read is as long as it was asked for, until the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = len(buffer)
+        parts = [self._ready]
+        have = len(self._ready)
+        while have < size and (more := self.more()):
+            parts.append(more)
+            have += len(more)
+        data = b"".join(parts)
+        self._ready = data[size:]
+        buffer[: min(size, have)] = data[:size]
+        return min(size, have)
+
+    def more(self) -> bytes:
+        """Return the next bytes, none at the end."""
+        raise NotImplementedError
+
+
+class _Zstandard(_Filled):
+    def __init__(self, raw: io.BufferedReader) -> None:
+        super().__init__()
+        with require_extra("formats"):
+            import zstandard
+        self._raw = raw
+        self._error = zstandard.ZstdError
+        self._new = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
+        self._frame: Any = None
+
+    def more(self) -> bytes:
+        while block := (self._frame.unused_data if self._frame and self._frame.eof else b"") or self._raw.read(
+            _AT_ONCE
+        ):
+            if self._frame is None or self._frame.eof:
+                self._frame = self._new()
+            try:
+                data = self._frame.decompress(block)
+            except self._error as error:
+                raise EOFError(str(error)) from error
+            if data:
+                return cast(bytes, data)
+        if self._frame is not None and not self._frame.eof:
+            raise EOFError("the last frame is not complete")
+        return b""
+
+
+def check_encoding(encoding: str | None) -> str | None:
+    """Return the name by which Python knows an encoding of text; ``None`` for UTF-8.
+
+    :raises ValueError: if there is none of that name.
+    """
+    if encoding is None:
+        return None
+    try:
+        found = codecs.lookup(encoding)
+        "".encode(found.name)  # what codecs.lookup knows need not be of text: "zip", "rot13"
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"encoding={encoding!r} is no encoding of text. Examples: utf-16, windows-1252.") from error
+    return None if found.name in ("utf-8", "utf-8-sig") else found.name
+
+
+def encoded_as(head: bytes, given: str | None) -> str | None:
+    """Return how a text has to be decoded; ``None`` where it is UTF-8, or says itself what it is.
+
+    :param head: its first bytes.
+    :param given: what the caller says.
+    """
+    if head.startswith(_UTF16):
+        return None if head[:256].decode("utf-16", "ignore").lstrip().startswith("<") else "utf-16"
+    if given is None or head.startswith(codecs.BOM_UTF8) or _DECLARED.match(head) or _is_utf8(head):
+        return None
+    return given
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Tell UTF-8 with more than ASCII in it: a folder may hold both, and no other text looks like that by chance."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return not head.isascii()
+
+
+def recoded(stream: io.BufferedReader, encoding: str) -> io.BufferedReader:
+    """Return a stream of the same text in UTF-8.
+
+    Reading it raises :class:`UnicodeDecodeError` where the text is none of that encoding.
+    """
+    return io.BufferedReader(_Recoded(stream, encoding), BLOCK)
+
+
+class _Recoded(_Filled):
+    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
+        super().__init__()
+        self._stream = stream
+        self._decode = codecs.getincrementaldecoder(encoding)().decode
+        self._ended = False
+
+    def more(self) -> bytes:
+        text = ""
+        while not text and not self._ended:
+            block = self._stream.read(BLOCK)
+            self._ended = not block
+            text = self._decode(block, final=self._ended)
+        return text.encode("utf-8", "surrogatepass")

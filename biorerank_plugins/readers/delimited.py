@@ -1,0 +1,115 @@
+r"""Rows of tab-separated and comma-separated files.
+
+CSV follows the rules of spreadsheets (RFC 4180). In TSV quoting is decided row by row, because both habits are common
+and neither is declared: spreadsheets write ``"…"`` around what holds tabs, quotes or line ends, retrieval collections
+write quotes as they are. A row that follows the rules of quoting strictly is read that way (a quoted field may run over
+several lines); any other row is taken literally, so a stray ``"`` never swallows what follows it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+
+from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_lines
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import OpenFile
+
+__all__ = ["Rows", "csv_rows", "tsv_rows"]
+
+Rows = Iterator[tuple[int, list[str]]]
+"""``(line number, cells)`` of each row that is not blank."""
+
+# A quoted field with more line ends than this is a stray quote.
+_MAX_ROW_LINES = 1_000
+
+
+def csv_rows(file: OpenFile, reading: Reading) -> Rows:
+    """Give the rows of a file whose header has commas, or more semicolons or tabs than commas.
+
+    A row that breaks the rules of quoting ends the reading: nobody knows where the next one begins.
+    """
+    _allow_long_fields()
+    head = file.head.partition(b"\n")[0]
+    delimiter = max(",;\t", key=lambda sign: head.count(sign.encode()))
+    lines = (decode_line(raw) for _, raw in raw_lines(file.stream))
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        for cells in rows:
+            if any(cell.strip() for cell in cells):
+                yield rows.line_num, cells
+    except (csv.Error, Malformed) as problem:
+        reading.bad(f"{problem}; what follows is not read.", file.name, rows.line_num)
+
+
+def tsv_rows(file: OpenFile, reading: Reading) -> Rows:
+    """Give the rows of a tab-separated file."""
+    _allow_long_fields()
+    lines = _Lines(raw_lines(file.stream))
+    for number, raw in lines:
+        try:
+            line = decode_line(raw)
+        except Malformed as problem:
+            reading.bad(problem, file.name, number)
+            continue
+        if line.strip():
+            yield number, _cells(number, line, lines)
+
+
+def _allow_long_fields() -> None:
+    # The module's limit is one for the whole process: raise it for fields that we allow, never lower it.
+    if csv.field_size_limit() < MAX_LINE:
+        csv.field_size_limit(MAX_LINE)
+
+
+class _Lines:
+    """Numbered lines that can be put back.
+
+    :ivar alone: no quoted field that begins up to this line runs on behind its line. Quotes that never end would
+        otherwise be followed a thousand lines far from each of a thousand lines.
+    """
+
+    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        self.alone = 0
+        self._lines = lines
+        self._pending: deque[tuple[int, bytes]] = deque()
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        return self
+
+    def __next__(self) -> tuple[int, bytes]:
+        return self._pending.popleft() if self._pending else next(self._lines)
+
+    def put_back(self, taken: list[tuple[int, bytes]]) -> None:
+        self._pending.extendleft(reversed(taken))
+
+
+def _cells(number: int, line: str, following: _Lines) -> list[str]:
+    literal = chomp(line).split("\t")
+    if not any(cell.startswith('"') for cell in literal):
+        return literal
+    taken: list[tuple[int, bytes]] = []
+    never_ends = False
+
+    def feed() -> Iterator[str]:
+        nonlocal never_ends
+        yield line
+        if number <= following.alone:
+            return
+        room = MAX_LINE  # of a row as of a line: many long lines must not fill the memory either
+        for item in following:
+            taken.append(item)
+            room -= len(item[1])
+            if len(taken) >= _MAX_ROW_LINES or room < 0:
+                break
+            yield decode_line(item[1])
+        never_ends = True
+
+    try:
+        return next(csv.reader(feed(), delimiter="\t", strict=True))
+    except (csv.Error, Malformed):
+        following.put_back(taken)
+        if never_ends and taken:
+            following.alone = taken[-1][0]
+        return literal

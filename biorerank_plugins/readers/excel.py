@@ -1,0 +1,137 @@
+"""Excel files (``.xlsx``), sheet by sheet and row by row. Needs ``openpyxl``: the extra ``formats``.
+
+The first row of a sheet names its columns. Sheets that name no id and text are left out, and counted. Of formulas the
+value is read that Excel saved with them; a file that holds none (other programs wrote it) says so.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from biorerank_plugins.errors import require_extra
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.archive import check_office, opened
+from biorerank_plugins.readers.fields import ID, TEXT, find_field, header_of, plain_value
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import OpenFile
+from biorerank_plugins.readers.tables import cells_passage
+
+__all__ = ["read"]
+
+
+def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
+    """Give the passage of each row of each sheet that holds passages."""
+    with require_extra("formats"):
+        import openpyxl  # noqa: F401
+    try:
+        with opened(file.stream) as archive:
+            check_office(archive)
+        with ExitStack() as stack:
+            book = stack.enter_context(_workbook(file, values=True))
+            yield from _sheets(book, file, reading, _Formulas(file, stack))
+    except Malformed as problem:
+        reading.bad(problem, file.name)
+
+
+def _sheets(book: Any, file: OpenFile, reading: Reading, formulas: _Formulas) -> Iterator[Passage]:
+    refused: Malformed | None = None
+    is_read = False
+    for sheet in book.worksheets:
+        rows = _rows(sheet)
+        first = next(rows, None)
+        if first is None:
+            continue
+        try:
+            columns = header_of(["" if cell is None else str(cell) for cell in first[1]], reading.keys)
+        except Malformed as problem:
+            refused = refused or problem
+            reading.report.left_out["sheet without passages"] += 1
+            continue
+        is_read = True
+        yield from _passages(sheet.title, columns, rows, file, reading, formulas)
+    if refused is not None and not is_read:
+        raise refused
+
+
+def _passages(
+    sheet: str,
+    columns: list[str],
+    rows: Iterator[tuple[int, list[Any]]],
+    file: OpenFile,
+    reading: Reading,
+    formulas: _Formulas,
+) -> Iterator[Passage]:
+    needed = [columns.index(name) for field in (ID, TEXT) if (name := find_field(field, columns, reading.keys))]
+    for number, cells in rows:
+        try:
+            cells = [*cells[: len(columns)], *[None] * (len(columns) - len(cells))]
+            if any(cells[place] is None for place in needed):
+                formulas.check(sheet, number, needed)
+            yield cells_passage(columns, [plain_value(cell) for cell in cells], reading.keys, f"{file.id}#{number}")
+        except Malformed as problem:
+            reading.bad(f"Sheet {sheet!r}: {problem}", file.name, number)
+
+
+class _Formulas:
+    """Tells an empty cell from a formula without a value, which looks the same until one looks again."""
+
+    def __init__(self, file: OpenFile, stack: ExitStack) -> None:
+        self._file, self._stack = file, stack
+        self._book: Any = None
+        self._sheet = ""
+        self._rows: Iterator[tuple[int, Any]] = iter(())
+
+    def check(self, sheet: str, number: int, places: list[int]) -> None:
+        """Refuse a row that lacks its text or id for that reason; rows are asked for in order.
+
+        :raises Malformed: if it does.
+        """
+        if self._book is None:
+            self._book = self._stack.enter_context(_workbook(self._file, values=False))
+        if self._sheet != sheet:
+            self._sheet = sheet
+            self._rows = enumerate(self._book[sheet].iter_rows(values_only=True), start=1)
+        row = next((cells for at, cells in self._rows if at == number), ())
+        found = next((row[at] for at in places if at < len(row) and str(row[at] or "").startswith("=")), None)
+        if found is not None:
+            raise Malformed(
+                f"The cell holds the formula {str(found)[:60]!r} and no value. Open the file in Excel or LibreOffice "
+                "and save it there, or save it as CSV."
+            )
+
+
+def _rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
+    """Give the rows that are not blank, without the empty cells at their end."""
+    try:
+        for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+            cells = list(row)
+            while cells and cells[-1] in (None, ""):
+                cells.pop()
+            if cells:
+                yield number, cells
+    except Exception as error:  # a damaged sheet fails in any of openpyxl's lines
+        raise _damaged(error) from error
+
+
+@contextmanager
+def _workbook(file: OpenFile, *, values: bool) -> Iterator[Any]:
+    from openpyxl import load_workbook
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about styles and pictures, which nobody reads
+        try:
+            book = load_workbook(file.stream, read_only=True, data_only=values)
+        except Exception as error:  # see above
+            raise _damaged(error) from error
+    try:
+        yield book
+    finally:
+        book.close()
+
+
+def _damaged(error: Exception) -> Malformed:
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return Malformed(f"The Excel file is damaged ({said}).")

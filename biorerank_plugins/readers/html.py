@@ -1,0 +1,87 @@
+"""HTML pages and Word files: notes and guidelines, cut as text files are; headings become sections.
+
+Word files need ``mammoth``, which turns them into HTML: ``pip install 'biorerank-plugins[office]'``.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from biorerank_plugins.errors import require_extra
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.archive import check_office, opened
+from biorerank_plugins.readers.lines import MAX_LINE
+from biorerank_plugins.readers.markup import html_text, parse_html
+from biorerank_plugins.readers.records import as_text
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import OpenFile
+from biorerank_plugins.readers.text import cut
+from biorerank_plugins.text.templates import wellformed
+
+__all__ = ["read_docx", "read_html"]
+
+_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
+# What browsers take these names for.
+_BROWSERS = {"iso-8859-1": "windows-1252", "latin1": "windows-1252", "us-ascii": "windows-1252"}
+
+
+def read_html(file: OpenFile, reading: Reading) -> Iterator[Passage]:
+    """Give the passages of a page, with its title."""
+    data = file.stream.read(MAX_LINE + 1)
+    try:
+        if len(data) > MAX_LINE:
+            raise Malformed(f"An HTML file may have {MAX_LINE >> 20} MiB at most. Split it.")
+        tree = parse_html(_decoded(data, file))
+        text = as_text(wellformed(html_text(tree)).replace("\0", ""))
+    except Malformed as problem:
+        reading.bad(problem, file.name)
+        return
+    title = " ".join((tree.findtext(".//title") or "").split())
+    yield from cut(file, reading, text, wellformed(title) or None)
+
+
+def _decoded(data: bytes, file: OpenFile) -> str:
+    """Return the text, decoded as the caller, the first bytes or the page itself say; else as UTF-8.
+
+    :raises Malformed: if it is not encoded that way.
+    """
+    declared = _CHARSET.search(data[:4096])
+    name = "utf-8"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        name = "utf-16"
+    elif not data.startswith(codecs.BOM_UTF8):
+        name = file.encoding or (declared[1].decode("ascii", "replace").lower() if declared else name)
+    try:
+        text = data.decode(_BROWSERS.get(name, name)).removeprefix("\ufeff")
+    except (LookupError, UnicodeDecodeError, ValueError):
+        raise Malformed(f"Not valid {name}. Say how it is encoded: encoding='windows-1252' (--encoding).") from None
+    return re.sub(r"<\?xml[^>]*\?>", "", text, count=1)  # lxml wants no declaration in what is decoded
+
+
+def read_docx(file: OpenFile, reading: Reading) -> Iterator[Passage]:
+    """Give the passages of a Word file (``.docx``); pictures are left out."""
+    with require_extra("office"):
+        import mammoth
+    try:
+        with opened(file.stream) as archive:
+            check_office(archive)
+        file.stream.seek(0)
+        text = as_text(wellformed(html_text(parse_html(_converted(mammoth, file)))).replace("\0", ""))
+    except Malformed as problem:
+        reading.bad(problem, file.name)
+        return
+    yield from cut(file, reading, text)
+
+
+def _converted(mammoth: Any, file: OpenFile) -> str:
+    try:
+        no_pictures = mammoth.images.img_element(lambda picture: {})
+        made = mammoth.convert_to_html(io.BytesIO(file.stream.read()), convert_image=no_pictures)
+    except Exception as error:  # a damaged file fails in any of its lines
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise Malformed(f"The Word file is damaged ({said}).") from error
+    return f"<div>{made.value}</div>"

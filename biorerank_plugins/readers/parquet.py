@@ -1,0 +1,79 @@
+"""Parquet files, a batch of rows at a time. Needs ``pyarrow``: the extra ``formats``.
+
+Columns are found by the names of ``fields.py``; a column ``metadata`` (struct or map) and every other one becomes
+metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from biorerank_plugins.errors import require_extra
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.fields import header_of, plain_value, row_passage
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import OpenFile
+
+__all__ = ["parse_rows", "read"]
+
+_AT_ONCE = 512
+_T = TypeVar("_T")
+
+
+def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
+    """Give the passage of each row."""
+
+    def check(names: list[str]) -> None:
+        if "metadata" not in names:  # else it may hold what is looked for
+            header_of(names, reading.keys)
+
+    def passage(number: int, record: dict[str, Any]) -> Passage:
+        return row_passage(record, reading.keys, f"{file.id}#{number}")
+
+    return parse_rows(file, reading, passage, check)
+
+
+def parse_rows(
+    file: OpenFile,
+    reading: Reading,
+    parse: Callable[[int, dict[str, Any]], _T],
+    check: Callable[[list[str]], None] | None = None,
+) -> Iterator[_T]:
+    """Give what ``parse(row number, row)`` makes of each row, without the cells that are empty.
+
+    :param parse: raises :class:`Malformed` for a row that it cannot use.
+    :param check: raises it for names of columns that nobody can use.
+    """
+    with require_extra("formats"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    number = 0
+    try:
+        with pq.ParquetFile(file.stream) as table:
+            if check is not None:
+                check(table.schema_arrow.names)
+            for batch in table.iter_batches(_AT_ONCE):
+                for record in batch.to_pylist():
+                    number += 1
+                    try:
+                        made = parse(number, _record(record))
+                    except Malformed as problem:
+                        reading.bad(problem, file.name, number)
+                        continue
+                    yield made
+    except Malformed as problem:
+        reading.bad(problem, file.name)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        reading.bad(f"Cannot be read as Parquet: {said}", file.name)
+
+
+def _record(record: dict[str, Any]) -> dict[str, Any]:
+    metadata = record.get("metadata")
+    if isinstance(metadata, list):  # a map of Arrow comes as a list of pairs
+        record["metadata"] = {str(item[0]): item[1] for item in metadata if isinstance(item, tuple) and len(item) == 2}
+    plain = {name: plain_value(value) for name, value in record.items()}
+    if isinstance(plain.get("metadata"), dict):
+        plain["metadata"] = {name: value for name, value in plain["metadata"].items() if value is not None}
+    return {name: value for name, value in plain.items() if value is not None}

@@ -1,0 +1,225 @@
+"""Files of questions of every kind ► records with the same keys; what queries and training pairs are made of.
+
+A record has ``id`` (``""`` if it has none) and ``question``, and what the file has beside them:
+
+* ``snippets`` and ``documents`` as BioASQ writes them,
+* ``passages``: what answers the question, ``{"text", "title"?, "document"?}`` each,
+* ``negatives``: texts that do not answer it.
+
+Read are BioASQ Task B, JSON Lines and lists of objects (BEIR, question and answer, ``{"query", "pos", "neg"}``,
+PubMedQA), CSV and TSV with a header, Parquet, PubMedQA's and MIRAGE's objects by id, SQuAD's layout, TREC topics.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.readers.delimited import Rows, csv_rows, tsv_rows
+from biorerank_plugins.readers.detect import SUFFIXES, binary_kind, suffix_of
+from biorerank_plugins.readers.heads import first_object, is_bioasq_document
+from biorerank_plugins.readers.json_stream import array_items, object_items
+from biorerank_plugins.readers.jsonl import is_array, parse_records
+from biorerank_plugins.readers.records import as_id, as_text, check_object, listed
+from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.source import OpenFile
+from biorerank_plugins.readers.topics import is_topics, topic_records
+
+__all__ = ["question_records"]
+
+_QUESTION = ("question", "body", "query", "query_text", "anchor", "text")
+_ID = ("_id", "id", "qid", "query_id", "question_id", "pubid")
+_POSITIVE = ("pos", "positive", "positives", "positive_passages")
+_NEGATIVE = ("neg", "negative", "negatives", "negative_passages")
+_BY_ID = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\{')
+_SQUAD = re.compile(rb'(?<!\\)"paragraphs"\s*:\s*\[')
+Records = Iterator[tuple[int, dict[str, Any]]]
+
+
+def question_records(file: OpenFile, reading: Reading) -> Records:
+    """Give ``(number, record)`` of each question; the number is that of the line where the file has lines.
+
+    :raises ReaderError: if the file is none of those kinds, or not well-formed.
+    """
+    if binary_kind(file.head) == "parquet":
+        from biorerank_plugins.readers.parquet import parse_rows
+
+        return parse_rows(file, reading, _numbered)
+    begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if begin[:1] in (b"{", b"["):
+        return _json(file, begin, reading)
+    if is_topics(begin):
+        return topic_records(file)
+    suffix = suffix_of(file.name)
+    if begin[:1] == b"<":
+        raise ReaderError("XML holds no queries, but for lists of TREC topics (<topics>).", file.name)
+    if suffix in SUFFIXES["csv"]:
+        return _table(csv_rows(file, reading), file, reading, bare=False)
+    return _table(tsv_rows(file, reading), file, reading, bare=True)
+
+
+def _json(file: OpenFile, begin: bytes, reading: Reading) -> Records:
+    if is_array(begin):
+        return parse_records(file, reading, _numbered)
+    first = first_object(begin)
+    if first is not None:
+        is_document = "questions" in first
+        is_squad = isinstance(first.get("data"), list)
+        is_map = bool(first) and all(isinstance(value, dict) for value in first.values())
+    else:
+        is_document = is_bioasq_document(begin)
+        is_squad = _SQUAD.search(begin) is not None
+        is_map = _BY_ID.match(begin) is not None
+    if is_squad:
+        return _squad(file, reading)
+    if is_document:
+        return _items(array_items(file, "questions"), file, reading)
+    return _map(file, reading) if is_map else parse_records(file, reading, _numbered)
+
+
+def _numbered(number: int, record: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return number, _normal(record)
+
+
+def _items(items: Iterator[tuple[int, Any]], file: OpenFile, reading: Reading) -> Records:
+    for number, value in items:
+        try:
+            record = _normal(check_object(value))
+        except Malformed as problem:
+            reading.bad(problem, file.name, number)
+            continue
+        yield number, record
+
+
+def _map(file: OpenFile, reading: Reading) -> Records:
+    """Read objects by id (PubMedQA), or collections of such objects by name (MIRAGE)."""
+    for number, name, value in object_items(file):
+        try:
+            found = [(name, check_object(value))]
+            if found[0][1] and all(isinstance(inner, dict) for inner in found[0][1].values()):
+                found = [(f"{name}/{id_}", inner) for id_, inner in found[0][1].items()]
+            records = [_normal({"id": id_, **record}) for id_, record in found]
+        except Malformed as problem:
+            reading.bad(problem, file.name, number)
+            continue
+        yield from ((number, record) for record in records)
+
+
+def _squad(file: OpenFile, reading: Reading) -> Records:
+    for number, article in array_items(file, "data"):
+        try:
+            records = list(_squad_questions(check_object(article)))
+        except (Malformed, KeyError, TypeError, AttributeError) as problem:
+            said = problem if isinstance(problem, Malformed) else "Not in SQuAD's layout: title, paragraphs, qas."
+            reading.bad(said, file.name, number)
+            continue
+        yield from ((number, record) for record in records)
+
+
+def _squad_questions(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for paragraph in article["paragraphs"]:
+        passage = {"text": paragraph["context"], "title": article.get("title")}
+        if paragraph.get("document_id") is not None:
+            passage["document"] = str(paragraph["document_id"])
+        for asked in paragraph["qas"]:
+            is_answered = bool(asked.get("answers")) and not asked.get("is_impossible")
+            yield {
+                "id": as_id(asked.get("id", "")) if asked.get("id") is not None else "",
+                "question": as_text(asked.get("question"), "question").strip(),
+                "passages": [passage] if is_answered else [],
+            }
+
+
+def _table(rows: Rows, file: OpenFile, reading: Reading, *, bare: bool) -> Records:
+    columns: list[str] | None = None
+    for number, cells in rows:
+        try:
+            if columns is None:
+                columns, is_header = _columns(cells, bare)
+                if is_header:
+                    continue
+            if len(cells) != len(columns):
+                raise Malformed(f"Expected {len(columns)} columns ({listed(columns)}), got {len(cells)}.")
+            record = _normal(dict(zip(columns, cells, strict=True)))
+        except Malformed as problem:
+            reading.bad(problem, file.name, number)
+            if columns is None:
+                return
+            continue
+        yield number, record
+
+
+def _columns(first: list[str], bare: bool) -> tuple[list[str], bool]:
+    """Return the names of the columns, and whether the first row has them."""
+    names = [cell.strip() for cell in first]
+    plain = [_plain(name) for name in names]
+    if any(name in _QUESTION for name in plain) and (not bare or len(names) == 1 or any(name in _ID for name in plain)):
+        return names, True
+    if not bare:
+        raise Malformed(f"Expected a header that names a question ({', '.join(_QUESTION)}); got: {listed(names)}.")
+    return ["id", "text"], False
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold().replace(" ", "_").replace("-", "_")
+
+
+def _normal(record: dict[str, Any]) -> dict[str, Any]:
+    """Bring a record of any kind into the common form.
+
+    :raises Malformed: if it is no question; the message has the keys that are there.
+    """
+    known = {_plain(name): value for name, value in record.items()}
+    key = next((name for name in _QUESTION if known.get(name) is not None), None)
+    if key is None:
+        others = ", ".join(_QUESTION[1:])
+        raise Malformed(f"No {_QUESTION[0]!r} (nor {others}); the keys are: {listed(record)}.")
+    id_ = next((known[name] for name in _ID if known.get(name) not in (None, "")), None)
+    made: dict[str, Any] = {"id": "" if id_ is None else as_id(id_), "question": as_text(known[key], key).strip()}
+    if (found := _answers(known, made["id"])) is not None:
+        made["passages"] = found
+    made |= {name: known[name] for name in ("snippets", "documents") if name in known}
+    if (against := _first(known, _NEGATIVE)) is not None:
+        made["negatives"] = [one["text"] for one in _texts(against, "negative")]
+    return made
+
+
+def _answers(known: Mapping[str, Any], id_: str) -> list[dict[str, Any]] | None:
+    """Return the passages that answer a question, ``None`` if the record has no place for any."""
+    if (positive := _first(known, _POSITIVE)) is not None:
+        return _texts(positive, "positive")
+    if "snippets" in known:
+        return None
+    answers = known.get("answers")  # SQuAD's, of which a question without an answer has none
+    if isinstance(answers, Mapping) and not answers.get("text"):
+        return []
+    contexts = known.get("contexts", known.get("context"))  # PubMedQA's: the abstract but for its conclusion
+    if isinstance(contexts, Mapping):
+        contexts = contexts.get("contexts")
+    if contexts is not None:
+        passages = _texts(contexts, "context")
+        about = {"document": id_} if "long_answer" in known and id_ else {}
+        if isinstance(known.get("title"), str):
+            about["title"] = known["title"]
+        return [{**passage, **about} for passage in passages]
+    if "answer" in known and "options" not in known:
+        document = known.get("document")
+        return [{"text": as_text(known["answer"], "answer").strip(), **({"document": document} if document else {})}]
+    return None
+
+
+def _first(known: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((known[name] for name in names if known.get(name) is not None), None)
+
+
+def _texts(value: Any, name: str) -> list[dict[str, Any]]:
+    found = []
+    for one in value if isinstance(value, list) else [value]:
+        record = dict(one) if isinstance(one, Mapping) else {"text": one}
+        text = as_text(record.get("text"), name).strip()
+        about = {key: record[key] for key in ("title", "document") if isinstance(record.get(key), str)}
+        found.append({"text": text, **about})
+    return found

@@ -1,0 +1,193 @@
+"""XML that somebody else wrote: element by element, nothing fetched, no entity expanded, nothing held for long.
+
+Answers of efetch are often put together in one file, so that one XML document follows another; they are read as one.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lxml import etree
+
+from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.readers.lines import MAX_LINE
+from biorerank_plugins.readers.markup import raised
+from biorerank_plugins.readers.report import Malformed
+from biorerank_plugins.readers.source import OpenFile
+
+__all__ = ["check_head", "elements", "local_name", "no_entities", "readable"]
+
+_SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
+
+_BLOCKS = frozenset(
+    {"p", "title", "list", "list-item", "def-list", "def-item", "def", "disp-quote", "caption", "break"}
+)
+
+
+def check_head(file: OpenFile, roots: Sequence[str], what: str) -> str:
+    """Refuse other XML, and entity declarations, before anything is parsed at length.
+
+    :param roots: names that the root may have.
+    :param what: is expected, in words.
+    :returns: the root's name, as it is written.
+    :raises ReaderError: if the file is none of that, or not well-formed.
+    """
+    parser = etree.XMLPullParser(events=("start",), **_SAFE)
+    root = None
+    try:
+        for start in range(0, len(file.head), 1024):  # no further than the root: another document may follow
+            parser.feed(file.head[start : start + 1024])
+            if (root := next((element for _, element in parser.read_events()), None)) is not None:
+                break
+    except etree.XMLSyntaxError as problem:
+        raise _syntax_error(problem, file.name) from None
+    if root is None:
+        raise ReaderError(f"No XML element in the first 64 KiB: expected {what}.", file.name)
+    _check_declarations(root, file.name)
+    name = local_name(root)
+    if name not in roots:
+        raise ReaderError(f"Expected {what}, got <{name[:80]}>.", file.name)
+    return f"{root.prefix}:{name}" if root.prefix else name
+
+
+def elements(
+    stream: io.BufferedReader, name: str, root: str, tags: Sequence[str], what: str
+) -> Iterator[tuple[int, Any]]:
+    """Give ``(line, element)`` of each element; it is emptied before the next one comes.
+
+    :param stream: the XML.
+    :param name: how errors call it.
+    :param root: the root's name, as it is written.
+    :param tags: names of the elements.
+    :param what: an element is, in words.
+    """
+    documents = _Documents(stream, name, root, what)
+    while documents.more():
+        before = documents.lines
+        events = etree.iterparse(documents, events=("end",), tag=tags, remove_comments=True, remove_pis=True, **_SAFE)
+        is_first = True
+        try:
+            for _, element in events:
+                if is_first:
+                    _check_declarations(element, name)
+                    is_first = False
+                documents.start_again()
+                yield before + (element.sourceline or 0), element
+                element.clear()
+                while element.getprevious() is not None:
+                    del element.getparent()[0]
+        except etree.XMLSyntaxError as problem:
+            raise _syntax_error(problem, name, before) from None
+
+
+class _Documents:
+    """The documents of a file, one at a time, as long as something ends in them now and then.
+
+    The parser keeps whatever has not ended, so that the memory would grow with it.
+
+    :ivar lines: lines before the document that is being read.
+    """
+
+    def __init__(self, stream: io.BufferedReader, name: str, root: str, what: str) -> None:
+        self.lines = 0
+        self._stream, self._name, self._what = stream, name, what
+        self._end = re.compile(rb"</" + re.escape(root.encode()) + rb"\s*>")
+        self._room = MAX_LINE
+        self._behind = b""
+        self._seen = 0
+        self._tail = b""
+        self._ended = False
+
+    def more(self) -> bool:
+        """Tell whether another document follows."""
+        while not self._behind.strip():
+            self._seen += self._behind.count(b"\n")
+            self._behind = self._stream.read(1 << 16)
+            if not self._behind:
+                return False
+        blank = len(self._behind) - len(self._behind.lstrip())
+        if self._ended:  # what stands before the declaration of a document is no part of it
+            self._seen += self._behind.count(b"\n", 0, blank)
+            self._behind = self._behind[blank:]
+        self.lines, self._tail, self._ended = self._seen, b"", False
+        return True
+
+    def start_again(self) -> None:
+        """Note that an element has ended."""
+        self._room = MAX_LINE
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes of the document.
+
+        :raises ReaderError: if nothing has ended for too long.
+        """
+        if self._ended:
+            return b""
+        block = self._behind or self._stream.read(size)
+        self._behind = b""
+        found = self._end.search(self._tail + block)
+        if found is not None:
+            place = found.end() - len(self._tail)
+            block, self._behind, self._ended = block[:place], block[place:], True
+        self._tail = (self._tail + block)[-80:]
+        self._seen += block.count(b"\n")
+        self._room -= len(block)
+        if self._room < 0:
+            raise ReaderError(f"No {self._what} ends within {MAX_LINE >> 20} MiB of text.", self._name)
+        return block
+
+
+def _check_declarations(element: Any, name: str) -> None:
+    dtd = element.getroottree().docinfo.internalDTD
+    if dtd is not None and next(dtd.iterentities(), None) is not None:
+        raise ReaderError("The file declares XML entities. Files of articles have none; it is not read.", name)
+
+
+def _syntax_error(problem: Any, name: str, before: int = 0) -> ReaderError:
+    reason = str(problem.msg).partition(", line ")[0]  # the place is said in our own way
+    return ReaderError(f"Not well-formed XML: {reason}.", name, before + problem.lineno if problem.lineno else None)
+
+
+def local_name(element: Any) -> str:
+    """Return an element's name without its namespace; lxml's own way refuses some names that its parser lets pass."""
+    return str(element.tag).rpartition("}")[2].rpartition(":")[2]
+
+
+def no_entities(element: Any) -> None:
+    """Refuse a record that holds an entity: nobody knows what it stands for.
+
+    :raises Malformed: if it does.
+    """
+    if (entity := next(element.iter(etree.Entity), None)) is not None:
+        raise Malformed(f"The record holds the entity {entity.text[:40]}, which is not expanded.")
+
+
+def readable(element: Any, left_out: Sequence[str] = ()) -> str:
+    """Return the text in an element and its inline markup, with single spaces; ``""`` for ``None``.
+
+    A number that is raised or lowered behind a digit keeps its place: ``10<sup>6</sup>`` is 10^6, not 106; H2O, Ca2+
+    and CD4+ are written as everywhere.
+
+    :param element: the element.
+    :param left_out: names of elements that are no part of its text.
+    """
+    parts: list[str] = []
+    if element is not None:
+        _add_text(element, left_out, parts, 0)
+    return " ".join("".join(parts).split())
+
+
+def _add_text(element: Any, left_out: Sequence[str], parts: list[str], depth: int) -> None:
+    if element.text:
+        parts.append(element.text)
+    for child in element if depth < 200 else ():
+        if isinstance(child.tag, str) and (name := local_name(child)) not in left_out:
+            inner: list[str] = []
+            _add_text(child, left_out, inner, depth + 1)
+            text = raised(name, parts[-1] if parts else "", "".join(inner))
+            parts.append(f" {text} " if name in _BLOCKS else text)
+        if child.tail:
+            parts.append(child.tail)
