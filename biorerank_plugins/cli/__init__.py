@@ -20,6 +20,7 @@ from biorerank_plugins.cli.demo import demo
 from biorerank_plugins.cli.doctor import doctor
 from biorerank_plugins.cli.evaluate import evaluate
 from biorerank_plugins.cli.index import index
+from biorerank_plugins.cli.mcp import mcp
 from biorerank_plugins.cli.output import one_line
 from biorerank_plugins.cli.pairs import pairs
 from biorerank_plugins.cli.rerank import rerank
@@ -86,7 +87,7 @@ def biorerank(
         raise typer.Exit(2)
 
 
-for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate, bench, serve, doctor):
+for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate, bench, serve, mcp, doctor):
     app.command()(_command)
 
 

@@ -25,6 +25,7 @@ _EXTRAS = {
     "eval": ("jinja2", "matplotlib"),
     "pdf": ("pypdf",),
     "serve": ("fastapi", "httpx", "prometheus-client", "uvicorn"),
+    "mcp": ("mcp",),
     "ray": ("ray",),
     "llm": ("openai",),
     "otel": ("opentelemetry-api",),

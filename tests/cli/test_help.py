@@ -12,7 +12,20 @@ from typer.testing import Result
 
 import biorerank_plugins
 
-COMMANDS = ("demo", "index", "search", "rerank", "ask", "evaluate", "pairs", "train", "calibrate", "bench", "serve")
+COMMANDS = (
+    "demo",
+    "index",
+    "search",
+    "rerank",
+    "ask",
+    "evaluate",
+    "pairs",
+    "train",
+    "calibrate",
+    "bench",
+    "serve",
+    "mcp",
+)
 HEAVY = "torch transformers sentence_transformers faiss numpy scipy sklearn lxml ir_measures tokenizers".split()
 
 
@@ -28,7 +41,7 @@ def test_a_command_has_help_with_an_example(run: Callable[..., Result], command:
     assert result.exit_code == 0
     words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.stdout).split())
     assert f"Example: biorerank {command}" in words or "| biorerank rerank" in words
-    for option in ("--json", "--quiet", "--debug"):
+    for option in ("--quiet", "--debug") if command == "mcp" else ("--json", "--quiet", "--debug"):
         assert option in words
 
 
