@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,9 @@ def rerank(
     query: Annotated[str, typer.Argument(help="The question.")],
     passages: Annotated[
         Path,
-        typer.Argument(metavar="PASSAGES", parser=_common.path, help="A file or folder; - is one a line on stdin."),
+        typer.Argument(
+            metavar="PASSAGES", parser=_common.path_or_stdin, help="A file or folder; - is one a line on stdin."
+        ),
     ],
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, help="Keep the best; all if not given.")] = None,
     min_score: MinScore = None,
@@ -59,6 +62,9 @@ def rerank(
     Example: cat notes.txt | biorerank rerank "Do statins cause muscle pain?" - --top-k 3
     """
     question = _common.check_question(query)
+    if passages != STDIN and not passages.exists() and Path(query).exists():
+        swapped = f"biorerank rerank {shlex.quote(str(passages))} {shlex.quote(query)}"
+        _common.usage_error(f"The first argument is the question: {swapped}")
     output = Output(json, quiet)
     articles = article_options(retracted, recency, boost)
     if format == "auto" and (passages == STDIN or (passages.suffix == ".txt" and passages.is_file())):

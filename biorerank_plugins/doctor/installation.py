@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from biorerank_plugins import models
-from biorerank_plugins._common.versions import VERSION, version_of
+from biorerank_plugins._common.versions import VERSION, install_line, version_of
 
 __all__ = ["PARTS"]
 
@@ -56,7 +56,7 @@ def _extras(problems: list[str]) -> dict[str, Any]:
     for extra, packages in _EXTRAS.items():
         missing = [package for package in packages if version_of(package) is None]
         if missing:
-            extras[extra] = f"not installed: pip install 'biorerank-plugins[{extra}]'"
+            extras[extra] = f"not installed: {install_line(extra)}"
             continue
         extras[extra] = ", ".join(f"{package} {version_of(package)}" for package in packages)
         for package in packages:

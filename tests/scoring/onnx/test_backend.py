@@ -15,6 +15,7 @@ from support import needs
 from support.packed import FAMILIES, HAVE_TYPES, make_model, make_pairs
 
 from biorerank_plugins import BioReranker
+from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.runtime.devices import cpu_adds_bytes_exactly
 from biorerank_plugins.scoring.onnx import files as onnx_files
 from biorerank_plugins.scoring.onnx.backend import OnnxBackend, why_not_onnx
@@ -198,4 +199,4 @@ def test_without_onnx_runtime_the_message_holds_the_pip_line(tiny_cross_encoder_
         f"BioReranker({str(tiny_cross_encoder_dir)!r}, dtype='int8').rank('a', ['b'])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    assert "MissingExtraError" in done.stderr and "pip install 'biorerank-plugins[onnx]'" in done.stderr
+    assert "MissingExtraError" in done.stderr and install_line("onnx") in done.stderr
