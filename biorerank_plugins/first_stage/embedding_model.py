@@ -17,6 +17,7 @@ from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
 from biorerank_plugins.runtime.batches import token_budget_batches
 from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
+from biorerank_plugins.runtime.devices import inference
 from biorerank_plugins.runtime.plain_folder import quiet_loading
 
 __all__ = ["EmbeddingModel", "Role", "TextInput", "Tokens", "refuse_in_child", "tokenize"]
@@ -144,7 +145,7 @@ class EmbeddingModel:
 
     def _forward(self, batch: list[Tokens]) -> np.ndarray[Any, np.dtype[np.float32]]:
         features = self._pad(batch)
-        with torch.inference_mode():
+        with inference(self._device):
             states = self._model(**features).last_hidden_state.float()
             vectors = self._pool(states, features["attention_mask"])
             if self.normalize:

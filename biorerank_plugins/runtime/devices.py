@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ __all__ = [
     "adds_bytes_exactly",
     "cpu_adds_bytes_exactly",
     "cpu_has_bf16",
+    "inference",
     "resolve_device",
     "resolve_dtype",
 ]
@@ -25,6 +28,18 @@ __all__ = [
 BACKENDS = ("auto", "torch", "packed", "onnx")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _SHORT_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
+
+@contextmanager
+def inference(device: torch.device) -> Iterator[None]:
+    """Compute without gradients and in the precision of the weights, though the caller be inside ``torch.autocast``.
+
+    :param device: where the model is.
+    """
+    import torch
+
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
