@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 
 import uvicorn
@@ -43,14 +44,20 @@ def run_http(library: Library, *, port: int = 8000) -> None:
 
     :param library: what answers; loaded in the background, and closed in the end.
     :param port: where to listen.
+    :raises OSError: if another program listens there.
     """
+    try:
+        listening = socket.create_server((_HOST, port), backlog=128)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {_HOST}, port {port}: {error.strerror}") from None
     # The SDK refuses other hosts and origins than this machine's where it is told this one.
     app = create_server(library).streamable_http_app(
         host=_HOST, stateless_http=True, json_response=True, max_request_body_size=_LARGEST
     )
     _load_meanwhile(library)
     try:
-        uvicorn.run(app, host=_HOST, port=port, ws="none", log_config=None, access_log=False, server_header=False)
+        config = uvicorn.Config(app, ws="none", log_config=None, access_log=False, server_header=False)
+        uvicorn.Server(config).run(sockets=[listening])
     finally:
         library.close()
 

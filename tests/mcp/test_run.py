@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ def test_pages_elsewhere_may_not_call(http_url: str, headers: dict[str, str]):
     request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     accepted = {"Accept": "application/json, text/event-stream"}
     assert httpx.post(http_url, json=request, headers=accepted | headers).status_code in (403, 421)
+
+
+def test_a_port_that_is_taken(index_dir: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(app, ["mcp", "--index", str(index_dir), "--http", "--port", str(port)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"port {port}" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
