@@ -55,7 +55,9 @@ def mcp(
         found = _common.open_index(index, encoder=encoder, device=device, dtype=encoder_dtype, partial=partial)
         return TwoStageSearch(found, _common.load_reranker(model, device, dtype))
 
-    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if debug else logging.WARNING)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    if debug:  # of this package alone: it logs no text of a question or passage
+        logging.getLogger("biorerank_plugins").setLevel(logging.DEBUG)
     library = Library(opened)
     if http:
         output.note(f"Serving {index} on http://127.0.0.1:{port or 8000}/mcp; Ctrl-C stops.")
