@@ -7,10 +7,11 @@ objects of the host. What is the same in all of them is here; nothing here knows
 from __future__ import annotations
 
 import copy
+import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from biorerank_plugins._common.checks import positive_number
 from biorerank_plugins.models.stored import stored_template
@@ -21,6 +22,11 @@ from biorerank_plugins.text.templates import Template
 
 if TYPE_CHECKING:
     from biorerank_plugins.articles.boosts import Boosts
+
+logger = logging.getLogger(__name__)
+
+OnBad: TypeAlias = Literal["error", "skip"]
+"""What an adapter does with objects to index that have no text."""
 
 FIRST_STAGE_KEY = "biorerank_first_stage"
 """Metadata key under which our retrievers say what their scores are (:attr:`Candidate.first_stage`)."""
@@ -239,3 +245,31 @@ def saved_model_name(model: object) -> str | None:
         f"model is a {type(model).__name__} object, which cannot be saved. Save the model to a folder and pass the "
         "folder, or pass the name of a model."
     )
+
+
+def with_text(passages: Iterable[Passage], on_bad: OnBad, left_out: list[str]) -> Iterator[Passage]:
+    """Give what a host wants indexed; what has no text, as an image, is left out if asked for, and told in the log.
+
+    :param passages: what was made of the host's objects.
+    :param on_bad: ``"error"`` gives all: the index refuses the first without text, by its id.
+    :param left_out: gets the ids of what is left out.
+    :raises ValueError: if ``on_bad`` is something else.
+    """
+    for passage in passages:
+        if on_bad == "error" or passage.text.strip():
+            yield passage
+        else:
+            left_out.append(passage.id)
+    if left_out:
+        few = ", ".join(map(repr, left_out[:5])) + (", …" if len(left_out) > 5 else "")
+        logger.warning("Without text and left out: %d of the objects to index (%s).", len(left_out), few)
+
+
+def check_on_bad(on_bad: str) -> OnBad:
+    """Return what to do with objects that have no text.
+
+    :raises ValueError: if it is neither ``"error"`` nor ``"skip"``.
+    """
+    if on_bad not in get_args(OnBad):
+        raise ValueError(f"on_bad must be 'error' or 'skip', got {on_bad!r}.")
+    return cast(OnBad, on_bad)

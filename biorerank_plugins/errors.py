@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from biorerank_plugins._common.versions import install_line
+
 __all__ = [
     "BioRerankError",
     "LLMError",
@@ -103,8 +105,7 @@ class MissingExtraError(BioRerankError, ImportError):
 
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(
-            f"This needs the package {module!r}, which is not installed. "
-            f"Install it with: pip install 'biorerank-plugins[{extra}]'"
+            f"This needs the package {module!r}, which is not installed. Install it with: {install_line(extra)}"
         )
         self.extra = extra
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
 import biorerank_plugins
+from biorerank_plugins._common.versions import install_line
 
 HEAVY = (
     "torch",
@@ -50,3 +52,32 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_type_hints_are_offered():
     assert files("biorerank_plugins").joinpath("py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("origin", "here", "line"),
+    [
+        (None, "/", "pip install 'biorerank-plugins[serve]'"),
+        ('{"url": "file:///src/plugins", "dir_info": {}}', "/", "pip install 'biorerank-plugins[serve]'"),
+        (
+            '{"url": "file:///src/my%20plugins", "dir_info": {"editable": true}}',
+            "/",
+            "pip install -e '/src/my plugins[serve]'",
+        ),
+        ("here", ".", "pip install -e '.[serve]'"),
+    ],
+)
+def test_the_command_for_an_extra_is_the_one_that_works_here(
+    origin: str | None, here: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As pip notes where a package came from (PEP 610): from an index, a folder, or a checkout that stays in use."""
+    info = tmp_path / "biorerank_plugins-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: biorerank-plugins\nVersion: 1.0\n")
+    if origin == "here":
+        origin = f'{{"url": "{tmp_path.as_uri()}", "dir_info": {{"editable": true}}}}'
+    if origin is not None:
+        (info / "direct_url.json").write_text(origin)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path if here == "." else here)
+    assert install_line("serve") == line

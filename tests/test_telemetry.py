@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from biorerank_plugins._common.versions import install_line
+
 pytest.importorskip("opentelemetry.sdk")
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -310,8 +312,7 @@ except MissingExtraError as error:
         "2",
         "False",
         "True",
-        "This needs the package 'opentelemetry', which is not installed. Install it with: "
-        "pip install 'biorerank-plugins[otel]'",
+        f"This needs the package 'opentelemetry', which is not installed. Install it with: {install_line('otel')}",
     ]
 
 

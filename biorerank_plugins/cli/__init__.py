@@ -20,6 +20,7 @@ from biorerank_plugins.cli.demo import demo
 from biorerank_plugins.cli.doctor import doctor
 from biorerank_plugins.cli.evaluate import evaluate
 from biorerank_plugins.cli.index import index
+from biorerank_plugins.cli.mcp import mcp
 from biorerank_plugins.cli.output import one_line
 from biorerank_plugins.cli.pairs import pairs
 from biorerank_plugins.cli.rerank import rerank
@@ -31,7 +32,12 @@ __all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
-    """Commands whose usage errors are one line, as all other errors are."""
+    """Commands whose usage errors are one line, as all other errors are, and whose list cuts no description off."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=1000)) for name, one in self.commands.items()])
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command; exit with its code."""
@@ -59,9 +65,26 @@ def _close_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+# Plain help, since Rich's tables cut the names of options off where a terminal is narrow.
 app = typer.Typer(
-    name="biorerank", cls=_Commands, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+    name="biorerank",
+    cls=_Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_FIRST_STEPS = """\
+Rank biomedical evidence. Start here:
+
+  biorerank demo                              both stages at work, offline
+  biorerank index my-files --out my-index     an index of your passages
+  biorerank search my-index "a question"      the passages that answer it
+  biorerank ask my-index "a question"         an answer with its sources
+  biorerank doctor                            whether everything is in order here
+
+All commands: biorerank --help. One of them: biorerank search --help.
+Completion for your shell: biorerank --install-completion"""
 
 
 def _show_version(wanted: bool) -> None:
@@ -82,11 +105,11 @@ def biorerank(
     Start here: biorerank demo
     """
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
+        typer.echo(_FIRST_STEPS, err=True)
         raise typer.Exit(2)
 
 
-for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate, bench, serve, doctor):
+for _command in (demo, index, search, rerank, ask, evaluate, pairs, train, calibrate, bench, serve, mcp, doctor):
     app.command()(_command)
 
 

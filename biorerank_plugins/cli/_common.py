@@ -11,6 +11,7 @@ import typer
 from biorerank_plugins.cli.loading import (
     check_abstain,
     check_index,
+    check_order,
     load_encoder,
     load_reranker,
     open_index,
@@ -21,6 +22,7 @@ from biorerank_plugins.cli.one_line_errors import command, describe, fail, usage
 __all__ = [
     "check_abstain",
     "check_index",
+    "check_order",
     "check_question",
     "command",
     "describe",
@@ -34,7 +36,16 @@ __all__ = [
 
 
 def path(text: str) -> Path:
-    """Read a path; an empty one, as of a shell variable that is not set, would be the current folder."""
+    """Read a path to a file or folder; ``-`` is none."""
+    if text == "-":
+        raise typer.BadParameter(
+            "- (stdin or stdout) is not taken here; give a file or a folder, ./- if it is named so."
+        )
+    return path_or_stdin(text)
+
+
+def path_or_stdin(text: str) -> Path:
+    """Read a path, or ``-``; an empty one, as of a shell variable that is not set, would be the current folder."""
     if not text.strip():
         raise typer.BadParameter("the path is empty; give a file or a folder.")
     return Path(text)
@@ -49,7 +60,9 @@ def _finite(value: float | None) -> float | None:
 IndexOption = Annotated[
     Path | None, typer.Option("--index", parser=path, help="Passages: a folder that biorerank index wrote.")
 ]
-Corpus = Annotated[Path | None, typer.Option("--corpus", parser=path, help="Passages: a file, indexed in memory.")]
+Corpus = Annotated[
+    Path | None, typer.Option("--corpus", parser=path_or_stdin, help="Passages: a file, indexed in memory; or -.")
+]
 Queries = Annotated[Path | None, typer.Option("--queries", parser=path, help="A file of questions.")]
 Qrels = Annotated[Path | None, typer.Option("--qrels", parser=path, help="A file of judgements.")]
 Beir = Annotated[Path | None, typer.Option("--beir", parser=path, help="A folder with all three, in BEIR's layout.")]

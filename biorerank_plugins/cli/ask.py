@@ -85,6 +85,7 @@ def ask(
     Example: biorerank ask pubmed-index "Do statins cause muscle pain?"
     """
     output = Output(json, quiet)
+    _common.check_order("ask", index, query)
     conditions = parse_filters(filter or [])
     question = None if query is None or query == "-" else _common.check_question(query)
     writer = _writer(llm, llm_model)

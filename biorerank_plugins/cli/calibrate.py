@@ -113,9 +113,9 @@ def calibrate(
 
 def _own_folder(model: str, *, writes: bool) -> Path:
     """Return the model's folder; what came with the package is not written to."""
-    from biorerank_plugins import models
+    from biorerank_plugins.models.folders import is_installed
 
     folder = Path(model)
-    if writes and (model in models.names() or not folder.is_dir()):
+    if writes and (is_installed(model) or not folder.is_dir()):
         _common.usage_error(f"{model!r} is no folder of your own to write to; give one, or --dry-run.")
     return folder

@@ -69,7 +69,7 @@ class Passages(StrEnum):
 def index(
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="INPUT", parser=_common.path, help="Files or folders; - reads stdin."),
+        typer.Argument(metavar="INPUT", parser=_common.path_or_stdin, help="Files or folders; - reads stdin."),
     ] = None,
     out: Annotated[
         Path | None,

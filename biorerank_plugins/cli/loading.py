@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.cli.one_line_errors import fail
+from biorerank_plugins.cli.one_line_errors import fail, usage_error
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import BiEncoder, SearchableIndex
     from biorerank_plugins.reranking.reranker import BioReranker
 
-__all__ = ["check_abstain", "check_index", "load_encoder", "load_reranker", "open_index", "quiet_libraries"]
+__all__ = [
+    "check_abstain",
+    "check_index",
+    "check_order",
+    "load_encoder",
+    "load_reranker",
+    "open_index",
+    "quiet_libraries",
+]
 
 _LOGGERS = {
     "huggingface_hub": "HF_HUB_VERBOSITY",
@@ -57,11 +66,27 @@ def load_encoder(model: str | None, device: str | None, dtype: str) -> BiEncoder
 
 def check_index(folder: Path) -> None:
     """Refuse a folder without an index, before anything heavy is loaded."""
+    if not _is_index(folder):
+        where = shlex.quote(str(folder))
+        fail(f"There is no passage index in {folder}. Build one: biorerank index FILES --out {where}")
+
+
+def check_order(command: str, index: Path, question: str | None) -> None:
+    """Refuse an index and a question that are in each other's place, or a question without an index."""
+    if _is_index(index) or index.exists():
+        return
+    given = shlex.quote(str(index))
+    if question is not None and question.strip() and _is_index(Path(question)):
+        usage_error(f"The first argument is the index: biorerank {command} {shlex.quote(question)} {given}")
+    if any(sign.isspace() or sign == "?" for sign in str(index)) and question is None:
+        usage_error(f"The first argument is the index, the second the question: biorerank {command} INDEX {given}")
+
+
+def _is_index(folder: Path) -> bool:
     from biorerank_plugins.first_stage.verification import is_index
     from biorerank_plugins.scale.shard_layout import is_sharded
 
-    if not is_index(folder) and not is_sharded(folder):
-        fail(f"There is no passage index in {folder}. Build one: biorerank index FILES --out {folder}")
+    return is_index(folder) or is_sharded(folder)
 
 
 def open_index(

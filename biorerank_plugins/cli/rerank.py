@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,7 +47,9 @@ def rerank(
     query: Annotated[str | None, typer.Argument(help="The question.")] = None,
     passages: Annotated[
         Path | None,
-        typer.Argument(metavar="PASSAGES", parser=_common.path, help="A file or folder; - is one a line on stdin."),
+        typer.Argument(
+            metavar="PASSAGES", parser=_common.path_or_stdin, help="A file or folder; - is one a line on stdin."
+        ),
     ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", parser=_common.path, help="A TREC run to rerank, instead of QUERY PASSAGES.")
@@ -89,6 +92,9 @@ def rerank(
 
     Example: cat notes.txt | biorerank rerank "Do statins cause muscle pain?" - --top-k 3
     """
+    if query and passages and passages != STDIN and not passages.exists() and Path(query).exists():
+        swapped = f"biorerank rerank {shlex.quote(str(passages))} {shlex.quote(query)}"
+        _common.usage_error(f"The first argument is the question: {swapped}")
     output = Output(json, quiet)
     how = HowToRead(format, skipping(skip_bad), "parts", id_key, text_key, title_key, encoding)
     articles = article_options(retracted, recency, boost)

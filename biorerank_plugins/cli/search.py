@@ -71,7 +71,8 @@ def search(
     ],
     query: Annotated[str | None, typer.Argument(help="The question; - reads questions from stdin, one a line.")] = None,
     queries: Annotated[
-        Path | None, typer.Option("--queries", parser=_common.path, help="A file of questions, instead of QUERY.")
+        Path | None,
+        typer.Option("--queries", parser=_common.path_or_stdin, help="A file of questions, instead of QUERY."),
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Passages to show.")] = 10,
     candidates: Candidates = 100,
@@ -121,6 +122,7 @@ def search(
     Example: biorerank search pubmed-index "Do statins cause muscle pain?" --k 5 --filter "year>=2015"
     """
     output = Output(json, quiet)
+    _common.check_order("search", index, query)
     conditions = parse_filters(filter or [])
     articles = article_options(retracted, recency, boost)
     check_bioasq(bioasq, no_rerank=no_rerank, abstain=abstain)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biorerank_plugins import models
-from biorerank_plugins._common.versions import VERSION, version_of
+from biorerank_plugins._common.versions import VERSION, install_line, version_of
 
 _REQUIRED = ("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "numpy", "bm25s")
 _MODULES = {"faiss-cpu": "faiss", "llama-index-core": "llama_index.core", "haystack-ai": "haystack", "ray": "ray"}
@@ -29,6 +29,7 @@ _EXTRAS = {
     "formats": ("openpyxl", "pyarrow", "zstandard"),
     "office": ("mammoth",),
     "serve": ("fastapi", "httpx", "prometheus-client", "uvicorn"),
+    "mcp": ("mcp",),
     "ray": ("ray",),
     "llm": ("openai",),
     "otel": ("opentelemetry-api",),
@@ -59,7 +60,7 @@ def _extras(problems: list[str]) -> dict[str, Any]:
     for extra, packages in _EXTRAS.items():
         missing = [package for package in packages if version_of(package) is None]
         if missing:
-            extras[extra] = f"not installed: pip install 'biorerank-plugins[{extra}]'"
+            extras[extra] = f"not installed: {install_line(extra)}"
             continue
         extras[extra] = ", ".join(f"{package} {version_of(package)}" for package in packages)
         for package in packages:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage.filter_conditions import SqlCondition
+from biorerank_plugins.first_stage.filter_conditions import LOWER, SqlCondition, lower
 from biorerank_plugins.first_stage.protocol import FoundCandidates
 from biorerank_plugins.first_stage.stored_passage import COLUMNS, DAMAGED, columns_of, passage_of
 from biorerank_plugins.passages import Candidate, Passage
@@ -225,4 +225,5 @@ class Catalog:
 def _connect(target: str) -> sqlite3.Connection:
     connection = sqlite3.connect(target, uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.create_function(LOWER, 1, lower, deterministic=True)
     return connection

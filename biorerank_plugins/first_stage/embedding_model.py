@@ -18,7 +18,7 @@ from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
 from biorerank_plugins.first_stage.token_states import Tokens, TokenStates, token_states
 from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
-from biorerank_plugins.runtime.devices import refuse_in_child
+from biorerank_plugins.runtime.devices import inference, refuse_in_child
 from biorerank_plugins.runtime.memory import token_budget_batches
 from biorerank_plugins.runtime.packed.plain_bert import load_bert
 from biorerank_plugins.runtime.plain_folder import quiet_loading
@@ -137,7 +137,7 @@ class EmbeddingModel:
         return vectors
 
     def _forward(self, batch: list[Tokens]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        with torch.inference_mode():
+        with inference(self._device):
             states = self._states(batch)
             vectors = self._pool(states, torch.tensor([len(item["input_ids"]) for item in batch], device=self._device))
             if self.normalize:

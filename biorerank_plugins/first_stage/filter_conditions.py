@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+LOWER = "biorerank_lower"
+"""Name of :func:`lower` in SQL: a connection that runs conditions must know it, since SQLite's own is for ASCII."""
+
 _COLUMNS = ("id", "title", "text")
 _MAX_INTEGER = 2**63
 
@@ -23,6 +26,11 @@ class SqlCondition:
 
     sql: str
     parameters: tuple[Any, ...]
+
+
+def lower(value: object) -> str | None:
+    """Return a string in lower case, as Python has it; anything else is NULL."""
+    return value.lower() if isinstance(value, str) else None
 
 
 def join(word: str, parts: list[SqlCondition]) -> SqlCondition:
@@ -192,6 +200,29 @@ def _contains(field: _Field, operand: Any) -> SqlCondition:
     return join(" AND ", [field.is_type("array"), exists])
 
 
+def _substring(wrap: str) -> Callable[[_Field, Any], SqlCondition]:
+    def build(field: _Field, operand: Any) -> SqlCondition:
+        value = _check_scalar(field, operand)
+        if not isinstance(value, str):
+            raise TypeError(f"'substring' and 'isubstring' on {field.name!r} need a string, got {shown(value)}.")
+        stored = field.value()
+        found = f"COALESCE(instr({wrap}({stored.sql}), {wrap}(?)), 0) > 0"
+        return join(" AND ", [field.is_type("text"), SqlCondition(found, (*stored.parameters, value))])
+
+    return build
+
+
+def _empty(field: _Field, operand: Any) -> SqlCondition:
+    if not isinstance(operand, bool):
+        raise TypeError(f"'empty' on {field.name!r} needs True or False, got {shown(operand)}.")
+    parts = [_equals(field, None), _equals(field, "")]
+    if field.path is not None:
+        length = SqlCondition("COALESCE(json_array_length(metadata, ?), 1) = 0", (field.path,))
+        parts.append(join(" AND ", [field.is_type("array"), length]))
+    found = join(" OR ", parts)
+    return found if operand else SqlCondition(f"NOT ({found.sql})", found.parameters)
+
+
 def _negate(build: Callable[[_Field, Any], SqlCondition]) -> Callable[[_Field, Any], SqlCondition]:
     def negated(field: _Field, operand: Any) -> SqlCondition:
         inner = build(field, operand)
@@ -210,4 +241,7 @@ _OPERATORS: dict[str, Callable[[_Field, Any], SqlCondition]] = {
     "in": _one_of,
     "not in": _negate(_one_of),
     "contains": _contains,
+    "substring": _substring(""),
+    "isubstring": _substring(LOWER),
+    "empty": _empty,
 }

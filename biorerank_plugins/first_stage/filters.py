@@ -23,6 +23,8 @@ operator       holds when
 ``in``         the field equals one value of the list
 ``not in``     ``in`` does not hold
 ``contains``   the field is a list and one of its items equals the value
+``substring``  the field is a string and the value a part of it; ``isubstring``: in upper or lower case
+``empty``      the field is missing, ``None``, ``""`` or ``[]`` (``True``), or none of these (``False``)
 =============  ==========================================================================================
 
 Values are strings, numbers, booleans and ``None``; scalars of NumPy count as what they hold.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
-from biorerank_plugins.runtime.devices import refuse_in_child
+from biorerank_plugins.runtime.devices import inference, refuse_in_child
 from biorerank_plugins.runtime.plain_folder import quiet_loading
 
 if TYPE_CHECKING:
@@ -95,11 +95,13 @@ class SentenceTransformerModel:
         refuse_in_child(self._device, self._process)
         with self._encoding:
             self._model.max_seq_length = max_length
-            found: Any = computing(
-                partial(encode, texts, prompt=prefix, show_progress_bar=False, convert_to_tensor=True)
-            )
+            found: Any = computing(partial(self._computed, partial(encode, texts, prompt=prefix)))
         vectors = found.float()
         if self._normalize:
             vectors = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12)
         array: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
         return array
+
+    def _computed(self, encode: Callable[..., Any]) -> Any:
+        with inference(self._device):
+            return encode(show_progress_bar=False, convert_to_tensor=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.passages import Passage
@@ -24,11 +27,23 @@ def columns_of(passage: Passage) -> tuple[str, str, str | None, str]:
     except UnicodeEncodeError as error:
         raise ValueError(f"Passage {passage.id!r} holds text that is not valid Unicode: {error}.") from error
     except (TypeError, ValueError) as error:
+        key = _first_bad_key(fields["metadata"])
         raise ValueError(
-            f"The metadata of passage {passage.id!r} cannot be stored as JSON: {error}. "
+            f"The metadata of passage {passage.id!r} cannot be stored as JSON{key}: {error}. "
             "Use strings, finite numbers, booleans, None, lists and mappings."
         ) from error
     return passage.id, passage.text, passage.title, metadata
+
+
+def _first_bad_key(metadata: Mapping[str, Any]) -> str:
+    """Return which key JSON has no form for, with a value that is not finite; empty where the whole is at fault."""
+    for key, value in metadata.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            shown = f" is {value}" if isinstance(value, float) and not math.isfinite(value) else ""
+            return f" (key {key!r}{shown})"
+    return ""
 
 
 def passage_of(id_: str, text: str, title: str | None, metadata: str) -> Passage:

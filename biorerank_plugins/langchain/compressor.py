@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any, Self
@@ -64,7 +64,6 @@ class BioRerankCompressor(BaseDocumentCompressor):
 
     A model that stores a template reads ``metadata["title"]`` and ``page_content``; any other reads ``page_content``
     alone, as with ``CrossEncoderReranker``. With ``template="{Title}. {text}"`` it reads another metadata key.
-    ``MultiQueryRetriever`` gives a document once for each score it was found with: set ``deduplicate="id"``.
 
     :param model: name of an embedded model (``None``: the default one), a folder, a name on the hub, a
         sentence-transformers ``CrossEncoder``, an object with ``logits(query, texts)``, or a ``BaseCrossEncoder`` of
@@ -219,3 +218,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; one with other settings is made of them anew: they are checked, and they are what counts."""
+        return type(self)(**{**dict(self), **update}) if update else super().model_copy(deep=deep)

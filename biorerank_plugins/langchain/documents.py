@@ -9,7 +9,7 @@ from langchain_core.documents import Document
 
 from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, MARKS
 
-__all__ = ["RELEVANCE_SCORE", "RETRIEVAL_SCORE", "check_documents", "without_scores"]
+__all__ = ["RELEVANCE_SCORE", "RETRIEVAL_SCORE", "FoundDocument", "check_documents", "without_scores"]
 
 RELEVANCE_SCORE = "relevance_score"
 """Metadata key of the reranker's score, the one that LangChain's rerankers of hosted models use."""
@@ -18,6 +18,30 @@ RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the first stage's score."""
 
 _OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, FIRST_STAGE_KEY, *MARKS)
+
+
+class FoundDocument(Document):
+    """A document as a search found it: equal to itself however high another search scored it.
+
+    ``MultiQueryRetriever`` and its like leave out documents that equal an earlier one. Serialised, it is a
+    ``Document``.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Document):
+            return NotImplemented
+        own, their = (without_scores(one.metadata) for one in (self, other))
+        return (self.id, self.page_content, own) == (other.id, other.page_content, their)
+
+    __hash__ = None  # type: ignore[assignment]  # as of any document
+
+    def __repr_name__(self) -> str:
+        return "Document"
+
+    @classmethod
+    def lc_id(cls) -> list[str]:
+        """Return the name under which LangChain saves and loads it."""
+        return [*cls.get_lc_namespace(), "Document"]
 
 
 def without_scores(metadata: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -13,11 +13,11 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from biorerank_plugins._common.checks import whole_number
-from biorerank_plugins.adapters_common import FIRST_STAGE_KEY
+from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, OnBad, check_on_bad, with_text
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.first_stage.filters import compile_filter
 from biorerank_plugins.first_stage.protocol import SearchableIndex
-from biorerank_plugins.langchain.documents import RETRIEVAL_SCORE, without_scores
+from biorerank_plugins.langchain.documents import RETRIEVAL_SCORE, FoundDocument, without_scores
 from biorerank_plugins.passages import Candidate, Passage
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class BioRetriever(BaseRetriever):
     first_stage: Literal["hybrid", "dense", "lexical"] | None = None
 
     _index: SearchableIndex = PrivateAttr()
+    _left_out: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
     def from_documents(
@@ -72,6 +73,7 @@ class BioRetriever(BaseRetriever):
         factory: str = "Flat",
         lexical: bool = True,
         show_progress: bool = False,
+        on_bad: OnBad = "error",
         **settings: Any,
     ) -> Self:
         """Index documents in memory.
@@ -84,17 +86,27 @@ class BioRetriever(BaseRetriever):
         :param factory: kind of index, as :meth:`~biorerank_plugins.PassageIndex.build` takes it.
         :param lexical: whether to index the words too.
         :param show_progress: whether to show a progress bar.
+        :param on_bad: ``"skip"`` leaves out documents without a text; :attr:`left_out` and the log name them.
         :param settings: of the retriever: ``k``, ``filters``, ``first_stage``, ``tags``, ….
         :raises ValueError: if an id comes twice, or a document has no text.
         :raises PassageIndexError: if there are no documents.
         """
         from biorerank_plugins.first_stage import PassageIndex
 
-        passages = (_passage(document, place) for place, document in enumerate(documents))
+        left_out: list[str] = []
+        given = (_passage(document, place) for place, document in enumerate(documents))
+        passages = with_text(given, check_on_bad(on_bad), left_out)
         index = PassageIndex.build(
             passages, encoder=encoder, factory=factory, lexical=lexical, show_progress=show_progress
         )
-        return cls(index=index, **settings)
+        made = cls(index=index, **settings)
+        made._left_out = tuple(left_out)
+        return made
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Ids of the documents that :meth:`from_documents` left out."""
+        return self._left_out
 
     @field_validator("k", mode="before")
     @classmethod
@@ -159,6 +171,10 @@ class BioRetriever(BaseRetriever):
         )
         return [_document(candidate) for candidate in found]
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; one with other settings is made of them anew: they are checked, and they are what counts."""
+        return type(self)(**{**dict(self), **update}) if update else super().model_copy(deep=deep)
+
 
 def _passage(document: Document, place: int) -> Passage:
     title = document.metadata.get("title")
@@ -178,4 +194,4 @@ def _document(candidate: Candidate) -> Document:
     metadata[RETRIEVAL_SCORE] = candidate.score
     if candidate.first_stage is not None:
         metadata[FIRST_STAGE_KEY] = candidate.first_stage
-    return Document(id=passage.id, page_content=passage.text, metadata=metadata)
+    return FoundDocument(id=passage.id, page_content=passage.text, metadata=metadata)

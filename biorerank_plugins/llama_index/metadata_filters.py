@@ -17,6 +17,8 @@ _OF_ONE_VALUE = {
     FilterOperator.LT: "<",
     FilterOperator.LTE: "<=",
     FilterOperator.CONTAINS: "contains",
+    FilterOperator.TEXT_MATCH: "substring",
+    FilterOperator.TEXT_MATCH_INSENSITIVE: "isubstring",
 }
 _OF_LIST = (FilterOperator.IN, FilterOperator.ANY, FilterOperator.ALL)
 _NEGATED = {FilterOperator.NE: FilterOperator.EQ, FilterOperator.NIN: FilterOperator.IN}
@@ -25,13 +27,13 @@ _NEGATED = {FilterOperator.NE: FilterOperator.EQ, FilterOperator.NIN: FilterOper
 def index_filter(filters: MetadataFilters | None) -> Filter | None:
     """Return metadata filters as :meth:`~biorerank_plugins.PassageIndex.search` takes them.
 
-    They hold as in LlamaIndex's own vector store: a missing key only meets ``!=`` and ``nin``; ``not`` holds where none
-    of its filters does. ``contains``, ``any`` and ``all`` look into lists. A dot in a key goes one level down.
+    They hold as in LlamaIndex's own vector store: a missing key only meets ``!=``, ``nin`` and ``is_empty``; ``not``
+    holds where none of its filters does. ``contains``, ``any`` and ``all`` look into lists; ``text_match`` and
+    ``text_match_insensitive`` into strings, and hold for nothing else. A dot in a key goes one level down.
 
     :param filters: the filters, nested or not.
     :returns: ``None`` if there is nothing to filter by.
-    :raises ValueError: if a filter cannot be expressed: ``text_match``, ``text_match_insensitive``, ``is_empty``, or a
-        value that the operator does not take.
+    :raises ValueError: if a filter cannot be expressed: its operator is not known, or does not take its value.
     """
     if filters is None or not filters.filters:
         return None
@@ -56,6 +58,9 @@ def _one(given: MetadataFilter) -> Filter:
     key, operator, value = given.key, given.operator, given.value
     if operator in _NEGATED:
         return {"$not": _one(MetadataFilter(key=key, value=value, operator=_NEGATED[operator]))}
+    if operator == FilterOperator.IS_EMPTY:
+        empty = {"empty": True}
+        return {"title": empty, "metadata.title": empty} if key == "title" else {f"metadata.{key}": empty}
     if operator in _OF_LIST:
         return _of_list(given)
     if operator not in _OF_ONE_VALUE:
@@ -85,7 +90,8 @@ def _field(key: str, condition: dict[str, Any]) -> Filter:
 
 
 def _inexpressible(given: MetadataFilter) -> ValueError:
+    known = (*_OF_ONE_VALUE, *_NEGATED, *_OF_LIST, FilterOperator.IS_EMPTY)
     return ValueError(
         f"The filter on {given.key!r} with {given.operator.value!r} cannot be expressed for a passage index. "
-        f"Operators it knows: {', '.join(one.value for one in (*_OF_ONE_VALUE, *_NEGATED, *_OF_LIST))}."
+        f"Operators it knows: {', '.join(one.value for one in known)}."
     )

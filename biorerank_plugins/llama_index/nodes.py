@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -66,6 +67,10 @@ class SavedBySettings(BaseComponent):
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return type(self)(**dict(self))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; one with other settings is made of them anew: they are checked, and they are what counts."""
+        return type(self)(**{**dict(self), **update}) if update else super().model_copy(deep=deep)
 
 
 def query_text(query: QueryType | None) -> str:

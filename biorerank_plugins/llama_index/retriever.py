@@ -15,6 +15,7 @@ from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBun
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from biorerank_plugins._common.checks import whole_number
+from biorerank_plugins.adapters_common import OnBad, check_on_bad, with_text
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.protocol import SearchableIndex
@@ -70,6 +71,8 @@ class BioRetriever(BaseRetriever):
         verbose: bool = False,
     ) -> None:
         self.similarity_top_k = similarity_top_k
+        self.left_out: tuple[str, ...] = ()
+        """Ids of the nodes that :meth:`from_nodes` left out."""
         self._filter = index_filter(filters)
         self.index = index if isinstance(index, SearchableIndex) else open_index(index)
         """The passage index; ``retriever.index.save(folder)`` keeps it."""
@@ -87,6 +90,7 @@ class BioRetriever(BaseRetriever):
         factory: str = "Flat",
         lexical: bool = True,
         show_progress: bool = False,
+        on_bad: OnBad = "error",
         **options: Any,
     ) -> Self:
         """Index nodes in memory.
@@ -96,21 +100,26 @@ class BioRetriever(BaseRetriever):
         :param factory: the kind of FAISS index.
         :param lexical: whether to index words too.
         :param show_progress: whether to show a progress bar.
+        :param on_bad: ``"skip"`` leaves out nodes without a text, as those of images; :attr:`left_out` and the log
+            name them.
         :param options: arguments of the class.
         :raises ValueError: if a node has no text, an id comes twice, or metadata is not JSON; the message names it.
         :raises PassageIndexError: if there are no nodes.
         """
-        given = list(nodes)
+        given, left_out = list(nodes), list[str]()
+        check_on_bad(on_bad)
         if "object_map" not in options and "objects" not in options:
             options["objects"] = [node for node in given if isinstance(node, IndexNode) and node.obj is not None]
         index = PassageIndex.build(
-            (node_passage(node) for node in given),
+            with_text((node_passage(node) for node in given), on_bad, left_out),
             encoder=encoder,
             factory=factory,
             lexical=lexical,
             show_progress=show_progress,
         )
-        return cls(index, **options)
+        made = cls(index, **options)
+        made.left_out = tuple(left_out)
+        return made
 
     @property
     def similarity_top_k(self) -> int:

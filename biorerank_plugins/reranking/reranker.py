@@ -47,7 +47,8 @@ class BioReranker(PairInterface):
     share batches, as on a GPU, or the same pair is scored in another call, fp32 logits agree within 1e-5. Passages with
     equal values keep the order in which they were given.
 
-    :param model: name of an embedded model (``None``: the default one), a folder, a name on the hub, a
+    :param model: name of an embedded model (``None``: the default one) or of one that another package offers
+        (:mod:`biorerank_plugins.models.offered`), a folder, a name on the hub, a
         sentence-transformers ``CrossEncoder`` with one label, or any object with ``logits(query, texts)``
         (:class:`~biorerank_plugins.scoring.scores.PairScorer`).
     :param device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` chooses. A ``CrossEncoder`` object stays

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,18 @@ logger = logging.getLogger(__name__)
 BACKENDS = ("auto", "torch", "packed", "onnx")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _SHORT_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
+
+@contextmanager
+def inference(device: torch.device) -> Iterator[None]:
+    """Compute without gradients and in the precision of the weights, though the caller be inside ``torch.autocast``.
+
+    :param device: where the model is.
+    """
+    import torch
+
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:

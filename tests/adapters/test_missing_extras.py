@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from biorerank_plugins._common.versions import install_line
+
 HOSTS = ("llama_index", "haystack", "langchain_core")
 
 # A host that is not installed: the import system finds nothing under its name.
@@ -48,7 +50,7 @@ except MissingExtraError as error:
     result = _run(program)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"This needs the package '{blocked}")
-    assert result.stdout.strip().endswith(f"pip install 'biorerank-plugins[{extra}]'")
+    assert result.stdout.strip().endswith(install_line(extra))
 
 
 def test_the_core_needs_no_host():

@@ -11,6 +11,7 @@ import pytest
 from support import needs
 from support.openai_server import ANSWER, Serving, serving
 
+from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.answers.llm import ChatModel, llm_error
 from biorerank_plugins.errors import LLMError
 
@@ -158,4 +159,4 @@ def test_without_the_package_the_error_names_the_pip_line():
         "try:\n    ChatModel('http://x/v1', 'small')\nexcept MissingExtraError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip().endswith("pip install 'biorerank-plugins[llm]'"), done.stderr
+    assert done.stdout.strip().endswith(install_line("llm")), done.stderr

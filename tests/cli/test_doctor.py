@@ -13,6 +13,7 @@ import pytest
 from typer.testing import Result
 
 from biorerank_plugins import models
+from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.doctor import examine
 
 Run = Callable[..., Result]
@@ -107,7 +108,7 @@ def test_packages_that_cannot_be_imported_are_named(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(tmp_path)
     found = examine(self_test=False).to_dict()
     assert any("faiss-cpu" in one and "undefined symbol" in one for one in found["problems"])
-    assert found["extras"]["onnx"] == "not installed: pip install 'biorerank-plugins[onnx]'"
+    assert found["extras"]["onnx"] == f"not installed: {install_line('onnx')}"
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write everywhere")

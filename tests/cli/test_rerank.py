@@ -149,3 +149,12 @@ def test_abstaining_needs_a_threshold(
     model = store(tiny_cross_encoder_dir, tmp_path, None)
     result = biorerank("rerank", QUESTION, "-", "--model", model, "--abstain", input=LINES)
     assert "biorerank calibrate" in error_line(result)
+
+
+def test_swapped_arguments_are_noticed(
+    run: Callable[..., Result], error_line: Callable[..., str], tmp_path: Path
+) -> None:
+    passages = tmp_path / "my passages.txt"
+    passages.write_text("p53 suppresses tumours.\n")
+    line = error_line(run("rerank", passages, QUESTION), code=2)
+    assert line.endswith(f"The first argument is the question: biorerank rerank '{QUESTION}' '{passages}'")

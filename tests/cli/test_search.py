@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,3 +190,18 @@ def test_options_are_judged_before_anything_is_opened(
     """Neither the index nor the model is there, and neither is what the error is about."""
     result = run("search", tmp_path / "absent", QUESTION, "--model", "unknown", *wrong)
     assert wrong[0] in error_line(result, code=2)
+
+
+@pytest.mark.parametrize("command", ["search", "ask"])
+def test_swapped_arguments_are_noticed(
+    run: Run, error_line: ErrorLine, index_folder: Path, tmp_path: Path, command: str
+) -> None:
+    spaced = Path(shutil.copytree(index_folder, tmp_path / "my index"))
+    line = error_line(run(command, QUESTION, spaced), code=2)
+    assert line.endswith(f"The first argument is the index: biorerank {command} '{spaced}' '{QUESTION}'")
+    assert f"biorerank {command} INDEX '{QUESTION}'" in error_line(run(command, QUESTION), code=2)
+
+
+def test_a_hint_can_be_copied_where_a_path_has_spaces(run: Run, error_line: ErrorLine, tmp_path: Path) -> None:
+    absent = tmp_path / "no index"
+    assert error_line(run("search", absent, QUESTION)).endswith(f"biorerank index FILES --out '{absent}'")

@@ -79,6 +79,18 @@ def found(filters: dict[str, Any], passages: list[Passage] = PASSAGES) -> str:
         ({"$not": {"$or": [{"id": "a"}, {"id": "b"}]}, "title": "Title C"}, "c"),
         ({"it's a; DROP TABLE passages": 1}, ""),
         ({"journal": "BMJ' OR '1'='1"}, ""),
+        ({"journal": {"substring": "an"}}, "b"),
+        ({"journal": {"substring": "LAN"}}, ""),
+        ({"journal": {"isubstring": "LAN"}}, "b"),
+        ({"journal": {"substring": ""}}, "ab"),
+        ({"year": {"substring": "20"}}, "c"),
+        ({"tags": {"substring": "x"}}, ""),
+        ({"title": {"isubstring": "title c"}}, "c"),
+        ({"journal": {"empty": True}}, "cd"),
+        ({"tags": {"empty": True}}, "bd"),
+        ({"tags": {"empty": False}}, "ac"),
+        ({"title": {"empty": True}}, "bd"),
+        ({"article": {"empty": True}}, "ad"),
     ],
 )
 def test_filter_finds_what_its_text_says(filters: dict[str, Any], expected: str) -> None:
@@ -129,6 +141,9 @@ def test_no_filter_allows_everything(filters: dict[str, Any] | None) -> None:
         ({"year": np.datetime64("2020-01-01")}, TypeError, "compares with a date"),
         ({"open": {">": np.bool_(True)}}, TypeError, "needs a number or a string"),
         ({"title": {"contains": "x"}}, ValueError, "holds a list"),
+        ({"title": {"substring": None}}, TypeError, "need a string, got None"),
+        ({"title": {"isubstring": ["x"]}}, TypeError, "compares with a list"),
+        ({"title": {"empty": 1}}, TypeError, "needs True or False, got 1"),
     ],
 )
 def test_malformed_filter_is_refused_with_the_reason(filters: Any, error: type[Exception], says: str) -> None:

@@ -164,9 +164,17 @@ def test_arguments_are_checked_before_anything_happens() -> None:
     assert index.remove(["p1", "x"], missing="skip") == 1
 
 
-@pytest.mark.parametrize("metadata", [{"when": object()}, {"x": float("nan")}, {"x": {1, 2}}])
-def test_metadata_that_is_no_json_is_refused_with_the_id(metadata: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="metadata of passage 'a' cannot be stored"):
+@pytest.mark.parametrize(
+    ("metadata", "key"),
+    [
+        ({"ok": 1, "when": object()}, "key 'when'"),
+        ({"x": float("nan")}, "key 'x' is nan"),
+        ({"deep": {"y": [1.0, float("inf")]}}, "key 'deep'"),
+        ({"x": {1, 2}}, "key 'x'"),
+    ],
+)
+def test_metadata_that_is_no_json_is_refused_with_id_and_key(metadata: dict[str, object], key: str) -> None:
+    with pytest.raises(ValueError, match=rf"metadata of passage 'a' cannot be stored as JSON \({key}\)"):
         PassageIndex.build([Passage("a", "text", metadata=metadata)], encoder=WordEncoder())
 
 

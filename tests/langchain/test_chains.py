@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import pickle
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,11 +13,12 @@ from langchain_classic.retrievers import ContextualCompressionRetriever, Ensembl
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.load import dumps, loads
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from support.langchain import QUERY, documents, numbered, ticks_during
-from support.scorers import by_number, length
+from support.scorers import by_number
 
 import biorerank_plugins
 from biorerank_plugins import BiEncoder, BioReranker, Passage, TwoStageSearch, models
@@ -140,15 +143,27 @@ def test_an_ensemble_of_retrievers(tiny_encoder_dir):
 
 
 def test_several_wordings_of_a_question(tiny_encoder_dir):
-    """``MultiQueryRetriever`` tells documents apart by their metadata, and so by the score they were found with."""
+    """``MultiQueryRetriever`` leaves out what it has already: a document is the same whatever it was found with."""
     retriever = BioRetriever.from_documents(documents(), encoder=BiEncoder(tiny_encoder_dir, device="cpu"), k=4)
     wordings = FakeListChatModel(responses=["what does p53 suppress\nis tp53 a suppressor gene"])
     several = MultiQueryRetriever.from_llm(retriever=retriever, llm=wordings)
     found = several.invoke(QUERY)
-    ids = {document.id for document in found}
-    assert len(found) > len(ids)
-    kept = BioRerankCompressor(model=length(), top_n=None, deduplicate="id").compress_documents(found, QUERY)
-    assert len(kept) == len(ids) and {document.id for document in kept} == ids
+    by_one = [document.id for document in retriever.invoke("what does p53 suppress")]
+    by_both = {*by_one, *(document.id for document in retriever.invoke("is tp53 a suppressor gene"))}
+    assert [document.id for document in found][: len(by_one)] == by_one
+    assert len(found) == len(by_both) and {document.id for document in found} == by_both
+
+
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
+def test_a_found_document_is_any_document_to_langchain(tiny_encoder_dir):
+    retriever = BioRetriever.from_documents(documents(), encoder=BiEncoder(tiny_encoder_dir, device="cpu"), k=1)
+    (found,) = retriever.invoke(QUERY)
+    plain = Document(id=found.id, page_content=found.page_content, metadata={**found.metadata, "retrieval_score": 0.0})
+    assert found == plain and plain == found
+    assert found != Document(id="other", page_content=found.page_content, metadata=found.metadata)
+    assert loads(dumps(found), allowed_objects=[Document]) == found and json.loads(dumps(found))["id"][-1] == "Document"
+    assert repr(found).startswith("Document(")
+    assert pickle.loads(pickle.dumps(found)) == found
 
 
 # With the embedded models

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from biorerank_plugins import models
+from biorerank_plugins import BiEncoder, BioReranker, Passage, models
 from biorerank_plugins.errors import ModelError
 
 
@@ -62,20 +62,32 @@ def test_the_hash_of_no_model_is_refused(tmp_path: Path):
         models.content_hash(tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", models.names())
-def test_plain_sentence_transformers_loads_them_in_fp32(name, no_network):
-    import torch
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+QUESTION = "Is TP53 a tumour suppressor?"
+TEXTS = ["TP53 suppresses tumours.", "Insulin lowers blood glucose. " * 30, "Ibuprofen inhibits COX.", ""]
 
-    loader = SentenceTransformer if (models.path(name) / "1_Pooling").is_dir() else CrossEncoder
-    model = loader(str(models.path(name)), device="cpu", local_files_only=True)
+
+def test_plain_sentence_transformers_reranks_as_we_do(no_network):
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(str(models.path(models.DEFAULT_RERANKER)), device="cpu", local_files_only=True)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    if loader is CrossEncoder:
-        good, bad = model.predict(
-            [("Is TP53 a tumour suppressor?", t) for t in ("TP53 suppresses tumours.", "Insulin lowers blood glucose.")]
-        )
-        assert good > bad
-    else:
-        q, good, bad = model.encode(["tumour suppressor", "TP53 suppresses tumours", "insulin"])
-        assert q @ good > q @ bad
+    theirs = model.predict([(QUESTION, text) for text in TEXTS])
+    with BioReranker(dtype="float32", device="cpu") as reranker:
+        ours = reranker.predict([(QUESTION, text) for text in TEXTS])
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert theirs[0] > max(theirs[1:])
+
+
+def test_plain_sentence_transformers_embeds_as_we_do(no_network):
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(models.path(models.DEFAULT_ENCODER)), device="cpu", local_files_only=True)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    encoder = BiEncoder(dtype="float32", device="cpu")
+    queries, passages = model.encode([QUESTION]), model.encode(TEXTS)
+    assert encoder.encode_queries([QUESTION]) == pytest.approx(queries, abs=1e-5)
+    ours = encoder.encode_passages([Passage(str(place), text) for place, text in enumerate(TEXTS)])
+    assert ours == pytest.approx(passages, abs=1e-5)
+    assert (queries @ passages.T).argmax() == 0

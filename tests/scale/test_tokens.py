@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from biorerank_plugins import Passage
+from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.first_stage import BiEncoder
 from biorerank_plugins.scale.ray_stages import PassageTokenizer, TokenFed, pack, unpack
 from biorerank_plugins.scale.shards import embed_shard
@@ -53,4 +54,4 @@ except MissingExtraError as error:
 
 def test_without_ray_the_pip_line_is_named():
     done = subprocess.run([sys.executable, "-c", MISSING], capture_output=True, text=True, timeout=200)
-    assert done.stdout.strip().endswith("pip install 'biorerank-plugins[ray]'"), done.stderr
+    assert done.stdout.strip().endswith(install_line("ray")), done.stderr

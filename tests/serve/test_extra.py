@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from biorerank_plugins._common.versions import install_line
+
 BLOCKED = """
 import importlib.abc, sys
 class Blocked(importlib.abc.MetaPathFinder):
@@ -43,7 +45,7 @@ def test_what_is_missing_is_named_with_the_pip_line(missing: str, code: str):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"This needs the package '{missing}")
-    assert done.stdout.strip().endswith("pip install 'biorerank-plugins[serve]'")
+    assert done.stdout.strip().endswith(install_line("serve"))
 
 
 def test_the_rest_of_the_package_imports_none_of_it():

@@ -11,6 +11,7 @@ from haystack.document_stores.types import FilterPolicy
 from haystack.document_stores.types.filter_policy import apply_filter_policy
 
 from biorerank_plugins._common.checks import whole_number
+from biorerank_plugins.adapters_common import OnBad, check_on_bad, with_text
 from biorerank_plugins.first_stage import BiEncoder, PassageIndex, SearchableIndex
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.haystack.components import LazyComponent
@@ -48,6 +49,8 @@ class BioRetriever(LazyComponent[SearchableIndex]):
     :param filters: a filter of Haystack.
     :param top_k: return at most so many documents.
     :param filter_policy: whether a run's filters replace those set here, or are merged with them.
+    :param on_bad: ``"skip"`` leaves out ``documents`` without content, as those of images; :attr:`left_out` and the
+        log name them once they are indexed.
     :raises ValueError: if an argument is impossible.
 
     Example::
@@ -74,6 +77,7 @@ class BioRetriever(LazyComponent[SearchableIndex]):
         filters: dict[str, Any] | None = None,
         top_k: int = 10,
         filter_policy: FilterPolicy | str = FilterPolicy.REPLACE,
+        on_bad: OnBad = "error",
     ) -> None:
         LazyComponent.__init__(self)
         if (index is None) == (documents is None):
@@ -87,6 +91,9 @@ class BioRetriever(LazyComponent[SearchableIndex]):
         self.filters = filters
         self.top_k = whole_number("top_k", top_k)
         self.filter_policy = FilterPolicy.from_str(str(filter_policy))
+        self.on_bad = check_on_bad(on_bad)
+        self.left_out: tuple[str, ...] = ()
+        """Ids of the documents that were left out."""
 
     @component.output_types(documents=list[Document])
     def run(
@@ -122,7 +129,11 @@ class BioRetriever(LazyComponent[SearchableIndex]):
             encoder = BiEncoder(encoder)
         if self.index is not None:
             return open_index(self.index, encoder=encoder)
-        return PassageIndex.build(map(as_passage, self.documents or []), encoder=encoder)
+        left_out: list[str] = []
+        passages = with_text(map(as_passage, self.documents or []), self.on_bad, left_out)
+        index = PassageIndex.build(passages, encoder=encoder)
+        self.left_out = tuple(left_out)
+        return index
 
     def _release(self, resource: SearchableIndex) -> None:
         if resource is not self.index:

@@ -1,0 +1,68 @@
+"""``biorerank mcp``: an index as tools of agents."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Model, Partial, Quiet, command
+from biorerank_plugins.cli.output import Output
+
+if TYPE_CHECKING:
+    from biorerank_plugins.two_stage import TwoStageSearch
+
+
+@command
+def mcp(
+    index: Annotated[
+        Path,
+        typer.Option("--index", metavar="DIR", parser=_common.path, help="A folder that biorerank index wrote."),
+    ],
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve streamable HTTP on 127.0.0.1 instead of stdin and stdout.")
+    ] = False,
+    port: Annotated[int | None, typer.Option("--port", "-p", min=1, max=65535, help="For --http; 8000.")] = None,
+    partial: Partial = False,
+    model: Model = None,
+    encoder: Encoder = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Serve an index to agents over the Model Context Protocol: tools search_evidence, rerank and get_passage.
+
+    Clients start this command themselves and speak to it over stdin and stdout; everything else goes to stderr. --http
+    serves programs of this machine at http://127.0.0.1:PORT/mcp.
+
+    Example: biorerank mcp --index pubmed-index
+    """
+    output = Output(quiet=quiet)
+    if port is not None and not http:
+        _common.usage_error("--port is for --http; over stdin and stdout there is no port.")
+    _common.check_index(index)
+    from biorerank_plugins.mcp import Library, run_http, run_stdio
+
+    def opened() -> TwoStageSearch:
+        from biorerank_plugins.two_stage import TwoStageSearch
+
+        encoder_dtype = "auto" if dtype == "int8" else dtype  # int8 is for rerankers
+        found = _common.open_index(index, encoder=encoder, device=device, dtype=encoder_dtype, partial=partial)
+        return TwoStageSearch(found, _common.load_reranker(model, device, dtype))
+
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    if debug:  # of this package alone: it logs no text of a question or passage
+        logging.getLogger("biorerank_plugins").setLevel(logging.DEBUG)
+    library = Library(opened)
+    if http:
+        output.note(f"Serving {index} on http://127.0.0.1:{port or 8000}/mcp; Ctrl-C stops.")
+        run_http(library, port=port or 8000)
+        return
+    if sys.stdin.isatty():
+        output.note("Waiting for a client on stdin: its configuration starts this command. Ctrl-C stops.")
+    run_stdio(library)
