@@ -8,12 +8,13 @@
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
-# PyTorch's builds for CPUs: those of the usual index bring several gigabytes of CUDA on amd64.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# The usual PyTorch brings several gigabytes of CUDA on amd64. Its builds for CPUs have an index of their own, which
+# pytorch.org/get-started/locally names: --build-arg TORCH_INDEX=ADDRESS takes torch from there.
+ARG TORCH_INDEX=
 WORKDIR /src
 COPY constraints.txt ./
 RUN python -m venv /opt/biorerank \
-    && /opt/biorerank/bin/pip install --no-cache-dir --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
+    && /opt/biorerank/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY biorerank_plugins ./biorerank_plugins
 COPY haystack_integrations ./haystack_integrations
