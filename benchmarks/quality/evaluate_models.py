@@ -3,7 +3,8 @@
     python -m benchmarks.quality.evaluate_models --data "$BIORERANK_DATA" --reach build/data/reach --work build/eval \\
         --sentences --out benchmarks/results/models.json
 
-Indexes and logits are kept in ``--work``, so that a (query, passage) pair is scored once for all tables. The weights
+All judged questions of a set count. Sets that are not named keep what an earlier run has found. Indexes and logits are
+kept in ``--work``, so that a (query, passage) pair is scored once for all tables. The weights
 are those stored with the models; beside them is shown what other weights of the hybrid's scores would give.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import read_rows, write_result
+from benchmarks.common import read_result, read_rows, write_result
 from benchmarks.quality.tasks import (
     FIRST_STAGES,
     WEIGHTS,
@@ -37,13 +38,17 @@ RESULT = "models.json"
 KEYS = ("encoder", "reranker", "candidates", "sets")
 
 MEASURES = ["nDCG@10", "RR@10", "R@100"]
-SETS = ("bioasq-dev", "claim", "phrase", "answer", "pubmedqa", "liveqa", "covidqa")
+SETS = (
+    *("bioasq-dev", "claim", "phrase", "answer", "pubmedqa", "liveqa", "covidqa"),
+    *("cystic-fibrosis", "trec-covid", "check-covid"),
+)
 
 
 def measure(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> None:
     name = encoder.model_id
     keys = {"lexical": "lexical", "dense": name, "hybrid": f"hybrid/{name}"}
-    result: dict[str, Any] = {"encoder": name, "reranker": args.name, "candidates": 100, "sets": {}}
+    kept = read_result(args.out).get("sets", {})  # sets of earlier runs that are not asked for now stay
+    result: dict[str, Any] = {"encoder": name, "reranker": args.name, "candidates": 100, "sets": kept}
     for set_name in args.sets:
         task = read_task(set_name, args.data, args.reach)
         index = open_index(task, encoder, args.work)

@@ -18,6 +18,9 @@ NAMES = {
     "pubmedqa": "PubMedQA, title → abstract section",
     "liveqa": "LiveQA-Med, consumer question → answer",
     "covidqa": "CovidQA, question → title and span",
+    "cystic-fibrosis": "Cystic fibrosis (1974–79), question → abstract",
+    "trec-covid": "TREC-COVID, topic → abstract",
+    "check-covid": "Check-COVID, claim → abstract",
 }
 
 

@@ -203,7 +203,7 @@ def try_reranker(model: str | None, problems: list[str]) -> dict[str, Any]:
         seconds = time.perf_counter() - loaded
         told: dict[str, Any] = {
             "model": reranker.model_name,
-            "runs": said[0] if said else "-",
+            "runs": said[0] if said else "as this process loaded it before",
             "loaded in": f"{loaded - start:.2f} s",
             "three passages in": f"{1000 * seconds:.0f} ms",
             "best of three": ranking[0].passage.text,
