@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from support.files import word_file, zipped
 from support.spoil import spoil_bytes
 
+from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.errors import MissingExtraError, ReaderError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers import ReadReport, read_passages
@@ -78,7 +80,7 @@ def test_a_missing_word_reader_is_named(monkeypatch: pytest.MonkeyPatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "mammoth", None)
-    with pytest.raises(MissingExtraError, match=r"biorerank-plugins\[office\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("office"))):
         read(word_file("x"))
 
 

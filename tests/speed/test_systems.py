@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.speed import TEXTS, request, setting_of
 
+from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.speed.compare import scores_of
 from biorerank_plugins.speed.rerankers import assert_dtype, load
@@ -54,7 +55,7 @@ def test_what_is_not_possible_is_listed_with_the_reason(setting, monkeypatch):
     systems, not_possible = load_systems(["ours-torch-float16", "ours-onnx-float32"], setting)
     assert systems == {}
     assert "float16" in not_possible["ours-torch-float16"]
-    assert "biorerank-plugins[onnx]" in not_possible["ours-onnx-float32"]
+    assert install_line("onnx") in not_possible["ours-onnx-float32"]
 
 
 def test_the_precision_of_the_baseline_is_asserted(setting):

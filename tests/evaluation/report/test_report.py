@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from support.evaluation import PASSAGES, CountWords
 from support.scorers import short_first
 
 from biorerank_plugins import BioReranker, PassageIndex
+from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.errors import MissingExtraError
 from biorerank_plugins.evaluation import SystemsReport, evaluate_systems
 from biorerank_plugins.evaluation.provenance import describe_setup
@@ -163,6 +165,6 @@ def test_a_missing_library_is_told_with_the_pip_line(
     module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=r"biorerank-plugins\[eval\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("eval"))):
         prepare_folder(tmp_path / "out")
     assert not (tmp_path / "out").exists()
