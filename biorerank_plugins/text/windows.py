@@ -116,7 +116,7 @@ def window_spans(
         spans.append((int(offsets[start, 0]), int(offsets[end - 1, 1])))
         if end == n:
             return spans
-        wanted = max(start + 1, min(end, start + step))
+        wanted = min(end, start + step)
         start = _first(borders, wanted, end) or wanted
 
 

@@ -52,6 +52,22 @@ def test_windows_begin_and_end_with_sentences():
     assert [text[start:end] for start, end in spans] == ["a b c d. e f g h.", "i j k l. m n o p."]
 
 
+@pytest.mark.parametrize(
+    ("stride", "expected"),
+    [
+        (None, [(0, 8), (6, 14), (12, 20)]),  # three quarters of the room
+        (4, [(0, 8), (4, 12), (8, 16), (12, 20)]),
+        (8, [(0, 8), (8, 16), (16, 20)]),
+        (100, [(0, 8), (8, 16), (16, 20)]),  # nothing is left out
+    ],
+)
+def test_windows_begin_a_stride_apart_where_there_are_no_sentences(stride, expected):
+    """By hand: twenty words, windows of eight."""
+    text = " ".join("abcdefghijklmnopqrst")
+    spans = window_spans(text, word_offsets(text), 8, stride, lambda whole: [(0, len(whole))])
+    assert spans == [(2 * first, 2 * last - 1) for first, last in expected]
+
+
 def scores(*logits: float) -> PairScores:
     n = len(logits)
     return PairScores(np.array(logits, np.float32), np.arange(n) == 1, np.zeros(n, bool))
