@@ -32,6 +32,7 @@ def test_the_weighted_sum_takes_bm25_as_a_share_of_the_best() -> None:
     fused = weighted_sum([0.9, 0.5, -0.2], [0.0, 8.0, 2.0], 0.4)
     assert fused.tolist() == pytest.approx([0.9, 0.5 + 0.4, -0.2 + 0.4 * 0.25])
     assert weighted_sum([0.9, 0.5], [0.0, 8.0], 0).tolist() == [0.9, 0.5]
+    assert weighted_sum([0.9, 0.5], [0.0, 0.8], 0.4).tolist() == [0.9, 0.9]  # however low the best is
     assert weighted_sum([0.9, 0.5], [0.0, 0.0], 3).tolist() == [0.9, 0.5]
     assert weighted_sum([], [], 3).tolist() == []
     assert weighted_sum(np.float32([1]), np.float32([2]), 0.5).dtype == np.float64
