@@ -249,3 +249,23 @@ def test_any_filter_agrees_with_python(filters: dict[str, Any], metadata: list[d
     passages = [Passage(str(number), "text", None, item) for number, item in enumerate(metadata)]
     expected = "".join(str(number) for number, item in enumerate(metadata) if holds(filters, item))
     assert found(filters, passages) == expected
+
+
+def nested(levels: int, key: str) -> dict[str, Any]:
+    filters: dict[str, Any] = {"year": 2020}
+    for _ in range(levels):
+        filters = {key: filters if key == "$not" else [filters]}
+    return filters
+
+
+@pytest.mark.parametrize("key", ["$and", "$or", "$not"])
+def test_fifty_levels_are_read_and_no_more(key: str):
+    assert compile_filter(nested(50, key)) is not None
+    with pytest.raises(ValueError, match="more than 50 levels"):
+        compile_filter(nested(51, key))
+
+
+@pytest.mark.parametrize("given", [3, "ab", {"year": 2020}, None])
+def test_a_combination_of_no_list_is_named(given: Any):
+    with pytest.raises(TypeError, match=r"'\$and' needs a list of filters"):
+        compile_filter({"$and": given})
