@@ -19,6 +19,8 @@ SETS = {
     "PubMedQA, title → abstract section": "pubmedqa",
     "LiveQA-Med, consumer question → answer": "liveqa",
     "CovidQA, question → title and span": "covidqa",
+    "Cystic fibrosis (1974–79), question → abstract": "cystic-fibrosis",
+    "TREC-COVID, topic → abstract": "trec-covid",
 }
 MIXES = ("minilm-bioasq-100", "minilm-bioasq-1000", "minilm-150-100", "minilm-512-100", "bert-base-bioasq-100")
 SYSTEMS = {
