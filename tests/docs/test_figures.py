@@ -84,3 +84,38 @@ def test_the_readme_says_the_same() -> None:
     both = _row(README, "both stages, 55,000 passages, against sentence-transformers and FAISS")
     wanted = [systems[one]["p50_ms"] for one in ("sentence-transformers + FAISS", "ours, dense, packed bfloat16")]
     assert both[:2] == [f"{milliseconds:,.0f} ms" for milliseconds in wanted]
+
+
+def _spread(found: dict[str, float], digits: int) -> str:
+    return " – ".join(f"{found[one]:.{digits}f}" for one in ("min", "median", "max"))
+
+
+def test_start() -> None:
+    found = _result("start")
+    cold, rates = found["cold process"], found["passages a second"]
+    for row, name in (
+        ("a cold process ranks 10 passages", "ours: rank 10 passages"),
+        ("… `import torch` alone", "import torch"),
+        ("… sentence-transformers' `CrossEncoder` predicts them", "sentence-transformers: predict 10 pairs"),
+        ("… opens an index, searches and ranks", "ours: open an index, search, rank"),
+    ):
+        assert _row(MEASURED, row) == [f"{_spread(cold[name], 2)} s"]
+    ours, theirs = ("ours, bfloat16 (the default here)", "ours, float32"), ("sentence-transformers, its defaults",)
+    both = " / ".join(_spread(rates[name], 0) for name in ours)
+    assert _row(MEASURED, "passages embedded a second, bf16 (the default here) / fp32") == [both]
+    both = " / ".join(_spread(rates[name], 0) for name in (*theirs, "sentence-transformers, bfloat16"))
+    assert _row(MEASURED, "… sentence-transformers, its defaults / bf16") == [both]
+    assert _row(MEASURED, "55,258 snippets indexed, BM25 included (one run)") == [f"{found['index']['seconds']} s"]
+    shown = _row(README, "a cold process to its first ranking, against sentence-transformers")[:2]
+    medians = (cold["sentence-transformers: predict 10 pairs"]["median"], cold["ours: rank 10 passages"]["median"])
+    assert shown == [f"{seconds:.1f} s" for seconds in medians]
+
+
+def test_mutations() -> None:
+    found = _result("mutations")
+    survivors = [one for module in found["modules"].values() for one in module["survived"]]
+    explained = sum(one["reason"] is not None for one in survivors)
+    assert len(survivors) == found["mutants"] - found["killed"]
+    said = f"Of {found['mutants']} changes made on purpose to {len(found['modules'])} core modules"
+    assert said in MEASURED
+    assert f"the tests notice {found['killed']}; for {explained} of the rest" in MEASURED
