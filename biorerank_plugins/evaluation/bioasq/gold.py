@@ -195,19 +195,30 @@ def measure_bioasq(
     :param asked: the questions that count; those without gold snippets are left out.
     :returns: ``"BioASQ documents F1"`` and so on; the means also hold the geometric ones (GMAP).
     """
-    names = [name for name in asked if gold.snippets.get(name)]
-    per_query: dict[str, dict[str, float]] = {}
-    for name in names:
-        passages = [passage for id_ in orders.get(name, ()) if (passage := find(id_)) is not None]
-        for kind, values in (
-            (_DOCUMENTS, document_measures([document_of(p) for p in passages], gold.documents[name])),
-            (_SNIPPETS, _measure_snippets(passages[:TOP], gold, gold.snippets[name])),
-        ):
-            for measure in MEASURES:
-                per_query.setdefault(f"{kind} {measure}", {})[name] = values[measure]
+    measured: dict[str, dict[str, Mapping[str, float]]] = {_DOCUMENTS: {}, _SNIPPETS: {}}
+    for name in asked:
+        if snippets := gold.snippets.get(name):
+            passages = [passage for id_ in orders.get(name, ()) if (passage := find(id_)) is not None]
+            measured[_DOCUMENTS][name] = document_measures([document_of(p) for p in passages], gold.documents[name])
+            measured[_SNIPPETS][name] = _measure_snippets(passages[:TOP], gold, snippets)
+    return all_measured(measured)
+
+
+def all_measured(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> MeasuredRun:
+    """Return the means over questions, the geometric ones (GMAP) too.
+
+    :param measured: for each kind (documents, snippets) and question its measures.
+    """
+    per_query = {
+        f"{kind} {measure}": {name: values[measure] for name, values in questions.items()}
+        for kind, questions in measured.items()
+        if questions
+        for measure in MEASURES
+    }
     means = {measure: math.fsum(values.values()) / len(values) for measure, values in per_query.items()}
-    for kind in (_DOCUMENTS, _SNIPPETS) if names else ():
-        means[f"{kind} GMAP"] = geometric_mean(per_query[f"{kind} AP"].values())
+    for kind, questions in measured.items():
+        if questions:
+            means[f"{kind} GMAP"] = geometric_mean(per_query[f"{kind} AP"].values())
     return MeasuredRun(means, per_query)
 
 
@@ -217,9 +228,14 @@ def _measure_snippets(
     if gold.has_offsets:
         spans = merge_spans(snippet.span for snippet in snippets if snippet.span is not None)
         return snippet_measures(_place_all(passages, gold, spans), sum(span.size for span in spans), len(spans))
+    return texts_measured([(_named_document(passage), passage.text) for passage in passages], snippets)
+
+
+def texts_measured(found: Iterable[tuple[str, str]], snippets: Sequence[GoldSnippet]) -> dict[str, float]:
+    """Measure what was found, (article, text) each, by its texts."""
     texts = merge_texts((snippet.document, text_key(snippet.text)) for snippet in snippets)
-    found = merge_texts((_named_document(passage), text_key(passage.text)) for passage in passages)
-    return snippet_measures(text_overlaps(found, texts), sum(len(key) for _, key in texts), len(texts))
+    own = merge_texts((document, text_key(text)) for document, text in found)
+    return snippet_measures(text_overlaps(own, texts), sum(len(key) for _, key in texts), len(texts))
 
 
 def _place_all(passages: Sequence[Passage], gold: BioASQGold, wanted: Sequence[Span]) -> list[Overlap]:

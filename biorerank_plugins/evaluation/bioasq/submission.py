@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, read_answers
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, all_measured, read_answers, texts_measured
 from biorerank_plugins.evaluation.bioasq.measures import (
-    MEASURES,
     TOP,
     document_measures,
-    geometric_mean,
     merge_spans,
-    merge_texts,
     snippet_measures,
     span_overlaps,
-    text_key,
-    text_overlaps,
 )
 from biorerank_plugins.evaluation.metrics import MeasuredRun
 
@@ -90,26 +84,17 @@ def measure_submission(submission: BioASQGold, gold: BioASQGold) -> MeasuredSubm
         )
     handed_in = [one for name in asked for one in submission.snippets.get(name, ())]
     by_place = gold.has_offsets and all(one.span is not None for one in handed_in)
-    per_query: dict[str, dict[str, float]] = {}
+    measured: dict[str, dict[str, Mapping[str, float]]] = {"documents": {}, "snippets": {}}
     for name in asked:
         if wanted := gold.documents[name]:
-            _add(per_query, "documents", name, document_measures(submission.documents.get(name, ()), wanted))
+            measured["documents"][name] = document_measures(submission.documents.get(name, ()), wanted)
         if snippets := gold.snippets.get(name):
             found = submission.snippets.get(name, ())[:TOP]
-            _add(per_query, "snippets", name, _measured(found, snippets, by_place=by_place))
-    means = {measure: math.fsum(values.values()) / len(values) for measure, values in per_query.items()}
-    for kind in ("documents", "snippets"):
-        if values := per_query.get(f"{kind} AP"):
-            means[f"{kind} GMAP"] = geometric_mean(values.values())
+            measured["snippets"][name] = _measured(found, snippets, by_place=by_place)
     method = (
         gold.method if by_place or not gold.has_offsets else "Snippets without offsets are compared by their texts."
     )
-    return MeasuredSubmission(MeasuredRun(means, per_query), len(asked), method, tuple(_doubts(answered, asked)))
-
-
-def _add(per_query: dict[str, dict[str, float]], kind: str, name: str, values: dict[str, float]) -> None:
-    for measure in MEASURES:
-        per_query.setdefault(f"{kind} {measure}", {})[name] = values[measure]
+    return MeasuredSubmission(all_measured(measured), len(asked), method, tuple(_doubts(answered, asked)))
 
 
 def _measured(found: Sequence[GoldSnippet], gold: Sequence[GoldSnippet], *, by_place: bool) -> dict[str, float]:
@@ -117,9 +102,7 @@ def _measured(found: Sequence[GoldSnippet], gold: Sequence[GoldSnippet], *, by_p
         spans = merge_spans(one.span for one in gold if one.span is not None)
         overlaps = span_overlaps(merge_spans(one.span for one in found if one.span is not None), spans)
         return snippet_measures(overlaps, sum(span.size for span in spans), len(spans))
-    texts = merge_texts((one.document, text_key(one.text)) for one in gold)
-    own = merge_texts((one.document, text_key(one.text)) for one in found)
-    return snippet_measures(text_overlaps(own, texts), sum(len(key) for _, key in texts), len(texts))
+    return texts_measured([(one.document, one.text) for one in found], gold)
 
 
 def _doubts(answered: set[str], asked: Sequence[str]) -> list[str]:
