@@ -172,7 +172,8 @@ def _prefixed(item: TextInput, prefix: str) -> TextInput:
 
 def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, TokenStates]:
     try:
-        tokenizer, model = _read(folder)
+        # On a CPU in fp32: what runs without padding is compared with the model's own forward first.
+        tokenizer, model = _read(folder, torch.float32 if device.type == "cpu" else dtype)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"The bi-encoder in {folder} cannot be loaded: {error}") from error
     if getattr(model.config, "is_encoder_decoder", False):
@@ -180,7 +181,7 @@ def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, 
     return tokenizer, model, token_states(model, tokenizer, device, dtype)
 
 
-def _read(folder: Path) -> tuple[Any, Any]:
+def _read(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     if models.is_embedded(folder):
         return PlainTokenizer(folder), load_bert(folder)
     from transformers import AutoModel, AutoTokenizer
@@ -189,7 +190,7 @@ def _read(folder: Path) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         # Without a dtype transformers 5 takes the one the weights are stored in, slow on a CPU if that is fp16.
         model = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
         )
     return tokenizer, model
 
