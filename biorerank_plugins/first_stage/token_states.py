@@ -14,7 +14,7 @@ from biorerank_plugins.runtime.packed.attention import attention_for
 from biorerank_plugins.runtime.packed.bert import PackedLayers
 from biorerank_plugins.runtime.packed.cpu_kernels import can_prepare
 from biorerank_plugins.runtime.packed.families import places_of
-from biorerank_plugins.runtime.packed.packing import Layout, pack, rounded
+from biorerank_plugins.runtime.packed.packing import Layout, packed, rounded
 from biorerank_plugins.runtime.packed.support import why_not_packed
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,7 @@ class PackedStates:
         ]
         exact = Layout.of(texts)
         layout = rounded(exact)
-        flat = np.empty(layout.size, np.int32)
-        pack(texts, self._places, layout, flat)
+        flat = packed(texts, self._places, layout)
         states: torch.Tensor = self._network(*layout.split(torch.from_numpy(flat)), layout.longest)
         return states[: exact.tokens].float()
 

@@ -16,7 +16,7 @@ from biorerank_plugins.runtime.packed.attention import attention_for
 from biorerank_plugins.runtime.packed.bert import PackedBert
 from biorerank_plugins.runtime.packed.cpu_kernels import can_prepare
 from biorerank_plugins.runtime.packed.families import places_of
-from biorerank_plugins.runtime.packed.packing import Layout, pack, rounded
+from biorerank_plugins.runtime.packed.packing import Layout, packed, rounded
 from biorerank_plugins.runtime.packed.support import cannot_be_packed
 from biorerank_plugins.runtime.tokens import EncodedPair
 from biorerank_plugins.scoring.torch_backend import TorchBackend
@@ -75,8 +75,7 @@ class PackedBackend:
         """
         exact = Layout.of(pairs)
         layout = rounded(exact) if self.device.type == "cpu" else exact
-        flat = np.empty(layout.size, np.int32)
-        pack(pairs, self.places, layout, flat)
+        flat = packed(pairs, self.places, layout)
         with torch.inference_mode():
             logits = self._network(*layout.split(torch.from_numpy(flat).to(self.device)), layout.longest)
         return self._checked(pairs, logits[: len(pairs)].cpu().numpy())

@@ -147,6 +147,13 @@ def pack(pairs: Sequence[EncodedPair], places: Places, layout: Layout, flat: Int
     ids[used:] = where[used:] = 0
 
 
+def packed(pairs: Sequence[EncodedPair], places: Places, layout: Layout) -> Ints:
+    """Return a new buffer with pairs in it; the parameters are those of :func:`pack`."""
+    flat = np.empty(layout.size, np.int32)
+    pack(pairs, places, layout, flat)
+    return flat
+
+
 def _refuse_foreign(ids: Ints, longest: int, places: Places) -> None:
     if longest > places.longest:
         raise ValueError(f"A pair has {longest} tokens; the model has positions for {places.longest}.")

@@ -13,7 +13,7 @@ from torch import nn
 from biorerank_plugins.runtime.packed.attention import reference_attention
 from biorerank_plugins.runtime.packed.bert import PackedBert, PackedLayers
 from biorerank_plugins.runtime.packed.families import FAMILIES, base_of, family_of, has_head, places_of
-from biorerank_plugins.runtime.packed.packing import Layout, Packed, pack
+from biorerank_plugins.runtime.packed.packing import Layout, Packed, packed
 from biorerank_plugins.runtime.packed.plain_bert import PlainBert
 from biorerank_plugins.runtime.tokens import EncodedPair
 
@@ -150,8 +150,7 @@ def _difference(model: Any) -> str | None:
         for length in lengths
     ]
     layout = Layout.of(pairs)
-    flat = np.empty(layout.size, np.int32)
-    pack(pairs, places, layout, flat)
+    flat = packed(pairs, places, layout)
     parts = Packed(*(torch.from_numpy(part) for part in layout.split(flat)))
     kind = PackedBert if has_head(model) else PackedLayers
     ours = kind(model, torch.device("cpu"), torch.float32, reference_attention)(*parts, layout.longest)

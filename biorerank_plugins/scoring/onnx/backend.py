@@ -20,7 +20,7 @@ from biorerank_plugins.runtime.devices import cpu_adds_bytes_exactly
 from biorerank_plugins.runtime.packed.attention import reference_attention
 from biorerank_plugins.runtime.packed.bert import PackedBert
 from biorerank_plugins.runtime.packed.families import base_of, family_of, places_of
-from biorerank_plugins.runtime.packed.packing import Layout, pack
+from biorerank_plugins.runtime.packed.packing import Layout, packed
 from biorerank_plugins.runtime.packed.support import why_not_packed
 from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
 from biorerank_plugins.scoring.onnx.files import built_once, content_key
@@ -165,12 +165,10 @@ class OnnxBackend:
 
     def _padded(self, pairs: Sequence[EncodedPair]) -> dict[str, NDArray[Any]]:
         layout = Layout.of(pairs)
-        flat = np.empty(layout.size, np.int32)
-        pack(pairs, self._places, layout, flat)
-        packed = layout.split(flat)
-        inside = np.arange(layout.longest) < np.diff(packed.offsets)[:, None]
+        parts = layout.split(packed(pairs, self._places, layout))
+        inside = np.arange(layout.longest) < np.diff(parts.offsets)[:, None]
         ids, places = (np.zeros(inside.shape, np.int32) for _ in range(2))
-        ids[inside], places[inside] = packed.ids, packed.places
+        ids[inside], places[inside] = parts.ids, parts.places
         return {"ids": ids, "places": places, "mask": np.where(inside, np.float32(0), _FORBIDDEN)}
 
 
