@@ -63,6 +63,18 @@ def compile_filter(filters: Filter | None) -> SqlCondition | None:
     return _all_of(filters, depth=0) if filters else None
 
 
+def requested_filter(filters: Filter | None) -> Filter | None:
+    """Return a filter of a request as it is, for pydantic, which reports no error but a ValueError.
+
+    :raises ValueError: if it is no filter, whatever is wrong with it.
+    """
+    try:
+        compile_filter(filters)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    return filters
+
+
 def _require_mapping(value: object, what: str) -> None:
     if not isinstance(value, Mapping):
         raise TypeError(

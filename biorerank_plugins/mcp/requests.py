@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
-from biorerank_plugins.first_stage.filters import compile_filter
+from biorerank_plugins.first_stage.filters import requested_filter
 from biorerank_plugins.passages import Passage
 
 __all__ = ["MOST_CHARACTERS", "GetPassage", "GivenPassage", "Rerank", "SearchEvidence"]
@@ -19,14 +19,6 @@ def _says_something(text: str) -> str:
     if not text.strip():
         raise ValueError("it is empty; give a question in plain words")
     return text
-
-
-def _is_filter(filters: dict[str, Any]) -> dict[str, Any]:
-    try:
-        compile_filter(filters)
-    except TypeError as error:  # pydantic reports ValueError only
-        raise ValueError(str(error)) from error
-    return filters
 
 
 Question = Annotated[
@@ -47,7 +39,7 @@ class SearchEvidence(_Arguments):
     k: int = Field(5, ge=1, le=50, description="Passages to return, the best first.")
     sentences: int = Field(3, ge=1, le=10, description="Best sentences of each passage, and of the answer, at most.")
     candidates: int = Field(100, ge=1, le=500, description="Passages that the first stage hands to the reranker.")
-    filters: Annotated[dict[str, Any], AfterValidator(_is_filter)] = Field(
+    filters: Annotated[dict[str, Any], AfterValidator(requested_filter)] = Field(
         default_factory=dict,
         description="Which passages may be found, by their metadata: "
         '{"year": {">=": 2015}, "journal": {"in": ["Lancet", "BMJ"]}}. All conditions must hold.',

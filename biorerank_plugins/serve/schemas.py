@@ -16,7 +16,7 @@ from pydantic import (
     field_validator,
 )
 
-from biorerank_plugins.first_stage.filters import compile_filter
+from biorerank_plugins.first_stage.filters import requested_filter
 
 _TEXT_KEYS = ("text", "content", "passage")
 """Where an object has its text, if the request does not say it."""
@@ -26,14 +26,6 @@ def _says_something(text: str) -> str:
     if not text.strip():
         raise ValueError("the query is empty; give the question to rank for")
     return text
-
-
-def _is_filter(filters: dict[str, Any] | None) -> dict[str, Any] | None:
-    try:
-        compile_filter(filters)
-    except TypeError as error:  # pydantic reports ValueError only
-        raise ValueError(str(error)) from error
-    return filters
 
 
 Query = Annotated[str, AfterValidator(_says_something), Field(description="The question.")]
@@ -152,7 +144,7 @@ class SearchRequest(BaseModel):
     query: Query
     top_k: int | None = Field(10, ge=1, description="Passages to return; null for all candidates.")
     candidates: int = Field(100, ge=1, description="Passages that are reranked.")
-    filters: Annotated[dict[str, Any] | None, AfterValidator(_is_filter)] = Field(
+    filters: Annotated[dict[str, Any] | None, AfterValidator(requested_filter)] = Field(
         None, description='Which passages may be found: {"year": {">=": 2015}}.'
     )
     first_stage: Literal["hybrid", "dense", "lexical"] | None = None
