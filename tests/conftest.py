@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -64,6 +65,17 @@ def _config(folder: Path, **options: object) -> object:
         initializer_range=0.5,  # large enough that different texts get clearly different scores
         **options,
     )
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command that logs more (``--debug``) does so for its own test, not for those after it."""
+    loggers = [logging.getLogger(name) for name in (None, "biorerank_plugins", "sentence_transformers", "transformers")]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

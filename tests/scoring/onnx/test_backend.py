@@ -81,6 +81,7 @@ def test_a_file_is_built_once_and_does_not_depend_on_the_limits_of_who_builds_it
     [file] = cache.glob("*-int8.onnx")
     built = file.read_bytes()
     file.unlink()
+    caplog.clear()
     with caplog.at_level(logging.INFO, "biorerank_plugins.scoring"):
         first = _logits(tiny_cross_encoder_dir, TEXTS, "int8")
         written = file.stat().st_mtime_ns
