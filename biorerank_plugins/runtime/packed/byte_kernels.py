@@ -1,8 +1,8 @@
 """Linear layers whose products are of bytes (int8): weights quantised when the model is loaded, inputs row by row.
 
-Each output of a layer has a step of its own for its weights, and each token one for its inputs, from its smallest to its
-largest value: nothing has to be fitted on texts, and a logit does not depend on the passages beside it. All between the
-products is computed in fp32.
+Each output of a layer has a step of its own for its weights, and each token one for its inputs, from its smallest to
+its largest value: nothing has to be fitted on texts, and a logit does not depend on the passages beside it. All between
+the products is computed in fp32.
 
 x86 CPUs without VNNI (AVX2 alone, AVX512 of the first kind) add two neighbouring products in 16 bits, and cut off what
 does not fit. There the steps of an output are so wide that no two neighbouring weights can overflow.
@@ -89,7 +89,7 @@ def quantized(weight: Tensor, *, adds_in_16_bits: bool) -> tuple[Tensor, Tensor]
     """
     size = weight.abs().amax(1, keepdim=True) / _MOST
     if adds_in_16_bits:
-        pairs = torch.nn.functional.pad(weight, (0, weight.shape[1] % 2)).unflatten(1, (-1, 2))
+        pairs = torch.nn.functional.pad(weight, (0, weight.shape[1] % 2)).view(len(weight), -1, 2)
         largest = torch.maximum(pairs.clamp(min=0).sum(2), -pairs.clamp(max=0).sum(2)).amax(1, keepdim=True)
         size = torch.maximum(size, largest / (_MOST_OF_TWO - 1))  # both may be rounded up by half a step
     size.clamp_(min=_SMALLEST)

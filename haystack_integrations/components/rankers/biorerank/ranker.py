@@ -185,7 +185,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         self.local_files_only = local_files_only
         check_rank_option("deduplicate", deduplicate)
         refused = (trust_remote_code, model_kwargs, tokenizer_kwargs, config_kwargs)
-        check_loading(device, dtype, backend, *refused, backends=BACKENDS)
+        check_loading(device, dtype, backend, *refused, backends=(*BACKENDS, "onnx"))  # of saved pipelines
         if template is not None and self.meta_fields_to_embed:
             raise ValueError("Give template or meta_fields_to_embed, not both: each says what the model reads.")
 
