@@ -236,7 +236,7 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=32)
     parser.add_argument("--latency-rounds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=200, help="how often each backend is opened and closed")
-    parser.add_argument("--backends", default="packed,onnx", help="those that are opened and closed, with commas")
+    parser.add_argument("--backends", default="packed,torch", help="those that are opened and closed, with commas")
     parser.add_argument("--short", action="store_true", help="20 seconds, 5 rounds: under a minute on a quiet machine")
     parser.add_argument("--note", help="what else the machine was doing")
     parser.add_argument("--out", type=Path, help="write the result here as JSON")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +19,6 @@ from biorerank_plugins.speed.run import Options, run_benchmark
 from biorerank_plugins.speed.systems import SYSTEMS, Known, folder_of
 
 __all__ = ["measure_part", "shaped", "with_shares"]
-
-_CACHE = "BIORERANK_CACHE"  # where exported models are kept
 
 
 def measure_part(
@@ -60,7 +57,7 @@ def measure_part(
 
 @contextmanager
 def shaped(options: Options, shape: str | None) -> Iterator[Options]:
-    """Make a model with random weights, and let all files that are made of it go with it.
+    """Make a model with random weights.
 
     :param options: what to compare.
     :param shape: one of :data:`SHAPES`; ``None`` leaves the options as they are.
@@ -68,15 +65,8 @@ def shaped(options: Options, shape: str | None) -> Iterator[Options]:
     if shape is None:
         yield options
         return
-    before = os.environ.get(_CACHE)
     with tempfile.TemporaryDirectory() as work:
-        os.environ[_CACHE] = work
-        try:
-            yield replace(options, model=str(random_model(SHAPES[shape], Path(work) / shape)))
-        finally:
-            del os.environ[_CACHE]
-            if before is not None:
-                os.environ[_CACHE] = before
+        yield replace(options, model=str(random_model(SHAPES[shape], Path(work) / shape)))
 
 
 def with_shares(found: Comparison, sizes: Architecture | None, roofline: Roofline | None) -> dict[str, Any]:

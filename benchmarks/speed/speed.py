@@ -66,8 +66,7 @@ SHOWN = (
     ("ours-packed-float32", "**ours**, packed fp32"),
     ("ours-packed-bfloat16", "**ours**, packed bf16"),
     ("ours-packed-float16", "**ours**, packed fp16"),
-    ("ours-onnx-float32", "**ours**, ONNX fp32"),
-    ("ours-onnx-int8", "**ours**, ONNX int8"),
+    ("ours-packed-int8", "**ours**, packed int8"),
     ("ours-default", "**ours**, default"),
 )
 

@@ -33,7 +33,7 @@ RESULT = "two_stage.json"
 KEYS = ("machine", "candidates", "baseline", "questions", "systems", "failed", "not_possible")
 
 BASELINE = "sentence-transformers + FAISS"
-OURS = (("torch", "float32"), ("torch", "bfloat16"), ("packed", "bfloat16"), ("onnx", "float32"), ("onnx", "int8"))
+OURS = (("torch", "float32"), ("torch", "bfloat16"), ("packed", "float32"), ("packed", "bfloat16"), ("packed", "int8"))
 FIRST_STAGES = ("dense", "hybrid")
 Search = Callable[[str], list[str]]
 

@@ -6,7 +6,6 @@ import importlib
 import logging
 import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ _EXTRAS = {
     "llama-index": ("llama-index-core",),
     "haystack": ("haystack-ai",),
     "langchain": ("langchain-core",),
-    "onnx": ("onnx", "onnxruntime", "platformdirs"),
     "train": ("accelerate", "datasets"),
     "eval": ("jinja2", "matplotlib"),
     "pdf": ("pypdf",),
@@ -36,7 +34,7 @@ _EXTRAS = {
 }
 _PLATFORMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64"), ("Windows", "AMD64")}
 _VARIABLES = (
-    "HF_HUB_OFFLINE", "HF_HOME", "TOKENIZERS_PARALLELISM", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "BIORERANK_CACHE",
+    "HF_HUB_OFFLINE", "HF_HOME", "TOKENIZERS_PARALLELISM", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
     "BIORERANK_LLM_URL", "BIORERANK_LLM_MODEL", "BIORERANK_LLM_TIMEOUT",
 )  # fmt: skip
 _SECRETS = ("BIORERANK_LLM_KEY", "BIORERANK_API_KEY", "HF_TOKEN")
@@ -129,36 +127,12 @@ def _models(problems: list[str]) -> dict[str, Any]:
     return told
 
 
-def _cache(problems: list[str]) -> dict[str, Any]:
-    if version_of("platformdirs") is None:
-        return {"exported models": "none without the extra onnx"}
-    from biorerank_plugins.scoring.onnx.files import cache_folder
-
-    folder = cache_folder()
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    writable = os.access(there, os.W_OK | os.X_OK)
-    if not writable:
-        problems.append(
-            f"{there} cannot be written to, so that exported models are built anew in every process: "
-            "set BIORERANK_CACHE to a folder of yours."
-        )
-    return {
-        "exported models": str(folder),
-        "files": len(list(folder.glob("*"))) if folder.is_dir() else 0,
-        "writable": writable,
-        "free space": f"{shutil.disk_usage(there).free / 2**30:.1f} GiB",
-    }
-
-
 PARTS: Mapping[str, Callable[[list[str]], dict[str, Any]]] = {
     "versions": _versions,
     "extras": _extras,
     "machine": _machine,
     "settings": _settings,
     "models": _models,
-    "cache": _cache,
 }
 """By name, what looks at a part: it is given the list of problems, and returns what it found."""
 

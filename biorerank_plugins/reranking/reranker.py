@@ -53,12 +53,11 @@ class BioReranker(PairInterface):
         (:class:`~biorerank_plugins.scoring.scores.PairScorer`).
     :param device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` chooses. A ``CrossEncoder`` object stays
         where it is.
-    :param dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"`` (on a CPU, with ONNX Runtime), or ``"auto"``:
+    :param dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"`` (on a CPU), or ``"auto"``:
         fp16 on CUDA, bf16 on a CPU that has it natively, else fp32; a ``CrossEncoder`` object keeps its own.
     :param backend: what runs the model: ``"packed"`` without padding (BERT, ELECTRA, RoBERTa and XLM-R on a CPU or
-        CUDA, MPNet on a CPU), ``"torch"`` as transformers does, ``"onnx"`` with ONNX Runtime on a CPU in fp32 or int8.
-        ``"auto"`` takes ONNX Runtime for int8, else the packed one where it covers model and device, and logs what it
-        took and why.
+        CUDA, MPNet on a CPU), ``"torch"`` as transformers does. ``"auto"`` takes the packed one where it covers model
+        and device, and logs what it took and why.
     :param max_length: tokens a pair, or a query with one window of a longer passage. Never more than the model takes.
     :param query_max_length: tokens a query; where a pair does not fit, a longer one is cut there and reported. A long
         passage never cuts it. At most half of what the model takes.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "torch", "packed", "onnx")
+BACKENDS = ("auto", "torch", "packed")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _SHORT_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
 
@@ -105,36 +105,6 @@ def _automatic_dtype(device: torch.device) -> tuple[torch.dtype, str]:
     if device.type == "cpu" and cpu_has_bf16():
         return torch.bfloat16, "the CPU multiplies bf16 natively"
     return torch.float32, "no native half precision here"
-
-
-@cache
-def cpu_adds_bytes_exactly() -> bool:
-    """Return whether this CPU's 8-bit products add up in 32 bits.
-
-    On x86 without VNNI (AVX2 alone, AVX512 of the first kind) two products are added in 16 bits, where weights of more
-    than 64 steps overflow and are cut off. Where nothing is known of an x86 CPU, it counts as one without.
-    """
-    import platform
-
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        flags = ""
-    return adds_bytes_exactly(platform.machine(), flags)
-
-
-def adds_bytes_exactly(machine: str, flags: str) -> bool:
-    """Return whether a CPU's 8-bit products add up in 32 bits; see :func:`cpu_adds_bytes_exactly`.
-
-    :param machine: as ``platform.machine()`` names it.
-    :param flags: words that describe the CPU, as in ``/proc/cpuinfo``.
-
-    >>> adds_bytes_exactly("x86_64", "fma avx2 bmi2"), adds_bytes_exactly("x86_64", "avx2 avx_vnni")
-    (False, True)
-    """
-    if machine.lower() not in ("x86_64", "amd64", "i686", "x86"):
-        return True
-    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(flags.split())
 
 
 @cache

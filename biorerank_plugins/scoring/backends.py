@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Tokens a batch. On a CPU what matters is that activations stay in the cache; on a GPU that it has work to do.
-_BATCH_TOKENS = {"cpu": 2_048, "onnx": 512}
+_BATCH_TOKENS, _BYTES_BATCH_TOKENS = 2_048, 1_024
 _GPU_BATCH_TOKENS = 32_768
 
 
@@ -51,34 +51,28 @@ def where_to_compute(
 ) -> tuple[torch.device, torch.dtype]:
     """Return device and precision for what a user asks for.
 
-    int8 is taken only when asked for; it runs on ONNX Runtime, on a CPU.
+    int8 is taken only when asked for; it runs on a CPU, without padding.
 
     :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
     :param device: see :func:`~biorerank_plugins.runtime.devices.resolve_device`.
     :param dtype: see :func:`~biorerank_plugins.runtime.devices.resolve_dtype`; also ``"int8"``.
     :raises ValueError: if a name is unknown, or the three do not go together; the message says what does.
 
-    >>> where_to_compute("onnx", "cpu", "auto")
-    (device(type='cpu'), torch.float32)
+    >>> where_to_compute("auto", None, "int8")
+    (device(type='cpu'), torch.int8)
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is unknown. Choose one of: {', '.join(BACKENDS)}.")
-    name = "auto" if dtype is None else str(dtype).removeprefix("torch.")
-    int8 = name == "int8"
-    if not int8 and backend != "onnx":
+    if str(dtype).removeprefix("torch.") != "int8":
         _refuse_unknown(dtype)
         chosen = resolve_device(device)
         return chosen, resolve_dtype(dtype, chosen)
-    if backend not in ("auto", "onnx"):
-        raise ValueError(f"dtype='int8' needs backend='onnx' (or 'auto'); got backend={backend!r}.")
+    if backend == "torch":
+        raise ValueError("dtype='int8' needs backend='packed' (or 'auto'); got backend='torch'.")
     chosen = resolve_device("cpu" if device is None else device)
     if chosen.type != "cpu":
-        raise ValueError(f"{'int8' if int8 else 'backend=onnx'} runs on a CPU; got device={str(chosen)!r}.")
-    if int8:
-        return chosen, torch.int8
-    if name not in ("auto", "float32", "fp32"):
-        raise ValueError(f"backend='onnx' computes in float32 or int8; got dtype={dtype!r}.")
-    return chosen, torch.float32
+        raise ValueError(f"int8 runs on a CPU; got device={str(chosen)!r}.")
+    return chosen, torch.int8
 
 
 def _refuse_unknown(dtype: str | torch.dtype | None) -> None:
@@ -101,8 +95,8 @@ def choose_backend(
 ) -> tuple[Backend, int]:
     """Return what runs a model, and the tokens a batch that suit it.
 
-    ``"auto"`` takes int8 to ONNX Runtime; everything else to the forward pass without padding where it covers the model
-    and the device, else to transformers' own.
+    ``"auto"`` takes the forward pass without padding where it covers the model and the device, else transformers' own.
+    Where int8 is not possible, the best precision of this CPU is taken, with a warning.
 
     :param name: name of the model, for messages.
     :param model: a sequence-classification model with one label, not used by anyone else: it may be moved.
@@ -113,30 +107,29 @@ def choose_backend(
     :param has_types: whether the model takes segment ids.
     :raises ModelError: if the backend that was asked for cannot run the model here; the message says why.
     """
-    common: dict[str, Any] = {"device": device, "dtype": dtype, "has_types": has_types, "pad_id": tokenizer.pad_id}
-    if backend == "onnx" or dtype == torch.int8:
-        from biorerank_plugins.scoring.onnx.backend import OnnxBackend
-
-        chosen: Backend = OnnxBackend(model, dtype=dtype, tokenizer=tokenizer, has_types=has_types)
-        _say(name, chosen, "onnx", "int8 was asked for" if backend == "auto" else "asked for")
-        return chosen, _BATCH_TOKENS["onnx"]
-    tokens = _BATCH_TOKENS["cpu"] if device.type == "cpu" else _GPU_BATCH_TOKENS
-    if backend == "torch":
-        chosen = TorchBackend(model, **common)
-        _say(name, chosen, "torch", "asked for")
-        return chosen, tokens
+    from biorerank_plugins.runtime.packed.byte_kernels import why_no_bytes
     from biorerank_plugins.runtime.packed.support import why_not_packed
     from biorerank_plugins.scoring.packed_backend import PackedBackend
 
+    common: dict[str, Any] = {"device": device, "dtype": dtype, "has_types": has_types, "pad_id": tokenizer.pad_id}
+    if dtype == torch.int8 and (reason := why_no_bytes()) is not None:
+        common["dtype"] = dtype = resolve_dtype("auto", device)
+        logger.warning("int8 is not possible here: %s Computing in %s.", reason, str(dtype).removeprefix("torch."))
+    int8 = dtype == torch.int8
+    tokens = (_BYTES_BATCH_TOKENS if int8 else _BATCH_TOKENS) if device.type == "cpu" else _GPU_BATCH_TOKENS
+    if backend == "torch":
+        chosen: Backend = TorchBackend(model, **common)
+        _say(name, chosen, "torch", "asked for")
+        return chosen, tokens
     why_not = why_not_packed(model, device, dtype)
     if why_not is None:
         chosen = PackedBackend(model, **common)
-        _say(name, chosen, "packed", "asked for" if backend == "packed" else "no padding, and this model allows it")
+        asked = "int8 was asked for" if int8 else "asked for" if backend == "packed" else None
+        _say(name, chosen, "packed", asked or "no padding, and this model allows it")
         return chosen, tokens
-    if backend == "packed":
-        raise ModelError(
-            f"backend='packed' is not possible for {name} here: {why_not} Choose backend='auto' or 'torch'."
-        )
+    if backend == "packed" or int8:
+        wish = "dtype='int8'" if int8 else "backend='packed'"
+        raise ModelError(f"{wish} is not possible for {name} here: {why_not} Choose backend='auto' and another dtype.")
     chosen = TorchBackend(model, **common)
     _say(name, chosen, "torch", why_not)
     return chosen, tokens

@@ -65,7 +65,7 @@ def scorer_for(name: str, model: CrossEncoder, place: Place, options: LoadOption
             return token_scorer(name, plain, place, options, stated=model.max_seq_length)
         except UnsupportedTokenizerError as error:
             why = str(error)
-    if place.backend in ("packed", "onnx") or place.dtype == torch.int8:
+    if place.backend == "packed" or place.dtype == torch.int8:
         wish = "dtype='int8'" if place.dtype == torch.int8 else f"backend={place.backend!r}"
         raise ModelError(f"{wish} is not possible for {name}: {why} Choose backend='auto' and another dtype.")
     logger.info("%s runs through CrossEncoder.predict: %s", name, why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """What :class:`~biorerank_plugins.BioReranker` is told about its model; the fields are its parameters.
+
+    ``backend="onnx"``, which earlier versions had, is taken for the backend that is chosen here, in fp32 where no
+    precision is named, with a ``DeprecationWarning``.
 
     :raises ValueError: if a length is impossible. Device, precision and backend are checked where they are chosen.
 
@@ -42,6 +46,18 @@ class LoadOptions:
         whole_number("query_max_length", self.query_max_length)
         if self.max_batch_tokens is not None:
             whole_number("max_batch_tokens", self.max_batch_tokens)
+        if self.backend == "onnx":
+            self._go_on_without_onnx()
+
+    def _go_on_without_onnx(self) -> None:
+        warnings.warn(
+            "backend='onnx' is gone: the packed backend is as fast, also in int8, and needs no export. Leave it out.",
+            DeprecationWarning,
+            stacklevel=5,
+        )
+        object.__setattr__(self, "backend", "auto")
+        if self.dtype in (None, "auto"):
+            object.__setattr__(self, "dtype", "float32")
 
     @property
     def named(self) -> bool:

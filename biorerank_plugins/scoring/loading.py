@@ -36,8 +36,6 @@ def load_scorer(options: LoadOptions) -> Scorer:
     :raises ValueError: if an option is impossible.
     :raises TypeError: if the model is of another type.
     """
-    import torch
-
     from biorerank_plugins.scoring.backends import where_to_compute
     from biorerank_plugins.scoring.choose_scorer import Place, scorer_for, token_scorer
     from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
@@ -47,7 +45,7 @@ def load_scorer(options: LoadOptions) -> Scorer:
         own = model.model
         where = where_to_compute(backend, model.device if options.device is None else options.device, options.dtype)
         # What the caller chose for the object holds, unless something else is asked for here.
-        as_it_is = (options.dtype is None or options.dtype == "auto") and backend != "onnx"
+        as_it_is = options.dtype is None or options.dtype == "auto"
         place = Place(backend, where[0], (own.dtype if own is not None else None) if as_it_is else where[1])
         loaded = _independent_of(model)
         name = str(
@@ -58,8 +56,7 @@ def load_scorer(options: LoadOptions) -> Scorer:
         folder = resolve_folder(models.DEFAULT_RERANKER if model is None else model)
         name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
         if folder is not None and is_plain(folder):
-            # ONNX Runtime's files are named by what transformers writes of a configuration.
-            ourselves = models.is_embedded(folder) and backend in ("auto", "packed") and place.dtype != torch.int8
+            ourselves = models.is_embedded(folder) and backend in ("auto", "packed")
             plain = _explained(name, folder, lambda: load_plain(folder, without_transformers=ourselves))
             _refuse_foreign_tokenizer(name, plain.network, plain.tokenizer)
             with suppress(UnsupportedTokenizerError):

@@ -32,7 +32,7 @@ class PackedBackend:
 
     :param model: a model of one of the covered architectures, not used by anyone else.
     :param device: where to run.
-    :param dtype: precision of the layers; the head computes in fp32.
+    :param dtype: precision of the layers; the head computes in fp32. ``torch.int8`` quantises the linear layers.
     :param pad_id: token id that pads where a batch is computed again in fp32.
     :param has_types: whether the model takes segment ids.
     :raises ValueError: if it cannot be run here; the message says why, and what to do.
@@ -54,9 +54,10 @@ class PackedBackend:
         self.device = device
         self.dtype = dtype
         self.places = places_of(model, has_types=has_types)
-        network = PackedBert(model, device, dtype, attention_for(device)).eval()
-        if device.type == "cpu" and can_prepare(dtype):
-            network.prepare()
+        in_bytes = dtype == torch.int8
+        network = PackedBert(model, device, torch.float32 if in_bytes else dtype, attention_for(device)).eval()
+        if in_bytes or (device.type == "cpu" and can_prepare(dtype)):
+            network.prepare(in_bytes=in_bytes)
         self._network: Any = network
         self._exact_backend: TorchBackend | None = None
         self._exact: Callable[[], TorchBackend] | None = None

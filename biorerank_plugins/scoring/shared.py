@@ -117,7 +117,7 @@ def _stats(folder: Path) -> list[tuple[str, int, int]]:
 def _threads() -> int:
     import torch
 
-    return torch.get_num_threads()  # ONNX Runtime takes this number when it loads a model
+    return torch.get_num_threads()
 
 
 def _fingerprint(folder: Path | None, key: tuple[Hashable, ...]) -> str:

@@ -84,8 +84,7 @@ SYSTEMS: Known = {
     "ours-packed-float32": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "float32"}),
     "ours-packed-bfloat16": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "bfloat16"}),
     "ours-packed-float16": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "float16"}),
-    "ours-onnx-float32": (f"{_HERE}.rerankers:ours", {"backend": "onnx", "dtype": "float32"}),
-    "ours-onnx-int8": (f"{_HERE}.rerankers:ours", {"backend": "onnx", "dtype": "int8"}),
+    "ours-packed-int8": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "int8"}),
     "ours-default": (f"{_HERE}.rerankers:ours", {"backend": "auto", "dtype": "auto"}),
 }
 """What ``biorerank bench`` compares; no package is needed beyond this one's own."""

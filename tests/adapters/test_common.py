@@ -54,8 +54,8 @@ def test_other_errors_of_an_import_stay_what_they_are():
 
 
 def test_the_extra_that_is_missing_inside_wins():
-    with pytest.raises(MissingExtraError, match=r"\[onnx\]"), require_extra("haystack"):
-        raise MissingExtraError("onnxruntime", "onnx")
+    with pytest.raises(MissingExtraError, match=r"\[pdf\]"), require_extra("haystack"):
+        raise MissingExtraError("pypdf", "pdf")
 
 
 # Texts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.packed import needs_bytes
 
 from benchmarks.quality.gate import Asked, compare_path, neighbour_moves, path_logits, reference_logits
 from biorerank_plugins import BioReranker, Candidate, Passage
@@ -61,17 +62,12 @@ PATHS = [
     ("torch", "bfloat16", TOLERANCE),
     ("packed", "float32", TOLERANCE),
     ("packed", "bfloat16", TOLERANCE),
-    ("onnx", "float32", TOLERANCE),
-    ("onnx", "int8", INT8_TOLERANCE),
+    pytest.param("packed", "int8", INT8_TOLERANCE, marks=needs_bytes),
 ]
 
 
 @pytest.mark.parametrize(("backend", "dtype", "tolerance"), PATHS)
-def test_a_path_ranks_as_the_reference(tiny_cross_encoder_dir, gold, tmp_path, monkeypatch, backend, dtype, tolerance):
-    if backend == "onnx":
-        pytest.importorskip("onnxruntime")
-        pytest.importorskip("onnx")
-    monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
+def test_a_path_ranks_as_the_reference(tiny_cross_encoder_dir, gold, backend, dtype, tolerance):
     asked, reference, qrels = gold
     with BioReranker(tiny_cross_encoder_dir, device="cpu", backend=backend, dtype=dtype, windows=False) as reranker:
         logits = path_logits(reranker, asked, seed=1)

@@ -104,7 +104,7 @@ def test_the_tables_of_the_readme(tmp_path, monkeypatch, capsys):
         "candidates": 100,
         "rounds": 5,
         "tokens_a_pair": {"mean": 66.6},
-        "systems": {"predict": {"ratio": 1.0, "pairs_per_second": 308.6}, "ours-onnx-int8": system},
+        "systems": {"predict": {"ratio": 1.0, "pairs_per_second": 308.6}, "ours-packed-int8": system},
     }
     part = {
         "machine": {"cpu": "a CPU", "threads": 2, "device": "cpu"},
@@ -116,5 +116,5 @@ def test_the_tables_of_the_readme(tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("(a CPU, threads: 2, device: cpu; medians, rounds: 5)")
     assert lines[2] == "|  | bert-base, bioasq (67 tokens), 100 |"
-    assert "| **ours**, ONNX int8 | 4.00x |" in lines
-    assert "| **ours**, ONNX int8 | 1,234 |" in lines
+    assert "| **ours**, packed int8 | 4.00x |" in lines
+    assert "| **ours**, packed int8 | 1,234 |" in lines

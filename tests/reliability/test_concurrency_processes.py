@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -45,10 +44,9 @@ def _run(body: str, *arguments: object) -> None:
 
 
 @needs_fork
-def test_children_of_a_busy_parent_score_as_it_does(tiny_cross_encoder_dir, tmp_path, monkeypatch):
+def test_children_of_a_busy_parent_score_as_it_does(tiny_cross_encoder_dir):
     """Forked while three threads score: locks are taken, and threads of the libraries below are at work."""
-    backends = ["packed", "torch", *(["onnx"] if find_spec("onnxruntime") else [])]
-    monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
+    backends = ["packed", "torch"]
     _run(
         """
 torch.set_num_threads(2)

@@ -72,13 +72,8 @@ def test_what_bf16_cannot_hold_is_computed_again_in_fp32(tiny_cross_encoder_dir,
         assert "not finite in torch.bfloat16; the batch is computed again in fp32" in caplog.text
 
 
-@pytest.mark.parametrize("backend", ["packed", "torch", "onnx"])
-def test_what_is_no_number_in_fp32_either_names_its_passages_and_no_others(
-    tiny_cross_encoder_dir, tmp_path, monkeypatch, backend
-):
-    if backend == "onnx":
-        pytest.importorskip("onnxruntime")
-        monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path / "cache"))
+@pytest.mark.parametrize("backend", ["packed", "torch"])
+def test_what_is_no_number_in_fp32_either_names_its_passages_and_no_others(tiny_cross_encoder_dir, tmp_path, backend):
     folder = _with_embedding(tiny_cross_encoder_dir, tmp_path / "model", float("nan"))
     passages = [Passage(f"p{n}", text) for n, text in enumerate(_texts(12))]
     passages[3] = Passage("third", "aspirin")

@@ -8,11 +8,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from support.packed import needs_bytes
 from support.scorers import zero
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.runtime.devices import cpu_has_bf16
+from biorerank_plugins.runtime.packed import byte_kernels
 from biorerank_plugins.scoring.backends import where_to_compute
 
 CPU = torch.device("cpu")
@@ -30,9 +32,7 @@ AUTO = torch.bfloat16 if cpu_has_bf16() else torch.float32
         ("auto", None, AUTO),
         ("packed", "bf16", torch.bfloat16),
         ("torch", "float32", torch.float32),
-        ("onnx", "auto", torch.float32),
-        ("onnx", "fp32", torch.float32),
-        ("onnx", "int8", torch.int8),
+        ("packed", "int8", torch.int8),
         ("auto", "int8", torch.int8),
         ("auto", torch.int8, torch.int8),
     ],
@@ -42,17 +42,15 @@ def test_where_a_model_computes(backend, dtype, expected):
 
 
 def test_what_runs_on_a_cpu_only_goes_there_by_itself():
-    assert where_to_compute("onnx", None, "auto")[0] == where_to_compute("auto", None, "int8")[0] == CPU
+    assert where_to_compute("auto", None, "int8")[0] == CPU
 
 
 @pytest.mark.parametrize(
     ("backend", "dtype", "message"),
     [
-        ("openvino", "auto", r"backend='openvino' is unknown\. Choose one of: auto, torch, packed, onnx"),
+        ("openvino", "auto", r"backend='openvino' is unknown\. Choose one of: auto, torch, packed"),
         ("auto", "int4", r"dtype='int4' is unknown\. Choose one of: auto, float32, bfloat16, float16, int8"),
-        ("torch", "int8", r"dtype='int8' needs backend='onnx' \(or 'auto'\); got backend='torch'"),
-        ("packed", "int8", r"needs backend='onnx'"),
-        ("onnx", "bfloat16", r"backend='onnx' computes in float32 or int8; got dtype='bfloat16'"),
+        ("torch", "int8", r"dtype='int8' needs backend='packed' \(or 'auto'\); got backend='torch'"),
         ("auto", "float16", r"dtype='float16' is not possible on a CPU"),
     ],
 )
@@ -61,11 +59,10 @@ def test_what_does_not_go_together_is_refused(backend, dtype, message):
         where_to_compute(backend, "cpu", dtype)
 
 
-@pytest.mark.parametrize("backend", ["auto", "torch", "packed", "onnx"])
-def test_all_backends_give_the_scores_of_sentence_transformers(backend, tiny_cross_encoder_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize("backend", ["auto", "torch", "packed"])
+def test_all_backends_give_the_scores_of_sentence_transformers(backend, tiny_cross_encoder_dir):
     from sentence_transformers import CrossEncoder
 
-    monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
     expected = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu").predict(PAIRS)
     with BioReranker(tiny_cross_encoder_dir, backend=backend, dtype="float32", device="cpu") as reranker:
         assert reranker.predict(PAIRS) == pytest.approx(expected, abs=1e-5)
@@ -76,11 +73,10 @@ def test_all_backends_give_the_scores_of_sentence_transformers(backend, tiny_cro
     [
         ({}, r"runs on backend packed in .* on cpu: no padding, and this model allows it\."),
         ({"backend": "torch"}, r"runs on backend torch in .* on cpu: asked for\."),
-        ({"dtype": "int8"}, r"runs on backend onnx in int8 on cpu: int8 was asked for\."),
+        ({"dtype": "int8"}, r"runs on backend packed in int8 on cpu: int8 was asked for\."),
     ],
 )
-def test_a_log_line_says_what_was_chosen_and_why(options, line, tiny_cross_encoder_dir, tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("BIORERANK_CACHE", str(tmp_path))
+def test_a_log_line_says_what_was_chosen_and_why(options, line, tiny_cross_encoder_dir, tmp_path, caplog):
     folder = shutil.copytree(tiny_cross_encoder_dir, tmp_path / "model")  # that nobody else has loaded
     with caplog.at_level(logging.INFO, "biorerank_plugins"), BioReranker(folder, **options) as reranker:
         reranker.warm_up()
@@ -100,7 +96,7 @@ def test_a_model_that_the_packed_pass_does_not_cover_runs_padded(tmp_path, make_
     assert "runs on backend torch in float32 on cpu: DistilBertForSequenceClassification is none of" in caplog.text
 
 
-@pytest.mark.parametrize("options", [{"backend": "packed"}, {"backend": "onnx"}, {"dtype": "int8"}])
+@pytest.mark.parametrize("options", [{"backend": "packed"}, {"dtype": "int8"}])
 def test_and_is_refused_where_another_backend_was_asked_for(options, tmp_path, make_tokenizer):
     folder = _distilbert(tmp_path, make_tokenizer)
     with (
@@ -108,6 +104,28 @@ def test_and_is_refused_where_another_backend_was_asked_for(options, tmp_path, m
         BioReranker(folder, **{"dtype": "float32", "device": "cpu", **options}) as reranker,
     ):
         reranker.warm_up()
+
+
+def test_int8_where_it_is_not_possible_is_computed_more_exactly(tiny_cross_encoder_dir, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(byte_kernels, "why_no_bytes", lambda: "there are no bytes.")
+    folder = shutil.copytree(tiny_cross_encoder_dir, tmp_path / "model")
+    with BioReranker(folder, dtype="int8") as reranker, BioReranker(folder, device="cpu") as default:
+        assert reranker.predict(PAIRS) == pytest.approx(default.predict(PAIRS), abs=1e-6)
+    name = str(AUTO).removeprefix("torch.")
+    assert f"int8 is not possible here: there are no bytes. Computing in {name}." in caplog.text
+
+
+@needs_bytes
+def test_what_named_onnx_runtime_goes_on_with_a_warning(tiny_cross_encoder_dir):
+    def given(**options):
+        with BioReranker(tiny_cross_encoder_dir, device="cpu", **options) as reranker:
+            return list(reranker.predict(PAIRS))
+
+    with pytest.warns(DeprecationWarning, match="backend='onnx' is gone") as told:
+        assert given(backend="onnx") == given(dtype="float32")
+    assert told[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="Leave it out"):
+        assert given(backend="onnx", dtype="int8") == given(dtype="int8")
 
 
 def test_a_scorer_of_the_users_own_takes_no_impossible_option():

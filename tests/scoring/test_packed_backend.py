@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
+from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, needs_bytes, padded_logits
 
 from biorerank_plugins.scoring.packed_backend import PackedBackend
 from biorerank_plugins.scoring.worker import BatchWorker
@@ -41,6 +41,20 @@ def test_bf16_is_close_and_the_callers_weights_stay():
     expected = padded_logits(model, pairs)
     given = backend_of(model, torch.bfloat16).forward(pairs)
     assert 0 < np.abs(given - expected).max() < 0.2
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@needs_bytes
+@pytest.mark.parametrize("family", FAMILIES)
+def test_int8_is_close_and_does_not_depend_on_its_neighbours(family):
+    model, has_types = make_model(family), family in HAVE_TYPES
+    pairs = make_pairs(*range(3, 60), types=2 if has_types else 1)
+    expected = padded_logits(model, pairs, has_types=has_types)
+    backend = backend_of(model, torch.int8, has_types)
+    assert backend.dtype == torch.int8
+    given = backend.forward(pairs)
+    assert 0 < np.sqrt(np.mean((given - expected) ** 2)) < 0.2 * expected.std()
+    np.testing.assert_allclose(backend.forward(pairs[7:8]), given[7:8], **CLOSE)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from support.speed import TEXTS, request, setting_of
 
-from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.speed.compare import scores_of
 from biorerank_plugins.speed.rerankers import assert_dtype, load
@@ -50,12 +47,11 @@ def test_a_system_gives_the_scores_of_the_baseline(setting, expected, name, tole
     system.close()
 
 
-def test_what_is_not_possible_is_listed_with_the_reason(setting, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    systems, not_possible = load_systems(["ours-torch-float16", "ours-onnx-float32"], setting)
+def test_what_is_not_possible_is_listed_with_the_reason(setting):
+    systems, not_possible = load_systems(["ours-torch-float16", "ours-packed-float16"], setting)
     assert systems == {}
     assert "float16" in not_possible["ours-torch-float16"]
-    assert install_line("onnx") in not_possible["ours-onnx-float32"]
+    assert "float16" in not_possible["ours-packed-float16"]
 
 
 def test_the_precision_of_the_baseline_is_asserted(setting):

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from biorerank_plugins.runtime.packed.byte_kernels import why_no_bytes
 from biorerank_plugins.runtime.tokens import EncodedPair
 
 CPU = torch.device("cpu")
+needs_bytes = pytest.mark.skipif(why_no_bytes() is not None, reason=f"no int8 here: {why_no_bytes()}")
 WORDS = 90
 SIZES = {
     "vocab_size": WORDS,

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, layer_norm, linear
 
 from biorerank_plugins.runtime.packed.attention import Attention
-from biorerank_plugins.runtime.packed.cpu_kernels import PreparedLinear
+from biorerank_plugins.runtime.packed.byte_kernels import ByteLinear
+from biorerank_plugins.runtime.packed.cpu_kernels import Memory, PreparedLinear
 from biorerank_plugins.runtime.packed.families import DistanceBias, Family, base_of, family_of
 
 _MOST_ADDED = 32
@@ -63,10 +64,14 @@ class PackedLayers(nn.Module):
     ) -> _Layer:
         return _Layer(layer, family, device, dtype, attention)
 
-    def prepare(self) -> None:
-        """Lay the weights out for oneDNN, on a CPU."""
+    def prepare(self, *, in_bytes: bool = False) -> None:
+        """Lay the weights out for oneDNN, on a CPU.
+
+        :param in_bytes: whether to quantise them to int8; the precision of the layers is fp32 then.
+        """
+        memory = Memory() if in_bytes else None
         for layer in (*self.layers, self.last_layer):
-            layer.prepare()
+            layer.prepare(memory)
 
     def forward(self, ids: Tensor, places: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:
         """Return the states of all tokens [T, dimension]; of tokens that belong to no text they are anything.
@@ -140,16 +145,16 @@ class _Layer(nn.Module):
         q, k, v = self.qkv(x).view(-1, 3, self.heads, self.size).unbind(1)
         return self._after(x, self.attention(q, k, v, offsets, offsets, longest, longest))
 
-    def prepare(self) -> None:
-        """Lay the weights out for oneDNN."""
+    def prepare(self, memory: Memory | None) -> None:
+        """Lay the weights out for oneDNN, in int8 where there is memory for its inputs."""
         gelu = (
             type(self.activation).__name__ == "GELUActivation" or getattr(self.activation, "approximate", "") == "none"
         )
-        self.up.prepare(gelu=gelu)
+        self.up.prepare(memory, gelu=gelu)
         if gelu:
             self.activation = nn.Identity()
         for one in (self.qkv, self.out, self.down):
-            one.prepare()
+            one.prepare(memory)
 
     def _after(self, x: Tensor, read: Tensor) -> Tensor:
         x = self.out_norm(self.out(read.flatten(1)) + x)
@@ -173,10 +178,10 @@ class _LastLayer(_Layer):
         k, v = self.kv(x).view(-1, 2, self.heads, self.size).unbind(1)
         return self._after(first, self.attention(q, k, v, rows, offsets, 1, longest))
 
-    def prepare(self) -> None:
-        self.q.prepare()
-        self.kv.prepare()
-        super().prepare()
+    def prepare(self, memory: Memory | None) -> None:
+        self.q.prepare(memory)
+        self.kv.prepare(memory)
+        super().prepare(memory)
 
     def _split(self) -> None:
         width = self.heads * self.size
@@ -194,13 +199,17 @@ class _Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
         _keep(self, device, dtype, weight=weight, bias=bias)
-        self._prepared: PreparedLinear | None = None
+        self._prepared: PreparedLinear | ByteLinear | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias) if self._prepared is None else self._prepared(x)
 
-    def prepare(self, *, gelu: bool = False) -> None:
-        self._prepared = PreparedLinear(self.weight, self.bias, self.weight.dtype, gelu=gelu)
+    def prepare(self, memory: Memory | None, *, gelu: bool = False) -> None:
+        self._prepared = (
+            PreparedLinear(self.weight, self.bias, self.weight.dtype, gelu=gelu)
+            if memory is None
+            else ByteLinear(self.weight, self.bias, memory, gelu=gelu)
+        )
         _keep(self, self.weight.device, self.weight.dtype, weight=self.weight.new_empty(0), bias=self.bias)
 
 

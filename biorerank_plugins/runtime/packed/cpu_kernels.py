@@ -129,21 +129,33 @@ class CpuAttention:
         return self._last.groups
 
 
-class _Kept(threading.local):
-    """What a thread keeps from one layer, and one batch, to the next."""
+class Memory(threading.local):
+    """Memory of a thread, used again from one batch to the next: asking the system anew costs more than computing."""
 
     def __init__(self) -> None:
-        self.offsets: Tensor | None = None
-        self.groups: list[_Group] = []
         self._memory: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def room(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return memory for a tensor; it holds until the same name is asked for again."""
+        """Return memory for a tensor; it holds until the same name is asked for again.
+
+        :param name: what it is for.
+        :param shape: of the tensor.
+        :param dtype: of the tensor.
+        """
         size = math.prod(shape)
         memory = self._memory.get((name, dtype))
         if memory is None or len(memory) < size:
             self._memory[name, dtype] = memory = torch.empty(size, dtype=dtype)
         return memory[:size].view(shape)
+
+
+class _Kept(Memory):
+    """What a thread keeps from one layer, and one batch, to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offsets: Tensor | None = None
+        self.groups: list[_Group] = []
 
 
 class _Group:

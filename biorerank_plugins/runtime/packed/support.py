@@ -12,6 +12,7 @@ from torch import nn
 
 from biorerank_plugins.runtime.packed.attention import reference_attention
 from biorerank_plugins.runtime.packed.bert import PackedBert, PackedLayers
+from biorerank_plugins.runtime.packed.byte_kernels import why_no_bytes
 from biorerank_plugins.runtime.packed.families import FAMILIES, base_of, family_of, has_head, places_of
 from biorerank_plugins.runtime.packed.packing import Layout, Packed, packed
 from biorerank_plugins.runtime.packed.plain_bert import PlainBert
@@ -101,9 +102,11 @@ def _parts(model: Any) -> dict[str, type[nn.Module]]:
 def _wrong_device(device: torch.device, dtype: torch.dtype) -> str | None:
     name = str(dtype).removeprefix("torch.")
     if device.type == "cpu":
-        return (
-            None if dtype in (torch.float32, torch.bfloat16) else f"on a CPU it computes in fp32 or bf16, not {name}."
-        )
+        if dtype == torch.int8:
+            return why_no_bytes()
+        if dtype not in (torch.float32, torch.bfloat16):
+            return f"on a CPU it computes in fp32, bf16 or int8, not {name}."
+        return None
     if device.type != "cuda":
         return f"it runs on CUDA and CPU, not on {device.type}."
     if torch.version.hip is not None:

@@ -151,7 +151,7 @@ def test_gpus_and_precisions_that_cannot(gpu):
     gpu(9, 4, hip="6.4")
     assert "not on ROCm" in why_not(make_model(), CUDA, torch.float16)
     assert "not on mps" in why_not(make_model(), torch.device("mps"), torch.float16)
-    assert "on a CPU it computes in fp32 or bf16, not float16" in why_not(make_model(), CPU, torch.float16)
+    assert "on a CPU it computes in fp32, bf16 or int8, not float16" in why_not(make_model(), CPU, torch.float16)
 
 
 def test_a_bias_for_distances_needs_a_cpu(gpu):

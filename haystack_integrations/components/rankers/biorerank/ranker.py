@@ -185,7 +185,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         self.local_files_only = local_files_only
         check_rank_option("deduplicate", deduplicate)
         refused = (trust_remote_code, model_kwargs, tokenizer_kwargs, config_kwargs)
-        check_loading(device, dtype, backend, *refused, backends=BACKENDS)
+        known = "auto" if backend == "onnx" else backend  # saved pipelines may name it; the reranker warns
+        check_loading(device, dtype, known, *refused, backends=BACKENDS)
         if template is not None and self.meta_fields_to_embed:
             raise ValueError("Give template or meta_fields_to_embed, not both: each says what the model reads.")
 

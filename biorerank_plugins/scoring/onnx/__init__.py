@@ -1,1 +1,0 @@
-"""Cross-encoders on ONNX Runtime, in fp32 or int8, on a CPU."""
