@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,11 +53,33 @@ def embed(passages: list[Passage], encoder: Encoder) -> FloatArray:
     return vectors
 
 
-def embed_queries(queries: list[str], encoder: Encoder) -> FloatArray:
+OTHER_FORMS_SHARE = 0.5
+"""Share of the vector of a query with the other forms of its abbreviations; ``benchmarks/quality/abbreviations.py``."""
+
+
+def embed_queries(queries: list[str], encoder: Encoder, other_forms: Sequence[str] | None = None) -> FloatArray:
     """Return checked vectors of queries.
 
+    :param queries: texts.
+    :param encoder: what embeds them, all in one call.
+    :param other_forms: of each query the other forms of its abbreviations, ``""`` where there are none: its vector is
+        then a mean of that of the query and that of the query with them, as long as the former.
     :raises PassageIndexError: as :func:`embed_all`.
     """
+    forms = [""] * len(queries) if other_forms is None else other_forms
+    places = [place for place, own in enumerate(forms) if own]
+    vectors = _embed_texts([*queries, *(f"{queries[place]} {forms[place]}" for place in places)], encoder)
+    plain, expanded = vectors[: len(queries)], vectors[len(queries) :]
+    if not places:
+        return plain
+    mixed = (1 - OTHER_FORMS_SHARE) * plain[places] + OTHER_FORMS_SHARE * expanded
+    lengths = np.linalg.norm(mixed, axis=1, keepdims=True)
+    same_length = mixed * (np.linalg.norm(plain[places], axis=1, keepdims=True) / np.where(lengths > 0, lengths, 1))
+    plain[places] = same_length
+    return plain
+
+
+def _embed_texts(queries: list[str], encoder: Encoder) -> FloatArray:
     vectors = _checked(encoder.encode_queries(queries), len(queries), encoder)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):

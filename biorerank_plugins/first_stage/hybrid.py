@@ -13,6 +13,7 @@ from biorerank_plugins.first_stage.fusion import Hybrid, reciprocal_rank_fusion,
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 
 if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.lexical import Matches
     from biorerank_plugins.first_stage.persistence import Contents
 
 Found: TypeAlias = tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], RowArray]
@@ -51,6 +52,7 @@ def search_contents(
     k: int,
     hybrid: Hybrid,
     allowed: RowArray | None,
+    other_forms: Sequence[str],
 ) -> list[Piece]:
     """Search one index, or one shard of it.
 
@@ -61,33 +63,33 @@ def search_contents(
     :param k: number of results of the whole collection for a query.
     :param hybrid: how the two sides will be fused.
     :param allowed: rows that may be found, ascending; ``None`` for all.
+    :param other_forms: of each query the other forms of its abbreviations; for the lexical side.
     """
     if first_stage == "lexical":
         assert contents.lexical is not None  # checked by the caller
-        found = contents.lexical.search_many(queries, k, allowed)
+        found = contents.lexical.search_many(queries, k, allowed, other_forms)
         return [Piece(_NOTHING, one, _NOTHING[1], _NOTHING[0], _NOTHING[0]) for one in found]
     if first_stage == "dense":
         found = contents.vectors.search(embedded, k, allowed)
         return [Piece(one, _NOTHING, _NOTHING[1], _NOTHING[0], _NOTHING[0]) for one in found]
     depth = max(k, hybrid.depth)
+    assert contents.lexical is not None
     dense = contents.vectors.search(embedded, depth, allowed)
     return [
-        _both_sides(contents, query, vector, found, depth, hybrid, allowed)
-        for query, vector, found in zip(queries, embedded, dense, strict=True)
+        _both_sides(contents, contents.lexical.match(query, forms), vector, found, depth, hybrid, allowed)
+        for query, forms, vector, found in zip(queries, other_forms, embedded, dense, strict=True)
     ]
 
 
 def _both_sides(
     contents: Contents,
-    query: str,
+    matches: Matches,
     vector: FloatArray,
     dense: Found,
     depth: int,
     hybrid: Hybrid,
     allowed: RowArray | None,
 ) -> Piece:
-    assert contents.lexical is not None
-    matches = contents.lexical.match(query)
     lexical = matches.best(depth, allowed)
     if hybrid.lexical_weight is None:  # ranks say it all
         return Piece(dense, lexical, _NOTHING[1], _NOTHING[0], _NOTHING[0])

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from biorerank_plugins.first_stage import analysis, bm25
+from biorerank_plugins.first_stage.definitions import Definitions, found_in
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.text.templates import passage_text
+
+OTHER_FORMS_WEIGHT = 0.1
+"""What other forms of a query's abbreviations count beside its own words: ``benchmarks/quality/abbreviations.py``."""
 
 TokenArray = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -88,6 +92,7 @@ class LexicalIndex:
     :param tokens: the terms of all texts, one after the other, as numbers of ``vocabulary``.
     :param offsets: ``[n + 1]`` where each text begins in ``tokens``, and where the last one ends.
     :param vocabulary: number of every term: 0, 1, 2, …
+    :param definitions: abbreviations that the texts define.
 
     >>> index = LexicalIndex.build(enumerate(["IL-6 drives inflammation.", "Aspirin inhibits COX-1."]))
     >>> scores, rows = index.search_many(["What inhibits COX-1?"], k=5)[0]
@@ -95,8 +100,16 @@ class LexicalIndex:
     [1]
     """
 
-    def __init__(self, rows: RowArray, tokens: TokenArray, offsets: RowArray, vocabulary: dict[str, int]) -> None:
+    def __init__(
+        self,
+        rows: RowArray,
+        tokens: TokenArray,
+        offsets: RowArray,
+        vocabulary: dict[str, int],
+        definitions: Definitions | None = None,
+    ) -> None:
         self.rows = rows
+        self.definitions = Definitions.none() if definitions is None else definitions
         self._tokens = tokens
         self._offsets = offsets
         self._vocabulary = vocabulary
@@ -123,16 +136,19 @@ class LexicalIndex:
         numbers = _Numbers(dict(self._vocabulary))
         rows: list[int] = []
         parts: list[TokenArray] = [self._tokens]
+        defined: list[tuple[int, tuple[str, str]]] = []
         for row, text in texts:
             found = (numbers[word] for word in analysis.words(text))
             parts.append(np.array([number for number in found if number >= 0], dtype=np.int32))
             rows.append(row)
+            defined += found_in(row, text)
         lengths = np.fromiter(map(len, parts[1:]), dtype=np.int64, count=len(rows))
         return LexicalIndex(
             np.concatenate([self.rows, np.array(rows, dtype=np.int64)]),
             np.concatenate(parts),
             np.concatenate([self._offsets, self._offsets[-1] + np.cumsum(lengths)]),
             numbers.vocabulary,
+            self.definitions.added(defined),
         )
 
     def without(self, rows: RowArray) -> LexicalIndex:
@@ -144,25 +160,38 @@ class LexicalIndex:
             self._tokens[np.repeat(keep, lengths)],
             np.concatenate([[0], np.cumsum(lengths[keep])]),
             self._vocabulary,
+            self.definitions.without(rows),
         )
 
-    def match(self, query: str) -> Matches:
-        """Return the score of every passage for a query; of terms that no passage has, nothing comes."""
+    def match(self, query: str, other_forms: str = "") -> Matches:
+        """Return the score of every passage for a query; of terms that no passage has, nothing comes.
+
+        :param query: the question.
+        :param other_forms: other forms of its abbreviations; their terms count :data:`OTHER_FORMS_WEIGHT` as much.
+        """
+        matches = self._match(query)
+        if not other_forms:
+            return matches
+        return Matches(self.rows, matches.scores + OTHER_FORMS_WEIGHT * self._match(other_forms).scores)
+
+    def _match(self, query: str) -> Matches:
         known = [self._vocabulary[term] for term in analysis.terms(query) if term in self._vocabulary]
         if not known:
             return Matches(self.rows, np.zeros(len(self.rows), dtype=np.float32))
         return Matches(self.rows, self._prepared().get_scores_from_ids(known))
 
     def search_many(
-        self, queries: Sequence[str], k: int, allowed: RowArray | None = None
+        self, queries: Sequence[str], k: int, allowed: RowArray | None = None, other_forms: Sequence[str] | None = None
     ) -> list[tuple[FloatArray, RowArray]]:
         """Return the best passages for each query, as :meth:`Matches.best` does; none for a query without known words.
 
         :param queries: texts.
         :param k: number of passages for each.
         :param allowed: rows that may be found, ascending; ``None`` for all.
+        :param other_forms: of each query, as :meth:`match` takes them; ``None`` for none.
         """
-        return [self.match(query).best(k, allowed) for query in queries]
+        forms = [""] * len(queries) if other_forms is None else other_forms
+        return [self.match(query, own).best(k, allowed) for query, own in zip(queries, forms, strict=True)]
 
     def prepare(self) -> None:
         """Compute the scores now instead of at the first search."""
@@ -181,6 +210,7 @@ class LexicalIndex:
             "tokens": self._tokens,
             "offsets": self._offsets,
             "terms": np.frombuffer("\n".join(self._vocabulary).encode(), dtype=np.uint8),
+            **self.definitions.to_arrays(),
             **{name: self._prepared().scores[name] for name in ("data", "indices", "indptr")},
         }
 
@@ -195,7 +225,8 @@ class LexicalIndex:
         vocabulary = {term: number for number, term in enumerate(terms)}
         if len(vocabulary) != len(terms):
             raise ValueError("a term comes twice.")
-        index = cls(arrays["rows"], arrays["tokens"], arrays["offsets"], vocabulary)
+        definitions = Definitions.from_arrays(arrays)
+        index = cls(arrays["rows"], arrays["tokens"], arrays["offsets"], vocabulary, definitions)
         index._bm25 = bm25.scorer({name: arrays[name] for name in ("data", "indices", "indptr")}, len(index))
         return index
 

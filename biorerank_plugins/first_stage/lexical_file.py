@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
+from biorerank_plugins.first_stage import definitions
 from biorerank_plugins.first_stage.lexical import LexicalIndex
 from biorerank_plugins.first_stage.vectors import RowArray
 
@@ -45,7 +46,7 @@ def read_lexical(path: Path, rows: RowArray) -> LexicalIndex:
     try:
         # NumPy leaves a file that it opened itself open when it is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in _KINDS}
+            arrays = {name: archive[name] for name in (*_KINDS, *(set(definitions.KINDS) & set(archive.files)))}
         if _fits(arrays, rows):
             return LexicalIndex.from_arrays(arrays)
     except _DAMAGED as error:
@@ -54,7 +55,10 @@ def read_lexical(path: Path, rows: RowArray) -> LexicalIndex:
 
 
 def _fits(arrays: _Arrays, rows: RowArray) -> bool:
-    if any(arrays[name].dtype != np.dtype(kind) or arrays[name].ndim != 1 for name, kind in _KINDS.items()):
+    kinds = _KINDS | {name: kind for name, kind in definitions.KINDS.items() if name in arrays}
+    if any(arrays[name].dtype != np.dtype(kind) or arrays[name].ndim != 1 for name, kind in kinds.items()):
+        return False
+    if len(kinds) not in (len(_KINDS), len(_KINDS) + len(definitions.KINDS)):
         return False
     n_terms = int(np.count_nonzero(arrays["terms"] == ord("\n"))) + 1 if len(arrays["terms"]) else 0
     return (

@@ -17,6 +17,7 @@ from biorerank_plugins.first_stage import (
     embedding,
     hybrid,
 )
+from biorerank_plugins.first_stage.definitions import Definitions
 from biorerank_plugins.first_stage.filters import Filter, compile_filter
 from biorerank_plugins.first_stage.fusion import Hybrid, stored_hybrid
 from biorerank_plugins.first_stage.locks import ReadWriteLock
@@ -84,12 +85,15 @@ class ReadIndex:
         self._check_open()
         if not asked:
             return []
-        vectors = hybrid.NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self._encoder)
+        other_forms = list(map(self.definitions.abbreviations.other_forms, asked))
+        vectors = (
+            hybrid.NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self._encoder, other_forms)
+        )
         with self._searching.reading():
             self._check_open()
             contents = self._contents
             allowed = None if condition is None else contents.catalog.rows(condition)
-            pieces = hybrid.search_contents(contents, chosen, asked, vectors, k, self._hybrid, allowed)
+            pieces = hybrid.search_contents(contents, chosen, asked, vectors, k, self._hybrid, allowed, other_forms)
             found = [hybrid.merge([piece], chosen, k, self._hybrid) for piece in pieces]
             return contents.catalog.candidates(found, self.scores_of(chosen))
 
@@ -149,6 +153,12 @@ class ReadIndex:
     def lexical(self) -> bool:
         """Whether there is a lexical part, which the hybrid and the lexical first stage need."""
         return self._contents.lexical is not None
+
+    @property
+    def definitions(self) -> Definitions:
+        """The abbreviations that the passages define; none without a lexical part, which keeps them."""
+        lexical = self._contents.lexical
+        return Definitions.none() if lexical is None else lexical.definitions
 
     @property
     def hybrid(self) -> Hybrid:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,6 +21,7 @@ from biorerank_plugins.first_stage.read_index import index_again, saved_folder
 from biorerank_plugins.passages import Passage, PassageLike
 from biorerank_plugins.scale.shard_layout import is_sharded, shard_of, write_shards
 from biorerank_plugins.scale.side_by_side import OnLost, SideBySide, opened_shards, search_shards
+from biorerank_plugins.text.abbreviations import Abbreviations
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates, SearchableIndex
@@ -154,10 +155,13 @@ class ShardedIndex:
         self._check_open()
         if not asked:
             return []
-        vectors = NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self.encoder)
+        other_forms = list(map(self._abbreviations.other_forms, asked))
+        vectors = NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self.encoder, other_forms)
 
         scores_are = self.scores_of(chosen)
-        return search_shards(self._side_by_side, chosen, asked, vectors, k, self.hybrid, condition, scores_are)
+        return search_shards(
+            self._side_by_side, chosen, asked, vectors, k, self.hybrid, condition, other_forms, scores_are
+        )
 
     def scores_of(self, first_stage: FirstStage) -> str | None:
         """Return the name of a first stage's scores, as :meth:`PassageIndex.scores_of` does."""
@@ -206,6 +210,11 @@ class ShardedIndex:
     def factory(self) -> str:
         """FAISS type of every shard."""
         return self._first.factory
+
+    @cached_property
+    def _abbreviations(self) -> Abbreviations:
+        shards = self._side_by_side.present.values()
+        return Abbreviations(pair for index in shards for pair in index.definitions.pairs)
 
     @property
     def hybrid(self) -> Hybrid:

@@ -111,6 +111,7 @@ def search_shards(
     k: int,
     hybrid: Hybrid,
     condition: SqlCondition | None,
+    other_forms: Sequence[str],
     scores_are: str | None,
 ) -> list[FoundCandidates]:
     """Return what one index of all the shards' passages would find for each query.
@@ -122,6 +123,7 @@ def search_shards(
     :param k: number of passages for each query.
     :param hybrid: how the two sides are fused.
     :param condition: which passages may be found; ``None`` for all.
+    :param other_forms: of each query the other forms of its abbreviations.
     :param scores_are: name of the scores, for the candidates.
     :raises PassageIndexError: if a shard does not answer and partial results are not wanted, or none answers.
     """
@@ -129,7 +131,7 @@ def search_shards(
     def search_one(index: PassageIndex) -> list[Piece]:
         with index.reading() as contents:
             allowed = None if condition is None else contents.catalog.rows(condition)
-            return search_contents(contents, first_stage, queries, vectors, k, hybrid, allowed)
+            return search_contents(contents, first_stage, queries, vectors, k, hybrid, allowed, other_forms)
 
     pieces, missing = shards.ask(search_one)
     found = [

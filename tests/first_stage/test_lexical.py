@@ -157,6 +157,10 @@ def break_array(path: Path, name: str, change: Any) -> None:
         ("indices", lambda indices: indices - 5),
         ("indptr", lambda indptr: np.zeros_like(indptr)),
         ("tokens", lambda tokens: np.array([{}, None])),
+        ("defined", lambda defined: np.full(7, ord("x"), dtype=np.uint8)),
+        ("defined", lambda defined: np.array([{}, None])),
+        ("defined_rows", lambda rows: np.array([0.5])),
+        ("defined_rows", lambda rows: np.array([3])),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(name: str, change: Any, tmp_path: Path) -> None:
