@@ -185,11 +185,7 @@ class ShardedIndex:
             return index.get(id)
 
     def update(
-        self,
-        changes_of_files: Iterable[PassageLike | Deletion],
-        *,
-        batch_size: int = 1024,
-        show_progress: bool = False,
+        self, changes_of_files: Iterable[PassageLike | Deletion], *, batch_size: int = 1024, show_progress: bool = False
     ) -> UpdateReport:
         """Bring the index up to date, all of it or nothing, as :meth:`PassageIndex.update` does.
 
@@ -203,8 +199,8 @@ class ShardedIndex:
         """
         with self._changing:
             self._check_open()
-            folder, shards = self.folder, self._side_by_side.present
-            if folder is None:
+            shards = self._side_by_side.present
+            if (folder := self.folder) is None:
                 raise PassageIndexError(
                     "These shards were put together in memory: ShardedIndex.load opens what can change."
                 )
@@ -219,7 +215,7 @@ class ShardedIndex:
 
     def _open_again(self, folder: Path) -> None:
         before, encoder, hybrid = self._side_by_side, self.encoder, self.hybrid
-        before.close()  # first, so that no two generations are in memory
+        before.close()  # first: two generations may not fit into memory
         try:
             with opened_shards(folder, encoder=encoder, on_lost="error", verify="fast") as shards:
                 self._side_by_side = SideBySide(shards, before.on_lost, before.timeout)
