@@ -51,3 +51,17 @@ def write_json(path: Path, value: Any) -> None:
     :param value: of JSON's types.
     """
     write_whole(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def sync_folder(folder: Path) -> None:
+    """Put on the disk which files a folder has, so that a power failure cannot undo a move.
+
+    :raises OSError: if that fails.
+    """
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -127,7 +127,7 @@ def index(
     what N passages would take. --shards N writes N indexes that are searched side by side as one; built again in the
     same folder after a crash, it goes on.
 
-    --update takes PubMed's update files, the oldest first, in one step: all of it or nothing.
+    --update takes PubMed's update files, the oldest first, in one step: all of it or nothing, in all shards.
 
     Example: biorerank index corpus.jsonl.gz pubmed24n0001.xml.gz --out pubmed-index
     """
@@ -256,11 +256,8 @@ def _update(
     dtype: str,
     output: Output,
 ) -> None:
-    from biorerank_plugins.first_stage import PassageIndex
-
     changes = read_changes(inputs, how, output)
     with _common.open_index(out, encoder=encoder, device=device, dtype=dtype) as opened:
-        assert isinstance(opened, PassageIndex)  # check_target refused a sharded one
         report = opened.update(changes, show_progress=output.show_progress).to_dict()
         if output.json:
             output.document({**_summary(opened, out, added=report["added"]), **report})

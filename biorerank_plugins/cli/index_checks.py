@@ -14,7 +14,10 @@ __all__ = ["check_engine", "check_factory", "check_shards", "check_target", "ref
 def check_shards(**given: bool) -> None:
     """Refuse what belongs to one index only."""
     if any(given.values()):
-        _common.usage_error("--shards builds a new index: it takes no --add, --update, --overwrite or --lists-on-disk.")
+        _common.usage_error(
+            "--shards builds a new index: it takes no --add, --update, --overwrite or --lists-on-disk. "
+            "Bring a sharded index up to date without it: biorerank index FILES --out FOLDER --update."
+        )
 
 
 def check_target(out: Path, *, add: bool, update: bool, overwrite: bool) -> None:
@@ -25,9 +28,11 @@ def check_target(out: Path, *, add: bool, update: bool, overwrite: bool) -> None
     if add + update + overwrite > 1:
         _common.usage_error("--add, --update and --overwrite exclude each other.")
     if is_sharded(out):
+        if update:
+            return
         _common.fail(
-            f"{out} holds a sharded index, which cannot be changed. Build it anew in another folder, from the same "
-            "files and the new ones: biorerank index FILES --shards N --out OTHER."
+            f"{out} holds a sharded index. --update changes it: what is new is added, newer versions replace. For "
+            "another one take another folder: biorerank index FILES --shards N --out OTHER."
         )
     if (add or update) and not is_index(out):
         what, option = ("add to", "--add") if add else ("update", "--update")
@@ -42,9 +47,9 @@ def check_target(out: Path, *, add: bool, update: bool, overwrite: bool) -> None
 def refuse_with_add(factory: str | None, no_lexical: bool) -> None:
     """Say which option belongs to a new index only."""
     if factory is not None:
-        _common.usage_error("--factory belongs to a new index; --add keeps that of the index.")
+        _common.usage_error("--factory belongs to a new index; --add and --update keep that of the index.")
     if no_lexical:
-        _common.usage_error("--no-lexical belongs to a new index; --add keeps what the index has.")
+        _common.usage_error("--no-lexical belongs to a new index; --add and --update keep what the index has.")
 
 
 def check_engine(engine: EngineName, inputs: list[Path], *, lists_on_disk: bool, simple: bool) -> None:

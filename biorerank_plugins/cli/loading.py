@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from biorerank_plugins.cli.one_line_errors import fail, usage_error
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage import BiEncoder, SearchableIndex
+    from biorerank_plugins.first_stage import BiEncoder, PassageIndex
     from biorerank_plugins.reranking.reranker import BioReranker
+    from biorerank_plugins.scale.sharded import ShardedIndex
 
 __all__ = [
     "check_abstain",
@@ -91,7 +92,7 @@ def _is_index(folder: Path) -> bool:
 
 def open_index(
     folder: Path, *, encoder: str | None, device: str | None, dtype: str, partial: bool = False
-) -> SearchableIndex:
+) -> PassageIndex | ShardedIndex:
     """Open a saved index with the encoder it was built with, or with the one named, which must be the same model."""
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
     from biorerank_plugins.scale.shard_layout import is_sharded
@@ -113,7 +114,7 @@ def _encoder_config(folder: Path) -> dict[str, Any]:
     from biorerank_plugins.first_stage.verification import is_index, open_version
     from biorerank_plugins.scale.shard_layout import is_sharded, read_layout
 
-    folders = [folder / name for name in read_layout(folder)] if is_sharded(folder) else [folder]
+    folders = list(read_layout(folder).values()) if is_sharded(folder) else [folder]
     there = next((one for one in folders if is_index(one)), folders[0])  # the first shard may be lost
     config: dict[str, Any] = open_version(there, "fast").manifest["encoder"]["config"]
     return config

@@ -200,7 +200,7 @@ def check_index(folder: Path, problems: list[str]) -> dict[str, Any]:
     from biorerank_plugins.scale.shard_layout import is_sharded, read_layout
     from biorerank_plugins.scale.sharded import open_index
 
-    shards = [folder / name for name in read_layout(folder)] if is_sharded(folder) else [folder]
+    shards = list(read_layout(folder).values()) if is_sharded(folder) else [folder]
     versions = [open_version(shard, "full") for shard in shards if shard == folder or is_index(shard)]
     with open_index(folder) as index:
         index.search("Is it there?", 1)

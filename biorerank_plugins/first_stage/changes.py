@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from biorerank_plugins.first_stage import embedding
 from biorerank_plugins.first_stage.catalog import Catalog
@@ -58,24 +60,6 @@ def insertion(
     )
 
 
-def one_after_the_other(first: Change, second: Change) -> Change:
-    """Return two changes as one.
-
-    :param first: say, a removal.
-    :param second: say, an insertion, prepared on the lexical part that the first one leaves.
-    """
-
-    def edit_catalog(catalog: Catalog) -> None:
-        first.edit_catalog(catalog)
-        second.edit_catalog(catalog)
-
-    def edit_vectors(vectors: VectorStore) -> None:
-        first.edit_vectors(vectors)
-        second.edit_vectors(vectors)
-
-    return Change(second.rows, edit_catalog, edit_vectors, second.lexical)
-
-
 def removal(rows: RowArray, lexical: LexicalIndex | None) -> Change:
     """Prepare the removal of passages.
 
@@ -90,7 +74,56 @@ def removal(rows: RowArray, lexical: LexicalIndex | None) -> Change:
     )
 
 
+def replacement(
+    outdated: RowArray,
+    staged: Catalog,
+    lexical: LexicalIndex | None,
+    encoder: Encoder,
+    *,
+    batch_size: int,
+    show_progress: bool,
+) -> Change:
+    """Prepare a removal and an addition as one change.
+
+    :param outdated: rows that go; there may be none.
+    :param staged: passages that come, by their new rows; there may be none.
+    :param lexical: the lexical part so far.
+    :param encoder: what embeds them.
+    :param batch_size: passages that are embedded at a time.
+    :param show_progress: whether to show a progress bar.
+    """
+    first = removal(outdated, lexical) if len(outdated) else None
+    left = lexical if first is None else first.lexical
+    second = None
+    if len(staged):
+        second = insertion(staged, left, encoder, batch_size=batch_size, show_progress=show_progress)
+    parts = [part for part in (first, second) if part is not None]
+
+    def edit_catalog(catalog: Catalog) -> None:
+        for part in parts:
+            part.edit_catalog(catalog)
+
+    def edit_vectors(vectors: VectorStore) -> None:
+        for part in parts:
+            part.edit_vectors(vectors)
+
+    rows = np.concatenate([outdated, staged.rows()])
+    return Change(rows, edit_catalog, edit_vectors, left if second is None else second.lexical)
+
+
 _LOOKED_UP_AT_ONCE = 1024
+
+
+class Stored(Protocol):
+    """Passages that an index holds, or several that are one."""
+
+    def find(self, ids: Iterable[str]) -> dict[str, int]:
+        """Return the row of every id that is there."""
+        ...
+
+    def fetch(self, rows: Sequence[int]) -> dict[int, Passage]:
+        """Return the passages of these rows."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +166,7 @@ class UpdatePlan:
     report: UpdateReport
 
 
-def plan_update(changes: Iterable[PassageLike | Deletion], existing: Catalog) -> UpdatePlan:
+def plan_update(changes: Iterable[PassageLike | Deletion], existing: Stored) -> UpdatePlan:
     """Work out what an update does: of one id the last word counts.
 
     :param changes: passages and deletions, in the order in which they hold.
@@ -155,7 +188,7 @@ def plan_update(changes: Iterable[PassageLike | Deletion], existing: Catalog) ->
     return _compared(last, existing)
 
 
-def _compared(last: dict[str, Passage | None], existing: Catalog) -> UpdatePlan:
+def _compared(last: dict[str, Passage | None], existing: Stored) -> UpdatePlan:
     passages: list[Passage] = []
     outdated: list[str] = []
     counts = dict.fromkeys(asdict(UpdateReport()), 0)

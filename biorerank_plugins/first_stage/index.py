@@ -195,16 +195,18 @@ class PassageIndex(ReadIndex):
             self._check_open()
             contents = self._contents
             plan = plan_update(changes_of_files, contents.catalog)
-            outdated = contents.catalog.rows_of(plan.outdated, "error")
-            change = changes.removal(outdated, contents.lexical) if plan.outdated else None
-            if plan.passages:
-                staged = staging.stage(plan.passages, first_row=contents.vectors.next_row, on_duplicate="error")
-                lexical = contents.lexical if change is None else change.lexical
-                added = changes.insertion(
-                    staged, lexical, self._encoder, batch_size=batch_size, show_progress=show_progress
+            if plan.passages or plan.outdated:
+                outdated = contents.catalog.rows_of(plan.outdated, "error")
+                first = contents.vectors.next_row
+                staged = staging.stage(plan.passages, first_row=first, on_duplicate="error")
+                change = changes.replacement(
+                    outdated,
+                    staged,
+                    contents.lexical,
+                    self._encoder,
+                    batch_size=batch_size,
+                    show_progress=show_progress,
                 )
-                change = added if change is None else changes.one_after_the_other(change, added)
-            if change is not None:
                 self._apply(change)
             return plan.report
 

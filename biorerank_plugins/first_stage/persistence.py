@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biorerank_plugins._common.files import sync_folder
 from biorerank_plugins.errors import ModelError, PassageIndexError
 from biorerank_plugins.first_stage import storage, verification
 from biorerank_plugins.first_stage.catalog import Catalog
@@ -178,6 +179,21 @@ def change(contents: Contents, encoder: Encoder, folder: Path | None, wanted: Ch
             _replace(contents, _read_version(verification.open_version(folder, "fast"), encoder))
             raise
         _replace(contents, _bound(changed, folder, version))
+
+
+def write_changed(folder: Path, contents: Contents, encoder: Encoder, wanted: Change) -> None:
+    """Save contents as they are after a change in a new folder; those that were read are of no use afterwards.
+
+    :param folder: a new folder.
+    :param contents: what :func:`read` gave.
+    :param encoder: encoder named in the manifest.
+    :param wanted: the change.
+    :raises PassageIndexError: if they cannot be saved.
+    """
+    with _explained(folder), storage.prepared_folder(folder), storage.writer_lock(folder):
+        wanted.edit_vectors(contents.vectors)
+        _commit(folder, replace(contents, lexical=wanted.lexical), encoder, wanted.edit_catalog)
+        sync_folder(folder)
 
 
 def _replace(contents: Contents, fresh: Contents) -> None:

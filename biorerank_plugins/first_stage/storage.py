@@ -27,6 +27,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from biorerank_plugins._common.files import sync_folder
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.verification import (
     CURRENT,
@@ -72,7 +73,7 @@ def prepared_folder(folder: Path) -> Iterator[None]:
     try:
         _refuse_foreign(folder)
         if is_new:
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
         yield
     finally:
         if is_new and not is_index(folder):
@@ -113,9 +114,9 @@ def commit_version(folder: Path, write_files: Callable[[Path], None], about: dic
         files = {file: _sync_and_hash(unfinished / file) for file in files_of(about)}
         manifest = json.dumps({"format_version": FORMAT_VERSION, **about, "files": files}, indent=2).encode()
         _write_synced(unfinished / MANIFEST, manifest)
-        _sync_folder(unfinished)
+        sync_folder(unfinished)
         os.replace(unfinished, folder / name)
-        _sync_folder(folder)
+        sync_folder(folder)
         switch = {"version": name, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
         _write_synced(folder / f"{_UNFINISHED}current", json.dumps(switch).encode())
         os.replace(folder / f"{_UNFINISHED}current", folder / CURRENT)
@@ -123,7 +124,7 @@ def commit_version(folder: Path, write_files: Callable[[Path], None], about: dic
         # After the switch this removes the version before; after a failure, the new one.
         _remove_leftovers(folder)
     try:
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:  # too late to fail: readers see the new version already
         logger.warning("Version %s of the index is in use, but %s could not be synced: %s", name, folder, error)
     return name
@@ -151,13 +152,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,41 +1,37 @@
-"""The folder of a sharded index: indexes with the statistics of all words, and a file that says which they are."""
+"""The folder of a sharded index: indexes, and a file that says which they are.
+
+::
+
+    folder/
+      shards.json        the folders of the shards, in the order of their numbers
+      .lock              held by the one process that updates
+      shard-0000/        an index, as it was built
+      shard-0001-v2/     one that updates wrote anew
+
+An update writes shards beside those in use and then replaces ``shards.json``: readers see one or the other.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+import logging
 import os
+import re
 import shutil
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import Any
 
 from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage.catalog import Catalog
-from biorerank_plugins.first_stage.factory import Factory, parse_factory
-from biorerank_plugins.first_stage.index import PassageIndex
-from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages, lexical_settings
-from biorerank_plugins.first_stage.persistence import Contents
-from biorerank_plugins.passages import Passage, PassageLike
-from biorerank_plugins.scale.build import embedded, work_folder
-from biorerank_plugins.scale.shards import SHARD_SIZE
-from biorerank_plugins.scale.vectors import Embeddings, index_vectors
 
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
-    from biorerank_plugins.first_stage.vectors import RowArray
-    from biorerank_plugins.scale.build import Engine
-    from biorerank_plugins.scale.ray_engine import RayOptions
+logger = logging.getLogger(__name__)
 
 _LAYOUT = "shards.json"
-_FORMAT = 1
-_AT_ONCE = 4096
+_FORMAT = 2
+_READABLE = (1, 2)  # 1 had the number of shards only: no update had written one anew
+_FOLDER = re.compile(r"(shard-\d{4,5})(?:-v(\d{1,9}))?")
 _MOST = 1 << 16  # shards; a damaged file must not ask for as many names as fit into no memory
 
 
@@ -48,13 +44,18 @@ def shard_of(id: str, shards: int) -> int:
     return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "big") % shards
 
 
+def shard_name(number: int) -> str:
+    """Return the name of a shard, which it keeps when an update gives it another folder."""
+    return f"shard-{number:04d}"
+
+
 def is_sharded(folder: Path) -> bool:
     """Return whether a sharded index is in this folder."""
     return os.path.isfile(folder / _LAYOUT)  # unlike Path.is_file, quiet about names that no path can have
 
 
-def read_layout(folder: Path) -> list[str]:
-    """Return the names of the shards, in the order of their numbers.
+def read_layout(folder: Path) -> dict[str, Path]:
+    """Return names and folders of the shards, in the order of their numbers.
 
     :raises PassageIndexError: if there is no sharded index.
     """
@@ -62,169 +63,62 @@ def read_layout(folder: Path) -> list[str]:
         raise PassageIndexError(f"There is no sharded index in {folder}.")
     try:
         layout = json.loads((folder / _LAYOUT).read_bytes())
-        if layout["format"] != _FORMAT:
+        if layout["format"] not in _READABLE:
             raise PassageIndexError(
-                f"{folder} has format {layout['format']!r} of shards; this release reads {_FORMAT}."
+                f"{folder} has format {layout['format']!r} of shards; this release reads {_READABLE[0]} and {_FORMAT}."
             )
-        count = layout["shards"]
-        if type(count) is not int or not 1 <= count <= _MOST:
-            raise ValueError(f"shards is {count!r:.40}")
-        return [_name(number) for number in range(count)]
+        return {name: folder / entry for name, entry in _entries(layout)}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PassageIndexError(f"{folder / _LAYOUT} is damaged: {error!r}.") from error
 
 
-def _name(number: int) -> str:
-    return f"shard-{number:04d}"
+def _entries(layout: dict[str, Any]) -> list[tuple[str, str]]:
+    count = layout["shards"] if layout["format"] == 1 else len(layout["folders"])
+    if type(count) is not int or not 1 <= count <= _MOST:
+        raise ValueError(f"shards is {count!r:.40}")
+    names = [shard_name(number) for number in range(count)]
+    entries = names if layout["format"] == 1 else layout["folders"]
+    for name, entry in zip(names, entries, strict=True):
+        match = _FOLDER.fullmatch(entry)
+        if match is None or match[1] != name:
+            raise ValueError(f"{entry!r:.40} is no folder of {name}")
+    return list(zip(names, entries, strict=True))
 
 
-def write_shards(
-    passages: Iterable[PassageLike],
-    folder: Path,
-    *,
-    shards: int,
-    encoder: Encoder | None,
-    factory: str,
-    lexical: bool,
-    engine: Engine,
-    ray_options: RayOptions | None,
-    on_duplicate: Literal["error", "skip"],
-    show_progress: bool,
-) -> Encoder:
-    """Build all shards; the parameters are those of :meth:`ShardedIndex.build`.
+def write_layout(folder: Path, folders: Iterable[Path]) -> None:
+    """Make these the shards of an index, in one step.
 
-    :returns: the encoder they were built with.
+    :param folder: of the sharded index.
+    :param folders: of the shards, in the order of their numbers.
+    :raises OSError: if it cannot be written; the shards are then those of before.
     """
-    kind = parse_factory(factory)
-    if folder.exists() and (not folder.is_dir() or any(not _is_left_over(entry.name) for entry in folder.iterdir())):
-        raise PassageIndexError(f"{folder} exists already. Build in a new folder, or remove this one first.")
-    embeddings, chosen = embedded(
-        passages,
-        work_folder(folder),
-        encoder,
-        engine=engine,
-        ray_options=ray_options,
-        shard_size=SHARD_SIZE,
-        on_duplicate=on_duplicate,
-        identity=None,
-        show_progress=show_progress,
-    )
-    catalog = Catalog.open(embeddings.work.catalog)
-    try:
-        members = _members(catalog, shards)
-        _check_sizes(members, kind, chosen.dimension)
-        words = [index_passages(_rows_of(catalog, rows), chosen.config()) for rows in members] if lexical else []
-        whole = statistics_of(words)
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, rows in enumerate(members):
-            part = Embeddings(embeddings.work, embeddings.shards, rows)
-            mine = with_statistics(words[number], whole) if lexical else None
-            _write_shard(folder / _name(number), part, catalog, kind, mine, chosen)
-    finally:
-        catalog.close()
-    for entry in folder.glob(f"{TEMPORARY}*"):
-        entry.unlink(missing_ok=True)
-    write_whole(folder / _LAYOUT, json.dumps({"format": _FORMAT, "shards": shards}).encode())
-    shutil.rmtree(work_folder(folder), ignore_errors=True)
-    return chosen
+    content = {"format": _FORMAT, "folders": [path.name for path in folders]}
+    write_whole(folder / _LAYOUT, json.dumps(content).encode())
 
 
-def _is_left_over(name: str) -> bool:
+def folder_after(folder: Path) -> Path:
+    """Return where a shard is written anew.
+
+    >>> folder_after(Path("shard-0001")).name, folder_after(Path("shard-0001-v9")).name
+    ('shard-0001-v2', 'shard-0001-v10')
+    """
+    match = _FOLDER.fullmatch(folder.name)
+    assert match is not None  # read_layout gives no others
+    return folder.with_name(f"{match[1]}-v{int(match[2] or 1) + 1}")
+
+
+def is_left_over(name: str) -> bool:
     """Return whether a build that was killed may have left this: shards, or the list of them half written."""
-    return name.startswith(("shard-", f"{TEMPORARY}{_LAYOUT}"))
+    return _FOLDER.fullmatch(name) is not None or name.startswith(f"{TEMPORARY}{_LAYOUT}")
 
 
-def _members(catalog: Catalog, shards: int) -> list[RowArray]:
-    found: list[list[int]] = [[] for _ in range(shards)]
-    for row, passage in catalog.passages():
-        found[shard_of(passage.id, shards)].append(row)
-    return [np.array(rows, dtype=np.int64) for rows in found]
-
-
-def _check_sizes(members: list[RowArray], factory: Factory, dimension: int) -> None:
-    if not all(len(rows) for rows in members):
-        total = sum(map(len, members))
-        raise PassageIndexError(f"{total} passages leave one of {len(members)} shards empty. Take fewer shards.")
-    for rows in members:
-        factory.check(len(rows), dimension)
-
-
-def _rows_of(catalog: Catalog, rows: RowArray) -> Iterable[tuple[int, Passage]]:
-    for start in range(0, len(rows), _AT_ONCE):
-        part = rows[start : start + _AT_ONCE].tolist()
-        found = catalog.fetch(part)
-        yield from ((row, found[row]) for row in part)
-
-
-def _write_shard(
-    folder: Path, part: Embeddings, catalog: Catalog, factory: Factory, words: LexicalIndex | None, encoder: Encoder
-) -> None:
-    """Write one shard; its rows keep the numbers they have in the whole collection, which decide ties."""
-    vectors = index_vectors(part, factory, part.work.catalog.parent / "faiss")
-    own = Catalog.in_memory()
-    own.insert(_rows_of(catalog, part.wanted))
-    with PassageIndex(Contents(vectors, own, factory, words), encoder) as index:
-        index.save(folder)
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What BM25 knows of a collection as a whole.
-
-    :param texts: number of texts.
-    :param tokens: number of terms in all of them, repeated ones included.
-    :param frequencies: for every term the number of texts that have it.
-    """
-
-    texts: int
-    tokens: int
-    frequencies: Counter[str]
-
-
-def statistics_of(parts: Iterable[LexicalIndex]) -> Statistics:
-    """Return the statistics of the collection that these indexes hold together."""
-    texts, tokens = 0, 0
-    frequencies: Counter[str] = Counter()
-    for part in parts:
-        arrays = part.to_arrays()
-        counts = np.diff(_matrix(arrays)[0]).tolist()
-        frequencies.update(dict(zip(_terms(arrays), counts, strict=True)))
-        texts, tokens = texts + len(part), tokens + len(arrays["tokens"])
-    return Statistics(texts, tokens, frequencies)
-
-
-def with_statistics(lexical: LexicalIndex, whole: Statistics) -> LexicalIndex:
-    """Return the same index with the scores that its texts have in the whole collection.
-
-    :param lexical: BM25 over a part of it.
-    :param whole: statistics of all of it, this part included.
-    """
-    arrays = lexical.to_arrays()
-    starts, texts, counts = _matrix(arrays)
-    settings = lexical_settings()
-    k1, b = settings["k1"], settings["b"]
-    mean = whole.tokens / whole.texts if whole.tokens else 1.0
-    norms = k1 * ((1 - b) + b * np.diff(arrays["offsets"]) / mean)
-    present = (whole.frequencies[term] for term in _terms(arrays))
-    # float32, as bm25s keeps them, so that the products are those of one index.
-    idf = np.array([math.log(1 + (whole.texts - n + 0.5) / (n + 0.5)) for n in present], dtype=np.float32)
-    scores = np.repeat(idf, np.diff(starts)) * (counts / (counts + norms[texts]))
-    data = scores.astype(arrays["data"].dtype)
-    indices, indptr = texts.astype(arrays["indices"].dtype), starts.astype(arrays["indptr"].dtype)
-    return LexicalIndex.from_arrays({**arrays, "data": data, "indices": indices, "indptr": indptr})
-
-
-def _terms(arrays: dict[str, np.ndarray[Any, Any]]) -> list[str]:
-    joined = arrays["terms"].tobytes().decode()
-    return joined.split("\n") if joined else []
-
-
-def _matrix(arrays: dict[str, np.ndarray[Any, Any]]) -> tuple[Any, Any, Any]:
-    """Return by term: where its texts begin, the texts (by position), and how often each has it."""
-    lengths = np.diff(arrays["offsets"])
-    n_texts, n_terms = len(lengths), len(_terms(arrays))
-    keys = arrays["tokens"].astype(np.int64) * max(1, n_texts) + np.repeat(np.arange(n_texts), lengths)
-    found, counts = np.unique(keys, return_counts=True)
-    terms, texts = np.divmod(found, max(1, n_texts))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(terms, minlength=n_terms)[:n_terms])])
-    return starts, texts, counts
+def remove_leftovers(folder: Path) -> None:
+    """Remove shards that are not in use, and what killed writers left."""
+    in_use = {path.name for path in read_layout(folder).values()}
+    for entry in folder.iterdir():
+        if entry.name in in_use or not is_left_over(entry.name):
+            continue
+        try:
+            entry.unlink() if entry.is_symlink() or not entry.is_dir() else shutil.rmtree(entry)
+        except OSError as error:
+            logger.warning("Could not remove %s, which is no longer needed: %s", entry, error)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -13,15 +14,18 @@ from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import arguments, embedding
 from biorerank_plugins.first_stage.arguments import FirstStage
+from biorerank_plugins.first_stage.changes import UpdateReport
 from biorerank_plugins.first_stage.filters import Filter, compile_filter
 from biorerank_plugins.first_stage.fusion import Hybrid
 from biorerank_plugins.first_stage.hybrid import NOT_EMBEDDED
 from biorerank_plugins.first_stage.index import PassageIndex
+from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.read_index import index_again, saved_folder
-from biorerank_plugins.passages import Passage, PassageLike
-from biorerank_plugins.scale.shard_layout import is_sharded, shard_of, write_shards
+from biorerank_plugins.passages import Deletion, Passage, PassageLike
+from biorerank_plugins.scale.shard_build import write_shards
+from biorerank_plugins.scale.shard_layout import is_sharded, read_layout, shard_of
+from biorerank_plugins.scale.shard_update import update_shards
 from biorerank_plugins.scale.side_by_side import OnLost, SideBySide, opened_shards, search_shards
-from biorerank_plugins.text.abbreviations import Abbreviations
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates, SearchableIndex
@@ -33,7 +37,7 @@ class ShardedIndex:
     """One collection in several :class:`PassageIndex` folders, by a hash of the id; searched like one of them.
 
     With ``Flat`` the results are those of one index: words are weighed by the statistics of the whole collection, and
-    the two sides of the hybrid are fused over all shards. It is searched only: build it again to change it.
+    the two sides of the hybrid are fused over all shards. :meth:`update` changes it durably, as it does one index.
 
     :param shards: the indexes by name; ``None`` for one that is lost.
     :param on_lost: what to do when a shard is lost, fails, or is too late: ``"error"``, or ``"partial"``, which
@@ -55,6 +59,8 @@ class ShardedIndex:
     ) -> None:
         self._side_by_side = SideBySide(shards, on_lost, timeout)
         self._first = next(iter(self._side_by_side.present.values()))
+        self._searching = ReadWriteLock()
+        self._changing = Lock()
         self._closed = False
         self.folder: Path | None = None
         """Folder it was loaded from."""
@@ -155,13 +161,21 @@ class ShardedIndex:
         self._check_open()
         if not asked:
             return []
-        other_forms = list(map(self._abbreviations.other_forms, asked))
+        other_forms = list(map(self._side_by_side.abbreviations.other_forms, asked))
         vectors = NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self.encoder, other_forms)
-
-        scores_are = self.scores_of(chosen)
-        return search_shards(
-            self._side_by_side, chosen, asked, vectors, k, self.hybrid, condition, other_forms, scores_are
-        )
+        with self._searching.reading():
+            self._check_open()
+            return search_shards(
+                self._side_by_side,
+                chosen,
+                asked,
+                vectors,
+                k,
+                self.hybrid,
+                condition,
+                other_forms,
+                self.scores_of(chosen),
+            )
 
     def scores_of(self, first_stage: FirstStage) -> str | None:
         """Return the name of a first stage's scores, as :meth:`PassageIndex.scores_of` does."""
@@ -172,15 +186,58 @@ class ShardedIndex:
 
         :raises PassageIndexError: if its shard is lost.
         """
-        self._check_open()
-        shards = self._side_by_side.shards
-        name, index = list(shards.items())[shard_of(id, len(shards))]
-        if index is None:
-            raise PassageIndexError(f"The shard {name}, where {id!r} would be, is lost.")
-        return index.get(id)
+        with self._searching.reading():
+            self._check_open()
+            shards = self._side_by_side.shards
+            name, index = list(shards.items())[shard_of(id, len(shards))]
+            if index is None:
+                raise PassageIndexError(f"The shard {name}, where {id!r} would be, is lost.")
+            return index.get(id)
+
+    def update(
+        self, changes_of_files: Iterable[PassageLike | Deletion], *, batch_size: int = 1024, show_progress: bool = False
+    ) -> UpdateReport:
+        """Bring the index up to date, all of it or nothing, as :meth:`PassageIndex.update` does.
+
+        Searches go on meanwhile; who opened the index elsewhere keeps what it was. The folder needs room for the shards
+        twice. The parameters are those of ``PassageIndex.update``.
+
+        :raises ValueError: if a passage has no text.
+        :raises PassageIndexError: if a shard is lost or damaged, or nothing can be written; the index is as before.
+
+        >>> ShardedIndex.load("pubmed-shards").update(read_updates(["pubmed26n1300.xml.gz"]))   # doctest: +SKIP
+        """
+        with self._changing:
+            self._check_open()
+            shards = self._side_by_side.present
+            if (folder := self.folder) is None:
+                raise PassageIndexError(
+                    "These shards were put together in memory: ShardedIndex.load opens what can change."
+                )
+            if self.lost:
+                raise PassageIndexError(f"An update needs every shard, and {', '.join(self.lost)} is lost.")
+            size = whole_number("batch_size", batch_size)
+            report = update_shards(folder, shards, changes_of_files, batch_size=size, show_progress=show_progress)
+            if read_layout(folder) != {name: index.folder for name, index in shards.items()}:
+                with self._searching.writing():
+                    self._open_again(folder)
+            return report
+
+    def _open_again(self, folder: Path) -> None:
+        before, encoder, hybrid = self._side_by_side, self.encoder, self.hybrid
+        before.close()  # first: two generations may not fit into memory
+        try:
+            with opened_shards(folder, encoder=encoder, on_lost="error", verify="fast") as shards:
+                self._side_by_side = SideBySide(shards, before.on_lost, before.timeout)
+        except BaseException:
+            self._closed = True  # what was updated is in the folder; loading it again says what is the matter
+            raise
+        self._first = next(iter(self._side_by_side.present.values()))
+        self.hybrid = hybrid
 
     def __len__(self) -> int:
-        return sum(len(index) for index in self._side_by_side.present.values())
+        with self._searching.reading():
+            return sum(len(index) for index in self._side_by_side.present.values())
 
     def passages(self) -> Iterator[Passage]:
         """Return all passages, shard by shard.
@@ -210,11 +267,6 @@ class ShardedIndex:
     def factory(self) -> str:
         """FAISS type of every shard."""
         return self._first.factory
-
-    @cached_property
-    def _abbreviations(self) -> Abbreviations:
-        shards = self._side_by_side.present.values()
-        return Abbreviations(pair for index in shards for pair in index.definitions.pairs)
 
     @property
     def hybrid(self) -> Hybrid:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.protocol import FoundCandidates
 from biorerank_plugins.passages import Candidate, Passage
 from biorerank_plugins.scale.shard_layout import read_layout
+from biorerank_plugins.text.abbreviations import Abbreviations
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
@@ -55,6 +57,11 @@ class SideBySide:
     def lost(self) -> tuple[str, ...]:
         """Names of the indexes that could not be opened."""
         return tuple(name for name, index in self.shards.items() if index is None)
+
+    @cached_property
+    def abbreviations(self) -> Abbreviations:
+        """What passages of any of them define."""
+        return Abbreviations(pair for index in self.present.values() for pair in index.definitions.pairs)
 
     def ask(
         self, question: Callable[[PassageIndex], T], among: tuple[str, ...] | None = None
@@ -168,28 +175,52 @@ def opened_shards(
     :returns: of the context: the shards by name.
     :raises PassageIndexError: if there is no sharded index, or a shard is lost and ``on_lost`` is ``"error"``.
     """
-    opened: dict[str, PassageIndex | None] = {}
+    opened = _open_all(folder, encoder, on_lost, verify)
     try:
-        for name in read_layout(folder):
-            index = opened[name] = _opened(folder / name, encoder, verify, on_lost)
-            encoder = index.encoder if encoder is None and index is not None else encoder
         yield opened
     except BaseException:
-        for index in opened.values():
-            if index is not None:
-                index.close()
+        _close(opened)
         raise
 
 
+def _open_all(
+    folder: Path, encoder: Encoder | None, on_lost: OnLost, verify: Literal["full", "fast"]
+) -> dict[str, PassageIndex | None]:
+    while True:
+        layout = read_layout(folder)
+        opened: dict[str, PassageIndex | None] = {}
+        complete = False
+        try:
+            for name, shard in layout.items():
+                index = opened[name] = _opened(name, shard, encoder, verify, on_lost)
+                encoder = index.encoder if encoder is None and index is not None else encoder
+            complete = None not in opened.values() or read_layout(folder) == layout
+            if complete:
+                return opened
+        except PassageIndexError:
+            if read_layout(folder) == layout:
+                raise
+        finally:
+            if not complete:
+                _close(opened)
+        # An update switched to newer shards and removed those that were being opened.
+
+
+def _close(opened: Mapping[str, PassageIndex | None]) -> None:
+    for index in opened.values():
+        if index is not None:
+            index.close()
+
+
 def _opened(
-    folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"], on_lost: OnLost
+    name: str, folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"], on_lost: OnLost
 ) -> PassageIndex | None:
     try:
         return PassageIndex.load(folder, encoder=encoder, verify=verify)
     except (PassageIndexError, OSError) as error:
         if on_lost == "error":
             raise PassageIndexError(
-                f"The shard {folder.name} cannot be opened: {error} on_lost='partial' goes on without it."
+                f"The shard {name} cannot be opened: {error} on_lost='partial' goes on without it."
             ) from error
-        logger.warning("The shard %s cannot be opened: %s", folder.name, error)
+        logger.warning("The shard %s cannot be opened: %s", name, error)
         return None

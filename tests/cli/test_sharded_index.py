@@ -1,4 +1,4 @@
-"""Sharded indexes on the command line: built, searched, served by halves, never changed."""
+"""Sharded indexes on the command line: built, searched, served by halves, brought up to date."""
 
 from __future__ import annotations
 
@@ -47,11 +47,27 @@ def test_a_lost_shard_is_an_error_or_named(biorerank: Run, error_line: ErrorLine
     assert "partial: shard-0000" in result.stderr
 
 
-def test_it_is_not_changed(biorerank: Run, error_line: ErrorLine, collection: Path, sharded: Path, tmp_path: Path):
+def test_it_is_not_added_to_or_overwritten(
+    biorerank: Run, error_line: ErrorLine, collection: Path, sharded: Path, tmp_path: Path
+):
     for options in (["--add"], ["--overwrite"], ["--shards", 2]):
         result = biorerank("index", collection, "--out", sharded, *options)
-        assert "cannot be changed" in error_line(result)
+        assert "--update changes it" in error_line(result)
     result = biorerank("index", collection, "--out", tmp_path / "new", "--shards", 2, "--add")
     assert "builds a new index" in error_line(result, code=2)
     result = biorerank("index", collection, "--out", tmp_path / "new", "--shards", 9)
     assert "Take fewer shards" in error_line(result)
+
+
+def test_it_is_brought_up_to_date(biorerank: Run, error_line: ErrorLine, sharded: Path, tmp_path: Path):
+    (tmp_path / "new.jsonl").write_text('{"_id": "new", "text": "zebrafish regenerate fins"}\n')
+    result = biorerank("index", tmp_path / "new.jsonl", "--out", sharded, "--update", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["passages"], told["added"], told["replaced"]) == (7, 1, 0)
+    found = json.loads(biorerank("search", sharded, "zebrafish fins", "--no-rerank", "--json").stdout)
+    assert found["passages"][0]["id"] == "new"
+    shutil.rmtree(next(sharded.glob("shard-0001*")))
+    assert "shard-0001 cannot be opened" in error_line(
+        biorerank("index", tmp_path / "new.jsonl", "--out", sharded, "--update")
+    )

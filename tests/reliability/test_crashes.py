@@ -44,7 +44,7 @@ def test_killed_at_steps_of_every_operation(nursery: Nursery, operation: str) ->
 
 
 @pytest.mark.parametrize("operation", SHARD_OPERATIONS)
-def test_a_build_by_shards_that_was_killed_is_repeated(nursery: Nursery, operation: str) -> None:
+def test_a_build_or_update_of_shards_that_was_killed_is_repeated(nursery: Nursery, operation: str) -> None:
     states = killed_at(nursery, "Flat", operation, wanted=8)
     assert states[0] == "old"
     assert states == sorted(states, reverse=True)

@@ -16,7 +16,7 @@ from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import Hybrid
 from biorerank_plugins.first_stage.lexical import LexicalIndex
 from biorerank_plugins.scale import ShardedIndex, open_index
-from biorerank_plugins.scale.shard_layout import statistics_of, with_statistics
+from biorerank_plugins.scale.shard_statistics import statistics_of, with_statistics
 
 QUERIES = ["w1 w2 w3", "w17 w40", "w300", "w5 w6 w490", "unknown words"]
 PASSAGES = collection(400)

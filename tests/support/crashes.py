@@ -14,8 +14,9 @@ from typing import Any
 OPERATIONS = ("build", "add", "remove", "compact", "save")
 """``compact`` removes so much that the graph is written anew; ``save`` puts another index over this one."""
 
-SHARD_OPERATIONS = ("shards", "long build")
-"""A sharded index is built; one index is built by way of shards. Both are to be repeated after they were killed."""
+SHARD_OPERATIONS = ("shards", "long build", "shard update")
+"""A sharded index is built; one index is built by way of shards; a sharded index is updated. All are to be repeated
+after they were killed."""
 
 # Counts what changes files, below Python, SQLite and FAISS alike; the n-th call never returns. Of a write, the first
 # half is made.
