@@ -197,8 +197,8 @@ def check_index(folder: Path, problems: list[str]) -> dict[str, Any]:
     :param problems: where what is wrong is added.
     """
     from biorerank_plugins.first_stage.verification import is_index, open_version
+    from biorerank_plugins.scale.opening import open_index
     from biorerank_plugins.scale.shard_layout import is_sharded, read_layout
-    from biorerank_plugins.scale.sharded import open_index
 
     shards = list(read_layout(folder).values()) if is_sharded(folder) else [folder]
     versions = [open_version(shard, "full") for shard in shards if shard == folder or is_index(shard)]

@@ -21,7 +21,7 @@ from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.llama_index.metadata_filters import index_filter
 from biorerank_plugins.llama_index.nodes import found_node, node_passage, query_text
-from biorerank_plugins.scale.sharded import open_index
+from biorerank_plugins.scale.opening import open_index
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder

@@ -11,9 +11,10 @@ from biorerank_plugins._common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from biorerank_plugins.scale.build import build_index
+    from biorerank_plugins.scale.opening import open_index
     from biorerank_plugins.scale.planning import plan
     from biorerank_plugins.scale.shard_folder import ShardFolder
-    from biorerank_plugins.scale.sharded import ShardedIndex, open_index
+    from biorerank_plugins.scale.sharded import ShardedIndex
     from biorerank_plugins.scale.shards import EmbeddedShard, embed_shard, score_shard
 
 __all__ = [
@@ -33,7 +34,7 @@ _MODULES = {
     "ShardedIndex": ".sharded",
     "build_index": ".build",
     "embed_shard": ".shards",
-    "open_index": ".sharded",
+    "open_index": ".opening",
     "plan": ".planning",
     "score_shard": ".shards",
 }

@@ -23,12 +23,12 @@ from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.read_index import index_again, saved_folder
 from biorerank_plugins.passages import Deletion, Passage, PassageLike
 from biorerank_plugins.scale.shard_build import write_shards
-from biorerank_plugins.scale.shard_layout import is_sharded, read_layout, shard_of
+from biorerank_plugins.scale.shard_layout import read_layout, shard_of
 from biorerank_plugins.scale.shard_update import update_shards
 from biorerank_plugins.scale.side_by_side import OnLost, SideBySide, opened_shards, search_shards
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates, SearchableIndex
+    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
     from biorerank_plugins.scale.build import Engine
     from biorerank_plugins.scale.ray_engine import RayOptions
 
@@ -165,16 +165,9 @@ class ShardedIndex:
         vectors = NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self.encoder, other_forms)
         with self._searching.reading():
             self._check_open()
+            scores_are = self.scores_of(chosen)
             return search_shards(
-                self._side_by_side,
-                chosen,
-                asked,
-                vectors,
-                k,
-                self.hybrid,
-                condition,
-                other_forms,
-                self.scores_of(chosen),
+                self._side_by_side, chosen, asked, vectors, k, self.hybrid, condition, other_forms, scores_are
             )
 
     def scores_of(self, first_stage: FirstStage) -> str | None:
@@ -302,9 +295,3 @@ class ShardedIndex:
     def _check_open(self) -> None:
         if self._closed:
             raise PassageIndexError("This index was closed. Load it again.")
-
-
-def open_index(folder: str | os.PathLike[str], *, encoder: Encoder | None = None) -> SearchableIndex:
-    """Open an index, whether it is sharded or not."""
-    kind: type[ShardedIndex | PassageIndex] = ShardedIndex if is_sharded(Path(folder).expanduser()) else PassageIndex
-    return kind.load(folder, encoder=encoder)
