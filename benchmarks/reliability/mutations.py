@@ -166,18 +166,21 @@ def tests_fail(tests: list[str]) -> bool:
     return True
 
 
-def mutate(checkout: Path, module: str, tests: str, count: int) -> dict[str, Any]:
-    """Try mutants of one module in a copy of the checkout."""
+def mutate(checkout: Path, module: str, tests: str, count: int, known: dict[str, Any] | None) -> dict[str, Any]:
+    """Try mutants of one module in a copy of the checkout; of known ones only those that survived."""
     path = checkout / "biorerank_plugins" / module
     source = path.read_text()
     if tests_fail(tests.split()):
         raise SystemExit(f"{tests} fail before anything was changed.")
     every = list(dict.fromkeys(mutants_of(source)))
     drawn = random.Random(SEED).sample(every, min(count, len(every)))
+    left = None if known is None else [one["change"] for one in known["survived"]]
     survived: list[dict[str, Any]] = []
     for changed in drawn:
-        path.write_text(changed)
         line, change = difference(source, changed)
+        if left is not None and change not in left:
+            continue
+        path.write_text(changed)
         if not tests_fail(tests.split()):
             survived.append({"line": line, "change": change})
             logging.info("%s:%d survived %s", module, line, change)
@@ -207,6 +210,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--mutants", type=int, default=25, help="drawn from each module")
     parser.add_argument("--modules", nargs="*", default=list(MODULES), help="below biorerank_plugins")
+    parser.add_argument("--again", action="store_true", help="only those that survived, after tests were written")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -224,7 +228,8 @@ def main() -> None:
         for name in LIBRARIES:
             importlib.import_module(name)
         for module in args.modules:
-            found[module] = mutate(Path(scratch), module, MODULES[module], args.mutants)
+            known = found.get(module) if args.again else None
+            found[module] = mutate(Path(scratch), module, MODULES[module], args.mutants, known)
             logging.info("%s: %d of %d", module, found[module]["killed"], found[module]["mutants"])
             write(out, found)
 
