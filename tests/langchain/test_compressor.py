@@ -326,6 +326,15 @@ def test_copies_and_pickles_do_the_same(compressor, tiny_cross_encoder_dir):
     assert len(changed.compress_documents(documents(), QUERY)) == 2
 
 
+def test_a_plain_copy_shares_the_model_and_a_deep_one_does_not():
+    compressor = BioRerankCompressor(model=by_number())
+    shared, own = compressor.model_copy(), compressor.model_copy(deep=True)
+    compressor.close()
+    assert _ids(own.compress_documents(numbered(1), "q")) == ["n0"]
+    with pytest.raises(RuntimeError, match="closed"):
+        shared.compress_documents(numbered(1), "q")
+
+
 def test_warm_up_and_close(tiny_cross_encoder_dir):
     compressor = BioRerankCompressor(model=tiny_cross_encoder_dir, device="cpu")
     compressor.warm_up()

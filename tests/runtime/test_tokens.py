@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from biorerank_plugins.runtime.text_ids import UnsupportedTokenizerError
-from biorerank_plugins.runtime.tokens import PairTokenizer
+from biorerank_plugins.runtime.tokens import PairTokenizer, tokens_of
 from biorerank_plugins.text.windows import WindowedText, Windows
 
 NASTY = [
@@ -111,6 +111,25 @@ def test_windows_beside_an_endless_title_still_hold_a_quarter_of_the_room(tokeni
     pairs = PairTokenizer(tokenizer, max_length=67, query_max_length=8)
     [spans] = pairs.spans([("a", text)], Windows("max", None, None))
     assert spans == [(0, 29), (22, 51), (44, 73), (66, 79)]  # 15 tokens of two characters, 11 apart
+
+
+def test_windows_leave_room_for_what_stands_around_the_text(tokenizer):
+    """Of 63 tokens the title takes 10, what follows 5, and words that are cut may take 4 more: windows of 44."""
+    title, body, end = "c " * 10, "a " * 120, "b " * 5
+    text = WindowedText(title + body + end, lambda: (title, body, end))
+    pairs = PairTokenizer(tokenizer, max_length=67, query_max_length=8)
+    [spans] = pairs.spans([("a", text)], Windows("max", None, None))
+    assert spans == [(0, 87), (66, 153), (132, 219), (198, 239)]
+
+
+def test_the_least_room_is_what_the_longest_query_leaves(tokenizer):
+    assert PairTokenizer(tokenizer, max_length=64, query_max_length=8).least_room == 64 - 8 - 3
+
+
+def test_tokens_of_a_batch(tokenizer):
+    pairs = PairTokenizer(tokenizer, max_length=64, query_max_length=8).encode([("a", "b"), ("a", "b c d"), ("a", "")])
+    assert tokens_of(pairs, padded=False) == (4 + 1) + (4 + 3) + 4
+    assert tokens_of(pairs, padded=True) == 3 * 7
 
 
 def _with_vocabulary(folder: Path, pieces: list[str], *, lowercase: bool) -> object:
