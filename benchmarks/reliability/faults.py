@@ -51,8 +51,8 @@ SHARES = {
     "biorerank.json": 8_000, "biorerank.json bytes": 8_000, "from_dict BioRanker": 8_000,
     "from_dict BioRetriever": 8_000,
     "from_dict BioTextEmbedder": 8_000, "from_dict BioDocumentEmbedder": 8_000, "request to the server": 15_000,
-    "command line": 300, "pdf": 15_000, "application of the server": 15_000, "metadata of haystack": 8_000,
-    "metadata of langchain": 8_000, "metadata of llama_index": 8_000,
+    "command line": 300, "pdf": 15_000, "application of the server": 15_000, "metadata of haystack": 2_000,
+    "metadata of langchain": 2_000, "metadata of llama_index": 2_000,
 }  # fmt: skip
 DEFAULT_SHARE = 40_000
 # FAISS matters to an index that is changed; shards are built with the plainest type.

@@ -64,6 +64,8 @@ REASONS = {
     "len(own) > 0": "the same: one window is the whole passage",
     "if end is not n": "the same: end is never above n",
     "best != 0": "the same: a BM25 score is at least 0",
+    'first_stage >= "lexical"': "the same: no other name sorts behind it",
+    "window or ( -1,": "the same: no sentence ends before the beginning",
     "dense[ 0]": "more products are computed than needed, of which the same are read",
     'first_stage <= "dense"': "the same: no other name sorts before it",
     "np.empty((0, 1)": "instead of vectors that nobody looks at",
