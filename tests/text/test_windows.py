@@ -144,6 +144,13 @@ def test_short_passages_beside_a_long_one_keep_their_values(folder: Path):
     assert together[3].n_windows > 1
 
 
+def test_however_many_long_passages_there_are_each_is_cut(folder: Path):
+    texts = [f"aspirin {number} " + FILLER * 8 for number in range(130)]
+    ranking = make(folder).rank(QUERY, texts)
+    assert min(ranked.n_windows for ranked in ranking) > 1
+    assert not any(ranked.truncated for ranked in ranking)
+
+
 @pytest.mark.parametrize(
     "text", ["a" * 20_000, "ab " * 20_000, "\u202e مرحبا. " * 400, "😀 e\u0301. " * 500, "가나다. " * 300]
 )
