@@ -42,7 +42,7 @@ from support.spoil import Target  # noqa: E402
 from benchmarks.common import read_result, write_result  # noqa: E402
 
 RESULT = "faults.json"
-KEYS = ("seed", "python", "part_seconds", "kill_points", "executions", "crashes", "fuzz", "atheris")
+KEYS = ("seeds", "python", "part_seconds", "kill_points", "executions", "crashes", "fuzz", "atheris")
 FACTORIES = ("Flat", "HNSW8", "IVF4,Flat", "IVF4,PQ4")
 # Executions of the full form: most where one costs microseconds, fewer where one loads an index.
 SHARES = {
@@ -51,7 +51,8 @@ SHARES = {
     "biorerank.json": 8_000, "biorerank.json bytes": 8_000, "from_dict BioRanker": 8_000,
     "from_dict BioRetriever": 8_000,
     "from_dict BioTextEmbedder": 8_000, "from_dict BioDocumentEmbedder": 8_000, "request to the server": 15_000,
-    "command line": 300, "pdf": 15_000,
+    "command line": 300, "pdf": 15_000, "application of the server": 15_000, "metadata of haystack": 2_000,
+    "metadata of langchain": 2_000, "metadata of llama_index": 2_000,
 }  # fmt: skip
 DEFAULT_SHARE = 40_000
 # FAISS matters to an index that is changed; shards are built with the plainest type.
@@ -185,7 +186,7 @@ def main() -> None:
         options.kill_points, options.scale, options.runs = 48, 0.01, 0
     logging.disable(logging.WARNING)
     started = time.perf_counter()
-    results: dict[str, Any] = {"seed": options.seed, "python": platform.python_version(), "part_seconds": {}}
+    results: dict[str, Any] = {"seeds": {}, "python": platform.python_version(), "part_seconds": {}}
     if options.out is not None and options.out.exists() and set(options.parts) < set(PARTS):
         results = read_result(options.out)
     with tempfile.TemporaryDirectory() as scratch:
@@ -193,6 +194,7 @@ def main() -> None:
         def note(part: str, found: Any) -> None:
             """Keep what is known so far, so that a stop does not lose it."""
             results[part] = found
+            results["seeds"][part] = options.seed
             every = [one for kind in ("fuzz", "atheris") for one in results.get(kind, {}).values()]
             results["executions"] = sum(one["executions"] for one in every)
             results["crashes"] = sum(one["crashes"] for one in every)

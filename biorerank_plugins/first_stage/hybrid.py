@@ -22,6 +22,8 @@ Found: TypeAlias = tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], RowArray]
 NOT_EMBEDDED: FloatArray = np.empty((0, 0), dtype=np.float32)
 """Instead of vectors that nobody looks at."""
 
+_NOTHING: Found = (np.empty(0, np.float32), np.empty(0, np.int64))
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -29,19 +31,13 @@ class Piece:
 
     :param dense: inner products and rows, best first.
     :param lexical: BM25 scores and rows, best first.
-    :param rows: rows of either, ascending; for scores that are fused by weight only.
-    :param products: inner product of each of ``rows``.
-    :param words: BM25 score of each of ``rows``.
+    :param either: rows of either, ascending, and the inner product and the BM25 score of each; only for scores that
+        are fused by weight.
     """
 
-    dense: Found
-    lexical: Found
-    rows: RowArray
-    products: FloatArray
-    words: FloatArray
-
-
-_NOTHING: Any = (np.empty(0, np.float32), np.empty(0, np.int64))
+    dense: Found = _NOTHING
+    lexical: Found = _NOTHING
+    either: tuple[RowArray, FloatArray, FloatArray] | None = None
 
 
 def search_contents(
@@ -68,10 +64,10 @@ def search_contents(
     if first_stage == "lexical":
         assert contents.lexical is not None  # checked by the caller
         found = contents.lexical.search_many(queries, k, allowed, other_forms)
-        return [Piece(_NOTHING, one, _NOTHING[1], _NOTHING[0], _NOTHING[0]) for one in found]
+        return [Piece(lexical=one) for one in found]
     if first_stage == "dense":
         found = contents.vectors.search(embedded, k, allowed)
-        return [Piece(one, _NOTHING, _NOTHING[1], _NOTHING[0], _NOTHING[0]) for one in found]
+        return [Piece(dense=one) for one in found]
     depth = max(k, hybrid.depth)
     assert contents.lexical is not None
     dense = contents.vectors.search(embedded, depth, allowed)
@@ -92,13 +88,13 @@ def _both_sides(
 ) -> Piece:
     lexical = matches.best(depth, allowed)
     if hybrid.lexical_weight is None:  # ranks say it all
-        return Piece(dense, lexical, _NOTHING[1], _NOTHING[0], _NOTHING[0])
+        return Piece(dense, lexical)
     missing = np.setdiff1d(lexical[1], dense[1])
     scores, rows = contents.vectors.search(vector[np.newaxis], len(missing), missing)[0] if len(missing) else _NOTHING
     every = np.concatenate([dense[1], rows])
     order = np.argsort(every)
     products = np.concatenate([dense[0], scores])[order]
-    return Piece(dense, lexical, every[order], products, matches.of(every[order]))
+    return Piece(dense, lexical, (every[order], products, matches.of(every[order])))
 
 
 def merge(pieces: Sequence[Piece], first_stage: FirstStage, k: int, hybrid: Hybrid) -> Found:
@@ -120,17 +116,16 @@ def merge(pieces: Sequence[Piece], first_stage: FirstStage, k: int, hybrid: Hybr
         scores, rows = np.fromiter(fused.values(), np.float64, len(fused)), np.fromiter(fused, np.int64, len(fused))
     else:
         rows = np.union1d(dense[1], lexical[1])
-        every = np.concatenate([piece.rows for piece in pieces])
+        parts = zip(*(piece.either for piece in pieces if piece.either is not None), strict=True)
+        every, products, words = map(np.concatenate, parts)
         places = np.argsort(every)[np.searchsorted(np.sort(every), rows)]
-        products = np.concatenate([piece.products for piece in pieces])[places]
-        words = np.concatenate([piece.words for piece in pieces])[places]
-        scores = weighted_sum(products, words, hybrid.lexical_weight)
+        scores = weighted_sum(products[places], words[places], hybrid.lexical_weight)
     return _best([(scores, rows)], k)
 
 
 def _best(found: Sequence[Found], k: int) -> Found:
     if not found:
-        return _NOTHING  # type: ignore[no-any-return]
+        return _NOTHING
     scores, rows = np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
     order = np.lexsort((rows, -scores))[:k]
     return scores[order], rows[order]

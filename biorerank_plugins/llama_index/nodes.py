@@ -90,6 +90,7 @@ def node_candidate(one: NodeWithScore, rank: int, texts: HostTexts) -> Candidate
     :param one: the node and its score.
     :param rank: its place, from 1.
     :param texts: which text the model reads.
+    :raises ValueError: if that text holds metadata that nest too deeply.
     """
     node = one.node
     passage = texts.passage(
@@ -134,7 +135,13 @@ def _copy(node: BaseNode, metadata: dict[str, Any]) -> BaseNode:
 
 def _embed_text(node: BaseNode) -> str:
     shown = _copy(node, node.metadata) if any(key in node.metadata for key in _HIDDEN) else node
-    return shown.get_content(metadata_mode=MetadataMode.EMBED) or ""
+    try:
+        return shown.get_content(metadata_mode=MetadataMode.EMBED) or ""
+    except RecursionError:
+        raise ValueError(
+            f"The metadata of node {node.node_id!r} nest too deeply to be read as text; put their key into "
+            "excluded_embed_metadata_keys."
+        ) from None
 
 
 def node_passage(node: BaseNode) -> Passage:

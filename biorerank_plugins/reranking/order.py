@@ -129,7 +129,7 @@ def _answerability(
 
 def _shown(values: Sequence[float], scored: Scored | None, calibration: Calibration) -> list[tuple[float, float]]:
     """Return score and probability of each value."""
-    if scored is None or not values:
+    if scored is None:  # there are no values
         return []
     scores = scored.activate(np.asarray(values, dtype=np.float32))
     return [(float(score), calibration.probability(value)) for score, value in zip(scores, values, strict=True)]

@@ -77,6 +77,13 @@ def test_what_cannot_be_copied_is_kept_and_breaks_nothing(rank):
     assert given.keys() == awkward().keys()
 
 
+def test_metadata_that_llama_index_cannot_write_out_are_named():
+    node = TextNode(id_="n7", text="1 x")
+    node.metadata = {"deep": awkward()["deep"]}
+    with pytest.raises(ValueError, match="node 'n7' nest too deeply to be read as text"):
+        BioRerankPostprocessor(by_number()).postprocess_nodes([NodeWithScore(node=node)], query_str=QUERY)
+
+
 def test_what_can_be_copied_is_a_copy():
     given = awkward()
     made = copied_metadata(given)

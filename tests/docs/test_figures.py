@@ -117,3 +117,17 @@ def test_mutations() -> None:
     said = f"Of {found['mutants']} changes made on purpose to {len(found['modules'])} core modules"
     assert said in MEASURED
     assert f"the tests notice {found['killed']}; for {explained} of the rest" in MEASURED
+    assert found["noticed"] == round(found["killed"] / (found["mutants"] - explained), 3)
+    assert f"Of those that change something {found['noticed']:.1%}" in MEASURED.replace("\u00a0", " ")
+
+
+def test_hostile_inputs() -> None:
+    found = _result("faults")
+    guided = sum(one["executions"] for one in found["atheris"].values())
+    told = f"{found['executions']:,} hostile inputs to {len(found['fuzz'])} targets ({guided:,} of them to the readers"
+    assert told in MEASURED
+    assert f"{found['crashes']} uncaught errors" in MEASURED
+    assert (
+        f"{found['kill_points']['points']} writers killed at random\npoints, {found['kill_points']['losses']}"
+        in MEASURED
+    )

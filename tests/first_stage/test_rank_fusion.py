@@ -46,6 +46,7 @@ def test_the_weighted_sum_takes_bm25_as_a_share_of_the_best() -> None:
         {"method": "weighted", "lexical_weight": -1},
         {"method": "weighted", "lexical_weight": float("nan")},
         {"method": "weighted", "lexical_weight": "0.3"},
+        {"method": "weighted", "lexical_weight": 1e6 + 1},
         {"method": "rrf", "lexical_weight": 0.3},
         {"depth": 0},
         {"depth": True},
@@ -58,5 +59,6 @@ def test_an_impossible_fusion_is_refused(options: dict[str, object]) -> None:
 
 def test_zero_is_a_weight_and_depth_is_not_compared() -> None:
     assert Hybrid("weighted", 0).lexical_weight == 0
+    assert Hybrid("weighted", 1e6).lexical_weight == 1e6
     assert Hybrid("weighted", 0.3, depth=5) == Hybrid("weighted", 0.3)
     assert Hybrid("weighted", 0.3) != Hybrid("weighted", 0.4)

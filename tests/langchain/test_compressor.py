@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import json
 import math
 import pickle
@@ -192,9 +193,21 @@ def test_settings_of_a_call_may_be_set_later_and_those_of_loading_may_not():
     with pytest.raises(ValueError, match="got 0"):
         compressor.top_n = 0
     assert compressor.top_n == 1
-    for name in ("model", "device", "dtype", "max_length", "template", "token"):
+    of_a_call = (
+        *("top_n", "min_score", "min_probability", "evidence", "deduplicate", "fusion", "retracted", "boosts"),
+        "timeout",
+    )
+    for name in BioRerankCompressor.model_fields.keys() - of_a_call:
         with pytest.raises(ValueError, match="frozen"):
             setattr(compressor, name, None)
+
+
+def test_settings_that_are_not_given_are_those_of_the_core():
+    given = BioRerankCompressor()
+    core = inspect.signature(BioReranker).parameters
+    shared = BioRerankCompressor.model_fields.keys() & core.keys()
+    assert {name: getattr(given, name) for name in shared} == {name: core[name].default for name in shared}
+    assert {"max_length", "query_max_length", "dtype", "backend"} <= shared
 
 
 @pytest.mark.parametrize(
@@ -311,6 +324,15 @@ def test_copies_and_pickles_do_the_same(compressor, tiny_cross_encoder_dir):
         assert other.compress_documents(documents(), QUERY) == expected
     changed = compressor.model_copy(update={"top_n": 2})
     assert len(changed.compress_documents(documents(), QUERY)) == 2
+
+
+def test_a_plain_copy_shares_the_model_and_a_deep_one_does_not():
+    compressor = BioRerankCompressor(model=by_number())
+    shared, own = compressor.model_copy(), compressor.model_copy(deep=True)
+    compressor.close()
+    assert _ids(own.compress_documents(numbered(1), "q")) == ["n0"]
+    with pytest.raises(RuntimeError, match="closed"):
+        shared.compress_documents(numbered(1), "q")
 
 
 def test_warm_up_and_close(tiny_cross_encoder_dir):

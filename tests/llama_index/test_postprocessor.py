@@ -33,6 +33,7 @@ from llama_index.core.schema import (
 from biorerank_plugins import BioReranker, Passage
 from biorerank_plugins.errors import ModelError, ScoringTimeoutError
 from biorerank_plugins.llama_index import BioRerankPostprocessor
+from biorerank_plugins.llama_index.nodes import FoundNode
 
 QUERY = "is p53 a tumour suppressor"
 TEXTS = [
@@ -274,6 +275,23 @@ def test_a_weight_brings_the_retrieval_score_into_the_order(shared_words):
         assert ids(found) == expected
         again = reranker.postprocess_nodes(found, query_str=QUERY)
         assert ids(again) == expected, "a second pass weighs the same scores"
+
+
+@pytest.mark.parametrize(("shown", "fused"), [(0.6, True), (0.9, False), (0.55, False)])
+def test_a_stored_weight_is_for_scores_of_its_first_stage_only(own_dir, tmp_path, shown, fused):
+    """A weight so large that it decides alone; a score that another step put in the place of that one has none."""
+    folder = shutil.copytree(own_dir, tmp_path / "model")
+    (folder / "biorerank.json").write_text('{"template": "{title}. {text}", "fusion": {"words": 10000.0}}')
+    reranker = make(folder)
+    best, other = (one.node for one in reranker.postprocess_nodes(make_nodes(TEXTS[:2]), query_str=QUERY))
+    given = [
+        FoundNode(node=best, score=0.5, first_stage="words", first_stage_score=0.5),
+        FoundNode(node=other, score=shown, first_stage="words", first_stage_score=0.6),
+    ]
+    for one in given:
+        one.node.metadata.pop("retrieval_score", None)
+    expected = [other, best] if fused else [best, other]
+    assert ids(reranker.postprocess_nodes(given, query_str=QUERY)) == [node.node_id for node in expected]
 
 
 # What LlamaIndex hears

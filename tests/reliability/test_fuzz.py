@@ -31,6 +31,7 @@ OTHERS = [
     "validate BioRerankCompressor", "validate BioRetriever", "command line", "shards.json", "shards.json bytes",
     "manifest of shards", "shard", "haystack filter", "llama_index filter", "answer of a tei server",
     "answer of a cohere server", "answer of a jina server", "answer of a vllm server", "request to the server",
+    "application of the server", "metadata of haystack", "metadata of langchain", "metadata of llama_index",
 ]  # fmt: skip
 
 

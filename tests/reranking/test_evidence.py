@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from biorerank_plugins import BioReranker, Passage
+from biorerank_plugins import BioReranker, Boosts, Passage
 
 QUERY = "which drug inhibits platelets"
 TEXT = "The heart divides. Aspirin inhibits platelets.  Insulin lowers glucose! Is it so?"
@@ -75,6 +75,31 @@ def test_evidence_of_a_long_passage_lies_in_its_best_window(tiny_cross_encoder_d
     assert all(text[e.start : e.end] == e.text for e in ranked.evidence)
 
 
+def test_evidence_of_a_window_are_all_sentences_that_it_touches(tiny_cross_encoder_dir: Path):
+    """Wherever the best window lies; a sentence beside it is none, and one that it cuts is there as a whole."""
+    reranker = BioReranker(
+        tiny_cross_encoder_dir, device="cpu", dtype="float32", max_length=48, query_max_length=16, window_length=11
+    )
+    sentences = [
+        f"The cells {word} divide in patients." for word in "a b c d e lowers raises heart liver brain".split()
+    ]
+    text, borders = "", []
+    for sentence in sentences:
+        borders.append((len(text), len(text) + len(sentence)))
+        text += f"{sentence} "
+    queries = ["a b", "lowers", "heart failure", "is", "p53", "which drug", "kidney", "c", "first", "platelets"]
+    windows = set()
+    for [ranked] in reranker.rank_many([(query, [text]) for query in queries], evidence=99):
+        assert ranked.window is not None
+        windows.add(ranked.window)
+        inside = set(range(*ranked.window))
+        expected = [border for border in borders if inside & set(range(*border))]
+        assert sorted((e.start, e.end) for e in ranked.evidence) == expected
+    starts, ends = zip(*windows, strict=True)
+    assert max(starts) > borders[1][1]  # some lie behind other sentences,
+    assert min(ends) < borders[-2][0]  # and some before
+
+
 @pytest.mark.parametrize("evidence", [-1, 1.5, True, "2"])
 def test_an_impossible_number_is_refused_even_without_passages(reranker: BioReranker, evidence):
     with pytest.raises(ValueError, match="evidence"):
@@ -113,6 +138,30 @@ def test_the_passage_counts_with_the_weight_that_is_stored(
         value = alone[sentence.text] + 0.5 * ranked.logit
         assert sentence.score == pytest.approx(1 / (1 + math.exp(-value)), abs=1e-5)
         assert sentence.probability == pytest.approx(1 / (1 + math.exp(0.25 - 0.5 * value)), abs=1e-5)
+        assert sentence.quotable
+    boosts = {"recency_weight": 2.0, "recency_half_life_years": 5.0, "reference_year": 2020}
+    [boosted] = model.rank(QUERY, [Passage("1", TEXT, metadata={"year": 2020})], evidence=4, boosts=Boosts(**boosts))
+    assert boosted.boost > 0  # of an article, no better evidence
+    for one, other in zip(boosted.evidence, ranked.evidence, strict=True):
+        assert (one.text, one.score) == (other.text, pytest.approx(other.score, abs=1e-6))
+
+
+def test_a_sentence_at_the_stored_threshold_may_be_quoted(tiny_cross_encoder_dir: Path, tmp_path: Path):
+    calibration = {"slope": 0.5, "intercept": 0.0, "evidence_threshold": 0.0}
+    [ranked] = stored(tiny_cross_encoder_dir, tmp_path, evidence={"calibration": calibration}).rank(
+        QUERY, [TEXT], evidence=2
+    )
+    best, second = ranked.evidence
+    assert best.probability > second.probability
+    shutil.rmtree(tmp_path / "stored")
+    calibration["evidence_threshold"] = best.probability
+    [ranked] = stored(tiny_cross_encoder_dir, tmp_path, evidence={"calibration": calibration}).rank(
+        QUERY, [TEXT], evidence=2
+    )
+    assert [(e.probability, e.quotable) for e in ranked.evidence] == [
+        (best.probability, True),
+        (second.probability, False),
+    ]
 
 
 def test_sentences_below_the_stored_threshold_are_shown_but_may_not_be_quoted(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -171,6 +172,16 @@ def test_a_logit_that_is_not_finite_names_its_passages(bad):
         ranker.score("q", ["good", "bad"])
     with pytest.raises(ScoringError, match="1 of 1 passages: 0"):
         ranker.predict([("q", "bad")])
+
+
+@pytest.mark.parametrize(
+    ("count", "named"), [(5, "0, 1, 2, 3, 4."), (6, "0, 1, 2, 3, 4 and 1 more."), (8, "and 3 more.")]
+)
+def test_five_passages_without_a_finite_logit_are_named(count, named):
+    ranker = BioReranker(ScriptedScorer({"bad": math.nan}, default=0.0))
+    with pytest.raises(ScoringError, match=re.escape(named) + "$") as caught:
+        ranker.predict([("q", "bad")] * count)
+    assert len(caught.value.passage_ids) == count
 
 
 @pytest.mark.parametrize("given", [[0.0], [[0.0], [1.0]], [0.0, 1.0, 2.0]])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from biorerank_plugins.runtime.text_ids import UnsupportedTokenizerError
-from biorerank_plugins.runtime.tokens import PairTokenizer
+from biorerank_plugins.runtime.tokens import PairTokenizer, tokens_of
+from biorerank_plugins.text.windows import WindowedText, Windows
 
 NASTY = [
     "",
@@ -87,6 +88,48 @@ def test_a_tokenizer_that_works_on_the_left_is_not_for_us(tiny_cross_encoder_dir
 def test_a_slow_tokenizer_is_not_for_us():
     with pytest.raises(UnsupportedTokenizerError, match="no fast tokenizer"):
         PairTokenizer(object(), max_length=64, query_max_length=8)
+
+
+def test_a_tokenizer_that_gives_other_segments_is_not_for_us(tiny_cross_encoder_dir: Path):
+    """The ids are those that we would build, the segments not: a model would read both halves as the query."""
+    from transformers import BertTokenizerFast
+
+    class OneSegment(BertTokenizerFast):
+        def __call__(self, *args, **options):
+            found = super().__call__(*args, **options)
+            found["token_type_ids"] = [0] * len(found["input_ids"])
+            return found
+
+    with pytest.raises(UnsupportedTokenizerError, match="OneSegment builds pairs in its own way"):
+        PairTokenizer(OneSegment.from_pretrained(tiny_cross_encoder_dir), max_length=64, query_max_length=8)
+
+
+def test_windows_beside_an_endless_title_still_hold_a_quarter_of_the_room(tokenizer):
+    """Of 67 tokens the query and what stands around the halves take 4: 63, a quarter of which is 15."""
+    title, body = "c " * 80, "a " * 40
+    text = WindowedText(title + body, lambda: (title, body, ""))
+    pairs = PairTokenizer(tokenizer, max_length=67, query_max_length=8)
+    [spans] = pairs.spans([("a", text)], Windows("max", None, None))
+    assert spans == [(0, 29), (22, 51), (44, 73), (66, 79)]  # 15 tokens of two characters, 11 apart
+
+
+def test_windows_leave_room_for_what_stands_around_the_text(tokenizer):
+    """Of 63 tokens the title takes 10, what follows 5, and words that are cut may take 4 more: windows of 44."""
+    title, body, end = "c " * 10, "a " * 120, "b " * 5
+    text = WindowedText(title + body + end, lambda: (title, body, end))
+    pairs = PairTokenizer(tokenizer, max_length=67, query_max_length=8)
+    [spans] = pairs.spans([("a", text)], Windows("max", None, None))
+    assert spans == [(0, 87), (66, 153), (132, 219), (198, 239)]
+
+
+def test_the_least_room_is_what_the_longest_query_leaves(tokenizer):
+    assert PairTokenizer(tokenizer, max_length=64, query_max_length=8).least_room == 64 - 8 - 3
+
+
+def test_tokens_of_a_batch(tokenizer):
+    pairs = PairTokenizer(tokenizer, max_length=64, query_max_length=8).encode([("a", "b"), ("a", "b c d"), ("a", "")])
+    assert tokens_of(pairs, padded=False) == (4 + 1) + (4 + 3) + 4
+    assert tokens_of(pairs, padded=True) == 3 * 7
 
 
 def _with_vocabulary(folder: Path, pieces: list[str], *, lowercase: bool) -> object:

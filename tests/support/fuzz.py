@@ -15,6 +15,7 @@ from typing import Any
 
 from biorerank_plugins.errors import BioRerankError, ReaderError
 from support.fuzz_files import index_targets, model_targets, shard_targets
+from support.fuzz_hosts import host_targets
 from support.fuzz_requests import request_targets
 from support.spoil import Target, spoil_bytes, spoil_settings, spoil_tree
 
@@ -34,6 +35,19 @@ _BIOASQ = (
     b'"beginSection": "abstract"}]}]}'
 )
 _TSV = b'id\ttext\ttitle\n1\tIt suppresses tumours.\tTP53\n2\t"a ""b""\nc"\tx\n'
+
+
+_QUESTIONS = (
+    b"q1\tWhat is p53?\n",
+    b"question,answer\nWhat is p53?,A protein.\n",
+    b'{"question": "a", "answer": "b"}',
+    b'{"query": "a", "pos": ["b"], "neg": ["c", "d"]}\n{"query": "e", "pos": ["f"], "neg": []}\n',
+    b'{"1": {"QUESTION": "a?", "CONTEXTS": ["b", "c"], "final_decision": "yes", "LONG_ANSWER": "d"}}',
+    b'{"m": {"q1": {"question": "a?", "options": {"A": "b"}, "answer": "A"}}}',
+    b'{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "1", "question": "c?", "answers": []}]}]}]}',
+    b"<top>\n<num> Number: 1\n<title> p53\n<desc> Description:\nWhat?\n</top>\n",
+    b'<topics><topic number="1"><query>p53</query><question>what?</question></topic></topics>',
+)
 
 
 def _small_pdf(text: bytes = b"Aspirin inhibits platelets.") -> bytes:
@@ -56,12 +70,18 @@ def _small_pdf(text: bytes = b"Aspirin inhibits platelets.") -> bytes:
 
 
 _FORMATS = Path(__file__).resolve().parents[1] / "fixtures" / "formats"
+_FIXTURES = {
+    "csv": "table.csv", "medline": "export.nbib", "ris": "export.ris", "jats": "article.nxml", "bioc": "bioc.xml",
+    "europepmc": "europepmc.json",
+}  # fmt: skip
 _SEEDS = {
     "jsonl": (_JSONL, b'{"id": 7, "text": "a", "document": "http://www.ncbi.nlm.nih.gov/pubmed/23185200"}'),
     "tsv": (_TSV, b"1\ta\n2\tb\n"),
     "pdf": (_small_pdf(),),
+    "html": (b"<html><title>T</title><body><h1>A</h1><p>A passage.</p><table><tr><td>1</table></body></html>",),
     "text": (b"A passage.\r\nAnother line.\n",),
     "bioasq": (_BIOASQ, b'{"question": "a", "snippets": [{"text": "b"}]}\n'),
+    **{name: ((_FORMATS / file).read_bytes(),) for name, file in _FIXTURES.items()},
     "pubmed": (_PUBMED, b"<!DOCTYPE PubmedArticleSet SYSTEM 'http://example.org/a.dtd'>" + _PUBMED[21:]),
 }
 
@@ -95,11 +115,12 @@ def _other_readers(kind: str) -> Callable[[bytes], object]:
 def reader_targets() -> dict[str, Target]:
     """Return a target for every reader."""
     every = tuple(seed for seeds in _SEEDS.values() for seed in seeds)
+    every += (b"@article{a, title = {On p53}, abstract = {Text.}}\n", b"PK\x05\x06" + bytes(18))
     every += tuple(path.read_bytes() for path in sorted(_FORMATS.iterdir()))
     made = {name: (_reading(name), _SEEDS[name]) for name in _SEEDS}
     made["auto"] = (_reading("auto"), every)
-    made["queries"] = (_other_readers("queries"), (*every, b"q1\tWhat is p53?\n"))
-    made["answered"] = (_other_readers("answered"), (_BIOASQ, b'{"question": "a", "answer": "b"}'))
+    made["queries"] = (_other_readers("queries"), (*every, *_QUESTIONS))
+    made["answered"] = (_other_readers("answered"), (_BIOASQ, *_QUESTIONS))
     made["qrels"] = (_other_readers("qrels"), (b"query-id\tcorpus-id\tscore\nq1\tp1\t2\n", b"q1 0 p1 1\n"))
     return {name: Target(run, (ReaderError,), seeds, spoil_bytes) for name, (run, seeds) in made.items()}
 
@@ -254,6 +275,7 @@ def targets(scratch: Path, encoder: Path) -> dict[str, Target]:
         **shard_targets(scratch),
         **model_targets(scratch, encoder),
         **request_targets(),
+        **host_targets(),
         **_haystack_targets(scratch),
         **_other_host_targets(),
         "command line": _command_line_target(scratch),

@@ -144,6 +144,13 @@ def test_short_passages_beside_a_long_one_keep_their_values(folder: Path):
     assert together[3].n_windows > 1
 
 
+def test_however_many_long_passages_there_are_each_is_cut(folder: Path):
+    texts = [f"aspirin {number} " + FILLER * 8 for number in range(130)]
+    ranking = make(folder).rank(QUERY, texts)
+    assert min(ranked.n_windows for ranked in ranking) > 1
+    assert not any(ranked.truncated for ranked in ranking)
+
+
 @pytest.mark.parametrize(
     "text", ["a" * 20_000, "ab " * 20_000, "\u202e مرحبا. " * 400, "😀 e\u0301. " * 500, "가나다. " * 300]
 )
@@ -158,10 +165,21 @@ def test_any_long_text_is_read(folder: Path, text: str):
 
 
 def test_a_function_as_template_is_cut_where_the_text_stands(folder: Path):
+    """Each window is read with what the function puts around it."""
     reranker = make(folder, template=lambda passage: f"insulin {passage.text} glucose")
-    [ranked] = reranker.rank(QUERY, [long_text()])
+    text = long_text()
+    [ranked] = reranker.rank(QUERY, [text])
     assert ranked.window is not None
     assert ranked.n_windows > 1
+    [alone] = reranker.rank(QUERY, [text[slice(*ranked.window)]])
+    assert (alone.n_windows, alone.logit) == (1, pytest.approx(ranked.logit, abs=1e-5))
+
+
+def test_a_function_may_write_much_about_a_passage_without_text(folder: Path):
+    """There is no text of the passage's own in it, so that all of it is cut."""
+    [ranked] = make(folder, template=lambda passage: long_text()).rank(QUERY, [Passage("1", "")])
+    [whole] = make(folder).rank(QUERY, [long_text()])
+    assert (ranked.n_windows, ranked.logit) == (whole.n_windows, pytest.approx(whole.logit, abs=1e-5))
 
 
 def test_a_scorer_without_tokens_reads_passages_as_they_come():

@@ -18,7 +18,7 @@ from biorerank_plugins.haystack.components import LazyComponent
 from biorerank_plugins.haystack.document_filters import translated
 from biorerank_plugins.haystack.documents import as_passage, check_documents, found_document
 from biorerank_plugins.haystack.options import checked_query
-from biorerank_plugins.scale.sharded import open_index
+from biorerank_plugins.scale.opening import open_index
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
