@@ -56,6 +56,22 @@ def test_behind_other_retrievers(name: str, key: str) -> None:
     assert _row(MEASURED, name) == [f"{gains[stage][key]:+.3f}" for stage in stages]
 
 
+@pytest.mark.parametrize(
+    ("name", "stage", "measure"),
+    [
+        ("BM25, nDCG@10", "lexical", "nDCG@10"),
+        ("bi-encoder, nDCG@10", "dense", "nDCG@10"),
+        ("hybrid, nDCG@10", "hybrid", "nDCG@10"),
+        ("hybrid, recall@100", "hybrid", "R@100"),
+        ("hybrid and reranker, nDCG@10", "hybrid + reranker", "nDCG@10"),
+    ],
+)
+def test_abbreviations(name: str, stage: str, measure: str) -> None:
+    rows = [_result("abbreviations")[kind][stage] for kind in ("as asked", "swapped")]
+    wanted = [f"{row['off'][measure]:.3f} / {row['on'][measure]:.3f}" for row in rows]
+    assert [cell.replace("*", "") for cell in _row(MEASURED, name)] == wanted
+
+
 @pytest.mark.parametrize(("name", "key"), SYSTEMS.items())
 def test_speed(name: str, key: str) -> None:
     ratios = [_result("speed")[mix]["comparisons"][0]["systems"][key]["ratio"] for mix in MIXES]
