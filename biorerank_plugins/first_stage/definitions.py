@@ -24,7 +24,8 @@ class Definitions:
 
     def __init__(self, rows: RowArray, pairs: list[tuple[str, str]]) -> None:
         self.rows = rows
-        self.pairs = pairs
+        same: dict[tuple[str, str], tuple[str, str]] = {}
+        self.pairs = [same.setdefault(pair, pair) for pair in pairs]  # most come many times: each is held once
 
     @classmethod
     def none(cls) -> Definitions:
