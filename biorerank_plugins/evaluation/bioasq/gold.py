@@ -30,10 +30,10 @@ from biorerank_plugins.evaluation.bioasq.measures import (
 )
 from biorerank_plugins.evaluation.metrics import MeasuredRun
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers import Query, read_passages, read_queries
+from biorerank_plugins.readers import Query, read_queries
 
 # Not the reader for passages, which leaves out what a passage has no use for: offsets and repeated snippets.
-from biorerank_plugins.readers.bioasq import parse_questions
+from biorerank_plugins.readers.bioasq import parse_questions, read
 from biorerank_plugins.readers.records import as_id
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import source_of
@@ -98,33 +98,61 @@ class BioASQGold:
         return self._spans.get(text_key(passage.text), [])
 
 
-def read_bioasq(path: Path) -> tuple[list[Query], BioASQGold, list[Passage]]:
+def read_bioasq(*paths: Path) -> tuple[list[Query], BioASQGold, list[Passage]]:
     """Read questions, gold answers, and the distinct gold snippets as passages.
 
-    :param path: a BioASQ Task B file.
-    :raises ReaderError: if it cannot be read, or no question has a gold snippet.
+    :param paths: BioASQ Task B files, such as the batches of a year; a question that several hold is one.
+    :raises ReaderError: if one cannot be read, no question has a gold snippet, or two files answer a question
+        differently.
 
     >>> queries, gold, passages = read_bioasq(Path("BioASQ-training13b.json"))  # doctest: +SKIP
     """
-    queries = read_queries(path)
-    passages = list(read_passages(path, format="bioasq"))
-    return queries, read_gold(path), passages
+    queries: dict[str, Query] = {}
+    for query in (one for path in paths for one in read_queries(path)):
+        queries.setdefault(query.id, query)
+    passages: list[Passage] = []
+    reading = Reading()  # one for all files, which leaves out the snippets that come again
+    for path in paths:
+        with source_of(path).open() as file:
+            passages.extend(read(file, reading))
+    return list(queries.values()), read_gold(*paths), passages
 
 
-def read_gold(path: Path) -> BioASQGold:
+def read_gold(*paths: Path) -> BioASQGold:
     """Read the gold answers alone; see :func:`read_bioasq`."""
-    gold = read_answers(path, documents_of_snippets=True)
+    gold = read_answers(paths, documents_of_snippets=True)
     if not any(gold.snippets.values()):
-        raise ReaderError("No question has gold snippets, so there is nothing to measure against.", str(path))
+        raise ReaderError("No question has gold snippets, so there is nothing to measure against.", named(paths))
     return gold
 
 
-def read_answers(path: Path, *, documents_of_snippets: bool) -> BioASQGold:
-    """Read documents and snippets of a BioASQ file, gold or handed in.
+def named(paths: Sequence[Path]) -> str:
+    """Return the names of files for an error."""
+    return ", ".join(map(str, paths))
+
+
+def read_answers(paths: Sequence[Path], *, documents_of_snippets: bool) -> BioASQGold:
+    """Read documents and snippets of BioASQ files, gold or handed in; a question that several files hold is one.
 
     :param documents_of_snippets: whether the articles of its snippets are the documents of a question that lists none.
-    :raises ReaderError: if it cannot be read.
+    :raises ReaderError: if a file cannot be read, or has other answers to a question than one before it.
     """
+    documents: dict[str, list[str]] = {}
+    snippets: dict[str, list[GoldSnippet]] = {}
+    first: dict[str, Path] = {}
+    for path in paths:
+        found = _answers(path, documents_of_snippets)
+        for name, ids in found.documents.items():
+            if first.setdefault(name, path) is path:
+                documents[name], snippets[name] = list(ids), list(found.snippets[name])
+            elif set(ids) != set(documents[name]) or set(found.snippets[name]) != set(snippets[name]):
+                raise ReaderError(
+                    f"The documents or snippets of question {name} differ from those in {first[name]}.", str(path)
+                )
+    return BioASQGold(documents, snippets)
+
+
+def _answers(path: Path, documents_of_snippets: bool) -> BioASQGold:
     documents: dict[str, list[str]] = {}
     snippets: dict[str, list[GoldSnippet]] = {}
 
