@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.evaluation.bioasq.gold import (
-    BioASQGold,
-    GoldSnippet,
-    all_measured,
-    named,
-    read_answers,
-    texts_measured,
-)
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, named, read_answers
+from biorerank_plugins.evaluation.bioasq.measured import all_measured, texts_measured
 from biorerank_plugins.evaluation.bioasq.measures import (
     TOP,
     document_measures,

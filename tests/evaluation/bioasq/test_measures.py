@@ -12,7 +12,7 @@ import pytest
 from biorerank_plugins import Passage
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.evaluation import qrels_by_text, read_bioasq
-from biorerank_plugins.evaluation.bioasq.gold import measure_bioasq
+from biorerank_plugins.evaluation.bioasq.measured import measure_bioasq
 from biorerank_plugins.evaluation.bioasq.measures import (
     Span,
     document_measures,
