@@ -86,16 +86,17 @@ def write_bioasq(
         )
 
 
-def score_submission(submission: Path, gold: Path | None, others: Sequence[object], output: Output) -> None:
+def score_submission(submission: Path, gold: Sequence[Path], others: Sequence[object], output: Output) -> None:
     """Show what a submission is worth by BioASQ's measures of documents and snippets.
 
+    :param gold: the golden files.
     :param others: values of options that say nothing here.
     """
-    if gold is None or any(others):
+    if not gold or any(others):
         _common.usage_error("--submission is scored against --bioasq GOLD, and takes no other input.")
     from biorerank_plugins.evaluation.bioasq.submission import measure_submission, read_submission
 
-    measured = measure_submission(read_submission(submission), read_submission(gold, is_gold=True))
+    measured = measure_submission(read_submission(submission), read_submission(*gold, is_gold=True))
     for doubt in measured.doubts:
         output.warn(doubt)
     if output.json:

@@ -50,7 +50,7 @@ def calibrate(
     """
     output = Output(json, quiet)
     sources = Sources.checked(
-        index=index, corpus=corpus, queries=queries, qrels=qrels, beir=beir, split=split, bioasq=None, runs=[]
+        index=index, corpus=corpus, queries=queries, qrels=qrels, beir=beir, split=split, bioasq=(), runs=[]
     )
     folder = _own_folder(model, writes=not dry_run)
     with ExitStack() as stack:

@@ -34,9 +34,12 @@ def evaluate(
     beir: _common.Beir = None,
     split: _common.Split = "test",
     bioasq: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--bioasq", parser=_common.path, help="BioASQ Task B questions with gold snippets: adds BioASQ's measures."
+            "--bioasq",
+            metavar="FILE",
+            parser=_common.path,
+            help="BioASQ Task B questions with gold snippets: adds BioASQ's measures; may be given repeatedly.",
         ),
     ] = None,
     first_stage: Annotated[
@@ -104,13 +107,20 @@ def evaluate(
     """
     output = Output(json, quiet)
     if submission is not None:
-        score_submission(submission, bioasq, [index, corpus, queries, qrels, beir, run], output)
+        score_submission(submission, bioasq or [], [index, corpus, queries, qrels, beir, run], output)
         return
     sources = Sources.checked(
-        index=index, corpus=corpus, queries=queries, qrels=qrels, beir=beir, split=split, bioasq=bioasq, runs=run or []
+        index=index,
+        corpus=corpus,
+        queries=queries,
+        qrels=qrels,
+        beir=beir,
+        split=split,
+        bioasq=bioasq or [],
+        runs=run or [],
     )
     stages = _check_stages(first_stage or [])
-    only_runs = sources.index is None and sources.corpus is None and sources.bioasq is None
+    only_runs = sources.index is None and sources.corpus is None and not sources.bioasq
     if (no_rerank or only_runs) and model:
         _common.usage_error("--model needs passages to rerank, and no --no-rerank.")
     if only_runs and stages:

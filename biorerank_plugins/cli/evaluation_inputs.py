@@ -30,7 +30,7 @@ class Sources:
     corpus: Path | None
     queries: Path | None
     qrels: Path | None
-    bioasq: Path | None
+    bioasq: Sequence[Path]
     runs: dict[str, Path]
 
     @classmethod
@@ -43,13 +43,13 @@ class Sources:
         qrels: Path | None,
         beir: Path | None,
         split: str,
-        bioasq: Path | None,
+        bioasq: Sequence[Path],
         runs: Sequence[str],
     ) -> Sources:
         """Put the options together; what contradicts itself or is not enough is wrong usage."""
         if index is not None and corpus is not None:
             _common.usage_error("Give the passages by --index or by --corpus, not both.")
-        if beir is not None and bioasq is not None:
+        if beir is not None and bioasq:
             _common.usage_error("Give --beir or --bioasq, not both.")
         if beir is not None:
             from biorerank_plugins.readers import find_beir
@@ -70,7 +70,7 @@ class Sources:
     @property
     def enough(self) -> bool:
         """Whether there is something to measure."""
-        if self.bioasq is not None:
+        if self.bioasq:
             return True
         has_passages = self.index is not None or self.corpus is not None
         return self.qrels is not None and (self.queries is not None if has_passages else bool(self.runs))
@@ -170,24 +170,25 @@ def read_inputs(
         stack.enter_context(inputs.opened)
     elif sources.corpus is not None:
         inputs.passages = list(read_collection([sources.corpus], HowToRead(bad_lines=skipping(skip_bad)), output))
-    if sources.bioasq is not None:
-        _add_bioasq(inputs, sources, sources.bioasq, output)
+    if sources.bioasq:
+        _add_bioasq(inputs, sources, output)
     if limit is not None:
         _limit(inputs, limit)
     return inputs
 
 
-def _add_bioasq(inputs: Inputs, sources: Sources, path: Path, output: Output) -> None:
+def _add_bioasq(inputs: Inputs, sources: Sources, output: Output) -> None:
     from biorerank_plugins.evaluation import qrels_by_document, qrels_by_text, read_bioasq
 
-    queries, inputs.gold, snippets = read_bioasq(path)
+    queries, inputs.gold, snippets = read_bioasq(*sources.bioasq)
     if sources.queries is None:
         inputs.queries = queries
     if inputs.opened is None and inputs.passages is None:
         inputs.passages = snippets
         output.note(
-            f"The collection is the {len(snippets)} gold snippets of {path.name}, which is far easier than searching "
-            "PubMed; give --index or --corpus for another one."
+            f"The collection is the {len(snippets)} gold snippets of "
+            f"{', '.join(path.name for path in sources.bioasq)}, which is far easier than searching PubMed; give "
+            "--index or --corpus for another one."
         )
     if sources.qrels is not None:
         return

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, measure_bioasq
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold
+from biorerank_plugins.evaluation.bioasq.measured import measure_bioasq
 from biorerank_plugins.evaluation.lists import FoundLists, Latency, Orderer, Scores
 from biorerank_plugins.evaluation.metrics import MeasuredRun, Qrels, Run, measure_run, run_from_order
 from biorerank_plugins.evaluation.results import SystemResult

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 
 import uvicorn
 from mcp.server.stdio import stdio_server
 
+from biorerank_plugins._common.ports import listen
 from biorerank_plugins.mcp.library import Library
 from biorerank_plugins.mcp.server import create_server
 
@@ -46,10 +46,7 @@ def run_http(library: Library, *, port: int = 8000) -> None:
     :param port: where to listen.
     :raises OSError: if another program listens there.
     """
-    try:
-        listening = socket.create_server((_HOST, port), backlog=128)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {_HOST}, port {port}: {error.strerror}") from None
+    listening = listen(_HOST, port, waiting=128)
     # The SDK refuses other hosts and origins than this machine's where it is told this one.
     app = create_server(library).streamable_http_app(
         host=_HOST, stateless_http=True, json_response=True, max_request_body_size=_LARGEST

@@ -52,7 +52,11 @@ def parse_records(file: OpenFile, reading: Reading, parse: Callable[[int, dict[s
 def parse_items(
     items: Iterator[tuple[int, Any]], file: OpenFile, reading: Reading, parse: Callable[[int, dict[str, Any]], _T]
 ) -> Iterator[_T]:
-    """Give what ``parse(line number, object)`` makes of each item that :func:`array_items` gives."""
+    """Give what ``parse(number, object)`` makes of each item, and name what is malformed.
+
+    :param items: ``(number, value)`` of each; the number is that of a line or row.
+    :param parse: raises :class:`Malformed` for an object that it cannot use.
+    """
     for number, value in items:
         try:
             made = parse(number, check_object(value))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from biorerank_plugins.errors import require_extra
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.fields import header_of, plain_value, row_passage
+from biorerank_plugins.readers.jsonl import parse_items
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
@@ -45,23 +46,21 @@ def parse_rows(
     :param parse: raises :class:`Malformed` for a row that it cannot use.
     :param check: raises it for names of columns that nobody can use.
     """
+    return parse_items(_rows(file, reading, check), file, reading, lambda number, row: parse(number, _record(row)))
+
+
+def _rows(
+    file: OpenFile, reading: Reading, check: Callable[[list[str]], None] | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     with require_extra("formats"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    number = 0
     try:
         with pq.ParquetFile(file.stream) as table:
             if check is not None:
                 check(table.schema_arrow.names)
-            for batch in table.iter_batches(_AT_ONCE):
-                for record in batch.to_pylist():
-                    number += 1
-                    try:
-                        made = parse(number, _record(record))
-                    except Malformed as problem:
-                        reading.bad(problem, file.name, number)
-                        continue
-                    yield made
+            rows = (row for batch in table.iter_batches(_AT_ONCE) for row in batch.to_pylist())
+            yield from enumerate(rows, start=1)
     except Malformed as problem:
         reading.bad(problem, file.name)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:

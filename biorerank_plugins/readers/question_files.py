@@ -22,7 +22,7 @@ from biorerank_plugins.readers.delimited import Rows, csv_rows, tsv_rows
 from biorerank_plugins.readers.detect import SUFFIXES, binary_kind, suffix_of
 from biorerank_plugins.readers.heads import first_object, is_bioasq_document
 from biorerank_plugins.readers.json_stream import array_items, object_items
-from biorerank_plugins.readers.jsonl import is_array, parse_records
+from biorerank_plugins.readers.jsonl import is_array, parse_items, parse_records
 from biorerank_plugins.readers.records import as_id, as_text, check_object, listed
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
@@ -76,22 +76,12 @@ def _json(file: OpenFile, begin: bytes, reading: Reading) -> Records:
     if is_squad:
         return _squad(file, reading)
     if is_document:
-        return _items(array_items(file, "questions"), file, reading)
+        return parse_items(array_items(file, "questions"), file, reading, _numbered)
     return _map(file, reading) if is_map else parse_records(file, reading, _numbered)
 
 
 def _numbered(number: int, record: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     return number, _normal(record)
-
-
-def _items(items: Iterator[tuple[int, Any]], file: OpenFile, reading: Reading) -> Records:
-    for number, value in items:
-        try:
-            record = _normal(check_object(value))
-        except Malformed as problem:
-            reading.bad(problem, file.name, number)
-            continue
-        yield number, record
 
 
 def _map(file: OpenFile, reading: Reading) -> Records:

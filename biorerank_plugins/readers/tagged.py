@@ -12,14 +12,13 @@ from typing import Any
 
 from biorerank_plugins.articles.identifiers import as_year, pmid_in_address
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.lines import chomp, decode_line, raw_lines
+from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_lines
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
 __all__ = ["read_medline", "read_ris"]
 
 _TAG = re.compile(r"([A-Z][A-Z0-9]{1,3}) *- ?(.*)", re.DOTALL)
-_MOST_LINES = 20_000  # of a record
 Record = dict[str, list[str]]
 
 
@@ -44,9 +43,9 @@ def _read(file: OpenFile, reading: Reading, first: str, make: Any) -> Iterator[P
 
 
 def _records(file: OpenFile, reading: Reading, first: str) -> Iterator[tuple[int, Record]]:
-    """Give each record with the line at which it begins."""
-    record: Record = {}
-    begun, tag = 0, ""
+    """Give each record with the line at which it begins; one that never ends must not fill the memory."""
+    record: dict[str, list[list[str]]] = {}
+    begun, tag, room = 0, "", MAX_LINE
     for number, raw in raw_lines(file.stream):
         try:
             line = chomp(decode_line(raw))
@@ -54,17 +53,26 @@ def _records(file: OpenFile, reading: Reading, first: str) -> Iterator[tuple[int
             reading.bad(problem, file.name, number)
             continue
         found = _TAG.fullmatch(line)
-        if found is not None:
+        if found is not None and found[1] == first:
+            if record:
+                yield begun, _joined(record)
+            record, begun, room = {}, number, MAX_LINE
+        room -= len(raw)
+        if room < 0:
+            if record:
+                reading.bad(f"No {first} within {MAX_LINE >> 20} MiB: the record has no end.", file.name, begun)
+            record, tag = {}, ""
+        elif found is not None:
             tag = found[1]
-            if tag == first:
-                if record:
-                    yield begun, record
-                record, begun = {}, number
-            record.setdefault(tag, []).append(found[2].strip())
-        elif line.strip() and tag and number - begun < _MOST_LINES:
-            record[tag][-1] = f"{record[tag][-1]} {line.strip()}"
+            record.setdefault(tag, []).append([found[2].strip()])
+        elif line.strip() and tag:
+            record[tag][-1].append(line.strip())
     if record:
-        yield begun, record
+        yield begun, _joined(record)
+
+
+def _joined(record: Mapping[str, Sequence[Sequence[str]]]) -> Record:
+    return {tag: [" ".join(lines) for lines in values] for tag, values in record.items()}
 
 
 def _one(record: Mapping[str, Sequence[str]], *tags: str) -> str:

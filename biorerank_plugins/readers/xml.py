@@ -76,11 +76,18 @@ def elements(
                     is_first = False
                 documents.start_again()
                 yield before + (element.sourceline or 0), element
-                element.clear()
-                while element.getprevious() is not None:
-                    del element.getparent()[0]
+                _forget(element, tags)
         except etree.XMLSyntaxError as problem:
             raise _syntax_error(problem, name, before) from None
+
+
+def _forget(element: Any, tags: Sequence[str]) -> None:
+    """Empty an element; take away what stands before it, and before what it stands in (the records of an envelope)."""
+    element.clear()
+    is_inner = next(element.iterancestors(*tags), None) is not None  # of one that is still to come
+    for place in [element, *(() if is_inner else element.iterancestors())]:
+        while place.getprevious() is not None:
+            del place.getparent()[0]
 
 
 class _Documents:

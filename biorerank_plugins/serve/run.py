@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from biorerank_plugins._common.checks import finite_number
+from biorerank_plugins._common.ports import listen
 from biorerank_plugins.serve.app import create_app
 from biorerank_plugins.serve.engine import Engine
 from biorerank_plugins.serve.limits import Limits
@@ -72,7 +72,7 @@ class Server:
             server_header=False,
         )
         self._uvicorn = uvicorn.Server(config)
-        self._socket = _listen(host, port)
+        self._socket = listen(host, port, waiting=2048)
         name, number = self._socket.getsockname()[:2]
         self.url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
 
@@ -130,14 +130,6 @@ class Server:
             time.sleep(0.02)
         if self._on_ready is not None:
             self._on_ready()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {host}, port {port}: {error.strerror}") from None
 
 
 class _Patient:

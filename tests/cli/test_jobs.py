@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,37 @@ def test_a_submission_is_scored_against_golden_files(run: Run, error_line: Error
     assert "no question in common" in error_line(run("evaluate", "--bioasq", gold, "--submission", other))
     empty = _questions(tmp_path / "empty.json", [{"id": "a", "body": "?"}])
     assert "nothing to score" in error_line(run("evaluate", "--bioasq", gold, "--submission", empty))
+
+
+def test_a_golden_set_may_be_several_files(run: Run, error_line: ErrorLine, tmp_path: Path) -> None:
+    """Question a stands in both files, its documents in another order: it counts once."""
+    again = {**GOLD[0], "documents": [f"{URL}104", "https://pubmed.ncbi.nlm.nih.gov/103/"]}
+    first = _questions(tmp_path / "batch1.json.gz", [GOLD[0]])
+    second = _questions(tmp_path / "batch2.json", [GOLD[1], again])
+    handed_in = [
+        {"id": "a", "documents": [f"{URL}7", f"{URL}103"], "snippets": [_snippet(103, 5, 14, "x")]},
+        {"id": "b", "documents": [f"{URL}102", f"{URL}8", f"{URL}9", f"{URL}10"]},
+    ]
+    submission = ["--submission", _questions(tmp_path / "submission.json", handed_in)]
+    result = run("evaluate", "--bioasq", first, "--bioasq", second, *submission, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    # Of a one of two documents is right, the second; of b one of four, the first. Snippets: 5 of 10 characters are.
+    assert document["questions"] == 2
+    assert document["per_query"]["documents P"] == {"a": 1 / 2, "b": 1 / 4}
+    assert document["per_query"]["documents AP"] == {"a": 1 / 4, "b": 1.0}
+    assert document["per_query"]["snippets P"] == {"a": 5 / 10}
+    means = {"documents P": 0.375, "documents R": 0.75, "documents F1": (0.5 + 0.4) / 2, "documents AP": 0.625}
+    means |= {"snippets P": 0.5, "snippets R": 0.5, "snippets F1": 0.5}
+    means |= {"documents GMAP": math.sqrt((0.25 + 1e-5) * (1 + 1e-5))}
+    assert {name: document["means"][name] for name in means} == pytest.approx(means)
+    whole = _questions(tmp_path / "whole.json", GOLD)
+    assert json.loads(run("evaluate", "--bioasq", whole, *submission, "--json").stdout) == document
+    for change in ({"documents": [f"{URL}103"]}, {"snippets": [_snippet(103, 0, 8, "metformin lowers glucose.")]}):
+        other = _questions(tmp_path / "other.json", [GOLD[1], {**GOLD[0], **change}])
+        line = error_line(run("evaluate", "--bioasq", first, "--bioasq", other, *submission))
+        assert "other.json: The documents or snippets of question a differ from those in" in line
+        assert "batch1.json.gz" in line
 
 
 def test_a_collection_of_abstracts_is_judged_by_pmid(biorerank: Run, index_folder: Path, tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
-"""Gold answers of BioASQ Task B files, and lists of passages measured against them.
+"""Gold answers of BioASQ Task B files.
 
 Read as users download them (``{"questions": […]}``, with offsets) or as JSON Lines with one question a line (texts).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,37 +13,27 @@ from typing import Any
 from biorerank_plugins.articles.identifiers import as_pmid
 from biorerank_plugins.articles.metadata import DEFAULT_KEYS
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.evaluation.bioasq.measures import (
-    MEASURES,
-    TOP,
-    Overlap,
-    Span,
-    document_measures,
-    geometric_mean,
-    merge_spans,
-    merge_texts,
-    snippet_measures,
-    span_overlaps,
-    text_key,
-    text_overlaps,
-)
-from biorerank_plugins.evaluation.metrics import MeasuredRun
+from biorerank_plugins.evaluation.bioasq.measures import Span, text_key
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers import Query, read_passages, read_queries
-
-# Not the reader for passages, which leaves out what a passage has no use for: offsets and repeated snippets.
-from biorerank_plugins.readers.bioasq import parse_questions
+from biorerank_plugins.readers import Query, read_queries
+from biorerank_plugins.readers.bioasq import parse_questions, read
 from biorerank_plugins.readers.records import as_id
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import source_of
 
-__all__ = ["BioASQGold", "GoldSnippet", "document_of", "measure_bioasq", "read_answers", "read_bioasq", "read_gold"]
+__all__ = [
+    "BioASQGold",
+    "GoldSnippet",
+    "document_of",
+    "named",
+    "named_document",
+    "read_answers",
+    "read_bioasq",
+    "read_gold",
+]
 
-_DOCUMENTS, _SNIPPETS = "BioASQ documents", "BioASQ snippets"
 _OFFSETS = ("offsetInBeginSection", "offsetInEndSection")
 _ABSTRACT = {"0": "abstract", "sections.0": "abstract"}  # how early editions name it
-
-Find = Callable[[str], Passage | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,33 +87,61 @@ class BioASQGold:
         return self._spans.get(text_key(passage.text), [])
 
 
-def read_bioasq(path: Path) -> tuple[list[Query], BioASQGold, list[Passage]]:
+def read_bioasq(*paths: Path) -> tuple[list[Query], BioASQGold, list[Passage]]:
     """Read questions, gold answers, and the distinct gold snippets as passages.
 
-    :param path: a BioASQ Task B file.
-    :raises ReaderError: if it cannot be read, or no question has a gold snippet.
+    :param paths: BioASQ Task B files, such as the batches of a year; a question that several hold is one.
+    :raises ReaderError: if one cannot be read, no question has a gold snippet, or two files answer a question
+        differently.
 
     >>> queries, gold, passages = read_bioasq(Path("BioASQ-training13b.json"))  # doctest: +SKIP
     """
-    queries = read_queries(path)
-    passages = list(read_passages(path, format="bioasq"))
-    return queries, read_gold(path), passages
+    queries: dict[str, Query] = {}
+    for query in (one for path in paths for one in read_queries(path)):
+        queries.setdefault(query.id, query)
+    passages: list[Passage] = []
+    reading = Reading()  # one for all files, which leaves out the snippets that come again
+    for path in paths:
+        with source_of(path).open() as file:
+            passages.extend(read(file, reading))
+    return list(queries.values()), read_gold(*paths), passages
 
 
-def read_gold(path: Path) -> BioASQGold:
+def read_gold(*paths: Path) -> BioASQGold:
     """Read the gold answers alone; see :func:`read_bioasq`."""
-    gold = read_answers(path, documents_of_snippets=True)
+    gold = read_answers(paths, documents_of_snippets=True)
     if not any(gold.snippets.values()):
-        raise ReaderError("No question has gold snippets, so there is nothing to measure against.", str(path))
+        raise ReaderError("No question has gold snippets, so there is nothing to measure against.", named(paths))
     return gold
 
 
-def read_answers(path: Path, *, documents_of_snippets: bool) -> BioASQGold:
-    """Read documents and snippets of a BioASQ file, gold or handed in.
+def named(paths: Sequence[Path]) -> str:
+    """Return the names of files for an error."""
+    return ", ".join(map(str, paths))
+
+
+def read_answers(paths: Sequence[Path], *, documents_of_snippets: bool) -> BioASQGold:
+    """Read documents and snippets of BioASQ files, gold or handed in; a question that several files hold is one.
 
     :param documents_of_snippets: whether the articles of its snippets are the documents of a question that lists none.
-    :raises ReaderError: if it cannot be read.
+    :raises ReaderError: if a file cannot be read, or has other answers to a question than one before it.
     """
+    documents: dict[str, list[str]] = {}
+    snippets: dict[str, list[GoldSnippet]] = {}
+    first: dict[str, Path] = {}
+    for path in paths:
+        found = _answers(path, documents_of_snippets)
+        for name, ids in found.documents.items():
+            if first.setdefault(name, path) is path:
+                documents[name], snippets[name] = list(ids), list(found.snippets[name])
+            elif set(ids) != set(documents[name]) or set(found.snippets[name]) != set(snippets[name]):
+                raise ReaderError(
+                    f"The documents or snippets of question {name} differ from those in {first[name]}.", str(path)
+                )
+    return BioASQGold(documents, snippets)
+
+
+def _answers(path: Path, documents_of_snippets: bool) -> BioASQGold:
     documents: dict[str, list[str]] = {}
     snippets: dict[str, list[GoldSnippet]] = {}
 
@@ -138,6 +155,7 @@ def read_answers(path: Path, *, documents_of_snippets: bool) -> BioASQGold:
         snippets.setdefault(name, []).extend(gold)
 
     with source_of(path).open() as file:
+        # Not the reader for passages, which leaves out what they have no use for: offsets and repeated snippets.
         for _ in parse_questions(file, Reading(), add):
             pass
     return BioASQGold({name: list(dict.fromkeys(ids)) for name, ids in documents.items()}, snippets)
@@ -175,74 +193,9 @@ def _document_key(document: Any) -> str:
 
 def document_of(passage: Passage) -> str:
     """Return the article that a passage is from, as its metadata or (as in collections of abstracts) its id say it."""
-    return _named_document(passage) or _document_key(passage.id)
+    return named_document(passage) or _document_key(passage.id)
 
 
-def _named_document(passage: Passage) -> str:
+def named_document(passage: Passage) -> str:
+    """Return the article that a passage's metadata name, ``""`` if they name none."""
     return DEFAULT_KEYS.pmid_of(passage) or _document_key(passage.metadata.get("document"))
-
-
-def measure_bioasq(
-    orders: Mapping[str, Sequence[str]], gold: BioASQGold, find: Find, asked: Iterable[str]
-) -> MeasuredRun:
-    """Measure lists of passages as BioASQ does; see :mod:`biorerank_plugins.evaluation.bioasq.measures`.
-
-    Snippets are the first ten passages, documents the first ten articles that the list names.
-
-    :param orders: for each question passage ids, best first; a question without a list counts as 0.
-    :param gold: gold answers.
-    :param find: gives the passage of an id, ``None`` if it is not known.
-    :param asked: the questions that count; those without gold snippets are left out.
-    :returns: ``"BioASQ documents F1"`` and so on; the means also hold the geometric ones (GMAP).
-    """
-    measured: dict[str, dict[str, Mapping[str, float]]] = {_DOCUMENTS: {}, _SNIPPETS: {}}
-    for name in asked:
-        if snippets := gold.snippets.get(name):
-            passages = [passage for id_ in orders.get(name, ()) if (passage := find(id_)) is not None]
-            measured[_DOCUMENTS][name] = document_measures([document_of(p) for p in passages], gold.documents[name])
-            measured[_SNIPPETS][name] = _measure_snippets(passages[:TOP], gold, snippets)
-    return all_measured(measured)
-
-
-def all_measured(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> MeasuredRun:
-    """Return the means over questions, the geometric ones (GMAP) too.
-
-    :param measured: for each kind (documents, snippets) and question its measures.
-    """
-    per_query = {
-        f"{kind} {measure}": {name: values[measure] for name, values in questions.items()}
-        for kind, questions in measured.items()
-        if questions
-        for measure in MEASURES
-    }
-    means = {measure: math.fsum(values.values()) / len(values) for measure, values in per_query.items()}
-    for kind, questions in measured.items():
-        if questions:
-            means[f"{kind} GMAP"] = geometric_mean(per_query[f"{kind} AP"].values())
-    return MeasuredRun(means, per_query)
-
-
-def _measure_snippets(
-    passages: Sequence[Passage], gold: BioASQGold, snippets: Sequence[GoldSnippet]
-) -> dict[str, float]:
-    if gold.has_offsets:
-        spans = merge_spans(snippet.span for snippet in snippets if snippet.span is not None)
-        return snippet_measures(_place_all(passages, gold, spans), sum(span.size for span in spans), len(spans))
-    return texts_measured([(_named_document(passage), passage.text) for passage in passages], snippets)
-
-
-def texts_measured(found: Iterable[tuple[str, str]], snippets: Sequence[GoldSnippet]) -> dict[str, float]:
-    """Measure what was found, (article, text) each, by its texts."""
-    texts = merge_texts((snippet.document, text_key(snippet.text)) for snippet in snippets)
-    own = merge_texts((document, text_key(text)) for document, text in found)
-    return snippet_measures(text_overlaps(own, texts), sum(len(key) for _, key in texts), len(texts))
-
-
-def _place_all(passages: Sequence[Passage], gold: BioASQGold, wanted: Sequence[Span]) -> list[Overlap]:
-    """Compare passages with gold spans; a passage whose text stands nowhere shares nothing with them."""
-    found: list[Span] = []
-    for number, passage in enumerate(passages):
-        # A sentence may stand in several articles: the place counts that answers this question.
-        places = gold.spans_of(passage) or [Span(f"unknown:{number}", "", 0, max(len(passage.text) - 1, 0))]
-        found.append(max(places, key=lambda place: sum(place.shared(other) for other in wanted)))
-    return span_overlaps(merge_spans(found), wanted)

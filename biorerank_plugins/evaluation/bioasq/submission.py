@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, all_measured, read_answers, texts_measured
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, named, read_answers
+from biorerank_plugins.evaluation.bioasq.measured import all_measured, texts_measured
 from biorerank_plugins.evaluation.bioasq.measures import (
     TOP,
     document_measures,
@@ -47,16 +48,17 @@ class MeasuredSubmission:
         }
 
 
-def read_submission(path: Path, *, is_gold: bool = False) -> BioASQGold:
-    """Read a submission, or a golden file, compressed or not.
+def read_submission(*paths: Path, is_gold: bool = False) -> BioASQGold:
+    """Read a submission, or golden files, compressed or not.
 
-    :param path: ``{"questions": [{"id", "documents", "snippets"}, …]}``, or such a question a line.
+    :param paths: ``{"questions": [{"id", "documents", "snippets"}, …]}``, or such a question a line. A question that
+        stands in several files is one.
     :param is_gold: of a question that lists no documents those of its snippets count.
-    :raises ReaderError: if it cannot be read, or holds neither documents nor snippets.
+    :raises ReaderError: if a file cannot be read, none holds documents or snippets, or two differ in a question.
     """
-    read = read_answers(path, documents_of_snippets=is_gold)
+    read = read_answers(paths, documents_of_snippets=is_gold)
     if not any(read.documents.values()) and not any(read.snippets.values()):
-        raise ReaderError("No question has documents or snippets, so there is nothing to score.", str(path))
+        raise ReaderError("No question has documents or snippets, so there is nothing to score.", named(paths))
     return read
 
 
@@ -67,7 +69,7 @@ def measure_submission(submission: BioASQGold, gold: BioASQGold) -> MeasuredSubm
     kind the first ten count.
 
     :param submission: what was handed in.
-    :param gold: the golden file.
+    :param gold: what the golden files hold.
     :raises ValueError: if the two have no question in common.
 
     Example::

@@ -12,7 +12,7 @@ import pytest
 from biorerank_plugins import Passage
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.evaluation import qrels_by_text, read_bioasq
-from biorerank_plugins.evaluation.bioasq.gold import measure_bioasq
+from biorerank_plugins.evaluation.bioasq.measured import measure_bioasq
 from biorerank_plugins.evaluation.bioasq.measures import (
     Span,
     document_measures,
@@ -174,10 +174,26 @@ def test_judgements_by_text_keep_what_the_collection_lacks(tmp_path: Path) -> No
     assert qrels["q1"] == {"mine": 1, "missing:lost": 1}
 
 
+def test_files_are_read_together(tmp_path: Path) -> None:
+    """What both files hold is there once; snippets whose ASCII letters are equal get ids of their own."""
+    alpha, beta = _snippet("TNF-α is raised.", "1", 0), _snippet("TNF-β is raised.", "2", 0)
+    shared: dict[str, object] = {"id": "q1", "body": "TNF?", "snippets": [alpha]}
+    (tmp_path / "second").mkdir()
+    queries, gold, passages = read_bioasq(
+        _write(tmp_path, [shared]),
+        _write(tmp_path / "second", [{"id": "q2", "body": "Which?", "snippets": [beta, alpha]}, shared]),
+    )
+    assert [query.id for query in queries] == ["q1", "q2"]
+    assert [passage.text for passage in passages] == ["TNF-α is raised.", "TNF-β is raised."]
+    assert len({passage.id for passage in passages}) == 2
+    assert gold.documents == {"q1": ["1"], "q2": ["2", "1"]}
+    assert [len(snippets) for snippets in gold.snippets.values()] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ({"id": "q", "body": "?", "snippets": []}, "holds no passages"),
+        ({"id": "q", "body": "?", "snippets": []}, "No question has gold snippets"),
         ({"id": "q", "body": "?", "snippets": "text"}, "'snippets' must be a list"),
         ({"id": "q", "body": "?", "snippets": [{"document": "1"}]}, "No text"),
         (
