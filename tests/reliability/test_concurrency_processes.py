@@ -199,6 +199,32 @@ for what in (searched, counted, embedded):
 
 
 @needs_fork
+def test_a_child_searches_many_questions_at_once_as_its_parent_did(tiny_encoder_dir):
+    """FAISS computes with OpenMP, as torch does, and in the thread that forked its helpers are gone."""
+    _run(
+        """
+import faiss
+from biorerank_plugins import BiEncoder, PassageIndex
+faiss.omp_set_num_threads(2)
+encoder = BiEncoder(sys.argv[1], device="cpu", dtype="float32")
+for factory in ("Flat", "HNSW8"):
+    index = PassageIndex.build(TEXTS, encoder=encoder, factory=factory)
+    def searched():
+        found = index.search_many([QUERY, *TEXTS], 5, first_stage="dense")
+        return [[one.passage.id for one in candidates] for candidates in found]
+    before = searched()
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os._exit(0 if searched() == before else 1)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0, (factory, status)
+""",
+        tiny_encoder_dir,
+    )
+
+
+@needs_fork
 def test_a_child_loads_a_model_that_its_parent_was_loading(tiny_cross_encoder_dir):
     """The lock that is held while a model is loaded is free in the child."""
     _run(
