@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -57,6 +57,26 @@ class Lock:
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
+
+
+class Threads:
+    """A ``ThreadPoolExecutor`` that begins anew in a child process, where the parent's threads are gone.
+
+    :param workers: threads at most.
+    :param name: what their names begin with.
+
+    >>> Threads(1, "biorerank-example").executor.submit(len, "abc").result()
+    3
+    """
+
+    def __init__(self, workers: int, name: str) -> None:
+        self._workers, self._name = workers, name
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Begin anew: nothing that was submitted before is done."""
+        self.executor = ThreadPoolExecutor(self._workers, thread_name_prefix=self._name)
 
 
 def why_not_here(device: str, *, loaded_in: int, here: int, cuda_is_lost: bool) -> str | None:

@@ -7,11 +7,13 @@ the order of ties, and index types that cannot remove.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from biorerank_plugins._common.forks import computing
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import faiss_search
 from biorerank_plugins.first_stage.factory import Factory
@@ -185,7 +187,8 @@ class VectorStore:
         exact = self._is_selective(labels)
         fetch = min(k + 1, available)
         while True:
-            scores, found = faiss_search.search(self._index, self._factory, queries, fetch, labels, exact=exact)
+            search = partial(faiss_search.search, self._index, self._factory, queries, fetch, labels, exact=exact)
+            scores, found = computing(search)
             if not exact and bool((found < 0).any()):
                 exact = True  # the approximate search came back with fewer than there are
                 continue

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Lock
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from biorerank_plugins import models
+from biorerank_plugins._common.forks import Lock, Threads
 from biorerank_plugins.first_stage.encoder import BiEncoder
 from biorerank_plugins.llama_index.nodes import SavedBySettings
 from biorerank_plugins.models.folders import resolve_folder
@@ -87,7 +86,7 @@ class BioEmbedding(BaseEmbedding, SavedBySettings):
     _encoder: BiEncoder | None = PrivateAttr(default=None)
     _loading: Any = PrivateAttr(default_factory=Lock)
     # asyncio's own pool is shared with everything else, and an ingestion queues hundreds of batches.
-    _executor: ThreadPoolExecutor = PrivateAttr(default_factory=lambda: ThreadPoolExecutor(2, "biorerank-embedding"))
+    _threads: Threads = PrivateAttr(default_factory=lambda: Threads(2, "biorerank-embedding"))
 
     def __init__(self, model_name: str | os.PathLike[str] = models.DEFAULT_ENCODER, **settings: Any) -> None:
         super().__init__(**{"model_name": model_name, **settings})
@@ -133,7 +132,7 @@ class BioEmbedding(BaseEmbedding, SavedBySettings):
         return vectors
 
     async def _in_thread(self, call: Callable[[Sequence[str]], list[Vector]], texts: Sequence[str]) -> list[Vector]:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(call, texts))
+        return await asyncio.get_running_loop().run_in_executor(self._threads.executor, partial(call, texts))
 
     def _get_query_embedding(self, query: str) -> Vector:
         return self._queries([query])[0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from biorerank_plugins._common.checks import finite_number
+from biorerank_plugins._common.forks import Threads
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.hybrid import Found, Piece, merge, search_contents
 from biorerank_plugins.first_stage.index import PassageIndex
@@ -51,7 +52,7 @@ class SideBySide:
         self.shards = dict(shards)
         self.present = {name: index for name, index in shards.items() if index is not None}
         self._report({name: "it could not be opened" for name in self.lost})
-        self._pool = ThreadPoolExecutor(max_workers=len(self.present), thread_name_prefix="biorerank-shard")
+        self._threads = Threads(len(self.present), "biorerank-shard")
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ class SideBySide:
         :raises ValueError: if ``question`` does: it is the question that is wrong then.
         """
         asked: dict[str, Future[T]] = {
-            name: self._pool.submit(question, index)
+            name: self._threads.executor.submit(question, index)
             for name, index in self.present.items()
             if among is None or name in among
         }
@@ -105,7 +106,7 @@ class SideBySide:
 
     def close(self) -> None:
         """Release all indexes; searches that are under way may fail."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.executor.shutdown(wait=False, cancel_futures=True)
         for index in self.present.values():
             index.close()
 

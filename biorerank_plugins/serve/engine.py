@@ -6,9 +6,9 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from biorerank_plugins._common.forks import Threads
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.serve.admission import Admission
 from biorerank_plugins.serve.answers import RefusedError
@@ -58,7 +58,7 @@ class Engine:
         self._first_stage = first_stage
         self._index: SearchableIndex | None = None
         self._stages: dict[FirstStage, TwoStageSearch] = {}
-        self._threads = ThreadPoolExecutor(_COUNTING_THREADS, thread_name_prefix="biorerank-tokens")
+        self._threads = Threads(_COUNTING_THREADS, "biorerank-tokens")
         self.limits = limits or Limits()
         self.admission = Admission(self.limits)
         self.names = tuple(names)
@@ -125,7 +125,9 @@ class Engine:
                 if not count_tokens:
                     return ranking, None
                 loop = asyncio.get_running_loop()
-                return ranking, await loop.run_in_executor(self._threads, self._reranker.count_tokens, [query, *texts])
+                return ranking, await loop.run_in_executor(
+                    self._threads.executor, self._reranker.count_tokens, [query, *texts]
+                )
 
     async def score(self, pairs: list[tuple[str, str]]) -> list[float]:
         """Score pairs; the errors are those of :meth:`rank`."""
@@ -168,7 +170,7 @@ class Engine:
     def close(self) -> None:
         """Give everything back; closing twice is fine."""
         self.ready = False
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.executor.shutdown(wait=True, cancel_futures=True)
         self._reranker.close()
         if self._index is not None:
             self._index.close()

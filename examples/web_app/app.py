@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
@@ -119,10 +120,12 @@ async def ask(request: Request) -> Response:
         if not isinstance(given, dict):
             raise ValueError("The request is no JSON object.")
         asked = Asked.read(given, shared.threshold)
-        index = session.index if given.get("collection") == "own" else shared.index
+        own = given.get("collection") == "own"
+        index = session.index if own else shared.index
         if index is None:
             raise ValueError("You have not added documents yet. Add some, or search the shared collection.")
-        session.last = await run_in_threadpool(Found, index, shared.reranker, asked)
+        address = session.address if own else lambda _: None
+        session.last = await run_in_threadpool(Found, index, shared.reranker, asked, address)
         return JSONResponse(session.last.to_dict())
     except BioRerankError as error:
         return refused(503, str(error))
@@ -148,6 +151,16 @@ async def add(request: Request, name: str = "") -> Response:
     except ValueError as error:
         return refused(422, str(error))
     return JSONResponse({"added": added, "files": session.files})
+
+
+@router.get("/documents/{name}")
+async def pdf(request: Request, name: str) -> Response:
+    """Show one's own PDF; nobody else's is found."""
+    data = request.state.session.pdf(name)
+    if data is None:
+        return refused(404, f"There is no PDF {name!r} among your documents.")
+    headers = {"Content-Disposition": f"inline; filename*=UTF-8''{quote(name, safe='')}", "Cache-Control": "no-store"}
+    return Response(data, media_type="application/pdf", headers=headers)
 
 
 @router.delete("/documents")

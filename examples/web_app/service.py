@@ -1,7 +1,7 @@
 """What the page shows: a question ► two stages ► an answer with citations, evidence cards, and what moved."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -69,9 +69,13 @@ class Found:
     """What was found for a question; ``shown`` are the passages that reach the threshold.
 
     Where the reranker is not sure the nearest passages are shown whatever their probability: to be looked at.
+
+    :param address: where the document of a passage opens; ``None`` for those that cannot be opened.
     """
 
-    def __init__(self, index: PassageIndex, reranker: BioReranker, asked: Asked) -> None:
+    def __init__(
+        self, index: PassageIndex, reranker: BioReranker, asked: Asked, address: Callable[[Passage], str | None]
+    ) -> None:
         self.asked = asked
         start = perf_counter()
         candidates = index.search(asked.question, asked.candidates, filters=asked.filters)
@@ -85,6 +89,7 @@ class Found:
             self.shown = list(
                 self.ranking[: max(len(self.shown), len(self.answer.nearest), len(self.answer.quotes[:1]))]
             )
+        self._address = address
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything the page shows, as JSON."""
@@ -94,7 +99,7 @@ class Found:
             "state": self.answer.state,
             "why": self.answer.why,
             "answer": self._answer(),
-            "cards": [_card(one) for one in self.shown],
+            "cards": [{**_card(one), "opens": self._address(one.passage)} for one in self.shown],
             "below": len(self.ranking) - len(self.shown),
             "best": max((one.probability for one in self.ranking), default=None),
             "found": len(self.candidates),

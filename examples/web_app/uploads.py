@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
+from urllib.parse import quote
 
 from biorerank_plugins import Passage, PassageIndex
 from biorerank_plugins.errors import BioRerankError
@@ -14,6 +15,7 @@ from biorerank_plugins.readers.compression import compression_of
 
 MAX_FILE = 20_000_000  # bytes
 MAX_PASSAGES = 3_000  # of a person: some seconds of work
+MAX_PDFS = 2 * MAX_FILE  # bytes of a person that are kept to be opened; what is beyond can only be searched
 MAX_SESSIONS = 100
 IDLE_SECONDS = 3600.0
 KINDS = (".pdf", ".txt", ".md", ".jsonl", ".json", ".tsv", ".csv", ".xml", ".nbib", ".ris")
@@ -26,6 +28,7 @@ class Session:
         self.index: PassageIndex | None = None
         self._files: dict[str, dict[str, Any]] = {}
         self._ids: dict[str, list[str]] = {}
+        self._pdfs: dict[str, bytes] = {}
         self.last: Any = None
         """What was found for the last question; a language model may be asked to write about it."""
         self.used = time.monotonic()
@@ -60,6 +63,7 @@ class Session:
                 reason = report.skipped[0].reason if report.skipped else "It holds no text."
                 raise ValueError(f"{name}: {reason}")
             replaced = self._ids.pop(name, [])
+            self._pdfs.pop(name, None)
             if self.index is None:
                 self.index = PassageIndex.build(passages, on_duplicate="skip")
             else:
@@ -68,7 +72,20 @@ class Session:
             self._ids[name] = list(dict.fromkeys(passage.id for passage in passages))
             told = {"name": name, "passages": len(passages), "left_out": report.n_skipped, "replaced": bool(replaced)}
             self._files[name] = told
+            if data.startswith(b"%PDF-") and sum(map(len, self._pdfs.values())) + len(data) <= MAX_PDFS:
+                self._pdfs[name] = data
         return told
+
+    def pdf(self, name: str) -> bytes | None:
+        """Return a PDF as it was added; ``None`` if this person has none of that name."""
+        return self._pdfs.get(name)
+
+    def address(self, passage: Passage) -> str | None:
+        """Return where the PDF of a passage opens at its page; ``None`` if it is of no PDF that is kept."""
+        with self._lock:
+            name = next((one for one in self._pdfs if passage.id in self._ids[one]), None)
+        page = passage.metadata.get("page")
+        return None if name is None or page is None else f"/documents/{quote(name, safe='')}#page={page}"
 
     def remove(self, name: str) -> None:
         """Forget a file.
@@ -79,6 +96,7 @@ class Session:
             if name not in self._files:
                 raise ValueError(f"There is no file {name!r} among your documents.")
             del self._files[name]
+            self._pdfs.pop(name, None)
             self._forget(self._ids.pop(name))
 
     def _forget(self, ids: list[str]) -> None:
@@ -94,6 +112,7 @@ class Session:
             self.index, self.last = None, None
             self._files.clear()
             self._ids.clear()
+            self._pdfs.clear()
 
     def _room(self, name: str) -> int:
         """Return how many passages a file of this name may have."""

@@ -1,9 +1,9 @@
-"""Indexes, two-stage searches and retrievers: pickled and copied by their folder, here and in other processes."""
+"""Indexes, two-stage searches and retrievers: pickled and copied by their folder; in other processes: see
+``tests/reliability/test_host_processes.py``."""
 
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -86,17 +86,3 @@ def test_the_retrievers_of_all_hosts(folder: Path, encoder: BiEncoder):
         assert [one.id for one in retriever.invoke(QUERY)] == [id_ for id_, _ in found(index)[:2]]
         component = way(haystack.BioRetriever(index=index, top_k=2))
         assert [one.id for one in component.run(query=QUERY)["documents"]] == [id_ for id_, _ in found(index)[:2]]
-
-
-def _search(search: TwoStageSearch) -> list[str]:
-    return [one.passage.id for one in search.search(QUERY)]
-
-
-@pytest.mark.slow
-def test_a_spawned_process_searches_with_what_it_was_given(
-    folder: Path, encoder: BiEncoder, tiny_cross_encoder_dir: Path
-):
-    reranker = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32")
-    search = TwoStageSearch(PassageIndex.load(folder, encoder=encoder), reranker)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(_search, (search,)) == _search(search)

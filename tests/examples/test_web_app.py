@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from support.openai_server import Serving, serving
@@ -190,13 +190,83 @@ def test_no_evidence_is_said(url: str):
     assert Page(url).ask(QUESTION, years=[1901, 1902])[1]["found"] == 0
 
 
-def pdf_with(text: str) -> bytes:
+def pdf_with(*pages: str) -> bytes:
     canvas = pytest.importorskip("reportlab.pdfgen.canvas")
     stream = io.BytesIO()
     sheet = canvas.Canvas(stream)
-    sheet.drawString(50, 700, text)
+    for text in pages:  # without a heading a paragraph would go on over the page
+        sheet.setFont("Helvetica-Bold", 18)
+        sheet.drawString(50, 730, f"{text.split()[0]} in the house")
+        sheet.setFont("Helvetica", 11)
+        sheet.drawString(50, 700, text)
+        sheet.showPage()
     sheet.save()
     return stream.getvalue()
+
+
+MICE = ("Rats of line Q2 sleep at noon, as all rats of this house do.", "Mice of line R5 grow fast in the dark.")
+
+
+def opened(url: str, cookie: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(url + path, headers={"Cookie": cookie})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, dict(response.headers), response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, dict(error.headers), error.read()
+
+
+@pytest.mark.parametrize("name", ["mice.pdf", "Mäuse 100% #1?.pdf", "x.txt"])
+def test_a_pdf_opens_at_its_page_for_its_owner_alone(url: str, name: str):
+    """A PDF is told by its content; what else is kept of a name is of no matter to others."""
+    mine, data = Page(url), pdf_with(*MICE)
+    path = f"/documents/{quote(name, safe='')}"
+    assert mine.call("POST", f"/documents?name={quote(name)}", data)[0] == 200
+    cards = mine.ask("Do mice of line R5 grow fast?", collection="own", threshold=0)[1]["cards"]
+    assert [card["opens"] for card in cards if "Mice" in card["parts"][0]["text"]] == [f"{path}#page=2"]
+    status, headers, body = opened(url, mine.cookie, path)
+    assert (status, body) == (200, data)
+    assert (headers["content-type"], headers["cache-control"]) == ("application/pdf", "no-store")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-disposition"] == f"inline; filename*=UTF-8''{quote(name, safe='')}"
+    other = Page(url)
+    other.call("POST", "/documents?name=note.txt", b"A note of somebody else.")
+    assert other.cookie != mine.cookie
+    for cookie in (other.cookie, "", "session=guessed"):
+        status, _, body = opened(url, cookie, path)
+        assert (status, b"%PDF" in body) == (404, False)
+
+
+def test_a_pdf_is_replaced_and_forgotten_with_its_passages(url: str):
+    mine = Page(url)
+    first, second = pdf_with(*MICE), pdf_with("Mice of line R6 grow slowly.")
+    for data in (first, second):
+        assert mine.call("POST", "/documents?name=p.pdf", data)[0] == 200
+        assert opened(url, mine.cookie, "/documents/p.pdf")[2] == data
+    mine.call("POST", "/documents?name=note.txt", b"Mice of line R6 are white.")
+    assert opened(url, mine.cookie, "/documents/note.txt")[0] == 404, "a note is no PDF"
+    assert mine.call("DELETE", "/documents?name=p.pdf")[0] == 200
+    assert opened(url, mine.cookie, "/documents/p.pdf")[0] == 404
+    mine.call("POST", "/documents?name=p.pdf", first)
+    assert mine.call("DELETE", "/documents")[0] == 200
+    assert opened(url, mine.cookie, "/documents/p.pdf")[0] == 404
+
+
+def test_what_cannot_be_opened_has_no_address(url: str, app: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    """Passages that only say they were of a PDF, the shared collection, and PDFs beyond what is kept of a person."""
+    mine, data = Page(url), pdf_with(*MICE)
+    monkeypatch.setattr(sys.modules["uploads"], "MAX_PDFS", len(data))
+    says_so = {"id": "1", "text": "Mice of line R5 grow fast.", "metadata": {"source": "p.pdf", "page": 1}}
+    for name, sent in (("p.pdf", data), ("q.pdf", data), ("a.jsonl", json.dumps(says_so).encode())):
+        assert mine.call("POST", f"/documents?name={name}", sent)[0] == 200
+    cards = mine.ask("Do mice of line R5 grow fast?", collection="own", threshold=0, top_k=9)[1]["cards"]
+    assert (
+        sorted(str(card["opens"]) for card in cards)
+        == ["/documents/p.pdf#page=1", "/documents/p.pdf#page=2"] + ["None"] * 3
+    )
+    assert opened(url, mine.cookie, "/documents/q.pdf")[0] == 404
+    assert {card["opens"] for card in mine.ask(QUESTION)[1]["cards"]} == {None}
 
 
 def test_documents_belong_to_one_visitor(url: str):
@@ -388,6 +458,27 @@ def test_own_documents_and_markup_in_them(tab: Any, tmp_path: Path):
     tab.locator("#clear").click()
     tab.wait_for_selector("#mine li", state="detached")
     assert tab.locator("#own").is_disabled()
+
+
+def test_a_citation_opens_its_pdf_at_the_page(tab: Any, tmp_path: Path):
+    paper = tmp_path / "mice of R5.pdf"
+    paper.write_bytes(pdf_with(*MICE))
+    tab.locator("#more > summary").click()
+    tab.set_input_files("#files", [str(paper)])
+    tab.wait_for_selector("#mine li")
+    tab.locator("#threshold").fill("0")
+    tab.fill("#question", "Do mice of line R5 grow fast?")
+    tab.press("#question", "Enter")
+    link = tab.locator(".card", has_text="grow fast in the dark").locator("a.opens")
+    link.wait_for()
+    assert link.inner_text() == "source mice of R5.pdf, page 2, section Mice in the house"
+    with tab.context.expect_page() as opening:
+        link.click()
+    shown = opening.value
+    shown.wait_for_load_state()
+    assert shown.url.endswith("/documents/mice%20of%20R5.pdf#page=2")
+    assert shown.evaluate("document.contentType") == "application/pdf", "it is shown, not downloaded"
+    assert tab.locator(".card").count() >= 1, "the answer stays where it was"
 
 
 def test_a_phone_the_keyboard_and_the_dark(tab: Any):

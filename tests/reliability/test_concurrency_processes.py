@@ -162,6 +162,69 @@ for workers in (0, 3):  # a quiet parent, then a busy one
 
 
 @needs_fork
+def test_what_asks_in_threads_of_its_own_goes_on_in_a_child(tiny_cross_encoder_dir, tiny_encoder_dir, tmp_path):
+    """Shards, the server's engine and LlamaIndex's embedding had their threads in the parent already."""
+    _run(
+        """
+from biorerank_plugins import BiEncoder
+from biorerank_plugins.llama_index import BioEmbedding
+from biorerank_plugins.scale import ShardedIndex
+from biorerank_plugins.serve import Engine
+encoder = BiEncoder(sys.argv[2], device="cpu", dtype="float32")
+ShardedIndex.build(TEXTS, sys.argv[3], shards=2, encoder=encoder)
+index = ShardedIndex.load(sys.argv[3], encoder=encoder)
+engine = Engine(make())
+engine.start()
+embedding = BioEmbedding(sys.argv[2], device="cpu", dtype="float32")
+def searched():
+    return [(one.passage.id, one.score) for one in index.search(QUERY, 5)]
+def counted():
+    return asyncio.run(engine.rank(QUERY, TEXTS, count_tokens=True))[1]
+def embedded():
+    return asyncio.run(embedding.aget_text_embedding(QUERY))
+for what in (searched, counted, embedded):
+    before = what()
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os._exit(0 if what() == before else 1)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0, (what, status)
+    assert what() == before
+""",
+        tiny_cross_encoder_dir,
+        tiny_encoder_dir,
+        tmp_path / "shards",
+    )
+
+
+@needs_fork
+def test_a_child_searches_many_questions_at_once_as_its_parent_did(tiny_encoder_dir):
+    """FAISS computes with OpenMP, as torch does, and in the thread that forked its helpers are gone."""
+    _run(
+        """
+import faiss
+from biorerank_plugins import BiEncoder, PassageIndex
+faiss.omp_set_num_threads(2)
+encoder = BiEncoder(sys.argv[1], device="cpu", dtype="float32")
+for factory in ("Flat", "HNSW8"):
+    index = PassageIndex.build(TEXTS, encoder=encoder, factory=factory)
+    def searched():
+        found = index.search_many([QUERY, *TEXTS], 5, first_stage="dense")
+        return [[one.passage.id for one in candidates] for candidates in found]
+    before = searched()
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os._exit(0 if searched() == before else 1)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0, (factory, status)
+""",
+        tiny_encoder_dir,
+    )
+
+
+@needs_fork
 def test_a_child_loads_a_model_that_its_parent_was_loading(tiny_cross_encoder_dir):
     """The lock that is held while a model is loaded is free in the child."""
     _run(

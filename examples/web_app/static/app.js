@@ -50,12 +50,18 @@ function card(one) {
     element("span", { className: "probability" }, meter, `${percent} %`),
     one.year ? element("span", { textContent: one.year }) : null,
     link || null,
-    one.place ? element("span", { textContent: one.place }) : null,
+    place(one),
     one.retracted ? element("span", { className: "retracted", textContent: "Retracted" }) : null,
     one.truncated ? element("span", { textContent: "long: partly read" }) : null);
   const text = element("p", {}, ...one.parts.map((part) => element(part.evidence ? "mark" : "span", { textContent: part.text })));
   return element("article", { id: `card-${one.number}`, className: "card", tabIndex: -1 },
     element("h3", { textContent: `[${one.number}] ${one.title}` }), facts, text, references(one.references));
+}
+
+// Where a passage stands; a PDF of one's own opens there, in a new tab.
+function place(one) {
+  if (one.opens) return element("a", { className: "opens", href: one.opens, rel: "noreferrer", target: "_blank", textContent: one.place });
+  return one.place ? element("span", { textContent: one.place }) : null;
 }
 
 // The full reference, and a button for each form in which it can be taken along.
