@@ -169,16 +169,14 @@ class LexicalIndex:
         :param query: the question.
         :param other_forms: other forms of its abbreviations; their terms count :data:`OTHER_FORMS_WEIGHT` as much.
         """
-        matches = self._match(query)
-        if not other_forms:
-            return matches
-        return Matches(self.rows, matches.scores + OTHER_FORMS_WEIGHT * self._match(other_forms).scores)
+        scores = self._scores(query)
+        if other_forms:
+            scores = scores + OTHER_FORMS_WEIGHT * self._scores(other_forms)
+        return Matches(self.rows, scores)
 
-    def _match(self, query: str) -> Matches:
+    def _scores(self, query: str) -> FloatArray:
         known = [self._vocabulary[term] for term in analysis.terms(query) if term in self._vocabulary]
-        if not known:
-            return Matches(self.rows, np.zeros(len(self.rows), dtype=np.float32))
-        return Matches(self.rows, self._prepared().get_scores_from_ids(known))
+        return self._prepared().get_scores_from_ids(known) if known else np.zeros(len(self.rows), dtype=np.float32)
 
     def search_many(
         self, queries: Sequence[str], k: int, allowed: RowArray | None = None, other_forms: Sequence[str] | None = None
