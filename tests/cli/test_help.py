@@ -114,10 +114,16 @@ def test_a_shell_completes_commands_and_options(shell: str, typed: dict[str, str
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == offered
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_completion_is_shown(run: Callable[..., Result], shell: str) -> None:
-    result = run("--show-completion", shell)
+@pytest.mark.parametrize(
+    ("shell", "command"), [("bash", "complete -o default"), ("zsh", "compdef"), ("fish", "complete --command")]
+)
+def test_the_script_of_completion_is_shown(
+    run: Callable[..., Result], shell: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shellingham.detect_shell", lambda: (shell, shell))  # tests may run below no shell at all
+    result = run("--show-completion")
     assert result.exit_code == 0 and "_BIORERANK_COMPLETE" in result.stdout
+    assert command in result.stdout
 
 
 @pytest.mark.parametrize(
