@@ -47,7 +47,8 @@ def test_the_embedded_models_are_the_released_ones() -> None:
 def test_tables_for_people(run: Run, tiny_cross_encoder_dir: Path) -> None:
     result = run("doctor", "--model", tiny_cross_encoder_dir)
     assert "torch" in result.stdout
-    assert "backend" in result.stdout
+    # Where another test of this process holds the model still, it was told there.
+    assert "backend" in result.stdout or "as this process loaded it before" in result.stdout
     if result.exit_code:  # a model without training may put any of the three first
         assert "is no good reranker" in result.stderr
 
