@@ -27,6 +27,13 @@ from biorerank_plugins import BioReranker
 QUERY, TEXTS = "is p53 a tumour suppressor", [f"p53 suppresses tumours {'and cells ' * n}" for n in range(30)]
 def make(backend="auto"):
     return BioReranker(sys.argv[1], device="cpu", dtype="float32", backend=backend, cache_bytes=0)
+def assert_in_child(is_right, *about):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os._exit(0 if is_right() else 1)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0, (*about, status)
 """
 
 
@@ -102,13 +109,10 @@ def by_predict():
 for fresh in (by_tokens, by_predict):
     reranker = fresh()
     expected = fresh().score(QUERY, TEXTS)
-    child = os.fork()
-    if not child:
-        signal.alarm(60)
+    def is_near():
         found = reranker.score(QUERY, TEXTS)
-        os._exit(0 if max(abs(one - other) for one, other in zip(found, expected)) < 1e-5 else 1)
-    status = os.waitpid(child, 0)[1]
-    assert status == 0, (fresh, status)
+        return max(abs(one - other) for one, other in zip(found, expected)) < 1e-5
+    assert_in_child(is_near, fresh)
 """,
         tiny_cross_encoder_dir,
     )
@@ -184,12 +188,7 @@ def embedded():
     return asyncio.run(embedding.aget_text_embedding(QUERY))
 for what in (searched, counted, embedded):
     before = what()
-    child = os.fork()
-    if not child:
-        signal.alarm(60)
-        os._exit(0 if what() == before else 1)
-    status = os.waitpid(child, 0)[1]
-    assert status == 0, (what, status)
+    assert_in_child(lambda: what() == before, what)
     assert what() == before
 """,
         tiny_cross_encoder_dir,
@@ -213,12 +212,7 @@ for factory in ("Flat", "HNSW8"):
         found = index.search_many([QUERY, *TEXTS], 5, first_stage="dense")
         return [[one.passage.id for one in candidates] for candidates in found]
     before = searched()
-    child = os.fork()
-    if not child:
-        signal.alarm(60)
-        os._exit(0 if searched() == before else 1)
-    status = os.waitpid(child, 0)[1]
-    assert status == 0, (factory, status)
+    assert_in_child(lambda: searched() == before, factory)
 """,
         tiny_encoder_dir,
     )
@@ -239,14 +233,11 @@ thread = threading.Thread(target=reranker.warm_up)
 thread.start()
 time.sleep(0.3)
 assert reranker._scorer is None
-child = os.fork()
-if not child:
-    signal.alarm(60)
+def is_same():
     found = reranker.score(QUERY, TEXTS)
     print(max(abs(one - other) for one, other in zip(found, expected)), flush=True)
-    os._exit(0 if found == expected else 1)
-status = os.waitpid(child, 0)[1]
-assert status == 0, status
+    return found == expected
+assert_in_child(is_same)
 thread.join()
 assert reranker.score(QUERY, TEXTS) == expected
 """,
