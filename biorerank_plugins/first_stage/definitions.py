@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from biorerank_plugins.first_stage.vectors import RowArray
-from biorerank_plugins.text.abbreviations import Abbreviations, definitions_in
+from biorerank_plugins.text.abbreviations import Abbreviations
 
 KINDS = {"defined_rows": "i8", "defined": "u1"}
 """Arrays of a saved index, and their types; one that an earlier release saved has none of them."""
@@ -70,12 +70,6 @@ class Definitions:
         if len(rows) != len(pairs) or (np.diff(rows) < 0).any():
             raise ValueError("the definitions of abbreviations do not fit their rows.")
         return cls(rows, pairs)
-
-
-def found_in(row: int, text: str) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Yield the definitions of a passage, as :meth:`Definitions.added` takes them."""
-    for short, long_form in definitions_in(text):
-        yield row, (short, " ".join(long_form.split()))
 
 
 def _pair(line: str) -> tuple[str, str]:

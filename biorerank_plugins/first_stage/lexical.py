@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from biorerank_plugins.first_stage import analysis, bm25
-from biorerank_plugins.first_stage.definitions import Definitions, found_in
+from biorerank_plugins.first_stage.definitions import Definitions
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.text.abbreviations import definitions_in
 from biorerank_plugins.text.templates import passage_text
 
 OTHER_FORMS_WEIGHT = 0.1
@@ -141,7 +142,7 @@ class LexicalIndex:
             found = (numbers[word] for word in analysis.words(text))
             parts.append(np.array([number for number in found if number >= 0], dtype=np.int32))
             rows.append(row)
-            defined += found_in(row, text)
+            defined += ((row, pair) for pair in definitions_in(text))
         lengths = np.fromiter(map(len, parts[1:]), dtype=np.int64, count=len(rows))
         return LexicalIndex(
             np.concatenate([self.rows, np.array(rows, dtype=np.int64)]),

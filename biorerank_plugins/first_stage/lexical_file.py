@@ -23,6 +23,7 @@ _DAMAGED = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 _KINDS = {"rows": "i8", "tokens": "i4", "offsets": "i8", "terms": "u1", "data": "f4", "indices": "i4", "indptr": "i8"}
+_ALL_KINDS = {**_KINDS, **definitions.KINDS}
 
 _Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
 
@@ -46,7 +47,8 @@ def read_lexical(path: Path, rows: RowArray) -> LexicalIndex:
     try:
         # NumPy leaves a file that it opened itself open when it is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in (*_KINDS, *(set(definitions.KINDS) & set(archive.files)))}
+            earlier = definitions.KINDS.keys().isdisjoint(archive.files)
+            arrays = {name: archive[name] for name in (_KINDS if earlier else _ALL_KINDS)}
         if _fits(arrays, rows):
             return LexicalIndex.from_arrays(arrays)
     except _DAMAGED as error:
@@ -55,10 +57,7 @@ def read_lexical(path: Path, rows: RowArray) -> LexicalIndex:
 
 
 def _fits(arrays: _Arrays, rows: RowArray) -> bool:
-    kinds = _KINDS | {name: kind for name, kind in definitions.KINDS.items() if name in arrays}
-    if any(arrays[name].dtype != np.dtype(kind) or arrays[name].ndim != 1 for name, kind in kinds.items()):
-        return False
-    if len(kinds) not in (len(_KINDS), len(_KINDS) + len(definitions.KINDS)):
+    if any(array.dtype != np.dtype(_ALL_KINDS[name]) or array.ndim != 1 for name, array in arrays.items()):
         return False
     n_terms = int(np.count_nonzero(arrays["terms"] == ord("\n"))) + 1 if len(arrays["terms"]) else 0
     return (

@@ -22,7 +22,7 @@ _MIN_SHARE = 0.5
 
 
 def definitions_in(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the abbreviations that a text defines, in order: short form, long form as it is written there.
+    """Yield the abbreviations that a text defines, in order: short form, long form as written there, single-spaced.
 
     >>> list(definitions_in("Neuromyelitis optica (NMO) is rare; CRM (cis-regulatory modules) are not."))
     [('NMO', 'Neuromyelitis optica'), ('CRM', 'cis-regulatory modules')]
