@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+logger = logging.getLogger(__name__)
 
 TEMPORARY = ".unfinished-"
 """How the names of files begin that are being written; what was killed leaves them behind."""
@@ -65,3 +69,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_if_possible(entry: Path) -> None:
+    """Remove a file, link or folder that is no longer needed; where that fails it stays, with a warning."""
+    try:
+        entry.unlink() if entry.is_symlink() or not entry.is_dir() else shutil.rmtree(entry)
+    except OSError as error:
+        logger.warning("Could not remove %s, which is no longer needed: %s", entry, error)

@@ -146,7 +146,7 @@ def write(folder: Path, contents: Contents, encoder: Encoder) -> Contents:
     :returns: the same contents, bound to the saved files.
     :raises PassageIndexError: if they cannot be saved; what was saved before is as it was.
     """
-    with _explained(folder), storage.prepared_folder(folder), storage.writer_lock(folder):
+    with explained(folder), storage.prepared_folder(folder), storage.writer_lock(folder):
         version = _commit(folder, contents, encoder)
         return _bound(contents, folder, version)
 
@@ -166,7 +166,7 @@ def change(contents: Contents, encoder: Encoder, folder: Path | None, wanted: Ch
             wanted.edit_vectors(contents.vectors)
         contents.lexical = wanted.lexical
         return
-    with _explained(folder), storage.writer_lock(folder):
+    with explained(folder), storage.writer_lock(folder):
         if verification.current_name(folder) != contents.version:
             raise PassageIndexError(
                 f"The index in {folder} was changed by somebody else since it was loaded. Load it again."
@@ -190,7 +190,7 @@ def write_changed(folder: Path, contents: Contents, encoder: Encoder, wanted: Ch
     :param wanted: the change.
     :raises PassageIndexError: if they cannot be saved.
     """
-    with _explained(folder), storage.prepared_folder(folder), storage.writer_lock(folder):
+    with explained(folder), storage.prepared_folder(folder), storage.writer_lock(folder):
         wanted.edit_vectors(contents.vectors)
         _commit(folder, replace(contents, lexical=wanted.lexical), encoder, wanted.edit_catalog)
         sync_folder(folder)
@@ -244,7 +244,12 @@ def _commit(
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def explained(folder: Path) -> Iterator[None]:
+    """Say of what goes wrong while an index is written that what was there before still is.
+
+    :param folder: of the index.
+    :raises PassageIndexError: for what the system, SQLite or FAISS raised.
+    """
     try:
         yield
     except (OSError, sqlite3.Error, RuntimeError) as error:  # FAISS raises RuntimeError

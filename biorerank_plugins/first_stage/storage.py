@@ -27,7 +27,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from biorerank_plugins._common.files import sync_folder
+from biorerank_plugins._common.files import remove_if_possible, sync_folder
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.verification import (
     CURRENT,
@@ -135,10 +135,7 @@ def _remove_leftovers(folder: Path) -> None:
     keep = current_name(folder)
     for entry in folder.iterdir():
         if entry.name != keep and (entry.name.startswith(_UNFINISHED) or VERSION_NAME.fullmatch(entry.name)):
-            try:
-                entry.unlink() if entry.is_symlink() or not entry.is_dir() else shutil.rmtree(entry)
-            except OSError as error:
-                logger.warning("Could not remove %s, which is no longer needed: %s", entry, error)
+            remove_if_possible(entry)
 
 
 def _sync_and_hash(path: Path) -> dict[str, Any]:

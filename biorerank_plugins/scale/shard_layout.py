@@ -15,18 +15,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from biorerank_plugins._common.files import TEMPORARY, write_whole
+from biorerank_plugins._common.files import TEMPORARY, remove_if_possible, write_whole
 from biorerank_plugins.errors import PassageIndexError
-
-logger = logging.getLogger(__name__)
 
 _LAYOUT = "shards.json"
 _FORMAT = 2
@@ -116,9 +112,5 @@ def remove_leftovers(folder: Path) -> None:
     """Remove shards that are not in use, and what killed writers left."""
     in_use = {path.name for path in read_layout(folder).values()}
     for entry in folder.iterdir():
-        if entry.name in in_use or not is_left_over(entry.name):
-            continue
-        try:
-            entry.unlink() if entry.is_symlink() or not entry.is_dir() else shutil.rmtree(entry)
-        except OSError as error:
-            logger.warning("Could not remove %s, which is no longer needed: %s", entry, error)
+        if entry.name not in in_use and is_left_over(entry.name):
+            remove_if_possible(entry)

@@ -118,16 +118,13 @@ def _switch(
     touched = [bool(len(change.rows)) or change.lexical is not None for change in wanted]
     new = [folder_after(path) if is_new else path for path, is_new in zip(old, touched, strict=True)]
     try:
-        for source, target, one, change in zip(old, new, contents, wanted, strict=True):
-            if target != source:
-                _write(source, target, one.version, change, encoder)
-        write_layout(folder, new)
-    except BaseException as error:
+        with persistence.explained(folder):
+            for source, target, one, change in zip(old, new, contents, wanted, strict=True):
+                if target != source:
+                    _write(source, target, one.version, change, encoder)
+            write_layout(folder, new)
+    except BaseException:
         remove_leftovers(folder)
-        if isinstance(error, OSError):
-            raise PassageIndexError(
-                f"The index could not be written to {folder}: {error}. What was saved there before is unchanged."
-            ) from error
         raise
     try:
         sync_folder(folder)
