@@ -10,8 +10,8 @@ and what ``biorerank ask`` does (reranked, fused, sentences by the cross-encoder
 passage is judged relevant to the question, or its words stand in a gold snippet. Nobody abstains here.
 
 The three answers ("answered", "not sure", "nothing"), on the demo collection: each question is asked again with its
-relevant passages removed, and 30 questions of other domains are asked. Sentences with a pronoun: 40 short passages
-whose answering sentence says "it" (``pronouns.jsonl``).
+relevant passages removed, and 30 questions of other domains are asked. Sentences that say otherwise what the question
+asks about: 60 short passages (``said_otherwise.jsonl``), of which 40 answer with a pronoun and 20 with an abbreviation.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from biorerank_plugins.answers.quoted import Answer, compose_answer, quote
 from biorerank_plugins.evaluation import compare
 from biorerank_plugins.passages import AnswerState
 from biorerank_plugins.readers import find_beir, read_passages, read_qrels, read_queries
+from biorerank_plugins.text.abbreviations import definitions_in
 from biorerank_plugins.text.sentences import split_sentences
 
 RESULT = "answers.json"
-KEYS = ("sentences", "passages", "candidates", "model", "pronouns", "demo", "bioasq dev, yes/no and factoid")
+KEYS = ("sentences", "passages", "candidates", "model", "said otherwise", "demo", "bioasq dev, yes/no and factoid")
 
 SENTENCES, PASSAGES, CANDIDATES, QUESTIONS = 3, 5, 100, 100
 OFF_TOPIC = (
@@ -197,17 +198,26 @@ def _state(question: str, index: PassageIndex, reranker: BioReranker) -> AnswerS
     return compose_answer(ranking, max_sentences=SENTENCES).state
 
 
-def pronouns(reranker: BioReranker) -> dict[str, Any]:
-    """How often the right sentence is quoted first where a pronoun stands for what was asked; alone, and as shipped."""
-    rows = read_rows(Path(__file__).with_name("pronouns.jsonl"))
-    alone = shipped = 0
-    for row in rows:
+def said_otherwise(reranker: BioReranker) -> dict[str, Any]:
+    """How often the right sentence is quoted first where it says "it", or an abbreviation; alone, and as shipped."""
+    found: dict[str, Any] = {}
+    for row in read_rows(Path(__file__).with_name("said_otherwise.jsonl")):
         spans = split_sentences(row["text"])
         sentences = [row["text"][start:end] for start, end in spans]
-        alone += reranker.rank(row["question"], sentences, fusion=None)[0].input_index == row["answer"]
+        alone = reranker.rank(row["question"], sentences, fusion=None)[0].input_index == row["answer"]
         [ranked] = reranker.rank(row["question"], [row["text"]], evidence=1)
-        shipped += ranked.evidence[0].start == spans[row["answer"]][0]
-    return {"passages": len(rows), "alone": round(alone / len(rows), 4), "as shipped": round(shipped / len(rows), 4)}
+        shipped = ranked.evidence[0].start == spans[row["answer"]][0]
+        kind = "abbreviation" if any(definitions_in(row["text"])) else "pronoun"
+        for name in (kind, "all"):
+            found.setdefault(name, []).append((alone, shipped))
+    return {name: {"passages": len(own), **_shares(own)} for name, own in found.items()}
+
+
+def _shares(found: Sequence[tuple[bool, bool]]) -> dict[str, float]:
+    return {
+        way: round(sum(right) / len(right), 4)
+        for way, right in zip(("alone", "as shipped"), zip(*found, strict=True), strict=True)
+    }
 
 
 def demo(reranker: BioReranker, rouge: Callable[..., Any]) -> dict[str, Any]:
@@ -236,7 +246,7 @@ def main() -> None:
     result |= {"sentences": SENTENCES, "passages": PASSAGES, "candidates": CANDIDATES}
     with BioReranker() as reranker:
         result["model"] = reranker.model_name
-        result["pronouns"] = pronouns(reranker)
+        result["said otherwise"] = said_otherwise(reranker)
         result["demo"] = demo(reranker, rouge)
         print(json.dumps(result, indent=1), flush=True)
         if args.only_demo:

@@ -22,7 +22,8 @@ from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.evaluation.calibrate import repeats
 from biorerank_plugins.models.answering import AnswerModel, EvidenceModel, relevance_features
 from biorerank_plugins.models.calibration import Calibration
-from biorerank_plugins.text.sentences import in_context, split_sentences
+from biorerank_plugins.reranking.readings import readings
+from biorerank_plugins.text.sentences import split_sentences
 from biorerank_plugins.text.windows import Span
 
 OFF_TOPIC = 60  # questions
@@ -104,13 +105,12 @@ def sentence_values(
     reranker: BioReranker, query: str, text: str, spans: Sequence[Span], title: str | None
 ) -> tuple[list[float], float]:
     """The value of each sentence before a share of the passage is added, and the logit of the passage."""
-    told = in_context(text, spans, title)
-    alone = [text[start:end] for start, end in spans]
-    asked = [*alone, *told.values(), text]
-    by_place = {ranked.input_index: ranked.logit for ranked in reranker.rank(query, asked, fusion=None)}
-    together = {place: by_place[len(alone) + n] for n, place in enumerate(told)}
-    values = [fmean([by_place[n], *([together[n]] if n in together else [])]) for n in range(len(alone))]
-    return values, by_place[len(asked) - 1]
+    read = readings(query, text, spans, title)
+    asked = [*(one for texts in read for one in texts), text]
+    logits = {ranked.input_index: ranked.logit for ranked in reranker.rank(query, asked, fusion=None)}
+    in_order = iter(logits[place] for place in range(len(asked)))
+    values = [fmean(next(in_order) for _ in texts) for texts in read]
+    return values, next(in_order)
 
 
 def fit_evidence(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.models.answering import AnswerModel
 
 # Words that ask or join; passages answer without them.
-_ASKING = frozenset(
+ASKING = frozenset(
     "what which who whom whose when where why how does did can could should would may might are was were has have had "
     "much many often long any kind type name list describe explain tell there the and for with from that this not but "
     "its into than between about".split()
@@ -49,7 +49,7 @@ def unseen_words(query: str, texts: Iterable[str]) -> tuple[str, ...]:
     >>> unseen_words("Does nintedanib slow fibrosis?", ["Pirfenidone slowed fibrotic disease.", "Fibrosis."])
     ('nintedanib',)
     """
-    asked = dict.fromkeys(word for word in words(query) if len(word) >= _SHORTEST and word not in _ASKING)
+    asked = dict.fromkeys(word for word in words(query) if len(word) >= _SHORTEST and word not in ASKING)
     for text in texts:
         if not asked:
             break

@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from biorerank_plugins.passages import Evidence, RankedPassage, Ranking
-from biorerank_plugins.text.sentences import in_context, split_sentences
+from biorerank_plugins.reranking.readings import readings
+from biorerank_plugins.text.sentences import split_sentences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,22 +22,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Sentences:
-    """Sentences of a ranked passage that may be evidence, and what the model reads of each: alone, and in context."""
+    """Sentences of a ranked passage that may be evidence, and what the model reads of each."""
 
     ranked: RankedPassage
     spans: Sequence[Span]
     texts: Sequence[tuple[str, ...]]
 
     @classmethod
-    def of(cls, ranked: RankedPassage) -> _Sentences:
+    def of(cls, question: str, ranked: RankedPassage) -> _Sentences:
         """Take the sentences of the passage, or of its best window; one that the window cuts counts as a whole."""
         passage = ranked.passage
         spans = split_sentences(passage.text)
-        told = in_context(passage.text, spans, passage.title)
+        read = readings(question, passage.text, spans, passage.title)
         first, last = ranked.window or (0, len(passage.text))
         inside = [n for n, (start, end) in enumerate(spans) if end > first and start < last]
-        texts = [(passage.text[slice(*spans[n])], *([told[n]] if n in told else ())) for n in inside]
-        return cls(ranked, [spans[n] for n in inside], texts)
+        return cls(ranked, [spans[n] for n in inside], [read[n] for n in inside])
 
 
 def with_evidence(
@@ -49,9 +49,9 @@ def with_evidence(
 ) -> list[Ranking]:
     """Give each ranked passage its best sentences.
 
-    The value of a sentence is its logit; of one that refers to what was said before, the mean of its logits alone and
-    with the sentence before it (``benchmarks/quality/sentences.py`` measures it). A share of what orders its passage is
-    added: a sentence of a passage that answers is a better answer than the same words elsewhere.
+    The value of a sentence is its logit, in the words of the question where it says them otherwise
+    (:func:`~biorerank_plugins.reranking.readings.readings`). A share of what orders its passage is added: a sentence of
+    a passage that answers is a better answer than the same words elsewhere.
 
     :param rankings: the rankings.
     :param count: sentences a passage, at most.
@@ -61,7 +61,7 @@ def with_evidence(
     :param calibration: of passages, where the model has none for sentences.
     :returns: the rankings with evidence, best sentence first; equal ones in the order of the text.
     """
-    lists = [[_Sentences.of(ranked) for ranked in ranking] for ranking in rankings]
+    lists = [[_Sentences.of(ranking.query, ranked) for ranked in ranking] for ranking in rankings]
     pairs = [
         (ranking.query, text)
         for ranking, found in zip(rankings, lists, strict=True)

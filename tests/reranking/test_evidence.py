@@ -113,15 +113,22 @@ def stored(model: Path, folder: Path, **content: object) -> BioReranker:
     return BioReranker(folder / "stored", device="cpu", dtype="float32")
 
 
-def test_a_sentence_with_a_pronoun_counts_half_by_what_was_said_before(reranker: BioReranker):
-    sentences = ["Aspirin inhibits platelets.", "Insulin lowers it.", "The heart divides."]
-    together = "Aspirin inhibits platelets. Insulin lowers it."
-    alone = {r.passage.text: r.logit for r in reranker.rank(QUERY, [*sentences, together])}
-    expected = {s: alone[s] for s in sentences} | {sentences[1]: (alone[sentences[1]] + alone[together]) / 2}
-    [ranked] = reranker.rank(QUERY, [" ".join(sentences)], evidence=3)
-    assert [e.text for e in ranked.evidence] == sorted(sentences, key=lambda s: -expected[s])
+def test_a_sentence_is_scored_in_the_words_of_the_question(reranker: BioReranker):
+    query = "which drug lowers platelets"
+    sentences = ["Platelets (PL) divide.", "Insulin lowers them.", "Aspirin inhibits PL."]
+    read = [
+        "Platelets (PL) divide.",
+        "Insulin lowers Platelets.",
+        "Aspirin inhibits PL.",
+        "Aspirin inhibits Platelets.",
+    ]
+    logits = {r.passage.text: r.logit for r in reranker.rank(query, read)}
+    *expected, short, long = (logits[text] for text in read)
+    wanted = dict(zip(sentences, [*expected, (short + long) / 2], strict=True))
+    [ranked] = reranker.rank(query, [" ".join(sentences)], evidence=3)
+    assert [e.text for e in ranked.evidence] == sorted(sentences, key=lambda s: -wanted[s])
     for sentence in ranked.evidence:
-        assert sentence.probability == pytest.approx(1 / (1 + math.exp(-expected[sentence.text])), abs=1e-5)
+        assert sentence.probability == pytest.approx(1 / (1 + math.exp(-wanted[sentence.text])), abs=1e-5)
         assert sentence.quotable
 
 
