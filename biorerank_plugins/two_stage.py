@@ -174,8 +174,8 @@ class TwoStageSearch:
         :raises ValueError: if ``fusion`` is neither a number of at least 0, nor ``"stored"``, nor ``None``.
         """
         asked = check_fusion(fusion)
-        if asked == "order":
-            raise ValueError("fusion='order' takes ranks: there is no weight of the first stage's scores.")
+        if asked in ("order", "second-reader"):
+            raise ValueError(f"fusion={asked!r} takes no scores: there is no weight of the first stage's.")
         if not isinstance(asked, str):
             return asked
         scores = self.index.scores_of(self.first_stage)

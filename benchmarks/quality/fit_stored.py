@@ -147,6 +147,8 @@ def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> 
         told += off_topic_features(off_topic_questions(args.data), index, reranker, calibration)
     answering, of_answering = fit_answering(told)
     rank_weight = read_result(args.behind).get("rank weight")
+    beside_reader = read_result(args.second_reader).get("rank weight")
+    reader = {} if beside_reader is None else {"encoder": encoder.model_id, "rank_weight": beside_reader}
     return {
         "reranker": args.name,
         "encoder": encoder.model_id,
@@ -161,6 +163,7 @@ def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> 
             "answering": answering.to_dict(),
             "evidence": asdict(evidence),
             **({} if rank_weight is None else {"rank_weight": rank_weight}),
+            **({"second_reader": reader} if reader else {}),
         },
     }
 
@@ -169,6 +172,7 @@ def main() -> None:
     parser = parser_for(__doc__)
     parser.add_argument("--keep-weights", action="store_true", help="fit the rest for the weights that are stored now")
     parser.add_argument("--behind", type=Path, help="behind.json, which says the weight of the rank")
+    parser.add_argument("--second-reader", type=Path, help="second_reader.json, which says the rank's weight beside it")
     parser.add_argument("--store", type=Path, help="folder of the reranker: write what was fitted into it")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)

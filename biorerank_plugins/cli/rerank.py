@@ -62,6 +62,9 @@ def rerank(
     ] = None,
     candidates: _common.Candidates = 100,
     fusion: _common.Fusion = None,
+    second_reader: Annotated[
+        bool, typer.Option("--second-reader", help="Let the bi-encoder read too: better order, nearly twice the time.")
+    ] = False,
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, help="Keep the best; all if not given.")] = None,
     min_score: MinScore = None,
     min_probability: MinProbability = None,
@@ -98,6 +101,7 @@ def rerank(
     output = Output(json, quiet)
     how = HowToRead(format, skipping(skip_bad), "parts", id_key, text_key, title_key, encoding)
     articles = article_options(retracted, recency, boost)
+    order = _order(fusion, second_reader)
     if run is not None:
         if query is not None or queries is None or out is None or (corpus is None) == (index is None):
             _common.usage_error(
@@ -106,8 +110,7 @@ def rerank(
         if top_k or evidence or abstain or min_score is not None or min_probability is not None:
             _common.usage_error("--run keeps every passage of a list: no --top-k, --evidence, --abstain, --min-…")
         job = RunJob(run, queries, out, corpus, index, candidates)
-        options: dict[str, Any] = {"fusion": "stored" if fusion is None else fusion, **articles}
-        rerank_run(job, how, model, device, dtype, options, output)
+        rerank_run(job, how, model, device, dtype, {**order, **articles}, output)
         return
     if query is None or passages is None:
         missing = "QUERY" if query is None else "PASSAGES"
@@ -127,6 +130,7 @@ def rerank(
             min_score=min_score,
             min_probability=min_probability,
             evidence=evidence,
+            **order,
             **articles,
             show_progress=output.show_progress and len(texts) > 100,
         )
@@ -136,3 +140,12 @@ def rerank(
         _common.fail("No evidence: no passage reaches the threshold.", code=_common.NO_EVIDENCE)
     output.table(*ranking_table(ranking, is_boosted=articles["boosts"] is not None))
     tell_retracted(output, ranking.to_dict())
+
+
+def _order(fusion: float | None, second_reader: bool) -> dict[str, Any]:
+    """Return what enters the order beside the logit, as the option of a ranking."""
+    if second_reader and fusion is not None:
+        _common.usage_error("--second-reader and --fusion exclude each other.")
+    if second_reader:
+        return {"fusion": "second-reader"}
+    return {"fusion": "stored" if fusion is None else fusion}

@@ -21,6 +21,7 @@ from biorerank_plugins.text.templates import check_template
 __all__ = [
     "SETTINGS_FILE",
     "StoredFusion",
+    "StoredReader",
     "read_stored",
     "store_calibration",
     "stored_answering",
@@ -28,6 +29,7 @@ __all__ = [
     "stored_evidence",
     "stored_fusion",
     "stored_rank_weight",
+    "stored_second_reader",
     "stored_template",
 ]
 
@@ -47,6 +49,18 @@ class StoredFusion:
     weight: float
     reference: float | None = None
     calibration: Calibration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReader:
+    """A bi-encoder that reads what a first stage of unknown scale found.
+
+    :param encoder: its name or folder; the weight of its inner products is that of the fusion of this name.
+    :param rank_weight: weight of ``-ln(rank)`` beside it, where the candidates carry scores.
+    """
+
+    encoder: str
+    rank_weight: float = 0.0
 
 
 def stored_fusion(model: object) -> Mapping[str, StoredFusion]:
@@ -99,6 +113,40 @@ def stored_rank_weight(model: object) -> float | None:
         return None if weight is None else finite_number("rank_weight", weight, low=0, high=1e6)
     except ValueError as error:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
+
+
+def stored_second_reader(model: object) -> StoredReader | None:
+    """Return the bi-encoder that reads what a first stage of unknown scale found, as a reranker's folder says.
+
+    ::
+
+        {"second_reader": {"encoder": "my-encoder", "rank_weight": 0.5}, "fusion": {"my-encoder": 12}}
+
+    :param model: as in :func:`stored_fusion`.
+    :returns: ``None`` if nothing is stored.
+    :raises ModelError: if the file is damaged, or stores no fusion for this bi-encoder.
+    """
+    values = _object(model, "second_reader")
+    if values is None:
+        return None
+    found = _sound(_reader_of, values)
+    known = stored_fusion(model).get(found.encoder)
+    if known is None or known.reference is None:
+        raise ModelError(
+            f"{SETTINGS_FILE} is damaged: 'second_reader' names {found.encoder!r}, for which 'fusion' has no weight "
+            "with a reference."
+        )
+    return found
+
+
+def _reader_of(values: dict[str, Any]) -> StoredReader:
+    if unknown := values.keys() - {"encoder", "rank_weight"}:
+        raise ValueError(f"a second reader has no {sorted(unknown)[0]!r}.")
+    if not isinstance(values.get("encoder"), str):
+        raise ValueError(f"the encoder of 'second_reader' must be a name, got {values.get('encoder')!r:.80}.")
+    return StoredReader(
+        values["encoder"], finite_number("rank_weight", values.get("rank_weight", 0.0), low=0, high=1e6)
+    )
 
 
 def stored_answering(model: object) -> AnswerModel | None:

@@ -2,19 +2,23 @@
 
 A bi-encoder or BM25 sees what a cross-encoder does not, and the sum of both orders better than either. Where the first
 stage is one of ours, its score enters with the weight that was fitted for it. Any other has a scale that is not known:
-there the *rank* enters, as ``-weight · ln(rank)``.
+there the *rank* enters, as ``-weight · ln(rank)``, and where it is asked for our bi-encoder reads the candidates too.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from biorerank_plugins.models.stored import StoredFusion
+from biorerank_plugins.models.stored import StoredReader
 from biorerank_plugins.passages import Candidate
 from biorerank_plugins.reranking.options import Fusion
+
+if TYPE_CHECKING:
+    from biorerank_plugins.reranking.model_share import StoredValues
 
 RANK_WEIGHT = 0.75
 """Weight of ``-ln(rank)`` for a model that stores none and is asked to take the given order into account."""
@@ -35,18 +39,20 @@ class Prior:
 def choose_prior(
     fusion: Fusion,
     candidates: Sequence[Candidate],
-    stored: Callable[[str], StoredFusion | None],
-    rank_weight: float | None,
+    stored: StoredValues,
+    cosines: Sequence[float] | None = None,
 ) -> Prior:
     """Return what the first stage adds.
 
     :param fusion: what the caller asked for.
     :param candidates: those that are scored, in input order.
-    :param stored: what the model stores for a first stage.
-    :param rank_weight: weight of ``-ln(rank)`` that the model stores for any other first stage; ``None`` for none.
+    :param stored: what is stored with the model.
+    :param cosines: of the candidates, by the second reader, where it is asked for.
     """
+    if cosines is not None and stored.second_reader is not None:
+        return _by_second_reader(candidates, cosines, stored.second_reader, stored)
     if fusion == "order":
-        weight = RANK_WEIGHT if rank_weight is None else rank_weight
+        weight = RANK_WEIGHT if stored.rank_weight is None else stored.rank_weight
         return Prior([-weight * math.log(rank) for rank in range(1, len(candidates) + 1)])
     scores = [finite_score(candidate) for candidate in candidates]
     known = [score for score in scores if score is not None]
@@ -54,16 +60,35 @@ def choose_prior(
         return Prior()
     lowest = min(known)
     filled = [lowest if score is None else score for score in scores]
-    if fusion != "stored":
+    if not isinstance(fusion, str):
         # The best keeps its logit: a constant changes no order, and scores stay on the model's scale.
         return Prior(_weighted(filled, float(fusion), max(known)))
-    names = {candidate.first_stage for candidate, score in zip(candidates, scores, strict=True) if score is not None}
-    name = names.pop() if len(names) == 1 else None
-    own = None if name is None else stored(name)
-    if own is not None:
+    name = _known_stage(candidates, stored)
+    if name is not None:
+        own = stored.fusion[name]
         reference = max(known) if own.reference is None else own.reference
         return Prior(_weighted(filled, own.weight, reference), name)
-    return Prior() if rank_weight is None else Prior(_by_rank(scores, rank_weight))
+    return Prior() if stored.rank_weight is None else Prior(_by_rank(scores, stored.rank_weight))
+
+
+def _known_stage(candidates: Sequence[Candidate], stored: StoredValues) -> str | None:
+    """Return the first stage that all scores come from, if the model stores a weight for it."""
+    names = {candidate.first_stage for candidate in candidates if finite_score(candidate) is not None}
+    name = names.pop() if len(names) == 1 else None
+    return name if name in stored.fusion else None
+
+
+def _by_second_reader(
+    candidates: Sequence[Candidate], cosines: Sequence[float], reader: StoredReader, stored: StoredValues
+) -> Prior:
+    """Return what would be added had the bi-encoder found the candidates, and their ranks where they carry scores."""
+    own = stored.fusion[reader.encoder]
+    assert own.reference is not None  # checked when it was read
+    added = _weighted(cosines, own.weight, own.reference)
+    scores = [finite_score(candidate) for candidate in candidates]
+    if any(score is not None for score in scores):
+        added = [a + b for a, b in zip(added, _by_rank(scores, reader.rank_weight), strict=True)]
+    return Prior(added, reader.encoder)
 
 
 def _weighted(scores: Sequence[float], weight: float, reference: float) -> list[float]:

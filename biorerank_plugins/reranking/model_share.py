@@ -12,12 +12,15 @@ from biorerank_plugins.models.answering import AnswerModel, EvidenceModel
 from biorerank_plugins.models.calibration import Calibration
 from biorerank_plugins.models.stored import (
     StoredFusion,
+    StoredReader,
     stored_answering,
     stored_calibration,
     stored_evidence,
     stored_fusion,
     stored_rank_weight,
+    stored_second_reader,
 )
+from biorerank_plugins.reranking.second_reader import SecondReader
 from biorerank_plugins.runtime.calls import Call, Calls
 
 if TYPE_CHECKING:
@@ -52,6 +55,11 @@ class StoredValues:
         return stored_rank_weight(self._model)
 
     @cached_property
+    def second_reader(self) -> StoredReader | None:
+        """The bi-encoder that reads what a first stage of unknown scale found."""
+        return stored_second_reader(self._model)
+
+    @cached_property
     def answering(self) -> AnswerModel | None:
         """What tells whether the answer is among the candidates."""
         return stored_answering(self._model)
@@ -74,7 +82,7 @@ class StoredValues:
 
         :raises ModelError: if what is stored is damaged.
         """
-        _ = self.calibration, self.fusion, self.rank_weight, self.answering, self.evidence
+        _ = self.calibration, self.fusion, self.rank_weight, self.second_reader, self.answering, self.evidence
 
 
 class ModelShare:
@@ -87,6 +95,8 @@ class ModelShare:
 
     def __init__(self, options: LoadOptions, cache_bytes: int, calls: Calls) -> None:
         self.scorer: Scorer | None = None
+        self.second_reader = SecondReader(options)
+        """A bi-encoder, for candidates that another first stage found."""
         self._options = options
         self._calls = calls
         self._cache_bytes = cache_bytes
@@ -123,6 +133,7 @@ class ModelShare:
         with self._lock:
             shared, self._shared = self._shared, None
             self.scorer = self.cache = None
+        self.second_reader.close()
         if shared is not None:
             shared.leave(self)
 

@@ -13,8 +13,9 @@ from biorerank_plugins.articles.duplicates import Deduplicate, check_keys
 Retracted: TypeAlias = Literal["keep", "flag", "drop"]
 """Retracted articles: nobody looks; they are marked; they are left out before scoring."""
 
-Fusion: TypeAlias = float | Literal["stored", "order"] | None
-"""How the first stage enters the order: with this weight, as the model stores it, by its order, or not at all."""
+Fusion: TypeAlias = float | Literal["stored", "second-reader", "order"] | None
+"""What enters the order beside the logit: the first stage's score with this weight, what the model stores for it, a
+second reader's opinion, the first stage's order, or nothing."""
 
 
 class RankKeywords(TypedDict, total=False):
@@ -45,11 +46,13 @@ class RankOptions:
     :param min_score: return only passages whose ``score``, before any boost, is at least this.
     :param min_probability: return only passages whose ``probability``, before any boost, is at least this.
     :param evidence: give each returned passage its best sentences, at most so many; each sentence is scored by itself.
-    :param fusion: how the first stage's scores enter the order. A number of at least 0 is their weight beside the
-        logit. ``"stored"``: what the model stores for the first stage that the candidates name
+    :param fusion: what enters the order beside the logit. A number of at least 0 is the weight of the first stage's
+        scores. ``"stored"``: what the model stores for the first stage that the candidates name
         (``Candidate.first_stage``), else its prior from their ranks where they carry scores; without either, by logit.
-        ``"order"``: the order in which passages are given is the first stage's, whether they carry scores or not.
-        ``None``: by logit. A candidate without a score counts as the first stage's last.
+        ``"second-reader"``: the model's bi-encoder reads the candidates too, which takes about as long again, and where
+        they carry scores their ranks count (:mod:`~biorerank_plugins.reranking.second_reader`). ``"order"``: the order
+        in which passages are given is the first stage's, whether they carry scores or not. ``None``: by logit. A
+        candidate without a score counts as the first stage's last.
     :param deduplicate: keep only the first of passages that agree in one of these keys: ``"id"``, ``"pmid"``,
         ``"doi"``, ``"text"``, or a list of them. What was left out is in ``Ranking.dropped``.
     :param retracted: articles that their metadata call retracted: ``"keep"`` does not look, ``"flag"`` marks them
@@ -111,12 +114,12 @@ class RankOptions:
 def check_fusion(fusion: object) -> Fusion:
     """Return how the first stage enters the order.
 
-    :raises ValueError: if it is neither a number of at least 0, nor ``"stored"``, ``"order"`` or ``None``.
+    :raises ValueError: if it is neither a number of at least 0, nor one of the words, nor ``None``.
     """
     if fusion is None:
         return None
     if isinstance(fusion, str):
-        if fusion in ("stored", "order"):
+        if fusion in ("stored", "second-reader", "order"):
             return fusion  # type: ignore[return-value]
-        raise ValueError(f"fusion must be a number, None, 'stored' or 'order', got {fusion!r}.")
+        raise ValueError(f"fusion must be a number, None, 'stored', 'second-reader' or 'order', got {fusion!r}.")
     return finite_number("fusion", fusion, low=0, high=1e6)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.articles.metadata import MetadataKeys
     from biorerank_plugins.reranking.model_share import ModelShare, StoredValues
-    from biorerank_plugins.reranking.options import RankOptions
+    from biorerank_plugins.reranking.options import Fusion, RankOptions
     from biorerank_plugins.reranking.passage_windows import PassageReader
     from biorerank_plugins.scoring.scores import Scorer
 
@@ -75,8 +75,10 @@ class RankPipeline:
         started = time.perf_counter()
         scored = self._scored(requests, show_progress, call)
         timings = {"rerank": time.perf_counter() - started}
+        cosines = self._cosines(requests, options.fusion, timings, call)
         rankings = [
-            self._ordered(request, own, options, timings) for request, own in zip(requests, scored, strict=True)
+            self._ordered(request, own, options, timings, read)
+            for request, own, read in zip(requests, scored, cosines, strict=True)
         ]
         return self._with_evidence(rankings, options.evidence, call) if options.evidence else rankings
 
@@ -110,13 +112,32 @@ class RankPipeline:
             first = part.stop
         return found
 
+    def _cosines(
+        self, requests: Sequence[RankRequest], fusion: Fusion, timings: dict[str, float], call: Call
+    ) -> Sequence[Sequence[float] | None]:
+        """Return what the second reader says of the candidates of each request, where it is asked for."""
+        if fusion != "second-reader":
+            return [None] * len(requests)
+        reader = self._stored.second_reader
+        if reader is None:
+            raise ValueError("fusion='second-reader' is not possible: this model stores no second reader.")
+        started = time.perf_counter()
+        found = self._share.second_reader.cosines(reader.encoder, requests, call)
+        timings["second_reader"] = time.perf_counter() - started
+        return found
+
     def _ordered(
-        self, request: RankRequest, scored: Scored | None, options: RankOptions, timings: dict[str, float]
+        self,
+        request: RankRequest,
+        scored: Scored | None,
+        options: RankOptions,
+        timings: dict[str, float],
+        cosines: Sequence[float] | None = None,
     ) -> Ranking:
         if scored is None:
             prior = Prior()
         else:
-            prior = choose_prior(options.fusion, request.scored(), self._stored.fusion.get, self._stored.rank_weight)
+            prior = choose_prior(options.fusion, request.scored(), self._stored, cosines)
         calibration = self._stored.calibration_for(prior.stored)
         return order_candidates(request, scored, options, prior, calibration, timings, self._stored.answering)
 

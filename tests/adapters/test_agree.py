@@ -240,6 +240,16 @@ def test_with_options(folder):
             assert lines != every
 
 
+def test_a_second_reader_reads_alike(tiny_cross_encoder_dir, tiny_encoder_dir, tmp_path):
+    model = shutil.copytree(tiny_cross_encoder_dir, tmp_path / "model")
+    fusion = {str(tiny_encoder_dir): {"weight": 5, "reference": 0.5}}
+    stored = {"fusion": fusion, "second_reader": {"encoder": str(tiny_encoder_dir), "rank_weight": 0.5}}
+    (model / "biorerank.json").write_text(json.dumps({"template": "{title}. {text}", **stored}), "utf-8")
+    candidates = _candidates(_passages(30))
+    read = _assert_agree(lambda host: host(model, 100, fusion="second-reader"), QUERY, candidates)
+    assert read != _assert_agree(lambda host: host(model, 100), QUERY, candidates)
+
+
 def test_an_object_as_the_model():
     class FirstWord:
         def logits(self, query: str, texts: list[str]) -> list[float]:

@@ -87,6 +87,7 @@ def test_bad_input_is_one_line(run: Run, biorerank: Run, error_line: ErrorLine, 
         (["q", "-", "--top-k", "-1"], "for '--top-k'"),
         (["q", "-", "--min-score", "nan"], "nan is no finite number"),
         (["q", ""], "the path is empty"),
+        (["q", "-", "--second-reader", "--fusion", "1"], "exclude each other"),
         (["q", "-", "--format", "pptx"], "--format 'pptx' is unknown. Choose one of: auto, jsonl"),
     ],
 )
@@ -129,6 +130,21 @@ def test_a_probability_is_a_threshold(biorerank: Run, collection: Path, tiny_cro
     threshold = every[1]["probability"]
     some = biorerank("rerank", QUESTION, collection, "--model", model, "--min-probability", threshold, "--json")
     assert len(json.loads(some.stdout)["passages"]) == 2
+
+
+def test_a_second_reader_is_asked(
+    biorerank: Run, collection: Path, tiny_cross_encoder_dir: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    model = store(tiny_cross_encoder_dir, tmp_path, None)
+    name = str(tiny_encoder_dir)
+    stored = {"fusion": {name: {"weight": 3, "reference": 0.4}}, "second_reader": {"encoder": name}}
+    (model / "biorerank.json").write_text(json.dumps(stored), encoding="utf-8")
+    document = json.loads(
+        biorerank("rerank", QUESTION, collection, "--model", model, "--second-reader", "--json").stdout
+    )
+    with BioReranker(str(model)) as reranker:
+        expected = reranker.rank(QUESTION, list(read_passages(collection)), fusion="second-reader")
+    assert [one["fused"] for one in document["passages"]] == pytest.approx([one.fused for one in expected], abs=1e-5)
 
 
 @pytest.mark.parametrize(("threshold", "code"), [(0.0, 0), (1.0, 3)])

@@ -231,7 +231,7 @@ def test_damaged_settings_are_refused(two_stages: TwoStageSearch, tmp_path: Path
 
 
 def test_an_unknown_word_for_the_weight_is_refused(two_stages: TwoStageSearch) -> None:
-    with pytest.raises(ValueError, match="fusion must be a number, None, 'stored' or 'order'"):
+    with pytest.raises(ValueError, match="fusion must be a number, None, 'stored', 'second-reader' or"):
         _ids(two_stages, fusion="much")
 
 
@@ -313,5 +313,5 @@ def test_the_given_order_counts_where_it_is_asked_for(tiny_cross_encoder_dir: Pa
 
 
 def test_an_order_is_no_weight_of_scores(two_stages: TwoStageSearch) -> None:
-    with pytest.raises(ValueError, match="takes ranks"):
+    with pytest.raises(ValueError, match="takes no scores"):
         two_stages.fusion_weight("order")
