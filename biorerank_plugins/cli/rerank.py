@@ -63,7 +63,7 @@ def rerank(
     candidates: _common.Candidates = 100,
     fusion: _common.Fusion = None,
     second_reader: Annotated[
-        bool, typer.Option("--second-reader", help="Let the bi-encoder read too: better order, nearly twice the time.")
+        bool, typer.Option("--second-reader", help="Let the bi-encoder read too: better order, about twice the time.")
     ] = False,
     top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, help="Keep the best; all if not given.")] = None,
     min_score: MinScore = None,

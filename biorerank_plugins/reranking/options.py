@@ -49,7 +49,7 @@ class RankOptions:
     :param fusion: what enters the order beside the logit. A number of at least 0 is the weight of the first stage's
         scores. ``"stored"``: what the model stores for the first stage that the candidates name
         (``Candidate.first_stage``), else its prior from their ranks where they carry scores; without either, by logit.
-        ``"second-reader"``: the model's bi-encoder reads the candidates too, which takes about as long again, and where
+        ``"second-reader"``: the model's bi-encoder reads the candidates too, which takes as long again, and where
         they carry scores their ranks count (:mod:`~biorerank_plugins.reranking.second_reader`). ``"order"``: the order
         in which passages are given is the first stage's, whether they carry scores or not. ``None``: by logit. A
         candidate without a score counts as the first stage's last.

@@ -2,7 +2,7 @@
 
 A bi-encoder and a cross-encoder err in different places, and the sum of both orders better than either, most of all on
 questions unlike those that they were trained on. Behind a first stage of ours the sum is at hand. Behind any other the
-candidates can be embedded here, which takes nearly as long again as scoring them: ``fusion="second-reader"``
+candidates can be embedded here, which takes as long again as scoring them: ``fusion="second-reader"``
 (``benchmarks/quality/second_reader.py`` measures it).
 """
 
