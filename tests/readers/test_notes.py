@@ -133,7 +133,8 @@ def _encrypted() -> bytes:
         (zipped({"bomb.txt": b"0" * (64 << 20)}), "ZIP bomb"),
         (zipped({"inner.zip": zipped({"a.txt": b"x"})}), "archive in an archive"),
         (zipped({"a.png": b"x"}), "holds no passages"),
-        (zipped({"a.txt": b"x"})[:-30], "ZIP archive is damaged"),
+        # Named: a short archive would name itself, by the second in which it was made.
+        pytest.param(zipped({"a.txt": b"x"})[:-30], "ZIP archive is damaged", id="cut short"),
         (_encrypted(), "encrypted"),
         (zipped({"ppt/presentation.xml": b"<a/>"}), "PowerPoint.*PDF"),
         (zipped({"content.xml": b"<a/>"}), "OpenDocument"),
