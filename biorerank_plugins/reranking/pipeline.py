@@ -72,10 +72,11 @@ class RankPipeline:
         if not wanted:  # nothing to score is no reason to load a model
             return [self._ordered(request, None, options, {"rerank": 0.0}) for request in requests]
         self._calls.take(call, wanted)
+        timings: dict[str, float] = {}
+        cosines = self._cosines(requests, options.fusion, timings, call)
         started = time.perf_counter()
         scored = self._scored(requests, show_progress, call)
-        timings = {"rerank": time.perf_counter() - started}
-        cosines = self._cosines(requests, options.fusion, timings, call)
+        timings["rerank"] = time.perf_counter() - started
         rankings = [
             self._ordered(request, own, options, timings, read)
             for request, own, read in zip(requests, scored, cosines, strict=True)

@@ -72,15 +72,18 @@ class _Asked:
 
     def in_words_of(self, text: str) -> str | None:
         """Return the longest run of these words in a text, as written there; the first of equally long ones."""
-        longest: list[re.Match[str]] = []
-        run: list[re.Match[str]] = []
+        most = length = start = end = 0
+        longest = None
         for match in _WORD.finditer(text):
-            if run and not text[run[-1].end() : match.start()].isspace():
-                run = []
-            run = [*run, match] if self._asks_about(match[0]) else []
-            if len(run) > len(longest):
-                longest = run
-        return text[longest[0].start() : longest[-1].end()] if longest else None
+            if not self._asks_about(match[0]):
+                length = 0
+                continue
+            if not (length and text[end : match.start()].isspace()):
+                length, start = 0, match.start()
+            length, end = length + 1, match.end()
+            if length > most:
+                most, longest = length, slice(start, end)
+        return None if longest is None else text[longest]
 
     def _asks_about(self, word: str) -> bool:
         return any(self._stem(part) in self._stems for part in words(word))
