@@ -151,6 +151,6 @@ class SearchRequest(BaseModel):
     evidence: int = Field(0, ge=0, le=20, description="Best sentences of each passage.")
     min_score: float | None = Field(None, allow_inf_nan=False)
     min_probability: float | None = Field(None, ge=0, le=1)
-    fusion: Annotated[float, Field(ge=0, le=1e6)] | Literal["stored", "second-reader", "order"] | None = "stored"
+    fusion: Annotated[float, Field(ge=0, le=1e6)] | Literal["stored", "order"] | None = "stored"
     deduplicate: list[Literal["id", "pmid", "doi", "text"]] | Literal["id", "pmid", "doi", "text"] | None = None
     retracted: Literal["keep", "flag", "drop"] = "keep"

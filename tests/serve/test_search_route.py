@@ -57,7 +57,7 @@ def test_the_first_stage_can_be_chosen(server: Running, index_dir: Path, oracle:
         ({"tok_k": 3}, "tok_k"),
         ({"query": " \n"}, "the query is empty"),
         ({"evidence": -1}, "evidence"),
-        ({"fusion": "second-reader"}, "second reader"),
+        ({"fusion": "second-reader"}, "fusion"),
     ],
 )
 def test_a_malformed_search_is_refused_by_name(server: Running, options: dict, said: str):
