@@ -83,7 +83,7 @@ class SecondReader:
 def _shared(name: str, options: LoadOptions) -> BiEncoder:
     from biorerank_plugins.first_stage.encoder import BiEncoder  # torch is loaded here, not with the package
 
-    dtype = "auto" if options.dtype is None or str(options.dtype) == "int8" else options.dtype
+    dtype = "auto" if options.dtype is None or str(options.dtype).removeprefix("torch.") == "int8" else options.dtype
     key = (name, str(options.device), str(dtype))
     encoder = _SHARED.get(key)
     if encoder is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from biorerank_plugins import BiEncoder, BioReranker, Candidate, Passage, PassageIndex, TwoStageSearch
 from biorerank_plugins.errors import ModelError
@@ -124,6 +125,15 @@ def test_damaged_settings_are_named(tiny_cross_encoder_dir: Path, tmp_path: Path
     damaged = with_stored(tiny_cross_encoder_dir, tmp_path / "m", content)
     with pytest.raises(ModelError, match=said):
         damaged.warm_up()
+
+
+@pytest.mark.parametrize("dtype", ["int8", torch.int8])
+def test_beside_a_reranker_in_int8_it_reads_in_what_is_automatic(
+    tiny_cross_encoder_dir: Path, tiny_encoder_dir: Path, tmp_path: Path, dtype: Any
+):
+    with_stored(tiny_cross_encoder_dir, tmp_path / "m", stored(tiny_encoder_dir))
+    reranker = BioReranker(tmp_path / "m", device="cpu", dtype=dtype)
+    assert "second_reader" in reranker.rank(QUERY, ["aspirin"], fusion="second-reader").timings
 
 
 def test_a_bi_encoder_that_is_not_there_is_named(tiny_cross_encoder_dir: Path, tmp_path: Path):
