@@ -93,12 +93,13 @@ def test_too_much_is_refused_early_and_what_was_accepted_is_answered():
 def test_a_request_that_would_miss_the_deadline_is_refused_at_once():
     class Steady(Quick):
         def logits(self, query, texts):
-            time.sleep(0.02 * len(texts))
+            time.sleep(0.05 * len(texts))
             return super().logits(query, texts)
 
-    with started(BioReranker(Steady()), limits=Limits(deadline=2.0)) as running:
+    # Long enough that forty clients of a busy machine come while the first is answered.
+    with started(BioReranker(Steady()), limits=Limits(deadline=5.0)) as running:
         many = {"query": QUERY, "texts": [str(n) for n in range(10)]}
-        assert running.client.post("/rerank", json=many).status_code == 200  # its rate is known now: 50 a second
+        assert running.client.post("/rerank", json=many).status_code == 200  # its rate is known now: 20 a second
 
         def ask(number: int) -> tuple[int, float]:
             began = time.monotonic()
@@ -108,7 +109,7 @@ def test_a_request_that_would_miss_the_deadline_is_refused_at_once():
             answers = list(threads.map(ask, range(40)))
     assert {status for status, _ in answers} <= {200, 429, 504}
     assert sum(status == 200 for status, _ in answers) >= 4
-    assert sum(status == 429 for status, _ in answers) >= 8  # a slow machine sends them later
+    assert sum(status == 429 for status, _ in answers) >= 20
     assert max(seconds for status, seconds in answers if status == 429) < 1.5
 
 
