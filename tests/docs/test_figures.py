@@ -190,8 +190,12 @@ def test_start() -> None:
     assert _row(MEASURED, "passages embedded a second, as is the default there") == [
         _spread(own, 0) for own in defaults
     ]
-    theirs = [_spread(found["sentence-transformers, its defaults"], 0) for found in rates]
-    assert _row(MEASURED, "… sentence-transformers, its defaults") == theirs
+    for row, name in (
+        ("… ours in fp32", "ours, float32"),
+        ("… sentence-transformers, its defaults", "sentence-transformers, its defaults"),
+        ("… sentence-transformers in bf16", "sentence-transformers, bfloat16"),
+    ):
+        assert _row(MEASURED, row) == [_spread(found[name], 0) if name in found else "" for found in rates]
     indexed = [f"{both[0]['index']['seconds']} s", ""]  # not measured with AVX2 alone
     assert _row(MEASURED, "55,258 snippets indexed, BM25 included (one run)") == indexed
     cold = both[0]["cold process"]
