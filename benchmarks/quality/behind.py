@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import read_result, write_result
-from benchmarks.quality.tasks import Scores, Task, fused, logits_of, open_index, parser_for, read_task, search
+from benchmarks.quality.tasks import Scores, Task, fused, logits_of, open_index, ordered, parser_for, read_task, search
 from biorerank_plugins import BioReranker
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
 from biorerank_plugins.evaluation.significance import holm
@@ -53,11 +53,7 @@ MPNET_SKIPS = ("bioasq-dev", "claim", "phrase", "answer", "cystic-fibrosis", "tr
 
 def by_rank(found: Scores, logits: Scores, weight: float) -> dict[str, list[str]]:
     """Order candidates as :meth:`BioReranker.rank` does with a rank weight of a first stage it does not know."""
-    order = {}
-    for query, scores in found.items():
-        value = {p: logits[query][p] - weight * math.log(rank) for rank, p in enumerate(scores, 1)}
-        order[query] = sorted(scores, key=lambda p: -value[p])
-    return order
+    return ordered(found, lambda query, p, rank: logits[query][p] - weight * math.log(rank))
 
 
 def lists(task: Task, args: argparse.Namespace, encoders: Mapping[str, BiEncoder]) -> Iterator[tuple[str, str, Scores]]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import read_rows
-from benchmarks.quality.tasks import Task
+from benchmarks.quality.tasks import Task, joined
 from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins.evaluation.calibrate import repeats
 from biorerank_plugins.models.answering import AnswerModel, EvidenceModel, relevance_features
@@ -143,9 +143,7 @@ def _of_abstracts(data: Path, reranker: BioReranker) -> Iterator[Any]:
     questions = {row["id"]: row["question"] for row in read_rows(data / "bioasq/calib.jsonl.gz")}
     for number, row in enumerate(read_rows(data / "bioasq/indoc.calib.jsonl.gz")):
         sentences = [sentence["text"] for sentence in row["sentences"]]
-        text = " ".join(sentences)
-        ends = np.cumsum([len(one) + 1 for one in sentences])
-        spans = [(int(end) - 1 - len(one), int(end) - 1) for one, end in zip(sentences, ends, strict=True)]
+        text, spans = joined(sentences)
         logits, whole = sentence_values(reranker, questions[row["qid"]], text, spans, None)
         labels = [int(sentence["label"]) for sentence in row["sentences"]]
         yield f"abstract {number}", list(zip(logits, labels, strict=True)), whole

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.common import machine, read_result, read_rows, seconds_in_turns, write_result
-from benchmarks.quality.behind import limited
+from benchmarks.quality.behind import by_rank, limited
 from benchmarks.quality.tasks import Scores, Task, logits_of, open_index, parser_for, read_task, search
 from biorerank_plugins import BioReranker
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
 from biorerank_plugins.evaluation.significance import holm
 from biorerank_plugins.first_stage import BiEncoder
-from biorerank_plugins.models.stored import stored_fusion, stored_second_reader
+from biorerank_plugins.models.stored import stored_fusion, stored_rank_weight, stored_second_reader
 
 RESULT = "second_reader.json"
 KEYS = ("reranker", "candidates", "weight", "rank weight", "time", "dev", "report")
@@ -33,8 +32,6 @@ KEYS = ("reranker", "candidates", "weight", "rank weight", "time", "dev", "repor
 SETS = ("pubmedqa", "liveqa", "covidqa", "cystic-fibrosis", "trec-covid")
 RANK_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ROUNDS = 7
-AS_STORED = 0.75  # the rank's weight beside the logit alone
-Values = Callable[[str, str, int], float]
 
 
 def cosines_of(task: Task, lists: list[Scores], encoder: BiEncoder, args: argparse.Namespace) -> Scores:
@@ -52,14 +49,6 @@ def cosines_of(task: Task, lists: list[Scores], encoder: BiEncoder, args: argpar
     return known
 
 
-def ordered(found: Scores, value: Values) -> dict[str, list[str]]:
-    order = {}
-    for query, scores in found.items():
-        values = {p: value(query, p, rank) for rank, p in enumerate(scores, 1)}
-        order[query] = sorted(scores, key=lambda p: -values[p])
-    return order
-
-
 def measure(args: argparse.Namespace, task: Task, encoders: Mapping[str, BiEncoder], reranker: BioReranker) -> Any:
     """Mean nDCG@10 by first stage and way, with the paired test of each against logit and rank."""
     lexical = open_index(task, encoders["own"], args.work)
@@ -70,20 +59,19 @@ def measure(args: argparse.Namespace, task: Task, encoders: Mapping[str, BiEncod
     logits = logits_of(task, [*lists.values()], reranker, args.name, args.work)
     cosines = cosines_of(task, [*lists.values()], encoders["own"], args)
 
-    def read(rank_weight: float) -> Values:
-        return lambda q, p, rank: logits[q][p] + args.weight * cosines[q][p] - rank_weight * math.log(rank)
+    def read(found: Scores, rank_weight: float) -> dict[str, list[str]]:
+        both = {q: {p: logits[q][p] + args.weight * cosines[q][p] for p in scores} for q, scores in found.items()}
+        return by_rank(found, both, rank_weight)
 
-    ways: dict[str, Values] = {
-        "first stage": lambda _q, _p, rank: -rank,
-        "alone": lambda q, p, _: logits[q][p],
-        "logit and rank": lambda q, p, rank: logits[q][p] - AS_STORED * math.log(rank),
-        **{str(weight): read(weight) for weight in RANK_WEIGHTS},
-    }
     rows: dict[str, Any] = {}
     for name, found in lists.items():
-        values = {
-            way: measure_run(run_from_order(ordered(found, one)), task.qrels, ["nDCG@10"]) for way, one in ways.items()
+        orders = {
+            "first stage": {query: list(scores) for query, scores in found.items()},
+            "alone": by_rank(found, logits, 0.0),
+            "logit and rank": by_rank(found, logits, args.rank_weight),
+            **{str(weight): read(found, weight) for weight in RANK_WEIGHTS},
         }
+        values = {way: measure_run(run_from_order(order), task.qrels, ["nDCG@10"]) for way, order in orders.items()}
         per_query = {way: one.per_query["nDCG@10"] for way, one in values.items()}
         rows[name] = {way: round(one.means["nDCG@10"], 4) for way, one in values.items()}
         rows[name]["p"] = {
@@ -142,6 +130,7 @@ def main() -> None:
     if reader is None:
         raise SystemExit("This reranker stores no second reader.")
     args.weight = stored_fusion(args.reranker)[reader.encoder].weight
+    args.rank_weight = stored_rank_weight(args.reranker)
     encoders = {"own": BiEncoder(reader.encoder)} | ({"minilm": BiEncoder(args.minilm)} if args.minilm else {})
     result: dict[str, Any] = dict.fromkeys(KEYS) | {"dev": {}, "report": {}} | read_result(args.out)
     result |= {"reranker": args.name, "candidates": args.candidates, "weight": args.weight}

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import parser_of, read_rows, write_result
+from benchmarks.quality.tasks import joined
 from biorerank_plugins import BiEncoder, BioReranker, Passage
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
 from biorerank_plugins.reranking.readings import readings
@@ -84,9 +85,7 @@ def logits(reranker: BioReranker, items: Sequence[Abstract], text: Callable[[Seq
 
 def read_by(one: Abstract) -> list[tuple[str, ...]]:
     """What is read of each sentence as evidence is scored."""
-    ends = np.cumsum([len(text) + 1 for text in one.sentences])
-    spans = [(int(end) - 1 - len(text), int(end) - 1) for text, end in zip(one.sentences, ends, strict=True)]
-    return readings(one.question, " ".join(one.sentences), spans)
+    return readings(one.question, *joined(one.sentences))
 
 
 def as_shipped(reranker: BioReranker, items: Sequence[Abstract]) -> list[Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from benchmarks.common import parser_of, read_rows
 from biorerank_plugins import BioReranker, Passage, PassageIndex
@@ -120,12 +122,25 @@ def logits_of(task: Task, lists: Sequence[Scores], reranker: BioReranker, name: 
     return known
 
 
+def ordered(found: Scores, value: Callable[[str, str, int], float]) -> dict[str, list[str]]:
+    """Order candidates by a value of query, passage and rank; equal ones stay as they are."""
+    order = {}
+    for query, scores in found.items():
+        values = {p: value(query, p, rank) for rank, p in enumerate(scores, 1)}
+        order[query] = sorted(scores, key=lambda p: -values[p])
+    return order
+
+
 def fused(found: Scores, logits: Scores, weight: float | None) -> dict[str, list[str]]:
     """Order candidates as :meth:`BioReranker.rank` does with ``fusion=weight``."""
-    return {
-        query: sorted(scores, key=lambda p: -(logits[query][p] + (weight or 0.0) * scores[p]))
-        for query, scores in found.items()
-    }
+    return ordered(found, lambda query, p, _: logits[query][p] + (weight or 0.0) * found[query][p])
+
+
+def joined(sentences: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Return sentences as one text, and where each stands in it."""
+    ends = np.cumsum([len(one) + 1 for one in sentences])
+    spans = [(int(end) - 1 - len(one), int(end) - 1) for one, end in zip(sentences, ends, strict=True)]
+    return " ".join(sentences), spans
 
 
 def ndcg(order: dict[str, list[str]], task: Task) -> float:
