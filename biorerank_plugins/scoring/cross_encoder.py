@@ -255,6 +255,9 @@ def _untruncated(logits: NDArray[np.float32]) -> PairScores:
 @torch.inference_mode()
 def _activate(activation: Any, logits: NDArray[np.float32]) -> NDArray[np.float32]:
     # A copy of shape [n, 1], as in CrossEncoder.predict: an activation may work in place or look at the last dimension.
-    values = torch.tensor(logits, dtype=torch.float32).unsqueeze(1)
+    # A sigmoid in double precision: in fp32 the last entries of a tensor are computed otherwise than those before, and
+    # equal logits would have scores that differ in the last bits.
+    dtype = torch.float64 if isinstance(activation, torch.nn.Sigmoid) else torch.float32
+    values = torch.tensor(logits, dtype=dtype).unsqueeze(1)
     result: NDArray[np.float32] = activation(values).reshape(-1).float().cpu().numpy()
     return result

@@ -92,6 +92,12 @@ def test_the_order_is_that_of_a_plain_sort(values: list[tuple[float, float]], we
     assert shown == sorted(shown, reverse=True)  # a list read downwards never rises
 
 
+@pytest.mark.parametrize("n", [*range(1, 40), 1000])
+def test_equal_values_have_equal_scores_however_many_they_are(n: int) -> None:
+    passages = [Passage(str(i), "-26.6") for i in range(n)]
+    assert len({ranked.score for ranked in BioReranker(fixed()).rank("q", passages)}) == 1
+
+
 def rank_store(model: Path, folder: Path, content: str) -> BioReranker:
     """A reranker with what is stored beside its weights."""
     shutil.copytree(model, folder)
