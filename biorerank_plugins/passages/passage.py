@@ -10,8 +10,6 @@ from typing import Any, TypeAlias
 
 from biorerank_plugins._common.checks import in_order
 
-__all__ = ["Candidate", "Deletion", "Passage", "PassageLike", "as_candidate", "as_candidates"]
-
 _DEEPEST = 100  # containers in containers
 
 

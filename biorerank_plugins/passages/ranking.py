@@ -9,8 +9,6 @@ from typing import Any, Literal, TypeAlias, overload
 
 from biorerank_plugins.passages.passage import Passage
 
-__all__ = ["AnswerState", "Answerability", "Evidence", "RankedPassage", "Ranking"]
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

@@ -20,8 +20,6 @@ from biorerank_plugins.readers.records import as_text, as_title, make_passage
 from biorerank_plugins.readers.report import Malformed, Reading, ReadReport
 from biorerank_plugins.readers.source import PathOrStream, source_of
 
-__all__ = ["AnsweredQuestion", "read_answered"]
-
 
 @dataclass(frozen=True, slots=True)
 class AnsweredQuestion:

@@ -19,8 +19,6 @@ from biorerank_plugins.readers.compression import DAMAGED
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile, Source
 
-__all__ = ["check_office", "kind_of_zip", "opened", "read"]
-
 _MOST_MEMBERS = 100_000
 _MOST_BYTES = 1 << 34  # of all members, unpacked
 _MOST_OF_OFFICE = 1 << 29  # an Office file is held in the memory

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from biorerank_plugins.errors import ReaderError
 
-__all__ = ["BeirFolder", "corpus_of", "find_beir"]
-
 
 @dataclass(frozen=True, slots=True)
 class BeirFolder:

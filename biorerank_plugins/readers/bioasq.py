@@ -22,8 +22,6 @@ from biorerank_plugins.readers.records import as_text, check_object, listed, mak
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["parse_questions", "question_snippets", "read"]
-
 _T = TypeVar("_T")
 
 _NOT_ASCII_ALNUM = re.compile(r"[^a-z0-9]+")

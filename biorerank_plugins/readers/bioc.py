@@ -19,8 +19,6 @@ from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.sections import ABSTRACT, Document, Section, document_passages
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["is_bioc", "read"]
-
 _DOCUMENT = re.compile(rb'(?<!\\)"passages"\s*:\s*\[')
 _COLLECTION = re.compile(rb'(?<!\\)"documents"\s*:\s*\[')
 _PUBTATOR = re.compile(rb'\s*\{\s*"PubTator3"\s*:\s*\[')

@@ -13,8 +13,6 @@ from typing import Any, cast
 
 from biorerank_plugins.errors import require_extra
 
-__all__ = ["BLOCK", "DAMAGED", "check_encoding", "compression_of", "encoded_as", "recoded", "unpacked"]
-
 BLOCK = 1 << 16
 
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)

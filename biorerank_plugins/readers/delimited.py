@@ -16,8 +16,6 @@ from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_li
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["Rows", "csv_rows", "tsv_rows"]
-
 Rows = Iterator[tuple[int, list[str]]]
 """``(line number, cells)`` of each row that is not blank."""
 

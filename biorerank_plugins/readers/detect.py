@@ -16,17 +16,6 @@ from biorerank_plugins.readers.heads import first_object, is_bioasq
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import HEAD, OpenFile
 
-__all__ = [
-    "FORMATS",
-    "SUFFIXES",
-    "UnknownFormatError",
-    "binary_kind",
-    "check_readable",
-    "detect",
-    "is_pdf",
-    "suffix_of",
-]
-
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 SUFFIXES = {
     "jsonl": (".jsonl", ".ndjson", ".json"),

@@ -18,8 +18,6 @@ from biorerank_plugins.readers.records import listed
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["is_europepmc", "read"]
-
 _RESULTS = re.compile(rb'(?<!\\)"resultList"\s*:\s*\{\s*"result"\s*:\s*\[')
 
 

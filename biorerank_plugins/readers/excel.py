@@ -19,8 +19,6 @@ from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.readers.tables import cells_passage
 
-__all__ = ["read"]
-
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passage of each row of each sheet that holds passages."""

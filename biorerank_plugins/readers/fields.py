@@ -13,19 +13,6 @@ from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage, parse_object
 from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed
 
-__all__ = [
-    "HOW_TO_NAME",
-    "ID",
-    "NAMES",
-    "TEXT",
-    "TITLE",
-    "find_field",
-    "header_of",
-    "known_columns",
-    "plain_value",
-    "row_passage",
-]
-
 ID, TEXT, TITLE = "id", "text", "title"
 NAMES: Mapping[str, tuple[str, ...]] = {
     ID: (

@@ -10,8 +10,6 @@ from typing import Any
 from biorerank_plugins.readers.records import DECODER
 from biorerank_plugins.readers.report import Malformed
 
-__all__ = ["first_object", "is_bioasq", "is_bioasq_document"]
-
 # An unescaped key with a list: inside a JSON string its quotes would be escaped.
 _BIOASQ_KEY = re.compile(rb'(?<!\\)"(questions|snippets)"\s*:\s*\[')
 _QUESTIONS_KEY = re.compile(rb'(?<!\\)"questions"\s*:\s*\[')

@@ -22,8 +22,6 @@ from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.readers.text import cut
 from biorerank_plugins.text.templates import wellformed
 
-__all__ = ["read_docx", "read_html"]
-
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
 # What browsers take these names for.
 _BROWSERS = {"iso-8859-1": "windows-1252", "latin1": "windows-1252", "us-ascii": "windows-1252"}

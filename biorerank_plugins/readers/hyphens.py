@@ -6,8 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-__all__ = ["DocumentWords"]
-
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": "-"}
 )

@@ -23,8 +23,6 @@ from biorerank_plugins.readers.sections import ABSTRACT, Document, Section, docu
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.readers.xml import check_head, elements, local_name, no_entities, readable
 
-__all__ = ["ROOTS", "read"]
-
 ROOTS = ("article", "pmc-articleset", "OAI-PMH")
 _NO_TEXT = ("ref-list", "tex-math", "table", "graphic", "media", "object-id", "label", "supplementary-material", "fn")
 _CITED = re.compile(r"[\s\d,;*–—-]*")

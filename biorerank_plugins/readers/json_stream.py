@@ -15,8 +15,6 @@ from biorerank_plugins.readers.records import DECODER
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["EACH", "array_items", "object_items"]
-
 _BLOCK = 1 << 16
 _BLANK = re.compile(r"[ \t\r\n]*")
 

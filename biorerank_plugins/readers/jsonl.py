@@ -18,8 +18,6 @@ from biorerank_plugins.readers.records import check_object, parse_object
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["is_array", "parse_items", "parse_records", "read"]
-
 _T = TypeVar("_T")
 
 

@@ -10,8 +10,6 @@ from typing import TypeVar
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["MAX_LINE", "chomp", "decode_line", "parse_lines", "raw_lines"]
-
 MAX_LINE = 1 << 24
 """Longest line in bytes (16 MiB). No passage comes near it; a file without line ends must not fill the memory."""
 

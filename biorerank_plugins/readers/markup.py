@@ -8,8 +8,6 @@ from typing import Any
 
 from biorerank_plugins.readers.report import Malformed
 
-__all__ = ["html_lines", "html_text", "parse_html", "raised"]
-
 _NO_TEXT = {
     "script", "style", "noscript", "template", "nav", "footer", "aside", "form", "button", "svg", "head", "iframe",
 }  # fmt: skip

@@ -12,8 +12,6 @@ from biorerank_plugins.readers.records import parse_object
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import PathOrStream, source_of
 
-__all__ = ["read_objects"]
-
 _T = TypeVar("_T")
 
 

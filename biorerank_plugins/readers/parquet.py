@@ -16,8 +16,6 @@ from biorerank_plugins.readers.jsonl import parse_items
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["parse_rows", "read"]
-
 _AT_ONCE = 512
 _T = TypeVar("_T")
 

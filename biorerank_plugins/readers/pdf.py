@@ -20,8 +20,6 @@ from biorerank_plugins.text.templates import wellformed
 if TYPE_CHECKING:
     from pypdf import PdfReader
 
-__all__ = ["read"]
-
 _MAX_BYTES = 1 << 28
 _MAX_PAGES = 5_000
 _MAX_CHARACTERS = 50_000_000

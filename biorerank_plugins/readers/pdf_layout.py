@@ -11,8 +11,6 @@ from statistics import median
 
 from biorerank_plugins.readers.hyphens import DocumentWords
 
-__all__ = ["Line", "Paragraph", "paragraphs"]
-
 _EDGE_LINES = 2  # at the top and the bottom of a page, where running heads and page numbers stand
 _REFERENCES = re.compile(
     r"(?:\d+\.?\s+)?(?:references|bibliography|literature cited|reference list)\s*:?", re.IGNORECASE

@@ -29,8 +29,6 @@ from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.readers.xml import check_head, elements
 
-__all__ = ["read"]
-
 _ROOTS = ("PubmedArticleSet", "PubmedBookArticleSet", "DeleteCitation", "PubmedArticle", "PubmedBookArticle")
 _ARTICLES = ("PubmedArticle", "PubmedBookArticle")
 _DELETIONS = ("DeleteCitation", "DeleteDocument")

@@ -10,8 +10,6 @@ from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.xml import no_entities, readable
 
-__all__ = ["article_passage", "pmid_and_version"]
-
 _YEAR = re.compile(r"(?<!\d)(?:1[5-9]|20)\d\d(?!\d)", re.ASCII)
 # Labels that say "this section has none".
 _NO_LABEL = {"", "UNLABELLED", "UNLABELED", "UNASSIGNED"}

@@ -10,8 +10,6 @@ from biorerank_plugins.readers.lines import chomp, parse_lines
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import PathOrStream, source_of
 
-__all__ = ["read_qrels"]
-
 _GRADE = re.compile(r"[+-]?[0-9]{1,9}")
 _HEADER = {"query-id", "query_id", "queryid", "qid", "query", "topic"}
 

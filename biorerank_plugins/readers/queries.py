@@ -16,8 +16,6 @@ from biorerank_plugins.readers.report import Malformed, Reading, ReadReport
 from biorerank_plugins.readers.source import OpenFile, PathOrStream, source_of
 from biorerank_plugins.readers.topics import is_topics
 
-__all__ = ["Query", "read_queries"]
-
 
 @dataclass(frozen=True, slots=True)
 class Query:

@@ -28,8 +28,6 @@ from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.readers.topics import is_topics, topic_records
 
-__all__ = ["question_records"]
-
 _QUESTION = ("question", "body", "query", "query_text", "anchor", "text")
 _ID = ("_id", "id", "qid", "query_id", "question_id", "pubid")
 _POSITIVE = ("pos", "positive", "positives", "positive_passages")

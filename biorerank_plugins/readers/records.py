@@ -11,17 +11,6 @@ from biorerank_plugins.articles.identifiers import pmid_in_address
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.report import Malformed
 
-__all__ = [
-    "DECODER",
-    "as_id",
-    "as_text",
-    "as_title",
-    "check_object",
-    "listed",
-    "make_passage",
-    "parse_object",
-]
-
 _MAX_DEPTH = 64
 
 

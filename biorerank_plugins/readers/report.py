@@ -8,8 +8,6 @@ from pathlib import PurePath
 
 from biorerank_plugins.errors import ReaderError
 
-__all__ = ["MAX_LISTED", "USUAL_KEYS", "Keys", "Malformed", "ReadReport", "Reading", "SkippedLine"]
-
 MAX_LISTED = 1_000
 """How many skipped lines a report lists; all of them are counted."""
 

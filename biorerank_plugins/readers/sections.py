@@ -10,8 +10,6 @@ from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.text.cutting import cut_document
 
-__all__ = ["ABSTRACT", "Document", "Section", "document_passages"]
-
 ABSTRACT = "Abstract"
 
 

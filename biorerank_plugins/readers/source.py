@@ -14,8 +14,6 @@ from typing import Any, BinaryIO, TypeAlias, cast
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.readers.compression import DAMAGED, compression_of, encoded_as, recoded, unpacked
 
-__all__ = ["HEAD", "OpenFile", "PathOrStream", "Source", "source_of"]
-
 PathOrStream: TypeAlias = str | Path | BinaryIO
 
 HEAD = 1 << 16

@@ -16,8 +16,6 @@ from biorerank_plugins.readers.records import listed
 from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["cells_passage", "read_csv", "read_tsv"]
-
 _BARE = ("id", "text", "title")
 
 

@@ -16,8 +16,6 @@ from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_li
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["read_medline", "read_ris"]
-
 _TAG = re.compile(r"([A-Z][A-Z0-9]{1,3}) *- ?(.*)", re.DOTALL)
 Record = dict[str, list[str]]
 

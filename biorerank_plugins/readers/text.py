@@ -16,8 +16,6 @@ from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.text.cutting import cut_document
 
-__all__ = ["cut", "read"]
-
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passages of the file, with Unix line ends and without white space around them."""

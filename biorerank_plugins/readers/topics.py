@@ -15,8 +15,6 @@ from biorerank_plugins.readers.lines import decode_line
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["is_topics", "topic_records"]
-
 _PARTS = ("question", "summary", "description", "desc", "need", "query", "title")
 _IDS = ("number", "num", "id", "qid")
 _CLASSIC = re.compile(r"\s*<top>", re.IGNORECASE)

@@ -18,8 +18,6 @@ from biorerank_plugins.readers.markup import raised
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import OpenFile
 
-__all__ = ["check_head", "elements", "local_name", "no_entities", "readable"]
-
 _SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 
 _BLOCKS = frozenset(

@@ -40,8 +40,6 @@ from biorerank_plugins.readers.heads import is_bioasq_document
 from biorerank_plugins.readers.report import Reading
 from biorerank_plugins.readers.source import source_of
 
-__all__ = ["Snippet", "Submission", "bioasq_submission", "question_types"]
-
 _ADDRESS = "http://www.ncbi.nlm.nih.gov/pubmed/"
 _PMID = re.compile(r"[1-9][0-9]{0,7}")
 

@@ -21,17 +21,6 @@ from biorerank_plugins.readers.records import as_id
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import source_of
 
-__all__ = [
-    "BioASQGold",
-    "GoldSnippet",
-    "document_of",
-    "named",
-    "named_document",
-    "read_answers",
-    "read_bioasq",
-    "read_gold",
-]
-
 _OFFSETS = ("offsetInBeginSection", "offsetInEndSection")
 _ABSTRACT = {"0": "abstract", "sections.0": "abstract"}  # how early editions name it
 

@@ -8,8 +8,6 @@ from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, document_of
 from biorerank_plugins.evaluation.bioasq.measures import text_key
 from biorerank_plugins.passages import Passage
 
-__all__ = ["qrels_by_document", "qrels_by_text"]
-
 
 def qrels_by_text(gold: BioASQGold, passages: Iterable[Passage]) -> tuple[dict[str, dict[str, int]], int]:
     """Judge passages by the gold snippets: relevant is a passage with the text of one (letters and digits compared).

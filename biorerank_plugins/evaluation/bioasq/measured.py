@@ -23,8 +23,6 @@ from biorerank_plugins.evaluation.bioasq.measures import (
 from biorerank_plugins.evaluation.metrics import MeasuredRun
 from biorerank_plugins.passages import Passage
 
-__all__ = ["all_measured", "measure_bioasq", "texts_measured"]
-
 _DOCUMENTS, _SNIPPETS = "BioASQ documents", "BioASQ snippets"
 
 Find = Callable[[str], Passage | None]

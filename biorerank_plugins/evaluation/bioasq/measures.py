@@ -23,20 +23,6 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = [
-    "MEASURES",
-    "TOP",
-    "Span",
-    "document_measures",
-    "geometric_mean",
-    "merge_spans",
-    "merge_texts",
-    "snippet_measures",
-    "span_overlaps",
-    "text_key",
-    "text_overlaps",
-]
-
 TOP = 10
 """Items of each kind that a system may return for a question."""
 

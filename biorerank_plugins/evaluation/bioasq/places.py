@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from biorerank_plugins.articles.metadata import MetadataKeys
 from biorerank_plugins.passages import Evidence, Passage
 
-__all__ = ["ABSTRACT", "TITLE", "Part", "parts_of", "place"]
-
 TITLE, ABSTRACT = "title", "abstract"
 
 _BETWEEN = re.compile(r"[\s.]*")  # a title and the abstract, where both are one text

@@ -19,8 +19,6 @@ from biorerank_plugins.evaluation.bioasq.measures import (
 )
 from biorerank_plugins.evaluation.metrics import MeasuredRun
 
-__all__ = ["MeasuredSubmission", "measure_submission", "read_submission"]
-
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSubmission:
