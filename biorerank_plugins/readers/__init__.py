@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,13 +132,13 @@ def read_updates(
     told = ReadReport() if report is None else report
     done = len(told.deleted)
     for path in inputs:
-        for passage in read_passages(path, format=format, bad_lines=bad_lines, report=told, **options):
+        passages = read_passages(path, format=format, bad_lines=bad_lines, report=told, **options)
+        for passage in chain(passages, [None]):
             # A file's deletions are known before its first passage, and are of passages that it does not hold.
             yield from map(Deletion, told.deleted[done:])
             done = len(told.deleted)
-            yield passage
-        yield from map(Deletion, told.deleted[done:])
-        done = len(told.deleted)
+            if passage is not None:
+                yield passage
 
 
 def _read_all(sources: list[Source], format_: str, encoding: str | None, reading: Reading) -> Iterator[Passage]:
@@ -150,7 +152,7 @@ def _read_all(sources: list[Source], format_: str, encoding: str | None, reading
 def _read_file(file: OpenFile, format_: str, reading: Reading, *, is_member: bool = False) -> Iterator[Passage]:
     before = reading.progress()
     try:
-        check_readable(file.head, format_)
+        check_readable(file, format_)
         kind = detect(file) if format_ == "auto" else format_
         if kind == "zip" and is_member:
             raise Malformed("An archive in an archive is not read. Unpack it.")
@@ -164,10 +166,7 @@ def _read_file(file: OpenFile, format_: str, reading: Reading, *, is_member: boo
         return
     if kind == "zip":
         wanted = _suffixes("auto")
-
-        def member(inner: OpenFile, reading: Reading) -> Iterator[Passage]:
-            return _read_file(inner, "auto", reading, is_member=True)
-
+        member = partial(_read_file, format_="auto", reading=reading, is_member=True)
         yield from archive.read(file, reading, lambda name: suffix_of(name) in wanted, member)
     else:
         yield from _reader(kind)(file, reading)

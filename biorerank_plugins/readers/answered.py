@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.bioasq import question_snippets
-from biorerank_plugins.readers.detect import check_readable
+from biorerank_plugins.readers.detect import need_readable
 from biorerank_plugins.readers.question_files import question_records
 from biorerank_plugins.readers.records import as_text, as_title, make_passage
 from biorerank_plugins.readers.report import Malformed, Reading, ReadReport
@@ -58,21 +57,14 @@ def read_answered(
     report = ReadReport() if report is None else report
     skip = bad_lines == "skip"
     with source.open() as file:
-        try:
-            check_readable(file.head, "questions")
-        except Malformed as problem:
-            raise ReaderError(str(problem), file.name) from None
-
+        need_readable(file, "questions")
         for number, record in question_records(file, Reading(report, skip=skip)):
             # A reading of its own: a snippet is evidence of this question even if another one had it before.
             reading = Reading(report, skip=skip)
-            try:
+            with reading.noting(file.name, number):
                 question = _question(record, reading, file.name, number)
-            except Malformed as problem:
-                reading.bad(problem, file.name, number)
-                continue
-            report.read += 1
-            yield question
+                report.read += 1
+                yield question
 
 
 def _question(record: dict[str, Any], reading: Reading, path: str, number: int) -> AnsweredQuestion:
@@ -90,10 +82,8 @@ def _question(record: dict[str, Any], reading: Reading, path: str, number: int) 
 def _passage(record: dict[str, Any]) -> Passage:
     text = as_text(record["text"], "answer").strip()
     id_ = hashlib.sha1(text.lower().encode(), usedforsecurity=False).hexdigest()[:12]
-    document = record.get("document")
-    return make_passage(
-        f"a{id_}", text, as_title(record.get("title")), {} if document is None else {"document": document}
-    )
+    about = {name: value for name, value in record.items() if name == "document" and value is not None}
+    return make_passage(f"a{id_}", text, as_title(record.get("title")), about)
 
 
 def _documents(value: Any) -> frozenset[str]:

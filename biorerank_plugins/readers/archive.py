@@ -39,7 +39,7 @@ def kind_of_zip(stream: Any) -> str:
 
     :raises Malformed: if the archive is damaged, or an Office file of another kind.
     """
-    with opened(stream) as archive:
+    with _opened(stream) as archive:
         names = set(archive.namelist())
     stream.seek(0)
     refused = next((what for name, what in _NOT_READ.items() if name in names), None)
@@ -49,62 +49,50 @@ def kind_of_zip(stream: Any) -> str:
 
 
 @contextmanager
-def opened(stream: Any) -> Iterator[zipfile.ZipFile]:
-    """Open an archive.
-
-    :raises Malformed: if it is damaged.
-    """
+def _opened(stream: Any) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(cast(Any, stream)) as archive:
+        with zipfile.ZipFile(stream) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, *DAMAGED) as error:
         raise Malformed(f"The ZIP archive is damaged, or of an unknown kind ({error}).") from error
 
 
-def check_office(archive: zipfile.ZipFile) -> None:
-    """Refuse an Office file that would fill the memory.
+def check_office(stream: Any) -> None:
+    """Refuse an Office file that would fill the memory; the stream is sent back to its beginning.
 
-    :raises Malformed: if it would.
+    :raises Malformed: if it would, or is damaged.
     """
-    for member in archive.infolist():
-        _check(member)
-    if sum(member.file_size for member in archive.infolist()) > _MOST_OF_OFFICE:
-        raise Malformed(f"Unpacked, the file is larger than {_MOST_OF_OFFICE >> 20} MiB. Split it.")
+    with _opened(stream) as archive:
+        for member in archive.infolist():
+            _check(member)
+        if sum(member.file_size for member in archive.infolist()) > _MOST_OF_OFFICE:
+            raise Malformed(f"Unpacked, the file is larger than {_MOST_OF_OFFICE >> 20} MiB. Split it.")
+    stream.seek(0)
 
 
 def read(
-    file: OpenFile,
-    reading: Reading,
-    wanted: Callable[[str], bool],
-    read_file: Callable[[OpenFile, Reading], Iterator[Passage]],
+    file: OpenFile, reading: Reading, wanted: Callable[[str], bool], read_file: Callable[[OpenFile], Iterator[Passage]]
 ) -> Iterator[Passage]:
     """Give the passages of the files in an archive, in the order of their paths.
 
     :param wanted: tells by its name whether a file is read; the others are counted as left out.
-    :param read_file: reads one.
     """
-    try:
-        with opened(file.stream) as archive:
-            members = _members(archive)
-            for member in members:
-                path = PurePosixPath(member.filename)
-                if any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts):
-                    continue
-                if not wanted(path.name):
-                    reading.leave_out(path.name)
-                    continue
+    with reading.noting(file.name), _opened(file.stream) as archive:
+        for member in _members(archive):
+            path = PurePosixPath(member.filename)
+            if any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts):
+                continue
+            if wanted(path.name):
                 yield from _read_member(archive, member, file, reading, read_file)
-    except Malformed as problem:
-        reading.bad(problem, file.name)
+            else:
+                reading.leave_out(path.name)
 
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    members = sorted(
-        (one for one in archive.infolist() if one.filename and not one.is_dir()), key=lambda one: one.filename
-    )
+    members = [member for member in archive.infolist() if member.filename and not member.is_dir()]
     if len(members) > _MOST_MEMBERS or sum(member.file_size for member in members) > _MOST_BYTES:
         raise Malformed(f"The archive holds more than {_MOST_MEMBERS:,} files or {_MOST_BYTES >> 30} GiB. Split it.")
-    return members
+    return sorted(members, key=lambda member: member.filename)
 
 
 def _read_member(
@@ -112,7 +100,7 @@ def _read_member(
     member: zipfile.ZipInfo,
     file: OpenFile,
     reading: Reading,
-    read_file: Callable[[OpenFile, Reading], Iterator[Passage]],
+    read_file: Callable[[OpenFile], Iterator[Passage]],
 ) -> Iterator[Passage]:
     name = f"{file.name}/{member.filename}"
     try:
@@ -122,14 +110,11 @@ def _read_member(
         reading.bad(str(problem) or "The member cannot be read.", name)
         return
     with stream, Source(name, f"{file.id}/{member.filename}", cast(Any, stream)).open(file.encoding) as inner:
-        yield from read_file(inner, reading)
+        yield from read_file(inner)
 
 
 def _check(member: zipfile.ZipInfo) -> None:
-    """Refuse a member that is not what a document can be.
-
-    :raises Malformed: says what is wrong with it.
-    """
+    """Refuse a member that is not what a document can be."""
     parts = re.split(r"[/\\]", member.filename)
     if ".." in parts or member.filename.startswith(("/", "\\")) or "\0" in member.orig_filename:
         raise Malformed("The path leads out of the archive. Nothing is written, but such an archive means harm.")

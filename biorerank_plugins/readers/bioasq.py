@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, TypeVar
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.heads import is_bioasq_document
 from biorerank_plugins.readers.json_stream import array_items
-from biorerank_plugins.readers.jsonl import parse_items
+from biorerank_plugins.readers.jsonl import is_bioasq_document, parse_items
 from biorerank_plugins.readers.lines import parse_lines
 from biorerank_plugins.readers.records import as_text, check_object, listed, make_passage, parse_object
 from biorerank_plugins.readers.report import Malformed, Reading
@@ -32,12 +32,8 @@ _KEPT = {"document": "document", "beginSection": "section"}
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give each distinct snippet, in the order of the questions."""
-
-    def snippets(number: int, question: dict[str, Any]) -> list[Passage]:
-        return list(question_snippets(question, reading, file.name, number))
-
-    for passages in parse_questions(file, reading, snippets):
-        yield from passages
+    found = parse_questions(file, reading, lambda n, asked: list(question_snippets(asked, reading, file.name, n)))
+    return chain.from_iterable(found)
 
 
 def parse_questions(file: OpenFile, reading: Reading, parse: Callable[[int, dict[str, Any]], _T]) -> Iterator[_T]:
@@ -45,10 +41,9 @@ def parse_questions(file: OpenFile, reading: Reading, parse: Callable[[int, dict
 
     :param parse: raises :class:`Malformed` for a question that it cannot use.
     """
-    if not is_bioasq_document(file.head):
-        yield from parse_lines(file, reading, lambda number, line: parse(number, parse_object(line)))
-        return
-    yield from parse_items(array_items(file, "questions"), file, reading, parse)
+    if is_bioasq_document(file.begin):
+        return parse_items(array_items(file, "questions"), file, reading, parse)
+    return parse_lines(file, reading, lambda number, line: parse(number, parse_object(line)))
 
 
 def question_snippets(question: dict[str, Any], reading: Reading, path: str, number: int) -> Iterator[Passage]:
@@ -65,13 +60,9 @@ def question_snippets(question: dict[str, Any], reading: Reading, path: str, num
     if not isinstance(snippets, list):
         raise Malformed("'snippets' must be a list.")
     for position, snippet in enumerate(snippets, start=1):
-        try:
-            passage = _passage(snippet, reading)
-        except Malformed as problem:
-            reading.bad(f"Snippet {position}: {problem}", path, number)
-            continue
-        if passage is not None:
-            yield passage
+        with reading.noting(path, number, f"Snippet {position}: "):
+            if (passage := _passage(snippet, reading)) is not None:
+                yield passage
 
 
 def _passage(snippet: Any, reading: Reading) -> Passage | None:

@@ -7,7 +7,8 @@ what stands under them. https://www.ncbi.nlm.nih.gov/research/bionlp/APIs/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from biorerank_plugins.articles.identifiers import as_pmid, as_year
@@ -35,23 +36,20 @@ def is_bioc(head: bytes) -> bool:
 
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
-    """Give the passages of each document.
-
-    :raises ReaderError: if the file is no BioC, is not well-formed, or declares entities.
-    """
-    is_xml = file.head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
-    for passages in _from_xml(file, reading) if is_xml else _from_json(file, reading):
-        yield from passages
+    """Give the passages of each document."""
+    read_form = _from_xml if file.begin.startswith(b"<") else _from_json
+    return chain.from_iterable(read_form(file, reading))
 
 
 def _from_json(file: OpenFile, reading: Reading) -> Iterator[list[Passage]]:
     def parse(number: int, record: dict[str, Any]) -> list[Passage]:
-        parts = [_part(one) for one in _list(record, "passages")]
-        infons = _infons(record)
+        if not isinstance(listed_parts := record.get("passages"), list):
+            raise Malformed(f"No list 'passages'; the keys are: {listed(record)}.")
+        infons, parts = _infons(record), [_part(one) for one in listed_parts]
         id_ = str(record.get("pmid") or record.get("id") or f"{file.id}#{number}")
         return list(document_passages(_document(id_, infons, parts), reading))
 
-    begin = file.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    begin = file.begin
     path: tuple[str, ...] = ()
     if _PUBTATOR.match(begin):
         path = ("PubTator3",)
@@ -60,13 +58,6 @@ def _from_json(file: OpenFile, reading: Reading) -> Iterator[list[Passage]]:
     elif not begin.startswith(b"["):
         return parse_records(file, reading, parse)  # a document a line
     return parse_items(array_items(file, *path), file, reading, parse)
-
-
-def _list(record: dict[str, Any], key: str) -> list[Any]:
-    value = record.get(key)
-    if not isinstance(value, list):
-        raise Malformed(f"No list {key!r}; the keys are: {listed(record)}.")
-    return value
 
 
 def _part(value: Any) -> tuple[dict[str, str], str]:
@@ -91,7 +82,7 @@ def _from_xml(file: OpenFile, reading: Reading) -> Iterator[list[Passage]]:
 
     root = check_head(file, ("collection", "document"), "BioC (<collection>)")
     for number, (line, element) in enumerate(elements(file.stream, file.name, root, ("document",), "document"), 1):
-        try:
+        with reading.noting(file.name, line):
             no_entities(element)
             parts: Parts = []
             for passage in element.iterfind("passage"):
@@ -99,8 +90,6 @@ def _from_xml(file: OpenFile, reading: Reading) -> Iterator[list[Passage]]:
                 parts.append((_xml_infons(passage), " ".join(readable(text) for text in texts)))
             id_ = readable(element.find("id")) or f"{file.id}#{number}"
             yield list(document_passages(_document(id_, _xml_infons(element), parts), reading))
-        except Malformed as problem:
-            reading.bad(problem, file.name, line)
 
 
 def _xml_infons(element: Any) -> dict[str, str]:
@@ -130,7 +119,7 @@ def _is_title(infons: dict[str, str]) -> bool:
     return infons.get("type", "").lower() in ("front", "title") or infons.get("section_type") == "TITLE"
 
 
-def _sections(parts: Iterable[tuple[dict[str, str], str]]) -> Iterator[Section]:
+def _sections(parts: Parts) -> Iterator[Section]:
     """Put together what stands under one heading."""
     headings: list[str] = []
     found: list[tuple[str, str, list[str]]] = []

@@ -9,7 +9,8 @@ import io
 import lzma
 import re
 import zlib
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from biorerank_plugins.errors import require_extra
 
@@ -38,70 +39,58 @@ def compression_of(head: bytes) -> str | None:
 def unpacked(raw: io.BufferedReader, name: str) -> io.BufferedReader:
     """Return a stream of the plain data.
 
-    :param raw: the compressed data.
-    :param name: of the compression.
     :raises MissingExtraError: if Zstandard is needed and not installed.
     """
-    inner: Any
-    if name == "gzip":
-        inner = gzip.GzipFile(fileobj=raw, mode="rb")
-    else:
-        inner = {"bzip2": bz2.BZ2File, "xz": lzma.LZMAFile, "zstd": _Zstandard}[name](raw)
-    return io.BufferedReader(cast(io.RawIOBase, inner), BLOCK)
+    opened: dict[str, Callable[[Any], Any]] = {
+        "gzip": lambda packed: gzip.GzipFile(fileobj=packed),
+        "bzip2": bz2.BZ2File,
+        "xz": lzma.LZMAFile,
+        "zstd": lambda packed: _Filled(_zstandard(packed)),
+    }
+    return io.BufferedReader(opened[name](raw), BLOCK)
 
 
 class _Filled(io.RawIOBase):
-    """A stream of which each read is as long as it was asked for, until the end."""
+    """A stream of blocks of which each read is as long as it was asked for, until the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Iterator[bytes]) -> None:
         super().__init__()
+        self._blocks = blocks
         self._ready = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        size = len(buffer)
         parts = [self._ready]
         have = len(self._ready)
-        while have < size and (more := self.more()):
+        while have < len(buffer) and (more := next(self._blocks, None)) is not None:
             parts.append(more)
             have += len(more)
         data = b"".join(parts)
-        self._ready = data[size:]
-        buffer[: min(size, have)] = data[:size]
-        return min(size, have)
-
-    def more(self) -> bytes:
-        """Return the next bytes, none at the end."""
-        raise NotImplementedError
+        given, self._ready = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
 
 
-class _Zstandard(_Filled):
-    def __init__(self, raw: io.BufferedReader) -> None:
-        super().__init__()
-        with require_extra("formats"):
-            import zstandard
-        self._raw = raw
-        self._error = zstandard.ZstdError
-        self._new = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
-        self._frame: Any = None
-
-    def more(self) -> bytes:
-        while block := (self._frame.unused_data if self._frame and self._frame.eof else b"") or self._raw.read(
-            _AT_ONCE
-        ):
-            if self._frame is None or self._frame.eof:
-                self._frame = self._new()
+def _zstandard(raw: io.BufferedReader) -> Iterator[bytes]:
+    """Give the plain data of all frames; the library's own stream takes a frame that is cut short for a whole one."""
+    with require_extra("formats"):
+        import zstandard
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    frame: Any = None
+    while block := raw.read(_AT_ONCE):
+        while block:
+            frame = frame or decompressor.decompressobj()
             try:
-                data = self._frame.decompress(block)
-            except self._error as error:
+                yield frame.decompress(block)
+            except zstandard.ZstdError as error:
                 raise EOFError(str(error)) from error
-            if data:
-                return cast(bytes, data)
-        if self._frame is not None and not self._frame.eof:
-            raise EOFError("the last frame is not complete")
-        return b""
+            block = frame.unused_data
+            if frame.eof:
+                frame = None
+    if frame is not None:
+        raise EOFError("the last frame is not complete")
 
 
 def check_encoding(encoding: str | None) -> str | None:
@@ -120,11 +109,7 @@ def check_encoding(encoding: str | None) -> str | None:
 
 
 def encoded_as(head: bytes, given: str | None) -> str | None:
-    """Return how a text has to be decoded; ``None`` where it is UTF-8, or says itself what it is.
-
-    :param head: its first bytes.
-    :param given: what the caller says.
-    """
+    """Return how a text has to be decoded; ``None`` where it is UTF-8, or says itself what it is."""
     if head.startswith(_UTF16):
         return None if head[:256].decode("utf-16", "ignore").lstrip().startswith("<") else "utf-16"
     if given is None or head.startswith(codecs.BOM_UTF8) or _DECLARED.match(head) or _is_utf8(head):
@@ -146,20 +131,5 @@ def recoded(stream: io.BufferedReader, encoding: str) -> io.BufferedReader:
 
     Reading it raises :class:`UnicodeDecodeError` where the text is none of that encoding.
     """
-    return io.BufferedReader(_Recoded(stream, encoding), BLOCK)
-
-
-class _Recoded(_Filled):
-    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
-        super().__init__()
-        self._stream = stream
-        self._decode = codecs.getincrementaldecoder(encoding)().decode
-        self._ended = False
-
-    def more(self) -> bytes:
-        text = ""
-        while not text and not self._ended:
-            block = self._stream.read(BLOCK)
-            self._ended = not block
-            text = self._decode(block, final=self._ended)
-        return text.encode("utf-8", "surrogatepass")
+    texts = codecs.iterdecode(iter(lambda: stream.read(BLOCK), b""), encoding)
+    return io.BufferedReader(_Filled(text.encode("utf-8", "surrogatepass") for text in texts), BLOCK)

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_lines
+from biorerank_plugins.readers.records import listed
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
+
+_T = TypeVar("_T")
 
 Rows = Iterator[tuple[int, list[str]]]
 """``(line number, cells)`` of each row that is not blank."""
@@ -46,13 +50,36 @@ def tsv_rows(file: OpenFile, reading: Reading) -> Rows:
     _allow_long_fields()
     lines = _Lines(raw_lines(file.stream))
     for number, raw in lines:
-        try:
-            line = decode_line(raw)
-        except Malformed as problem:
-            reading.bad(problem, file.name, number)
-            continue
-        if line.strip():
-            yield number, _cells(number, line, lines)
+        with reading.noting(file.name, number):
+            if (line := decode_line(raw)).strip():
+                yield number, _cells(number, line, lines)
+
+
+def table_rows(
+    rows: Rows,
+    file: OpenFile,
+    reading: Reading,
+    columns_of: Callable[[list[str]], tuple[list[str], bool]],
+    parse: Callable[[int, list[str], list[str]], _T],
+    *,
+    needs_header: bool,
+) -> Iterator[_T]:
+    """Give what ``parse(line number, names of the columns, cells)`` makes of each row.
+
+    :param columns_of: the first row ► names of the columns, and whether it is a header; raises :class:`Malformed`.
+    :param parse: raises :class:`Malformed` for a row that it cannot use.
+    :param needs_header: where the first row is of no use, the rows behind it are of none either.
+    """
+    columns: list[str] | None = None
+    for number, cells in rows:
+        with reading.noting(file.name, number):
+            if columns is None:
+                columns, is_header = columns_of(cells)
+                if is_header:
+                    continue
+            yield parse(number, columns, cells)
+        if columns is None and needs_header:
+            return
 
 
 def _allow_long_fields() -> None:
@@ -111,3 +138,13 @@ def _cells(number: int, line: str, following: _Lines) -> list[str]:
         if never_ends and taken:
             following.alone = taken[-1][0]
         return literal
+
+
+def paired(columns: Sequence[str], cells: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Return the cells of a row with the names of their columns.
+
+    :raises Malformed: if there are more or fewer.
+    """
+    if len(cells) != len(columns):
+        raise Malformed(f"Expected {len(columns)} columns ({listed(columns)}), got {len(cells)}.")
+    return list(zip(columns, cells, strict=True))

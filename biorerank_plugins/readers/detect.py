@@ -12,8 +12,8 @@ from biorerank_plugins.readers.bioc import is_bioc
 from biorerank_plugins.readers.compression import compression_of
 from biorerank_plugins.readers.europepmc import is_europepmc
 from biorerank_plugins.readers.fields import TEXT, find_field
-from biorerank_plugins.readers.heads import first_object, is_bioasq
-from biorerank_plugins.readers.report import Malformed
+from biorerank_plugins.readers.jsonl import first_object, is_bioasq
+from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import HEAD, OpenFile
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
@@ -53,10 +53,7 @@ _FOREIGN = {
     b"{\\rtf": "an RTF file. Save it as .docx or PDF",
 }
 _TAR = slice(257, 262)
-_EXPORTS = {
-    "medline": re.compile(r"PMID *- *\d"),
-    "ris": re.compile(r"TY  ?- ?[A-Z]"),
-}
+_EXPORTS = {"medline": re.compile(r"PMID *- *\d"), "ris": re.compile(r"TY  ?- ?[A-Z]")}
 _XML = re.compile(
     r"(?:<\?[^>]*\?>\s*|<!--(?:(?!-->).)*-->\s*|<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>\s*)*<(?:\w+:)?([\w-]+)[\s/>]",
     re.DOTALL | re.IGNORECASE,
@@ -108,12 +105,22 @@ def suffix_of(name: str) -> str:
     return path.suffix.lower()
 
 
-def check_readable(head: bytes, format_: str) -> None:
+def need_readable(file: OpenFile, format_: str) -> None:
+    """Do what :func:`check_readable` does, for a file that is all there is to read.
+
+    :raises ReaderError: if the file is empty, or of a foreign type.
+    """
+    with Reading().noting(file.name):
+        check_readable(file, format_)
+
+
+def check_readable(file: OpenFile, format_: str) -> None:
     """Refuse what holds nothing to read.
 
     :raises Malformed: if the file is empty, or of a foreign type.
     """
-    if not head.removeprefix(codecs.BOM_UTF8).strip():
+    head = file.head
+    if not file.begin:
         if len(head) < HEAD:  # else something may come behind it
             raise Malformed("The file is empty.")
         return
@@ -125,9 +132,8 @@ def check_readable(head: bytes, format_: str) -> None:
     if foreign is not None:
         raise Malformed(f"The file is {foreign}.")
     found = binary_kind(head)
-    wanted = {"auto": found, "xlsx": "zip", "docx": "zip"}.get(format_, format_)
-    if format_ == "questions":
-        wanted = "parquet" if found == "parquet" else format_
+    accepted = {"auto": found, "xlsx": "zip", "docx": "zip", "questions": "parquet" if found == "parquet" else None}
+    wanted = accepted.get(format_, format_)
     if found is not None and found != wanted:
         names = {"pdf": "a PDF file", "zip": "a ZIP archive or Office file", "parquet": "a Parquet file"}
         raise Malformed(f"The file is {names[found]}, and not {format_}.")
@@ -140,11 +146,6 @@ def binary_kind(head: bytes) -> str | None:
     return next((kind for magic, kind in _BINARY.items() if head.startswith(magic)), None)
 
 
-def is_pdf(head: bytes) -> bool:
-    """Tell a PDF file."""
-    return binary_kind(head) == "pdf"
-
-
 def detect(file: OpenFile) -> str:
     """Return the format of an open file.
 
@@ -154,7 +155,7 @@ def detect(file: OpenFile) -> str:
     if (binary := binary_kind(file.head)) is not None:
         return kind_of_zip(file.stream) if binary == "zip" else binary
     suffix = suffix_of(file.name)
-    if told := _by_content(file.head, suffix):
+    if told := _by_content(file, suffix):
         return told
     for format_ in ("tsv", "csv", "text", "html", "jsonl"):
         if suffix in SUFFIXES[format_]:
@@ -162,24 +163,22 @@ def detect(file: OpenFile) -> str:
     for format_ in ("xlsx", "parquet", "docx", "pdf", "zip"):
         if suffix in SUFFIXES[format_]:
             raise Malformed(f"The file is no {suffix} file, or damaged.")
-    begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if begin[:1] in (b"{", b"["):
+    if file.begin.startswith((b"{", b"[")):
         return "jsonl"
-    if begin[:1] == b"<" or suffix in SUFFIXES["pubmed"]:
+    if file.begin.startswith(b"<") or suffix in SUFFIXES["pubmed"]:
         return "pubmed"
-    if b"\t" in begin.partition(b"\n")[0]:
+    if b"\t" in file.begin.partition(b"\n")[0]:
         return "tsv"
     problem = f"Cannot tell the format from the name or content. Say which: {', '.join(FORMATS)}."
     raise UnknownFormatError(problem, file.name)
 
 
-def _by_content(head: bytes, suffix: str) -> str | None:
+def _by_content(file: OpenFile, suffix: str) -> str | None:
     """Return the format that the beginning tells, ``None`` if it leaves it open."""
-    begin = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if begin[:1] in (b"{", b"["):
-        return _json(begin, suffix)
-    is_utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = head.decode("utf-16", "ignore").lstrip() if is_utf16 else begin.decode("latin-1")
+    if file.begin.startswith((b"{", b"[")):
+        return _json(file.begin, suffix)
+    is_utf16 = file.head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = file.head.decode("utf-16", "ignore").lstrip() if is_utf16 else file.begin.decode("latin-1")
     root = _XML.match(text)
     if root is not None:
         if (refused := _ROOTS_NOT_READ.get(root[1])) is not None:

@@ -14,7 +14,7 @@ from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.json_stream import array_items
 from biorerank_plugins.readers.jsonl import parse_items
 from biorerank_plugins.readers.markup import html_lines
-from biorerank_plugins.readers.records import listed
+from biorerank_plugins.readers.records import article_passage, listed
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
@@ -51,19 +51,17 @@ def _passage(record: dict[str, Any]) -> Passage:
         "journal": as_text(_get(record, "journalInfo", "journal", "title") or record.get("journalTitle")),
         "year": as_year(record.get("pubYear")),
         "publication_types": types,
-        "mesh": [name for one in _list(record, "meshHeadingList", "meshHeading") if (name := _name(one))],
+        "mesh": [
+            name
+            for one in _list(record, "meshHeadingList", "meshHeading")
+            if (name := as_text(_get(one, "descriptorName")))
+        ],
         "keywords": [as_text(one) for one in _list(record, "keywordList", "keyword")],
         "language": as_text(record.get("language")),
+        "retracted": "retracted publication" in map(str.lower, types) or "retraction in" in comments,
+        "expression_of_concern": "expression of concern in" in comments,
     }
-    known = {name: value for name, value in metadata.items() if value}
-    known["retracted"] = "retracted publication" in map(str.lower, types) or "retraction in" in comments
-    known["expression_of_concern"] = "expression of concern in" in comments
-    id_ = as_pmid(pmid) or pmcid or other
-    if text:
-        return Passage(id_, text, title or None, known)
-    if not title:
-        raise Malformed(f"{id_} has neither abstract nor title.")
-    return Passage(id_, title, None, {"section": "title", **known})
+    return article_passage(as_pmid(pmid) or pmcid or other, text, title, metadata)
 
 
 def _get(value: Any, *keys: str) -> Any:
@@ -75,10 +73,6 @@ def _get(value: Any, *keys: str) -> Any:
 def _list(record: dict[str, Any], *keys: str) -> list[Any]:
     found = _get(record, *keys)
     return found if isinstance(found, list) else []
-
-
-def _name(heading: Any) -> str:
-    return as_text(_get(heading, "descriptorName"))
 
 
 def _authors(record: dict[str, Any]) -> list[str]:

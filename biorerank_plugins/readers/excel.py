@@ -13,9 +13,9 @@ from typing import Any
 
 from biorerank_plugins.errors import require_extra
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.archive import check_office, opened
+from biorerank_plugins.readers.archive import check_office
 from biorerank_plugins.readers.fields import ID, TEXT, find_field, header_of, plain_value
-from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.report import Malformed, Reading, said
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.readers.tables import cells_passage
 
@@ -24,14 +24,10 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passage of each row of each sheet that holds passages."""
     with require_extra("formats"):
         import openpyxl  # noqa: F401
-    try:
-        with opened(file.stream) as archive:
-            check_office(archive)
-        with ExitStack() as stack:
-            book = stack.enter_context(_workbook(file, values=True))
-            yield from _sheets(book, file, reading, _Formulas(file, stack))
-    except Malformed as problem:
-        reading.bad(problem, file.name)
+    with reading.noting(file.name), ExitStack() as stack:
+        check_office(file.stream)
+        book = stack.enter_context(_workbook(file, values=True))
+        yield from _sheets(book, file, reading, _Formulas(file, stack))
 
 
 def _sheets(book: Any, file: OpenFile, reading: Reading, formulas: _Formulas) -> Iterator[Passage]:
@@ -64,13 +60,11 @@ def _passages(
 ) -> Iterator[Passage]:
     needed = [columns.index(name) for field in (ID, TEXT) if (name := find_field(field, columns, reading.keys))]
     for number, cells in rows:
-        try:
+        with reading.noting(file.name, number, f"Sheet {sheet!r}: "):
             cells = [*cells[: len(columns)], *[None] * (len(columns) - len(cells))]
             if any(cells[place] is None for place in needed):
                 formulas.check(sheet, number, needed)
             yield cells_passage(columns, [plain_value(cell) for cell in cells], reading.keys, f"{file.id}#{number}")
-        except Malformed as problem:
-            reading.bad(f"Sheet {sheet!r}: {problem}", file.name, number)
 
 
 class _Formulas:
@@ -131,5 +125,4 @@ def _workbook(file: OpenFile, *, values: bool) -> Iterator[Any]:
 
 
 def _damaged(error: Exception) -> Malformed:
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return Malformed(f"The Excel file is damaged ({said}).")
+    return Malformed(f"The Excel file is damaged ({said(error)}).")

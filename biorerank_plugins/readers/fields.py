@@ -29,7 +29,8 @@ _CHUNK = "page_content"  # LangChain's documents need have no id
 HOW_TO_NAME = "Name them with id_key, text_key, title_key (--id-key, --text-key, --title-key)."
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a name as it is compared."""
     return name.strip().casefold().replace(" ", "_").replace("-", "_")
 
 
@@ -37,31 +38,27 @@ def find_field(field: str, names: Iterable[str], keys: Keys = USUAL_KEYS) -> str
     """Return which of some names holds a field.
 
     :param field: ``ID``, ``TEXT`` or ``TITLE``.
-    :param names: as the file writes them.
-    :param keys: what the caller says.
 
     >>> find_field(TEXT, ["PMID", "Title", "Abstract"])
     'Abstract'
     """
     by_plain: dict[str, str] = {}
     for name in names:
-        by_plain.setdefault(_plain(name), name)
+        by_plain.setdefault(plain_name(name), name)
     wanted = getattr(keys, field)
-    usual = NAMES[field] if wanted is None else (_plain(wanted),)
+    usual = NAMES[field] if wanted is None else (plain_name(wanted),)
     return next((by_plain[name] for name in usual if name in by_plain), None)
 
 
 def known_columns(first: Iterable[str]) -> list[str]:
     """Return which cells of a first row are names of the table: a header has some."""
     every = {name for names in NAMES.values() for name in names}
-    return [cell for cell in first if _plain(cell) in every]
+    return [cell for cell in first if plain_name(cell) in every]
 
 
 def header_of(cells: Iterable[str], keys: Keys = USUAL_KEYS) -> list[str]:
     """Return the names of a table's columns.
 
-    :param cells: of the first row.
-    :param keys: what the caller says.
     :raises Malformed: if they name no text, no id, or what was asked for is not there; the message has the columns.
     """
     names = [cell.strip() for cell in cells]
@@ -71,8 +68,8 @@ def header_of(cells: Iterable[str], keys: Keys = USUAL_KEYS) -> list[str]:
         if (wanted is not None or needed) and find_field(field, names, keys) is None:
             what = f"no column {wanted!r}" if wanted is not None else f"a header that names no {field}"
             raise Malformed(f"The table has {what}; the columns are: {listed(names)}. {HOW_TO_NAME}")
-    used = {_plain(name) for field in (ID, TEXT, TITLE) if (name := find_field(field, names, keys))}
-    if sum(_plain(name) in used for name in names) > len(used):
+    used = {plain_name(name) for field in (ID, TEXT, TITLE) if (name := find_field(field, names, keys))}
+    if sum(plain_name(name) in used for name in names) > len(used):
         raise Malformed(f"The header names a column twice: {listed(names)}.")
     return names
 
@@ -81,7 +78,6 @@ def row_passage(record: dict[str, Any], keys: Keys, fallback: str) -> Passage:
     """Return the passage of a row or JSON object; what is no field of it becomes metadata.
 
     :param record: the row; it is changed. An object under ``metadata`` is taken for more of the row.
-    :param keys: what the caller says.
     :param fallback: the id of a chunk that has none.
     :raises Malformed: if there is no text or no id; the message has the keys that are there.
     """
@@ -108,11 +104,11 @@ def _id(record: dict[str, Any], keys: Keys, fallback: str) -> Any:
         raise Malformed(_missing(TEXT, record, keys))
     if find_field(ID, record, keys) is None:
         # Who says where the text is, or takes chunks from LangChain, can do without ids.
-        if keys.id is not None or (keys.text is None and _plain(place) != _CHUNK):
+        if keys.id is not None or (keys.text is None and plain_name(place) != _CHUNK):
             raise Malformed(_missing(ID, record, keys))
         return fallback
     found = _take(record, ID, keys)
-    return fallback if found is None and _plain(place) == _CHUNK else found
+    return fallback if found is None and plain_name(place) == _CHUNK else found
 
 
 def _missing(field: str, record: Mapping[str, Any], keys: Keys) -> str:
@@ -131,7 +127,7 @@ def _take(record: dict[str, Any], field: str, keys: Keys) -> Any:
     value = record.pop(name)
     if field == ID and isinstance(value, float) and value.is_integer():
         value = int(value)  # pandas turns a column of numbers with gaps into floats
-    if _plain(name) == "pmid":
+    if plain_name(name) == "pmid":
         record["pmid"] = str(value).strip() if isinstance(value, (str, int)) else value
     return value
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from biorerank_plugins.errors import require_extra
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.archive import check_office, opened
-from biorerank_plugins.readers.lines import MAX_LINE
+from biorerank_plugins.readers.archive import check_office
+from biorerank_plugins.readers.lines import read_whole
 from biorerank_plugins.readers.markup import html_text, parse_html
 from biorerank_plugins.readers.records import as_text
-from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.report import Malformed, Reading, said
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.readers.text import cut
 from biorerank_plugins.text.templates import wellformed
@@ -29,17 +29,14 @@ _BROWSERS = {"iso-8859-1": "windows-1252", "latin1": "windows-1252", "us-ascii":
 
 def read_html(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passages of a page, with its title."""
-    data = file.stream.read(MAX_LINE + 1)
-    try:
-        if len(data) > MAX_LINE:
-            raise Malformed(f"An HTML file may have {MAX_LINE >> 20} MiB at most. Split it.")
-        tree = parse_html(_decoded(data, file))
-        text = as_text(wellformed(html_text(tree)).replace("\0", ""))
-    except Malformed as problem:
-        reading.bad(problem, file.name)
-        return
-    title = " ".join((tree.findtext(".//title") or "").split())
-    yield from cut(file, reading, text, wellformed(title) or None)
+    with reading.noting(file.name):
+        tree = parse_html(_decoded(read_whole(file, "An HTML file"), file))
+        title = wellformed(" ".join((tree.findtext(".//title") or "").split()))
+        yield from cut(file, reading, _text(tree), title or None)
+
+
+def _text(tree: Any) -> str:
+    return as_text(wellformed(html_text(tree)).replace("\0", ""))
 
 
 def _decoded(data: bytes, file: OpenFile) -> str:
@@ -64,22 +61,11 @@ def read_docx(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passages of a Word file (``.docx``); pictures are left out."""
     with require_extra("office"):
         import mammoth
-    try:
-        with opened(file.stream) as archive:
-            check_office(archive)
-        file.stream.seek(0)
-        text = as_text(wellformed(html_text(parse_html(_converted(mammoth, file)))).replace("\0", ""))
-    except Malformed as problem:
-        reading.bad(problem, file.name)
-        return
-    yield from cut(file, reading, text)
-
-
-def _converted(mammoth: Any, file: OpenFile) -> str:
-    try:
-        no_pictures = mammoth.images.img_element(lambda picture: {})
-        made = mammoth.convert_to_html(io.BytesIO(file.stream.read()), convert_image=no_pictures)
-    except Exception as error:  # a damaged file fails in any of its lines
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise Malformed(f"The Word file is damaged ({said}).") from error
-    return f"<div>{made.value}</div>"
+    with reading.noting(file.name):
+        check_office(file.stream)
+        try:
+            no_pictures = mammoth.images.img_element(lambda picture: {})
+            made = mammoth.convert_to_html(io.BytesIO(file.stream.read()), convert_image=no_pictures)
+        except Exception as error:  # a damaged file fails in any of its lines
+            raise Malformed(f"The Word file is damaged ({said(error)}).") from error
+        yield from cut(file, reading, _text(parse_html(f"<div>{made.value}</div>")))

@@ -33,20 +33,15 @@ _MAX_DEPTH = 50
 
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
-    """Give the passages of each article.
-
-    :raises ReaderError: if the file is no JATS, is not well-formed, or declares entities.
-    """
+    """Give the passages of each article."""
     root = check_head(file, ROOTS, "JATS (<article>)")
     found = elements(file.stream, file.name, root, ("{*}article", "article"), "article")
     for number, (line, article) in enumerate(found, start=1):
-        try:
+        with reading.noting(file.name, line):
             no_entities(article)
             _prepare(article)
             document = _document(article, file.id if number == 1 else f"{file.id}.{number}")
             yield from document_passages(document, reading)
-        except Malformed as problem:
-            reading.bad(problem, file.name, line)
 
 
 def _prepare(article: Any) -> None:

@@ -63,11 +63,12 @@ def _under(text: _Text, path: tuple[str, ...]) -> Generator[tuple[int, Any], Non
         text.value()
         return False
     if not path:
-        yield from _items(text)
+        for line in _places(text, "[", "]"):
+            yield line, text.value()
         return True
     found = False
     if opening == "[":
-        for _ in _places(text):
+        for _ in _places(text, "[", "]"):
             found |= yield from _under(text, path[1:])
         return found
     for _, key in _keys(text):
@@ -80,31 +81,21 @@ def _under(text: _Text, path: tuple[str, ...]) -> Generator[tuple[int, Any], Non
 
 def _keys(text: _Text) -> Iterator[tuple[int, str]]:
     """Give the keys of an object with their lines; whoever asks takes the value."""
-    text.take("{")
-    while text.peek() != "}":
-        line, key = text.line, text.value()
-        if not isinstance(key, str):
+    for line in _places(text, "{", "}"):
+        if not isinstance(key := text.value(), str):
             raise text.error("Not valid JSON: a key must be a string.")
         text.take(":")
         yield line, key
-        if text.peek() != "}":
-            text.take(",")
-    text.take("}")
 
 
-def _places(text: _Text) -> Iterator[int]:
-    """Give the line of each item of a list; whoever asks takes the item."""
-    text.take("[")
-    while text.peek() != "]":
+def _places(text: _Text, opening: str, closing: str) -> Iterator[int]:
+    """Give the line of each item of a list, or of each key of an object; whoever asks takes what stands there."""
+    text.take(opening)
+    while text.peek() != closing:
         yield text.line
-        if text.peek() != "]":
+        if text.peek() != closing:
             text.take(",")
-    text.take("]")
-
-
-def _items(text: _Text) -> Iterator[tuple[int, Any]]:
-    for line in _places(text):
-        yield line, text.value()
+    text.take(closing)
 
 
 class _Text:

@@ -1,4 +1,4 @@
-"""JSON Lines, one passage a line, or one JSON document: a list of passages.
+"""JSON Lines, one passage a line, or one JSON document: a list of passages. What is told by how a file begins.
 
 BEIR's ``{"_id", "title", "text", "metadata"}``, ``{"id", "text", "document", …}``, LangChain's ``page_content``,
 Pyserini's ``contents``, ``{"pmid", "abstract"}`` and so on: ``fields.py`` has the names. All else becomes metadata.
@@ -6,7 +6,7 @@ Pyserini's ``contents``, ``{"pmid", "abstract"}`` and so on: ``fields.py`` has t
 
 from __future__ import annotations
 
-import codecs
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -14,11 +14,14 @@ from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.fields import row_passage
 from biorerank_plugins.readers.json_stream import array_items
 from biorerank_plugins.readers.lines import parse_lines
-from biorerank_plugins.readers.records import check_object, parse_object
+from biorerank_plugins.readers.records import DECODER, check_object, parse_object
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
 _T = TypeVar("_T")
+# An unescaped key with a list: inside a JSON string its quotes would be escaped.
+_BIOASQ_KEY = re.compile(rb'(?<!\\)"(questions|snippets)"\s*:\s*\[')
+_QUESTIONS_KEY = re.compile(rb'(?<!\\)"questions"\s*:\s*\[')
 
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
@@ -32,17 +35,12 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     return parse_records(file, reading, passage)
 
 
-def is_array(head: bytes) -> bool:
-    """Tell a JSON document that is a list from JSON Lines."""
-    return head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
-
-
 def parse_records(file: OpenFile, reading: Reading, parse: Callable[[int, dict[str, Any]], _T]) -> Iterator[_T]:
     """Give what ``parse(line number, object)`` makes of each object of JSON Lines or of a list.
 
     :param parse: raises :class:`Malformed` for an object that it cannot use.
     """
-    if is_array(file.head):
+    if file.begin.startswith(b"["):
         return parse_items(array_items(file), file, reading, parse)
     return parse_lines(file, reading, lambda number, line: parse(number, parse_object(line)))
 
@@ -56,9 +54,30 @@ def parse_items(
     :param parse: raises :class:`Malformed` for an object that it cannot use.
     """
     for number, value in items:
-        try:
-            made = parse(number, check_object(value))
-        except Malformed as problem:
-            reading.bad(problem, file.name, number)
-            continue
-        yield made
+        with reading.noting(file.name, number):
+            yield parse(number, check_object(value))
+
+
+def first_object(begin: bytes) -> dict[str, Any] | None:
+    """Return the first line's object, ``None`` if that line is longer than the head or no JSON object."""
+    try:
+        value = DECODER.decode(begin.partition(b"\n")[0].decode("utf-8").strip())
+    except (ValueError, RecursionError, Malformed):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def is_bioasq(begin: bytes) -> bool:
+    """Tell questions of BioASQ from passages."""
+    first = first_object(begin)
+    if first is not None:
+        return "text" not in first and ("questions" in first or "snippets" in first)
+    return _BIOASQ_KEY.search(begin) is not None
+
+
+def is_bioasq_document(begin: bytes) -> bool:
+    """Tell a whole JSON document of questions from JSON Lines with one question a line."""
+    if begin.startswith(b"["):
+        return True
+    first = first_object(begin)
+    return "questions" in first if first is not None else _QUESTIONS_KEY.search(begin) is not None

@@ -22,17 +22,11 @@ def raw_lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes]]:
     Of a line longer than :data:`MAX_LINE` only the beginning is given, one byte too long: :func:`decode_line` refuses
     it.
     """
-    number = 0
-    while raw := stream.readline(MAX_LINE + 1):
-        number += 1
-        if len(raw) > MAX_LINE:
-            _drain_line(stream, raw)
+    for number, raw in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), b""), start=1):
+        rest = raw
+        while len(raw) > MAX_LINE and rest and not rest.endswith(b"\n"):
+            rest = stream.readline(1 << 20)
         yield number, raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
-
-
-def _drain_line(stream: io.BufferedReader, piece: bytes) -> None:
-    while piece and not piece.endswith(b"\n"):
-        piece = stream.readline(1 << 20)
 
 
 def decode_line(raw: bytes) -> str:
@@ -63,12 +57,17 @@ def parse_lines(file: OpenFile, reading: Reading, parse: Callable[[int, str], _T
     :param parse: raises :class:`Malformed` for a line that it cannot use.
     """
     for number, raw in raw_lines(file.stream):
-        try:
-            line = decode_line(raw)
-            if not line.strip():
-                continue
-            item = parse(number, line)
-        except Malformed as problem:
-            reading.bad(problem, file.name, number)
-            continue
-        yield item
+        with reading.noting(file.name, number):
+            if (line := decode_line(raw)).strip():
+                yield parse(number, line)
+
+
+def read_whole(file: OpenFile, what: str, most: int = MAX_LINE) -> bytes:
+    """Return all bytes of a file.
+
+    :raises Malformed: if there are more than ``most``.
+    """
+    data = file.stream.read(most + 1)
+    if len(data) > most:
+        raise Malformed(f"{what} may have {most >> 20} MiB at most. Split it.")
+    return data

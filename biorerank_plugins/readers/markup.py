@@ -23,21 +23,17 @@ _NUMBER = re.compile(r"[-+−–]?[0-9]")
 _RAISED = {"sup": "^", "sub": "_"}
 
 
-def parse_html(data: bytes | str, encoding: str | None = None) -> Any:
+def parse_html(text: str) -> Any:
     """Parse HTML, however badly it is written.
 
-    :param data: the HTML.
-    :param encoding: of bytes; ``None`` for what the HTML declares.
     :raises Malformed: if there is nothing in it.
     """
     from lxml import etree, html
 
     try:
-        parser = html.HTMLParser(encoding=encoding, no_network=True, huge_tree=False)
-        tree = html.document_fromstring(data, parser=parser)
+        return html.document_fromstring(text, parser=html.HTMLParser(no_network=True, huge_tree=False))
     except (etree.LxmlError, ValueError, AssertionError) as error:
         raise Malformed(f"The HTML holds nothing to read ({error}).") from None
-    return tree
 
 
 def html_text(tree: Any) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.readers.detect import check_readable
+from biorerank_plugins.readers.detect import need_readable
 from biorerank_plugins.readers.lines import parse_lines
 from biorerank_plugins.readers.records import parse_object
-from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.report import Reading
 from biorerank_plugins.readers.source import PathOrStream, source_of
 
 _T = TypeVar("_T")
@@ -18,14 +17,10 @@ _T = TypeVar("_T")
 def read_objects(path: PathOrStream, parse: Callable[[dict[str, Any]], _T]) -> list[_T]:
     """Read JSON Lines, gzipped or not.
 
-    :param path: a file or a binary stream.
     :param parse: makes something of an object, or raises :class:`~biorerank_plugins.readers.report.Malformed`.
     :returns: what was made, in the order of the lines.
     :raises ReaderError: names file and line of what is damaged, or was refused by ``parse``.
     """
     with source_of(path).open() as file:
-        try:
-            check_readable(file.head, "jsonl")
-        except Malformed as problem:
-            raise ReaderError(str(problem), file.name) from None
+        need_readable(file, "jsonl")
         return list(parse_lines(file, Reading(), lambda _, line: parse(parse_object(line))))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.errors import require_extra
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.lines import read_whole
 from biorerank_plugins.readers.pdf_layout import Line, Paragraph, paragraphs
-from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.report import Malformed, Reading, said
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.text.sentences import split_sentences
 from biorerank_plugins.text.templates import wellformed
@@ -38,22 +39,17 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """
     with require_extra("pdf"):
         import pypdf  # noqa: F401
-    try:
+    with reading.noting(file.name):
         title, found = _document(file, reading)
-    except Malformed as problem:
-        reading.bad(problem, file.name)
-        return
-    for number, (paragraph, text) in enumerate(_parts(found), start=1):
-        metadata: dict[str, Any] = {"source": file.id, "page": paragraph.page}
-        if paragraph.section and paragraph.section != title:
-            metadata["section"] = paragraph.section
-        yield Passage(f"{file.id}#{number}", text, title=title or None, metadata=metadata)
+        for number, (paragraph, text) in enumerate(_parts(found), start=1):
+            metadata: dict[str, Any] = {"source": file.id, "page": paragraph.page}
+            if paragraph.section and paragraph.section != title:
+                metadata["section"] = paragraph.section
+            yield Passage(f"{file.id}#{number}", text, title=title or None, metadata=metadata)
 
 
 def _document(file: OpenFile, reading: Reading) -> tuple[str, list[Paragraph]]:
-    data = file.stream.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise Malformed(f"The PDF is larger than {_MAX_BYTES >> 20} MiB. Split it.")
+    data = read_whole(file, "A PDF file", _MAX_BYTES)
     with _quiet():
         reader = _opened(data)
         pages = _pages(reader, file, reading)
@@ -83,7 +79,7 @@ def _opened(data: bytes) -> PdfReader:
         locked = reader.is_encrypted and not reader.decrypt("")
         count = 0 if locked else len(reader.pages)
     except Exception as error:  # a damaged file fails in any of pypdf's lines
-        raise Malformed(f"The PDF is damaged, or needs a package to decrypt it ({_said(error)}).") from error
+        raise Malformed(f"The PDF is damaged, or needs a package to decrypt it ({said(error)}).") from error
     if locked:
         raise Malformed("The PDF is protected by a password. Save it without one.")
     if count > _MAX_PAGES:
@@ -98,17 +94,13 @@ def _pages(reader: PdfReader, file: OpenFile, reading: Reading) -> list[list[Lin
         try:
             lines = _lines(reader.pages[number])
         except Exception as error:  # see above; the other pages may be fine
-            reading.bad(f"This page of the PDF is damaged ({_said(error)}).", file.name, number + 1)
+            reading.bad(f"This page of the PDF is damaged ({said(error)}).", file.name, number + 1)
             lines = []
         size += sum(len(line.text) for line in lines)
         if size > _MAX_CHARACTERS:
             raise Malformed(f"The PDF has more than {_MAX_CHARACTERS:,} characters of text. Split it.")
         pages.append(lines)
     return pages
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _lines(page: Any) -> list[Line]:

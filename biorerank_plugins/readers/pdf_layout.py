@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
@@ -55,14 +55,6 @@ class Paragraph:
     section: str = ""
 
 
-@dataclass(slots=True)
-class _Open:
-    """A paragraph that is being put together."""
-
-    page: int
-    lines: list[Line] = field(default_factory=list)
-
-
 def paragraphs(pages: Sequence[Sequence[Line]]) -> list[Paragraph]:
     """Return the paragraphs of a document in the order in which a person reads them.
 
@@ -78,19 +70,19 @@ def paragraphs(pages: Sequence[Sequence[Line]]) -> list[Paragraph]:
     words = DocumentWords(line.text for page in kept for line in page)
     found: list[Paragraph] = []
     section, in_references = "", False
-    for opened in _grouped(kept, body):
-        text = words.joined([line.text for line in opened.lines])
-        is_heading = _is_heading(opened, text, body)
+    for page_number, lines in _grouped(kept, body):
+        text = words.joined([line.text for line in lines])
+        is_heading = _is_heading(lines, text, body)
         if _REFERENCES.fullmatch(text.strip()):
             in_references = True
-        elif in_references and is_heading and (_AFTER_REFERENCES.match(text) or opened.lines[0].size > 1.3 * body):
+        elif in_references and is_heading and (_AFTER_REFERENCES.match(text) or lines[0].size > 1.3 * body):
             in_references = False
         if in_references:
             continue
         if is_heading:
             section = text
         else:
-            found.append(Paragraph(opened.page, text, section))
+            found.append(Paragraph(page_number, text, section))
     return found
 
 
@@ -160,9 +152,9 @@ def _key(line: Line) -> str:
     return re.sub(r"\d+", "#", " ".join(line.text.split()).casefold())
 
 
-def _grouped(pages: Sequence[Sequence[Line]], body: float) -> Iterator[_Open]:
-    """Group lines to paragraphs and headings; a paragraph may go on in the next column or on the next page."""
-    opened: _Open | None = None
+def _grouped(pages: Sequence[Sequence[Line]], body: float) -> Iterator[tuple[int, list[Line]]]:
+    """Give the first page and the lines of each paragraph or heading, which may go on in the next column or page."""
+    begun, opened = 0, list[Line]()
     gaps = Counter(gap for page in pages if (gap := _gap(page)) is not None)
     usual = gaps.most_common(1)[0][0] if gaps else None
     for number, page in enumerate(pages, start=1):
@@ -170,14 +162,14 @@ def _grouped(pages: Sequence[Sequence[Line]], body: float) -> Iterator[_Open]:
         margins = _margins(ordered)
         leading = _leading(ordered, body)
         for line in ordered:
-            if opened is not None and not _goes_on(opened.lines, line, margins, leading):
-                yield opened
-                opened = None
-            if opened is None:
-                opened = _Open(number)
-            opened.lines.append(line)
-    if opened is not None:
-        yield opened
+            if opened and not _goes_on(opened, line, margins, leading):
+                yield begun, opened
+                opened = []
+            if not opened:
+                begun = number
+            opened.append(line)
+    if opened:
+        yield begun, opened
 
 
 def _goes_on(before: Sequence[Line], line: Line, margins: set[int], leading: float) -> bool:
@@ -205,9 +197,9 @@ def _leading(lines: Sequence[Line], body: float) -> float:
     return median(sensible) if sensible else 1.3 * body
 
 
-def _is_heading(opened: _Open, text: str, body: float) -> bool:
+def _is_heading(lines: Sequence[Line], text: str, body: float) -> bool:
     if len(text) > 200 or text.endswith((".", ";", ",")):
         return False
-    if opened.lines[0].size > 1.08 * body:
+    if lines[0].size > 1.08 * body:
         return True
-    return len(opened.lines) == 1 and len(text) < 60 and _REFERENCES.fullmatch(text) is not None
+    return len(lines) == 1 and len(text) < 60 and _REFERENCES.fullmatch(text) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.readers.detect import check_readable
+from biorerank_plugins.readers.detect import need_readable
 from biorerank_plugins.readers.lines import chomp, parse_lines
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import PathOrStream, source_of
@@ -44,10 +44,7 @@ def read_qrels(path: PathOrStream) -> dict[str, dict[str, int]]:
             raise Malformed(f"Query {query!r} and passage {passage!r} are judged twice: {before} and {grade}.")
 
     with source.open() as file:
-        try:
-            check_readable(file.head, "qrels")
-        except Malformed as problem:
-            raise ReaderError(str(problem), file.name) from None
+        need_readable(file, "qrels")
         for _ in parse_lines(file, Reading(), add):
             pass
     if not qrels:

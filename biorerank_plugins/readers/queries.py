@@ -8,11 +8,11 @@ from typing import Literal
 
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.readers.compression import check_encoding
-from biorerank_plugins.readers.detect import SUFFIXES, UnknownFormatError, binary_kind, check_readable, suffix_of
+from biorerank_plugins.readers.detect import SUFFIXES, UnknownFormatError, binary_kind, need_readable, suffix_of
 from biorerank_plugins.readers.lines import parse_lines
 from biorerank_plugins.readers.question_files import question_records
 from biorerank_plugins.readers.records import as_text
-from biorerank_plugins.readers.report import Malformed, Reading, ReadReport
+from biorerank_plugins.readers.report import Reading, ReadReport
 from biorerank_plugins.readers.source import OpenFile, PathOrStream, source_of
 from biorerank_plugins.readers.topics import is_topics
 
@@ -77,21 +77,17 @@ def _unique(file: OpenFile, reading: Reading) -> Iterator[Query]:
 
 
 def _numbered(file: OpenFile, reading: Reading) -> Iterator[tuple[int, Query]]:
-    try:
-        check_readable(file.head, "questions")
-    except Malformed as problem:
-        raise ReaderError(str(problem), file.name) from None
-    begin = file.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    need_readable(file, "questions")
     suffix = suffix_of(file.name)
-    if suffix in SUFFIXES["text"] and not is_topics(begin):
+    if suffix in SUFFIXES["text"] and not is_topics(file.begin):
         yield from parse_lines(file, reading, lambda number, line: (number, Query(str(number), as_text(line.strip()))))
         return
     is_told = (
         binary_kind(file.head) == "parquet"
-        or begin[:1] in (b"{", b"[", b"<")
+        or file.begin.startswith((b"{", b"[", b"<"))
         or suffix in (*SUFFIXES["tsv"], *SUFFIXES["csv"], *SUFFIXES["jsonl"])
     )
-    if not is_told and b"\t" not in begin.partition(b"\n")[0]:
+    if not is_told and b"\t" not in file.begin.partition(b"\n")[0]:
         said = "Cannot tell the format from the name or content. Expected queries: JSON, TSV, CSV, TREC topics, .txt."
         raise UnknownFormatError(said, file.name)
     for number, record in question_records(file, reading):

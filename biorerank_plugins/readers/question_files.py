@@ -12,17 +12,16 @@ PubMedQA), CSV and TSV with a header, Parquet, PubMedQA's and MIRAGE's objects b
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.readers.delimited import Rows, csv_rows, tsv_rows
+from biorerank_plugins.readers.delimited import csv_rows, paired, table_rows, tsv_rows
 from biorerank_plugins.readers.detect import SUFFIXES, binary_kind, suffix_of
-from biorerank_plugins.readers.heads import first_object, is_bioasq_document
+from biorerank_plugins.readers.fields import plain_name
 from biorerank_plugins.readers.json_stream import array_items, object_items
-from biorerank_plugins.readers.jsonl import is_array, parse_items, parse_records
+from biorerank_plugins.readers.jsonl import first_object, is_bioasq_document, parse_items, parse_records
 from biorerank_plugins.readers.records import as_id, as_text, check_object, listed
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
@@ -46,21 +45,19 @@ def question_records(file: OpenFile, reading: Reading) -> Records:
         from biorerank_plugins.readers.parquet import parse_rows
 
         return parse_rows(file, reading, _numbered)
-    begin = file.head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if begin[:1] in (b"{", b"["):
-        return _json(file, begin, reading)
-    if is_topics(begin):
+    if file.begin.startswith((b"{", b"[")):
+        return _json(file, file.begin, reading)
+    if is_topics(file.begin):
         return topic_records(file)
-    suffix = suffix_of(file.name)
-    if begin[:1] == b"<":
+    if file.begin.startswith(b"<"):
         raise ReaderError("XML holds no queries, but for lists of TREC topics (<topics>).", file.name)
-    if suffix in SUFFIXES["csv"]:
-        return _table(csv_rows(file, reading), file, reading, bare=False)
-    return _table(tsv_rows(file, reading), file, reading, bare=True)
+    bare = suffix_of(file.name) not in SUFFIXES["csv"]
+    rows = (tsv_rows if bare else csv_rows)(file, reading)
+    return table_rows(rows, file, reading, lambda first: _columns(first, bare), _row, needs_header=True)
 
 
 def _json(file: OpenFile, begin: bytes, reading: Reading) -> Records:
-    if is_array(begin):
+    if begin.startswith(b"["):
         return parse_records(file, reading, _numbered)
     first = first_object(begin)
     if first is not None:
@@ -85,26 +82,21 @@ def _numbered(number: int, record: dict[str, Any]) -> tuple[int, dict[str, Any]]
 def _map(file: OpenFile, reading: Reading) -> Records:
     """Read objects by id (PubMedQA), or collections of such objects by name (MIRAGE)."""
     for number, name, value in object_items(file):
-        try:
-            found = [(name, check_object(value))]
-            if found[0][1] and all(isinstance(inner, dict) for inner in found[0][1].values()):
-                found = [(f"{name}/{id_}", inner) for id_, inner in found[0][1].items()]
-            records = [_normal({"id": id_, **record}) for id_, record in found]
-        except Malformed as problem:
-            reading.bad(problem, file.name, number)
-            continue
-        yield from ((number, record) for record in records)
+        with reading.noting(file.name, number):
+            found = {name: check_object(value)}
+            if value and all(isinstance(inner, dict) for inner in value.values()):
+                found = {f"{name}/{id_}": inner for id_, inner in value.items()}
+            yield from [(number, _normal({"id": id_, **record})) for id_, record in found.items()]
 
 
 def _squad(file: OpenFile, reading: Reading) -> Records:
     for number, article in array_items(file, "data"):
-        try:
-            records = list(_squad_questions(check_object(article)))
-        except (Malformed, KeyError, TypeError, AttributeError) as problem:
-            said = problem if isinstance(problem, Malformed) else "Not in SQuAD's layout: title, paragraphs, qas."
-            reading.bad(said, file.name, number)
-            continue
-        yield from ((number, record) for record in records)
+        with reading.noting(file.name, number):
+            try:
+                records = list(_squad_questions(check_object(article)))
+            except (KeyError, TypeError, AttributeError):
+                raise Malformed("Not in SQuAD's layout: title, paragraphs, qas.") from None
+            yield from ((number, record) for record in records)
 
 
 def _squad_questions(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -121,29 +113,14 @@ def _squad_questions(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _table(rows: Rows, file: OpenFile, reading: Reading, *, bare: bool) -> Records:
-    columns: list[str] | None = None
-    for number, cells in rows:
-        try:
-            if columns is None:
-                columns, is_header = _columns(cells, bare)
-                if is_header:
-                    continue
-            if len(cells) != len(columns):
-                raise Malformed(f"Expected {len(columns)} columns ({listed(columns)}), got {len(cells)}.")
-            record = _normal(dict(zip(columns, cells, strict=True)))
-        except Malformed as problem:
-            reading.bad(problem, file.name, number)
-            if columns is None:
-                return
-            continue
-        yield number, record
+def _row(number: int, columns: list[str], cells: list[str]) -> tuple[int, dict[str, Any]]:
+    return number, _normal(dict(paired(columns, cells)))
 
 
 def _columns(first: list[str], bare: bool) -> tuple[list[str], bool]:
     """Return the names of the columns, and whether the first row has them."""
     names = [cell.strip() for cell in first]
-    plain = [_plain(name) for name in names]
+    plain = [plain_name(name) for name in names]
     if any(name in _QUESTION for name in plain) and (not bare or len(names) == 1 or any(name in _ID for name in plain)):
         return names, True
     if not bare:
@@ -151,16 +128,12 @@ def _columns(first: list[str], bare: bool) -> tuple[list[str], bool]:
     return ["id", "text"], False
 
 
-def _plain(name: str) -> str:
-    return name.strip().casefold().replace(" ", "_").replace("-", "_")
-
-
 def _normal(record: dict[str, Any]) -> dict[str, Any]:
     """Bring a record of any kind into the common form.
 
     :raises Malformed: if it is no question; the message has the keys that are there.
     """
-    known = {_plain(name): value for name, value in record.items()}
+    known = {plain_name(name): value for name, value in record.items()}
     key = next((name for name in _QUESTION if known.get(name) is not None), None)
     if key is None:
         others = ", ".join(_QUESTION[1:])

@@ -128,6 +128,23 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(name if name.isprintable() else repr(name) for name in names)[:200] or "none"
 
 
+def article_passage(
+    id_: str, abstract: str, title: str, metadata: Mapping[str, Any], *, name: str | None = None
+) -> Passage:
+    """Return the passage of an article: its abstract, or its title where there is none.
+
+    :param name: what an error calls it; ``None`` for the id.
+    :param metadata: what says nothing is left out; that an article is *not* retracted says something.
+    :raises Malformed: if it has neither.
+    """
+    known = {name: value for name, value in metadata.items() if value or value is False}
+    if abstract:
+        return Passage(id_, abstract, title or None, known)
+    if not title:
+        raise Malformed(f"{name or id_} has neither abstract nor title.")
+    return Passage(id_, title, None, {"section": "title", **known})
+
+
 def make_passage(id_: str, text: str, title: str | None, metadata: Mapping[str, Any]) -> Passage:
     """Return the passage; a PubMed address under ``document`` also gives ``metadata["pmid"]``."""
     pmid = pmid_in_address(metadata.get("document"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import tempfile
@@ -42,6 +43,11 @@ class OpenFile:
     head: bytes
     rewindable: bool
     encoding: str | None = None
+
+    @property
+    def begin(self) -> bytes:
+        """The head without a byte order mark and blanks."""
+        return self.head.removeprefix(codecs.BOM_UTF8).lstrip()
 
     @contextmanager
     def twice(self) -> Iterator[io.BufferedReader]:

@@ -6,50 +6,47 @@ columns become metadata. A tab-separated file may do without: two or three colum
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.delimited import csv_rows, tsv_rows
-from biorerank_plugins.readers.fields import HOW_TO_NAME, ID, TEXT, find_field, header_of, known_columns, row_passage
+from biorerank_plugins.readers.delimited import Rows, csv_rows, paired, table_rows, tsv_rows
+from biorerank_plugins.readers.fields import (
+    HOW_TO_NAME,
+    ID,
+    TEXT,
+    TITLE,
+    find_field,
+    header_of,
+    known_columns,
+    row_passage,
+)
 from biorerank_plugins.readers.records import listed
 from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
-_BARE = ("id", "text", "title")
-
 
 def read_csv(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passage of each row."""
-    columns: list[str] | None = None
-    for number, cells in csv_rows(file, reading):
-        try:
-            if columns is None:
-                columns = header_of(cells, reading.keys)
-                continue
-            passage = cells_passage(columns, cells, reading.keys, f"{file.id}#{number}")
-        except Malformed as problem:
-            reading.bad(problem, file.name, number)
-            if columns is None:
-                return
-            continue
-        yield passage
+    return _read(csv_rows(file, reading), file, reading, lambda first: (header_of(first, reading.keys), True), True)
 
 
 def read_tsv(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passage of each row."""
-    columns: list[str] | None = None
-    for number, cells in tsv_rows(file, reading):
-        try:
-            if columns is None:
-                columns, is_header = _columns(cells, reading.keys)
-                if is_header:
-                    continue
-            passage = cells_passage(columns, cells, reading.keys, f"{file.id}#{number}")
-        except Malformed as problem:
-            reading.bad(problem, file.name, number)
-            continue
-        yield passage
+    return _read(tsv_rows(file, reading), file, reading, lambda first: _columns(first, reading.keys), False)
+
+
+def _read(
+    rows: Rows,
+    file: OpenFile,
+    reading: Reading,
+    columns_of: Callable[[list[str]], tuple[list[str], bool]],
+    needs_header: bool,
+) -> Iterator[Passage]:
+    def passage(number: int, columns: list[str], cells: list[str]) -> Passage:
+        return cells_passage(columns, cells, reading.keys, f"{file.id}#{number}")
+
+    return table_rows(rows, file, reading, columns_of, passage, needs_header=needs_header)
 
 
 def _columns(first: list[str], keys: Keys) -> tuple[list[str], bool]:
@@ -63,22 +60,17 @@ def _columns(first: list[str], keys: Keys) -> tuple[list[str], bool]:
             f"Expected a header with id and text, or 2 or 3 tab-separated columns (id, text, title), got {len(first)}: "
             f"{listed(first)}. {HOW_TO_NAME}"
         )
-    return list(_BARE[: len(first)]), False
+    return [ID, TEXT, TITLE][: len(first)], False
 
 
 def cells_passage(columns: Sequence[str], cells: Sequence[Any], keys: Keys, fallback: str) -> Passage:
     """Return the passage of a row; empty cells are no metadata.
 
-    :param columns: names of the columns; one without a name is left out.
-    :param cells: values of the row.
-    :param keys: what the caller says.
     :param fallback: the id, where rows need none.
     :raises Malformed: if the row has another number of cells, no text, or no id.
     """
-    if len(cells) != len(columns):
-        raise Malformed(f"Expected {len(columns)} columns ({listed(columns)}), got {len(cells)}.")
+    row = paired(columns, cells)
     needed = {find_field(field, columns, keys) for field in (ID, TEXT)}
-    row = zip(columns, cells, strict=True)
     return row_passage(
         {name: cell for name, cell in row if name and (name in needed or cell not in ("", None))}, keys, fallback
     )

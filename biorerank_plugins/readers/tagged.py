@@ -7,12 +7,12 @@ are looked for. Both are read in one way: a tag of two to four capitals, a hyphe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from biorerank_plugins.articles.identifiers import as_year, pmid_in_address
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_lines
+from biorerank_plugins.readers.records import article_passage
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
@@ -30,14 +30,10 @@ def read_ris(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     return _read(file, reading, "TY", _ris)
 
 
-def _read(file: OpenFile, reading: Reading, first: str, make: Any) -> Iterator[Passage]:
+def _read(file: OpenFile, reading: Reading, first: str, make: Callable[[Record, str], Passage]) -> Iterator[Passage]:
     for number, (line, record) in enumerate(_records(file, reading, first), start=1):
-        try:
-            passage: Passage = make(record, f"{file.id}#{number}")
-        except Malformed as problem:
-            reading.bad(f"Record {number}: {problem}", file.name, line)
-            continue
-        yield passage
+        with reading.noting(file.name, line, f"Record {number}: "):
+            yield make(record, f"{file.id}#{number}")
 
 
 def _records(file: OpenFile, reading: Reading, first: str) -> Iterator[tuple[int, Record]]:
@@ -103,7 +99,7 @@ def _medline(record: Record, _: str) -> Passage:
         "retracted": "Retracted Publication" in types or "RIN" in record,
         "expression_of_concern": "ECI" in record,
     }
-    return _passage(pmid, _one(record, "AB", "OAB"), _one(record, "TI", "TT"), metadata)
+    return article_passage(pmid, _one(record, "AB", "OAB"), _one(record, "TI", "TT"), metadata)
 
 
 def _ris(record: Record, fallback: str) -> Passage:
@@ -123,13 +119,4 @@ def _ris(record: Record, fallback: str) -> Passage:
         "url": addresses[0] if addresses else "",
     }
     id_ = pmid or accession or doi or fallback
-    return _passage(id_, _one(record, "AB", "N2"), _one(record, "TI", "T1", "ST"), metadata)
-
-
-def _passage(id_: str, abstract: str, title: str, metadata: Mapping[str, Any]) -> Passage:
-    known = {name: value for name, value in metadata.items() if value or value is False}
-    if abstract:
-        return Passage(id_, abstract, title or None, known)
-    if not title:
-        raise Malformed(f"{id_} has neither abstract nor title.")
-    return Passage(id_, title, None, {"section": "title", **known})
+    return article_passage(id_, _one(record, "AB", "N2"), _one(record, "TI", "T1", "ST"), metadata)

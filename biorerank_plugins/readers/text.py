@@ -10,28 +10,24 @@ import codecs
 from collections.abc import Iterator
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.lines import MAX_LINE, decode_line
+from biorerank_plugins.readers.lines import decode_line, read_whole
 from biorerank_plugins.readers.records import as_text
-from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.report import Reading
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.text.cutting import cut_document
 
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passages of the file, with Unix line ends and without white space around them."""
-    try:
-        text = _text(file)
-    except Malformed as problem:
-        reading.bad(problem, file.name)
-        return
-    yield from cut(file, reading, text)
+    with reading.noting(file.name):
+        raw = read_whole(file, "A text file").removeprefix(codecs.BOM_UTF8)
+        yield from cut(file, reading, as_text(decode_line(raw).replace("\r\n", "\n")).strip())
 
 
 def cut(file: OpenFile, reading: Reading, text: str, title: str | None = None) -> Iterator[Passage]:
     """Give the passages of a text file of any format.
 
     :param text: its text; headings as Markdown has them.
-    :param title: of all of them.
     """
     if not file.id.isascii() and any("\ud800" <= character <= "\udfff" for character in file.id):
         reading.bad("The file's name is not valid UTF-8, so it cannot name a passage. Rename it.", file.name)
@@ -43,11 +39,3 @@ def cut(file: OpenFile, reading: Reading, text: str, title: str | None = None) -
     for number, part in enumerate(parts, start=1):
         metadata = {"start": part.start, **({"section": part.heading} if part.heading else {})}
         yield Passage(f"{file.id}#{number}", text[part.start : part.end], title, metadata)
-
-
-def _text(file: OpenFile) -> str:
-    raw = file.stream.read(MAX_LINE + 1)
-    if len(raw) > MAX_LINE:
-        raise Malformed(f"A text file may have {MAX_LINE >> 20} MiB at most. Split it.")
-    text = decode_line(raw.removeprefix(codecs.BOM_UTF8)).replace("\r\n", "\n")
-    return as_text(text).strip()

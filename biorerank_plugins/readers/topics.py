@@ -6,13 +6,13 @@ the first that is there; a topic without such parts (TREC Clinical Trials) is on
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.readers.lines import decode_line
-from biorerank_plugins.readers.report import Malformed
+from biorerank_plugins.readers.lines import decode_line, read_whole
+from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
 _PARTS = ("question", "summary", "description", "desc", "need", "query", "title")
@@ -27,9 +27,9 @@ _CLOSING = re.compile(r"</\w+>")
 _MAX_BYTES = 1 << 26
 
 
-def is_topics(head: bytes) -> bool:
-    """Tell a list of topics by its beginning."""
-    text = head.decode("utf-8", "ignore").removeprefix("\ufeff")
+def is_topics(begin: bytes) -> bool:
+    """Tell a list of topics by its beginning, without a byte order mark."""
+    text = begin.decode("utf-8", "ignore")
     return _CLASSIC.match(text) is not None or _XML.match(text) is not None
 
 
@@ -38,23 +38,15 @@ def topic_records(file: OpenFile) -> Iterator[tuple[int, dict[str, Any]]]:
 
     :raises ReaderError: if the list cannot be read, or a topic has no number or text.
     """
-    data = file.stream.read(_MAX_BYTES + 1)
-    try:
-        if len(data) > _MAX_BYTES:
-            raise Malformed(f"A list of topics may have {_MAX_BYTES >> 20} MiB at most.")
-        is_classic = _CLASSIC.match(data[:4096].decode("utf-8", "ignore").removeprefix("\ufeff"))
-        topics = _classic(_decoded(data)) if is_classic else _from_xml(data)
-        for number, topic in enumerate(topics, start=1):
+    with Reading().noting(file.name):
+        data = read_whole(file, "A list of topics", _MAX_BYTES).removeprefix(codecs.BOM_UTF8)
+        is_classic = _CLASSIC.match(data[:4096].decode("utf-8", "ignore"))
+        for number, topic in enumerate(_classic(data) if is_classic else _from_xml(data), start=1):
             yield number, _record(topic)
-    except Malformed as problem:
-        raise ReaderError(str(problem), file.name) from None
 
 
-def _decoded(data: bytes) -> str:
-    return "".join(decode_line(line) for line in data.removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True))
-
-
-def _classic(text: str) -> Iterator[dict[str, str]]:
+def _classic(data: bytes) -> Iterator[dict[str, str]]:
+    text = "".join(map(decode_line, data.splitlines(keepends=True)))
     for block in re.split(r"<top>", text, flags=re.IGNORECASE)[1:]:
         found: dict[str, str] = {}
         for piece in _PIECE.finditer(block):

@@ -56,10 +56,7 @@ def elements(
 ) -> Iterator[tuple[int, Any]]:
     """Give ``(line, element)`` of each element; it is emptied before the next one comes.
 
-    :param stream: the XML.
     :param name: how errors call it.
-    :param root: the root's name, as it is written.
-    :param tags: names of the elements.
     :param what: an element is, in words.
     """
     documents = _Documents(stream, name, root, what)
@@ -176,7 +173,6 @@ def readable(element: Any, left_out: Sequence[str] = ()) -> str:
     A number that is raised or lowered behind a digit keeps its place: ``10<sup>6</sup>`` is 10^6, not 106; H2O, Ca2+
     and CD4+ are written as everywhere.
 
-    :param element: the element.
     :param left_out: names of elements that are no part of its text.
     """
     parts: list[str] = []

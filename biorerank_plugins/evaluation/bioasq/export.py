@@ -8,8 +8,8 @@
                                   "beginSection": "abstract", "endSection": "abstract",
                                   "offsetInBeginSection": 131, "offsetInEndSection": 358}, …]}, …]}
 
-At most ten of each. Offsets are code points of the section, the end is one past the snippet, as in BioASQ's own files:
-``section[offsetInBeginSection:offsetInEndSection] == text``. A sentence's section is
+At most ten of each. Offsets are code points of the section: ``section[offsetInBeginSection:offsetInEndSection] ==
+text``. A sentence's section is
 
 * what the passage's metadata say under ``section`` (``"title"``, ``"abstract"``, ``"sections.0"``), if they do;
 * ``"title"``, where the text begins with the title and the sentence stands in it;
@@ -21,7 +21,6 @@ PMID can be handed in: from the metadata, or the passage's id where that is one 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,14 +28,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from biorerank_plugins._common.files import write_whole
+from biorerank_plugins._common.files import write_json
 from biorerank_plugins.articles.metadata import MetadataKeys, check_metadata_keys
 from biorerank_plugins.evaluation.bioasq.measures import TOP
 from biorerank_plugins.evaluation.bioasq.places import TITLE, parts_of, place
 from biorerank_plugins.passages import Passage, RankedPassage, Ranking
 from biorerank_plugins.readers import Query
 from biorerank_plugins.readers.bioasq import parse_questions
-from biorerank_plugins.readers.heads import is_bioasq_document
+from biorerank_plugins.readers.jsonl import is_bioasq_document
 from biorerank_plugins.readers.report import Reading
 from biorerank_plugins.readers.source import source_of
 
@@ -101,8 +100,7 @@ class Submission:
 
         :raises OSError: if it cannot be written.
         """
-        text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
-        write_whole(Path(path), f"{text}\n".encode())
+        write_json(Path(path), self.to_dict())
 
 
 def bioasq_submission(
@@ -146,7 +144,7 @@ def question_types(path: str | os.PathLike[str]) -> dict[str, str]:
     :raises ReaderError: if the file cannot be read.
     """
     with source_of(Path(path)).open() as file:
-        if not is_bioasq_document(file.head):
+        if not is_bioasq_document(file.begin):
             return {}
         records = list(parse_questions(file, Reading(), lambda _, question: question))
     return {str(one.get("id")): one["type"] for one in records if isinstance(one.get("type"), str)}
