@@ -3,8 +3,7 @@
 Reports with plots are in :mod:`biorerank_plugins.evaluation.report.pages`; they need the extra ``eval``.
 """
 
-from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, read_bioasq
-from biorerank_plugins.evaluation.bioasq.judged import qrels_by_document, qrels_by_text
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, qrels_by_document, qrels_by_text, read_bioasq
 from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, MeasuredRun, measure_run, run_from_order
 from biorerank_plugins.evaluation.results import SystemResult, SystemsReport
 from biorerank_plugins.evaluation.runs import read_run, write_run

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +12,11 @@ from biorerank_plugins._common.checks import finite_number, whole_number
 from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.articles.metadata import DEFAULT_KEYS
 from biorerank_plugins.evaluation.reliability import Reliability, reliability
+from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.models.calibration import Calibration, fit_calibration
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import SearchableIndex
-    from biorerank_plugins.passages import Passage, Ranking
-    from biorerank_plugins.readers import Query
-    from biorerank_plugins.two_stage import TwoStageSearch
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers import Query
+from biorerank_plugins.two_stage import TwoStageSearch
 
 PRECISION = 0.8
 _OVERLAP = 0.8  # of the words of the shorter one: from there on two passages say the same
@@ -69,11 +67,9 @@ def judge(
 ) -> list[Judged]:
     """Search and rerank judged questions, and lay judgements beside the logits.
 
-    :param search: the two stages.
     :param queries: questions; those without a relevant passage are left out.
     :param qrels: question id ► passage id ► grade; a grade above 0 is relevant, a passage without one is not.
     :param candidates: candidates a question.
-    :param show_progress: draw a progress bar on stderr.
     """
     whole_number("candidates", candidates)
     judged = []
@@ -81,7 +77,15 @@ def judge(
         for query in queries:
             relevant = {passage for passage, grade in qrels.get(query.id, {}).items() if grade > 0}
             if relevant:
-                judged.append(_judged(search.search(query.text, candidates=candidates), relevant, search))
+                told = repeats(relevant, search.index)
+                ranking = search.search(query.text, candidates=candidates)
+                judged.append(
+                    Judged(
+                        tuple(one.order_value for one in ranking),
+                        tuple(one.passage.id in relevant for one in ranking),
+                        tuple(told(one.passage) for one in ranking),
+                    )
+                )
             bar.update()
     return judged
 
@@ -89,8 +93,6 @@ def judge(
 def repeats(relevant: Collection[str], index: SearchableIndex) -> Callable[[Passage], bool]:
     """Return what tells whether a passage gives a question's answer away, judged or not.
 
-    :param relevant: ids of the passages that are judged relevant.
-    :param index: where they are.
     :returns: true for a relevant passage, one of the same document as one, or one with nearly the same words.
     """
     gold = [passage for id_ in relevant if (passage := index.get(id_)) is not None]
@@ -106,15 +108,6 @@ def repeats(relevant: Collection[str], index: SearchableIndex) -> Callable[[Pass
         )
 
     return told
-
-
-def _judged(ranking: Ranking, relevant: Collection[str], search: TwoStageSearch) -> Judged:
-    told = repeats(relevant, search.index)
-    return Judged(
-        tuple(ranked.order_value for ranked in ranking),
-        tuple(ranked.passage.id in relevant for ranked in ranking),
-        tuple(told(ranked.passage) for ranked in ranking),
-    )
 
 
 def _document(passage: Passage) -> str:
@@ -141,8 +134,6 @@ def answerability(
 ) -> Answerability:
     """Measure how well the best candidate's probability tells answerable questions from others.
 
-    :param judged: what :func:`judge` returned.
-    :param calibration: of the model.
     :param precision: see :func:`calibrate`.
     :param threshold: measure at this probability instead of choosing one.
     :raises ValueError: if there are no questions.
@@ -151,26 +142,21 @@ def answerability(
 
     if not judged:
         raise ValueError("There are no judged questions.")
-    answerable = np.array([_best(one, calibration, range(len(one.values))) for one in judged])
+
+    def best(values: Iterable[float]) -> float:
+        return max(map(calibration.probability, values), default=0.0)
+
+    answerable = np.array([best(one.values) for one in judged])
     others = np.array(
-        [_best(one, calibration, [n for n, repeats in enumerate(one.repeats) if not repeats]) for one in judged]
+        [best(value for value, told in zip(one.values, one.repeats, strict=True) if not told) for one in judged]
     )
     truth = np.repeat([1, 0], len(judged))
     auroc = float(roc_auc_score(truth, np.concatenate([answerable, others])))
     if threshold is None:
         threshold = _threshold(answerable, others, precision)
     said, wrong = int((answerable >= threshold).sum()), int((others >= threshold).sum())
-    return Answerability(
-        auroc,
-        threshold,
-        said / max(1, said + wrong),
-        1 - said / len(judged),
-        1 - wrong / len(judged),
-    )
-
-
-def _best(judged: Judged, calibration: Calibration, kept: Sequence[int] | range) -> float:
-    return max((calibration.probability(judged.values[n]) for n in kept), default=0.0)
+    n = len(judged)
+    return Answerability(auroc, threshold, said / max(1, said + wrong), 1 - said / n, 1 - wrong / n)
 
 
 def _threshold(answerable: Any, others: Any, precision: float) -> float:
@@ -188,14 +174,11 @@ def _threshold(answerable: Any, others: Any, precision: float) -> float:
 def reliability_of(judged: Sequence[Judged], calibration: Calibration, depth: int) -> Reliability:
     """Compare a calibration's probabilities with the judgements.
 
-    :param judged: what :func:`judge` returned.
-    :param calibration: the calibration.
     :param depth: look at so many of each question's first candidates.
     :raises ValueError: if there are only relevant passages, or none.
     """
     values, relevant = _flat(judged, depth)
-    probabilities = [calibration.probability(value) for value in values]
-    return reliability(probabilities, relevant)
+    return reliability([calibration.probability(value) for value in values], relevant)
 
 
 def _flat(judged: Sequence[Judged], depth: int) -> tuple[list[float], list[bool]]:

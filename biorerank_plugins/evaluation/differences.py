@@ -6,15 +6,11 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from biorerank_plugins._common.files import write_whole
 from biorerank_plugins.evaluation.metrics import Qrels
-from biorerank_plugins.evaluation.results import Change, Changes, SystemResult, TopPassage
-
-if TYPE_CHECKING:
-    from biorerank_plugins.evaluation.results import SystemsReport
-    from biorerank_plugins.passages import Passage
+from biorerank_plugins.evaluation.results import Change, Changes, SystemResult, SystemsReport, TopPassage
+from biorerank_plugins.passages import Passage
 
 LARGEST = 10
 """Gains, and losses, that are listed."""
@@ -28,13 +24,9 @@ def largest_changes(
     qrels: Qrels,
     find: Callable[[str], Passage | None],
 ) -> Changes:
-    """Return the questions that a system changes most.
+    """Return the questions that a system changes most by one measure.
 
-    :param baseline: what it is compared with.
-    :param system: the system.
-    :param measure: name of the measure.
     :param queries: texts of the questions.
-    :param qrels: judgements.
     :param find: gives the passage of an id, ``None`` if it is not known.
     """
     before, after = baseline.measured.per_query[measure], system.measured.per_query[measure]
@@ -47,26 +39,18 @@ def largest_changes(
         text = "" if passage is None else ". ".join(part for part in (passage.title, passage.text) if part)
         return TopPassage(ids[0], text, qrels[query_id].get(ids[0], 0))
 
-    def change(query_id: str) -> Change:
-        return Change(
-            query_id,
-            queries[query_id],
-            before[query_id],
-            after[query_id],
-            top(baseline, query_id),
-            top(system, query_id),
-        )
+    def change(id_: str) -> Change:
+        return Change(id_, queries[id_], before[id_], after[id_], top(baseline, id_), top(system, id_))
 
     by_delta = sorted(before, key=lambda query_id: after[query_id] - before[query_id])
     losses = [query_id for query_id in by_delta if after[query_id] < before[query_id]][:LARGEST]
     gains = [query_id for query_id in reversed(by_delta) if after[query_id] > before[query_id]][:LARGEST]
-    return Changes([change(query_id) for query_id in gains], [change(query_id) for query_id in losses])
+    return Changes([*map(change, gains)], [*map(change, losses)])
 
 
 def write_per_query(report: SystemsReport, path: str | Path) -> None:
     """Write the value of every question under every system and measure as CSV (UTF-8, with a heading line).
 
-    :param report: the report.
     :param path: where to write; the file is moved there when it is complete.
     """
     text = io.StringIO(newline="")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from biorerank_plugins.readers import Query
+from biorerank_plugins.readers import Query
 
 _NAMED = 3
 
@@ -14,8 +12,6 @@ _NAMED = 3
 def judged_queries(queries: Iterable[Query], judged: set[str]) -> list[Query]:
     """Return the questions that have judgements, in their order.
 
-    :param queries: the questions.
-    :param judged: ids of the questions with judgements.
     :raises ValueError: if an id occurs twice, or no question has judgements.
     """
     by_id: dict[str, Query] = {}
@@ -27,7 +23,7 @@ def judged_queries(queries: Iterable[Query], judged: set[str]) -> list[Query]:
     if not asked:
         raise ValueError(
             f"None of the {len(by_id)} queries has a judgement: do the queries and the qrels belong together? "
-            f"Judged are for example {', '.join(sorted(judged)[:3])}."
+            f"Judged are for example {', '.join(sorted(judged)[:_NAMED])}."
         )
     return asked
 
@@ -59,7 +55,7 @@ def doubts(
     if without:
         found.append(
             f"{len(without)} of {len(names)} judged questions have no passage with a grade above 0, such as "
-            f"{_some(without)}; there is nothing to find for them."
+            f"{', '.join(without[:_NAMED])}; there is nothing to find for them."
         )
     if collection is not None:
         wanted = dict.fromkeys(passage for passages in relevant.values() for passage in passages)
@@ -67,10 +63,6 @@ def doubts(
         if missing:
             found.append(
                 f"{len(missing)} of {len(wanted)} relevant passages are not in the collection, such as "
-                f"{_some(missing)}; they count as not found."
+                f"{', '.join(missing[:_NAMED])}; they count as not found."
             )
     return found
-
-
-def _some(names: Iterable[str]) -> str:
-    return ", ".join([*names][:_NAMED])

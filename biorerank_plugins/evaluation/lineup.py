@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from biorerank_plugins.evaluation.bioasq.gold import BioASQGold
 from biorerank_plugins.evaluation.bioasq.measured import measure_bioasq
@@ -12,103 +12,83 @@ from biorerank_plugins.evaluation.lists import FoundLists, Latency, Orderer, Sco
 from biorerank_plugins.evaluation.metrics import MeasuredRun, Qrels, Run, measure_run, run_from_order
 from biorerank_plugins.evaluation.results import SystemResult
 from biorerank_plugins.evaluation.significance import interval
-
-if TYPE_CHECKING:
-    from biorerank_plugins.passages import Passage
-    from biorerank_plugins.readers import Query
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers import Query
 
 Order: TypeAlias = Mapping[str, Sequence[str]]
 Weights: TypeAlias = Mapping[tuple[str, str], float | None]
-Find: TypeAlias = Callable[[str], "Passage | None"]
+Find: TypeAlias = Callable[[str], Passage | None]
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A system that has found and scored what it needs.
+    """A system: a run file, if it has no first stage.
 
     :param name: its name in the report.
-    :param order: gives the lists it makes of so many candidates a question; ``None`` for all there are.
-    :param first_stage: name of the first stage, ``None`` for a run file.
+    :param first_stage: name of the first stage.
     :param reranker: name of the reranker, if any.
     :param fusion: weight of the first stage's scores, if they enter the order.
-    :param found: what the first stage found.
-    :param scores: what the reranker gave.
     """
 
     name: str
-    order: Callable[[int | None], Order]
     first_stage: str | None = None
     reranker: str | None = None
     fusion: float | None = None
-    found: FoundLists | None = None
-    scores: Scores | None = None
 
 
-def system_names(stages: Sequence[str], weights: Weights, runs: Mapping[str, Run]) -> list[str]:
-    """Return the names of all systems, in the order of the report.
+def line_up(stages: Sequence[str], weights: Weights, runs: Iterable[str]) -> list[System]:
+    """Return all systems, in the order of the report.
 
-    :param stages: first stages.
     :param weights: for each (first stage, reranker) the weight of the first stage's scores, ``None`` for none.
-    :param runs: runs by name.
     """
-    names = []
+    systems: list[System] = []
     for stage in stages:
-        names.append(stage)
-        for one, reranker in weights:
+        systems.append(System(stage, stage))
+        for (one, reranker), weight in weights.items():
             if one == stage:
-                names += [name for name, _ in _kinds(stage, reranker, weights[stage, reranker])]
-    return [*names, *runs]
+                name = f"{stage}+{reranker}"
+                systems.append(System(name, stage, reranker))
+                if weight:  # 0 orders by the logit alone, as no weight does
+                    systems.append(System(f"{name}+fusion", stage, reranker, weight))
+    return [*systems, *map(System, runs)]
 
 
-def _kinds(stage: str, reranker: str, weight: float | None) -> list[tuple[str, float | None]]:
-    name = f"{stage}+{reranker}"
-    # A weight of 0 orders by the logit alone, as no weight does.
-    return [(name, None), (f"{name}+fusion", weight)] if weight else [(name, None)]
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """What the systems' lists are made of.
 
-
-def staged_systems(
-    asked: Sequence[Query], found: Mapping[str, FoundLists], scores: Mapping[str, Scores], weights: Weights
-) -> Iterator[System]:
-    """Give each first stage, and each reranker over it.
-
-    :param asked: the questions.
+    :param asked: the questions that were searched for.
     :param found: what each first stage found.
     :param scores: what each reranker gave.
-    :param weights: as in :func:`system_names`.
+    :param runs: runs by name.
     """
-    orderer = Orderer()
-    for stage, lists in found.items():
-        yield System(stage, _of_stage(lists), stage, found=lists)
-        for reranker, scored in scores.items():
-            for name, fusion in _kinds(stage, reranker, weights[stage, reranker]):
-                order = _of_reranker(orderer, asked, lists, scored, fusion)
-                yield System(name, order, stage, reranker, fusion, lists, scored)
 
+    asked: Sequence[Query]
+    found: Mapping[str, FoundLists]
+    scores: Mapping[str, Scores]
+    runs: Mapping[str, Run]
+    _orderer: Orderer = field(default_factory=Orderer)
 
-def _of_stage(found: FoundLists) -> Callable[[int | None], Order]:
-    return lambda depth: {name: [c.passage.id for c in listed[:depth]] for name, listed in found.lists.items()}
-
-
-def _of_reranker(
-    orderer: Orderer, asked: Sequence[Query], found: FoundLists, scores: Scores, fusion: float | None
-) -> Callable[[int | None], Order]:
-    return lambda depth: {
-        query.id: orderer.order(query.text, found.lists[query.id][:depth], scores.logits[query.id], fusion)
-        for query in asked
-    }
-
-
-def run_system(name: str, run: Run) -> System:
-    """Give a run as a system; equal scores are ordered as trec_eval does, by falling id."""
-    order = {
-        query_id: [id_ for id_, _ in sorted(listed.items(), key=lambda item: (item[1], item[0]), reverse=True)]
-        for query_id, listed in run.items()
-    }
-    return System(name, lambda depth: order)
+    def order(self, system: System, depth: int | None = None) -> Order:
+        """Return a system's lists: of the first stage's best so many candidates, or of all."""
+        if system.first_stage is None:  # equal scores are ordered as trec_eval does, by falling id
+            return {
+                name: [id_ for _, id_ in sorted(((score, id_) for id_, score in run.items()), reverse=True)]
+                for name, run in self.runs[system.name].items()
+            }
+        lists = self.found[system.first_stage].lists
+        if system.reranker is None:
+            return {name: [c.passage.id for c in listed[:depth]] for name, listed in lists.items()}
+        logits = self.scores[system.reranker].logits
+        return {
+            query.id: self._orderer.order(query.text, lists[query.id][:depth], logits[query.id], system.fusion)
+            for query in self.asked
+        }
 
 
 def measure_system(
     system: System,
+    lists: Lists,
     qrels: Qrels,
     measures: Sequence[str],
     depths: Sequence[int],
@@ -117,22 +97,17 @@ def measure_system(
 ) -> SystemResult:
     """Measure the lists of a system.
 
-    :param system: the system.
     :param qrels: judgements; every question with some counts.
     :param measures: names that ``ir_measures`` knows; the first one is measured at every depth.
-    :param depths: numbers of candidates.
-    :param gold: BioASQ's gold answers, if its measures are wanted.
-    :param find: gives the passage of an id.
     """
-    order = system.order(None)
+    order = lists.order(system)
     measured = measure_run(run_from_order(order), qrels, measures)
     if gold is not None:
         more = measure_bioasq(order, gold, find, qrels)
         measured = MeasuredRun({**measured.means, **more.means}, {**measured.per_query, **more.per_query})
-    depth = {}
-    if system.found is not None:
-        first = measures[0]
-        depth = {n: measure_run(run_from_order(system.order(n)), qrels, [first]).means[first] for n in depths}
+    found = None if system.first_stage is None else lists.found[system.first_stage]
+    scores = None if system.reranker is None else lists.scores[system.reranker]
+    first = measures[0]
     return SystemResult(
         name=system.name,
         first_stage=system.first_stage,
@@ -141,14 +116,11 @@ def measure_system(
         order=order,
         measured=measured,
         intervals={name: interval(list(values.values())) for name, values in measured.per_query.items()},
-        depth=depth,
-        first_stage_latency=None if system.found is None else Latency.of(system.found.seconds.values()),
-        rerank_latency=_rerank_latency(system),
-        pairs_per_second=None if system.scores is None else system.scores.pairs_per_second,
+        depth={
+            n: measure_run(run_from_order(lists.order(system, n)), qrels, [first]).means[first]
+            for n in (depths if found else ())
+        },
+        first_stage_latency=None if found is None else Latency.of(found.seconds.values()),
+        rerank_latency=None if found is None or scores is None else Latency.of(scores.seconds_for(found.lists)),
+        pairs_per_second=None if scores is None else scores.pairs_per_second,
     )
-
-
-def _rerank_latency(system: System) -> Latency | None:
-    if system.found is None or system.scores is None:
-        return None
-    return Latency.of(system.scores.seconds_for(system.found.lists))

@@ -5,18 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from biorerank_plugins._common.progress import progress_bar
+from biorerank_plugins.first_stage.arguments import FirstStage
+from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.passages import Candidate, Passage
+from biorerank_plugins.readers import Query
 from biorerank_plugins.reranking.reranker import BioReranker
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.protocol import SearchableIndex
-    from biorerank_plugins.readers import Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +63,10 @@ class Scores:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def n_pairs(self) -> int:
-        """Pairs that were scored."""
-        return sum(len(of_query) for of_query in self.logits.values())
-
-    @property
     def pairs_per_second(self) -> float:
         """Pairs scored in a second, 0 if there were none."""
         total = sum(self.seconds.values())
-        return self.n_pairs / total if total > 0 else 0.0
+        return sum(map(len, self.logits.values())) / total if total > 0 else 0.0
 
     def seconds_for(self, lists: Mapping[str, Sequence[Candidate]]) -> list[float]:
         """Return what scoring one first stage's lists took: its share, by number, of the pairs scored together."""
@@ -93,15 +85,8 @@ def search_all(
     *,
     show_progress: bool,
 ) -> dict[str, FoundLists]:
-    """Search every question by every first stage, one question at a time, as a user does: the times are honest.
-
-    :param index: the passages.
-    :param queries: the questions.
-    :param stages: names of first stages.
-    :param candidates: passages a list.
-    :param show_progress: show a progress bar on stderr.
-    """
-    found: dict[str, FoundLists] = {stage: FoundLists() for stage in stages}
+    """Search every question by every first stage, one question at a time, as a user does: the times are honest."""
+    found = {str(stage): FoundLists() for stage in stages}
     passages: dict[str, Passage] = {}  # one object a passage, however many lists it is in
     if queries and stages:
         for stage in stages:  # loads what the first search loads
@@ -121,24 +106,12 @@ def search_all(
 
 
 def score_pairs(
-    reranker: BioReranker,
-    queries: Sequence[Query],
-    found: Iterable[FoundLists],
-    *,
-    name: str = "",
-    show_progress: bool = False,
+    reranker: BioReranker, queries: Sequence[Query], found: Iterable[FoundLists], *, name: str, show_progress: bool
 ) -> Scores:
-    """Score what any first stage found, each pair once.
-
-    :param reranker: the model.
-    :param queries: the questions.
-    :param found: the lists of the first stages.
-    :param name: of the model, for the progress bar.
-    :param show_progress: show a progress bar on stderr.
-    """
+    """Score what any first stage found, each pair once; the name is the progress bar's."""
     scores = Scores()
     all_lists = [lists.lists for lists in found]
-    with progress_bar(show_progress, total=len(queries), desc=f"Reranking {name}".strip(), unit="query") as bar:
+    with progress_bar(show_progress, total=len(queries), desc=f"Reranking {name}", unit="query") as bar:
         for query in queries:
             union = {c.passage.id: c.passage for lists in all_lists for c in lists[query.id]}
             start = time.perf_counter()
@@ -174,9 +147,6 @@ class Orderer:
     ) -> list[str]:
         """Return the ids of candidates, best first.
 
-        :param query: the question.
-        :param candidates: in the order of the first stage, with its scores.
-        :param logits: by passage id.
         :param fusion: as :meth:`BioReranker.rank` takes it.
         """
         self._known = logits

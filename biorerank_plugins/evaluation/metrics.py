@@ -84,7 +84,10 @@ def measure_run(run: Run, qrels: Qrels, measures: Iterable[str] = DEFAULT_MEASUR
     if not any(qrels.values()):
         raise ValueError("There are no judgements to measure against: the qrels are empty.")
     judged = {query_id: dict(grades) for query_id, grades in sorted(qrels.items()) if grades}
-    _check_finite(run)
+    for query_id, scores in run.items():
+        if wrong := {id_: score for id_, score in scores.items() if not math.isfinite(score)}:
+            passage_id, score = next(iter(wrong.items()))
+            raise ValueError(f"The run scores passage {passage_id!r} of query {query_id!r} with {score!r}.")
     # An empty list counts as a missing one: only for missing ones do all back ends promise the value 0.
     scored = {query_id: dict(run[query_id]) for query_id in judged if run.get(query_id)}
 
@@ -103,13 +106,6 @@ def _parse(name: str) -> ir_measures.Measure:
     try:
         measure = ir_measures.parse_measure(name)
         repr(measure)  # stumbles over parameters that the measure does not have
+        return measure
     except (NameError, ValueError, SyntaxError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"Unknown measure {name!r}; ir_measures knows for example nDCG@10, RR@10, R@100.") from error
-    return measure
-
-
-def _check_finite(run: Run) -> None:
-    for query_id, scores in run.items():
-        for passage_id, score in scores.items():
-            if not math.isfinite(score):
-                raise ValueError(f"The run scores passage {passage_id!r} of query {query_id!r} with {score!r}.")

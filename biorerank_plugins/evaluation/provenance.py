@@ -6,16 +6,14 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from biorerank_plugins import models
 from biorerank_plugins._common.versions import versions
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.models.folders import resolve_folder
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import SearchableIndex
-    from biorerank_plugins.reranking.reranker import BioReranker
+from biorerank_plugins.reranking.reranker import BioReranker
 
 _PACKAGES = (
     "torch", "transformers", "sentence-transformers", "faiss-cpu", "bm25s", "ir-measures", "numpy",
@@ -27,10 +25,10 @@ def describe_setup(
 ) -> dict[str, Any]:
     """Say how an evaluation was made, as plain JSON types.
 
-    :param index: the passages.
     :param rerankers: the rerankers by name, still open.
-    :param command: the command line, if there was one.
     """
+    import torch
+
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": list(command),
@@ -39,16 +37,15 @@ def describe_setup(
         "encoder": None
         if index is None
         else {"name": index.encoder.model_id, "sha256": index.encoder.content_hash, **_computing(index.encoder)},
-        "rerankers": {name: _reranker(reranker) for name, reranker in rerankers.items()},
+        "rerankers": {
+            name: {"name": one.model_name, "sha256": _hash(one.model_name), **_computing(one)}
+            for name, one in rerankers.items()
+        },
         "versions": versions(_PACKAGES),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "gpu": _gpu(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def _reranker(reranker: BioReranker) -> dict[str, Any]:
-    return {"name": reranker.model_name, "sha256": _hash(reranker.model_name), **_computing(reranker)}
 
 
 def _hash(name: str) -> str | None:
@@ -67,9 +64,3 @@ def _computing(model: object) -> dict[str, str | None]:
         if device is not None:
             return {"device": str(device), "dtype": None if dtype is None else str(dtype).removeprefix("torch.")}
     return {"device": None, "dtype": None}
-
-
-def _gpu() -> str | None:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -36,14 +36,8 @@ class Reliability:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain JSON types, rounded."""
-        return {
-            "n": self.n,
-            "base_rate": round(self.base_rate, 4),
-            "ece": round(self.ece, 4),
-            "brier": round(self.brier, 4),
-            "brier_skill": round(self.brier_skill, 4),
-            "bins": [[round(p, 4), round(share, 4), n] for p, share, n in self.bins],
-        }
+        rounded = {name: round(getattr(self, name), 4) for name in ("base_rate", "ece", "brier", "brier_skill")}
+        return {"n": self.n, **rounded, "bins": [[round(p, 4), round(share, 4), n] for p, share, n in self.bins]}
 
 
 def reliability(probabilities: Sequence[float], relevant: Sequence[bool], bins: int = BINS) -> Reliability:
@@ -69,11 +63,8 @@ def reliability(probabilities: Sequence[float], relevant: Sequence[bool], bins: 
 
 
 def draw_reliability(curves: Mapping[str, Reliability], path: str | os.PathLike[str], *, title: str = "") -> None:
-    """Draw what was said against what was so, one curve each.
+    """Draw what was said against what was so, one curve each; the format is what the file's name says.
 
-    :param curves: by name.
-    :param path: image file to write.
-    :param title: of the plot.
     :raises MissingExtraError: if matplotlib is not installed.
     """
     figure, (axes,) = new_figure(5.2, 5.0)
@@ -84,4 +75,4 @@ def draw_reliability(curves: Mapping[str, Reliability], path: str | os.PathLike[
     axes.set(xlabel="probability", ylabel="share of relevant passages", xlim=(0, 1), ylim=(0, 1), title=title)
     axes.set_aspect("equal")
     axes.legend(loc="upper left", frameon=False)
-    figure.savefig(os.fspath(path), dpi=120)  # in the format that the file's name says
+    figure.savefig(os.fspath(path), dpi=120)

@@ -147,8 +147,7 @@ class SystemsReport:
     @property
     def means(self) -> Sequence[str]:
         """Names of all means: the measures, and means that no question has a value of (BioASQ's GMAP)."""
-        first = next(iter(self.systems.values()))
-        return list(first.measured.means)
+        return list(next(iter(self.systems.values())).measured.means)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON types, without the lists."""

@@ -16,10 +16,8 @@ from biorerank_plugins.readers.source import PathOrStream, source_of
 def write_run(run: Run, path: str | Path, *, tag: str = "biorerank") -> None:
     """Write a run, each query's passages by falling score (equal scores in the order of the mapping).
 
-    The file is written beside its place and moved there, so that it is never half there.
-
     :param run: scores, higher is better.
-    :param path: where to write; its folder must exist. A file that ends in ``.gz`` is gzipped.
+    :param path: where to write; its folder must exist. ``.gz`` is gzipped. The file is never half there.
     :param tag: name of the run, the last column.
     :raises ValueError: if an id or the tag is empty or holds white space, which separates the columns.
 
@@ -73,5 +71,5 @@ def _parse_line(line: str) -> tuple[str, str, float]:
 
 
 def _check_word(word: str, name: str) -> None:
-    if not word or len(word.split()) != 1 or word.split()[0] != word:
+    if word.split() != [word]:
         raise ValueError(f"The {name} {word!r} cannot stand in a run file: it must be one word without white space.")

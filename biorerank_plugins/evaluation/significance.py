@@ -64,12 +64,11 @@ def compare(
 ) -> Comparison:
     """Compare two runs query by query.
 
-    The interval comes from a paired bootstrap: queries are drawn with replacement, the mean difference is taken each
-    time, and the middle 95 % of these means is reported. ``p_value`` comes from a paired randomisation test: under the
-    null hypothesis each query's difference might as well have the other sign. ``p_bootstrap`` is the share of the
-    bootstrap's means that lie at least as far from the observed mean as that lies from 0; ``p_t`` is Student's. See
+    The interval is the middle 95 % of the mean differences of a paired bootstrap over queries. ``p_value`` comes from a
+    paired randomisation test: each query's difference might as well have the other sign. ``p_bootstrap`` is the share
+    of the bootstrap's means at least as far from the observed mean as that is from 0; ``p_t`` is Student's. See
     Smucker, Allan and Carterette, "A Comparison of Statistical Significance Tests for Information Retrieval
-    Evaluation" (CIKM 2007). All draws are seeded, so the same values give the same numbers.
+    Evaluation" (CIKM 2007).
 
     :param baseline: value of each query under the baseline.
     :param values: value of the same queries under the run.
@@ -93,31 +92,30 @@ def compare(
     rng = np.random.default_rng(seed)
     means = _bootstrap_means(differences, resamples, rng)
     low, high = np.quantile(means, [0.025, 0.975])
+    observed = float(differences.mean())
     return Comparison(
         baseline=float(before.mean()),
         value=float(after.mean()),
-        delta=float(differences.mean()),
+        delta=observed,
         low=float(low),
         high=float(high),
         p_value=_sign_flip_p(differences, resamples, rng),
         wins=int((differences > 0).sum()),
         losses=int((differences < 0).sum()),
-        p_bootstrap=_bootstrap_p(means, float(differences.mean())),
+        p_bootstrap=(int((np.abs(means - observed) >= abs(observed) - 1e-12).sum()) + 1) / (resamples + 1),
         p_t=_t_test_p(differences),
     )
 
 
-def interval(values: Sequence[float], *, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+def interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % percentile interval of a mean, by a bootstrap over queries.
 
     :param values: value of each query; at least one.
-    :param resamples: draws.
-    :param seed: of the random draws.
 
     >>> interval([0.5, 0.5])
     (0.5, 0.5)
     """
-    means = _bootstrap_means(np.array(values, dtype=np.float64), resamples, np.random.default_rng(seed))
+    means = _bootstrap_means(np.array(values, dtype=np.float64), 10_000, np.random.default_rng(0))
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
@@ -156,11 +154,6 @@ def _bootstrap_means(differences: NDArray[np.float64], resamples: int, rng: np.r
     n = len(differences)
     draws = [differences[rng.integers(0, n, size=(rows, n))].mean(axis=1) for rows in _blocks(resamples, n)]
     return np.concatenate(draws)
-
-
-def _bootstrap_p(means: NDArray[np.float64], observed: float) -> float:
-    as_extreme = int((np.abs(means - observed) >= abs(observed) - 1e-12).sum())
-    return (as_extreme + 1) / (len(means) + 1)
 
 
 def _t_test_p(differences: NDArray[np.float64]) -> float:

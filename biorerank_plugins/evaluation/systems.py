@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import cache
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.evaluation.bioasq.gold import BioASQGold
 from biorerank_plugins.evaluation.differences import largest_changes
 from biorerank_plugins.evaluation.judgements import judged_queries
-from biorerank_plugins.evaluation.lineup import Find, measure_system, run_system, staged_systems, system_names
-from biorerank_plugins.evaluation.lists import FoundLists, Scores, score_pairs, search_all
+from biorerank_plugins.evaluation.lineup import Find, Lists, line_up, measure_system
+from biorerank_plugins.evaluation.lists import score_pairs, search_all
 from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, Qrels, Run, measure_run
 from biorerank_plugins.evaluation.results import Changes, SystemResult, SystemsReport
 from biorerank_plugins.evaluation.significance import Comparison, compare, corrected
-from biorerank_plugins.first_stage.arguments import check_first_stage
+from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
+from biorerank_plugins.first_stage.protocol import SearchableIndex
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers import Query
 from biorerank_plugins.reranking.options import Fusion
 from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.two_stage import TwoStageSearch
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.protocol import SearchableIndex
-    from biorerank_plugins.passages import Passage
-    from biorerank_plugins.readers import Query
 
 _DEPTHS = (5, 10, 20, 50, 100)
 _ONLY = "reranker"  # name of a reranker that was given without one
@@ -48,8 +45,8 @@ def evaluate_systems(
 
     The systems are each first stage (``"dense"``), each reranker over each first stage by its logit alone
     (``"dense+NAME"``) and with the first stage's scores (``"dense+NAME+fusion"``), and each run. Every list is searched
-    once, and every reranker scores each question-passage pair once, for all first stages and all numbers of
-    candidates. Means are over all judged questions; one without text or without results counts 0.
+    once, and every pair scored once by each reranker. Means are over all judged questions; one without text or without
+    results counts 0.
 
     :param index: the passages; ``None`` if only runs are measured.
     :param queries: the questions; those without judgements are not run.
@@ -59,8 +56,8 @@ def evaluate_systems(
         stay open.
     :param runs: runs by name; equal scores are ordered as trec_eval does, by falling id.
     :param candidates: how many passages each first stage hands over.
-    :param fusion: weight of the first stage's scores in the ``+fusion`` systems: ``"stored"`` takes what is stored with
-        each model, if anything; ``None`` makes no such systems.
+    :param fusion: weight of the first stage's scores in the ``+fusion`` systems; ``"stored"``: what each model stores,
+        if anything; ``None``: no such systems.
     :param baseline: the system that the others are compared with; the first one if ``None``.
     :param measures: names that ``ir_measures`` knows; the first is that of curves and changes.
     :param gold: BioASQ's gold answers, for its own measures.
@@ -88,13 +85,13 @@ def evaluate_systems(
     stages = _check_stages(index, first_stages, rerankers, gold)
     asked = judged_queries(known, set(judged)) if stages else []
     weights = _weights(index, rerankers, stages, fusion)
-    baseline = _check_names(system_names(stages, weights, runs), baseline)
+    systems = line_up(stages, weights, runs)
+    baseline = _check_names([one.name for one in systems], baseline)
 
-    found, scores = _find_and_score(index, asked, stages, rerankers, candidates, show_progress)
-    find = _finder(index, found)
+    lists = _find_and_score(index, asked, stages, rerankers, runs, candidates, show_progress)
+    find = _finder(index, lists)
     depths = [*(depth for depth in _DEPTHS if depth < candidates), candidates]
-    systems = [*staged_systems(asked, found, scores, weights), *(run_system(name, run) for name, run in runs.items())]
-    results = {one.name: measure_system(one, judged, names, depths, gold, find) for one in systems}
+    results = {one.name: measure_system(one, lists, judged, names, depths, gold, find) for one in systems}
     texts = {query.id: query.text for query in known}
     texts = {query_id: texts.get(query_id, "") for query_id in judged}
     return SystemsReport(
@@ -105,7 +102,7 @@ def evaluate_systems(
         baseline=baseline,
         comparisons=_compare(results, baseline),
         changes=_changes(results, baseline, names[0], texts, judged, find),
-        notes=list(_notes(judged, texts, found, runs)),
+        notes=list(_notes(judged, texts, lists)),
         gold_method=None if gold is None else gold.method,
     )
 
@@ -129,10 +126,7 @@ def _check_stages(
 
 
 def _weights(
-    index: SearchableIndex | None,
-    rerankers: Mapping[str, BioReranker],
-    stages: Sequence[FirstStage],
-    fusion: Fusion,
+    index: SearchableIndex | None, rerankers: Mapping[str, BioReranker], stages: Sequence[FirstStage], fusion: Fusion
 ) -> dict[tuple[str, str], float | None]:
     """Return for each first stage and reranker the weight of the first stage's scores, ``None`` for none."""
     if index is None:
@@ -161,11 +155,12 @@ def _find_and_score(
     asked: Sequence[Query],
     stages: Sequence[FirstStage],
     rerankers: Mapping[str, BioReranker],
+    runs: Mapping[str, Run],
     candidates: int,
     show_progress: bool,
-) -> tuple[dict[str, FoundLists], dict[str, Scores]]:
+) -> Lists:
     if index is None:
-        return {}, {}
+        return Lists(asked, {}, {}, runs)
     for reranker in rerankers.values():
         reranker.warm_up()  # a model that cannot be loaded shows before the first search
     found = search_all(index, asked, stages, candidates, show_progress=show_progress)
@@ -173,20 +168,16 @@ def _find_and_score(
         name: score_pairs(reranker, asked, found.values(), name=name, show_progress=show_progress)
         for name, reranker in rerankers.items()
     }
-    return found, scores
+    return Lists(asked, found, scores, runs)
 
 
-def _finder(index: SearchableIndex | None, found: Mapping[str, FoundLists]) -> Find:
+def _finder(index: SearchableIndex | None, lists: Lists) -> Find:
     """Return what gives the passage of an id: from the lists, else (runs may hold others) from the index."""
-    known = {c.passage.id: c.passage for lists in found.values() for listed in lists.lists.values() for c in listed}
+    known = {c.passage.id: c.passage for one in lists.found.values() for listed in one.lists.values() for c in listed}
 
+    @cache
     def find(id_: str) -> Passage | None:
-        if id_ in known or index is None:
-            return known.get(id_)
-        passage = index.get(id_)
-        if passage is not None:
-            known[id_] = passage
-        return passage
+        return known.get(id_) or (None if index is None else index.get(id_))
 
     return find
 
@@ -202,12 +193,7 @@ def _compare(results: Mapping[str, SystemResult], baseline: str) -> dict[str, di
 
 
 def _changes(
-    results: Mapping[str, SystemResult],
-    baseline: str,
-    measure: str,
-    texts: Mapping[str, str],
-    qrels: Qrels,
-    find: Find,
+    results: Mapping[str, SystemResult], baseline: str, measure: str, texts: Mapping[str, str], qrels: Qrels, find: Find
 ) -> dict[str, Changes]:
     return {
         name: largest_changes(results[baseline], result, measure, texts, qrels, find)
@@ -216,18 +202,13 @@ def _changes(
     }
 
 
-def _notes(
-    qrels: Qrels,
-    texts: Mapping[str, str],
-    found: Mapping[str, FoundLists],
-    runs: Mapping[str, Run],
-) -> Iterator[str]:
-    if found and (unasked := sum(not text for text in texts.values())):
+def _notes(qrels: Qrels, texts: Mapping[str, str], lists: Lists) -> Iterator[str]:
+    if lists.found and (unasked := sum(not text for text in texts.values())):
         yield f"{unasked} judged questions have no text among the queries and count as 0."
-    for name, lists in found.items():
-        if not any(c.passage.id in qrels[query_id] for query_id, listed in lists.lists.items() for c in listed):
+    for name, found in lists.found.items():
+        if not any(c.passage.id in qrels[query_id] for query_id, listed in found.lists.items() for c in listed):
             yield f"No passage that {name} found is judged: do the passages and the judgements belong together?"
-    for name, run in runs.items():
+    for name, run in lists.runs.items():
         if unknown := len(run.keys() - qrels.keys()):
             yield f"{unknown} of {len(run)} questions of the run {name!r} have no judgements and are left out."
         if lacking := len(qrels.keys() - run.keys()):

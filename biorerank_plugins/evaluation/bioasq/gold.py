@@ -1,11 +1,11 @@
-"""Gold answers of BioASQ Task B files.
+"""Gold answers of BioASQ Task B files, and judgements of a collection's passages from them.
 
 Read as users download them (``{"questions": […]}``, with offsets) or as JSON Lines with one question a line (texts).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,14 +99,10 @@ def read_bioasq(*paths: Path) -> tuple[list[Query], BioASQGold, list[Passage]]:
 def read_gold(*paths: Path) -> BioASQGold:
     """Read the gold answers alone; see :func:`read_bioasq`."""
     gold = read_answers(paths, documents_of_snippets=True)
+    names = ", ".join(map(str, paths))
     if not any(gold.snippets.values()):
-        raise ReaderError("No question has gold snippets, so there is nothing to measure against.", named(paths))
+        raise ReaderError("No question has gold snippets, so there is nothing to measure against.", names)
     return gold
-
-
-def named(paths: Sequence[Path]) -> str:
-    """Return the names of files for an error."""
-    return ", ".join(map(str, paths))
 
 
 def read_answers(paths: Sequence[Path], *, documents_of_snippets: bool) -> BioASQGold:
@@ -188,3 +184,51 @@ def document_of(passage: Passage) -> str:
 def named_document(passage: Passage) -> str:
     """Return the article that a passage's metadata name, ``""`` if they name none."""
     return DEFAULT_KEYS.pmid_of(passage) or _document_key(passage.metadata.get("document"))
+
+
+def qrels_by_text(gold: BioASQGold, passages: Iterable[Passage]) -> tuple[dict[str, dict[str, int]], int]:
+    """Judge passages by the gold snippets: relevant is a passage with the text of one (letters and digits compared).
+
+    A gold snippet that no passage has stays in the judgements under a name that no passage has, so that recall is of
+    all there is to find.
+
+    :param gold: gold snippets.
+    :param passages: the collection.
+    :returns: judgements, and the number of gold snippets that the collection lacks.
+    """
+    ids: dict[str, list[str]] = {}
+    for passage in passages:
+        ids.setdefault(text_key(passage.text), []).append(passage.id)
+    keys = {name: [text_key(snippet.text) for snippet in snippets] for name, snippets in gold.snippets.items()}
+    return _judged(keys, ids)
+
+
+def qrels_by_document(gold: BioASQGold, passages: Iterable[Passage]) -> tuple[dict[str, dict[str, int]], int]:
+    """Judge passages by the gold articles: relevant is a passage of one, by the PMID in its metadata or its id.
+
+    For collections of abstracts or full texts, where no passage has just the text of a snippet.
+
+    :param gold: gold articles.
+    :param passages: the collection.
+    :returns: judgements (none at all if the collection has none of the articles), and the number of gold articles that
+        it lacks; these stay in the judgements under names that no passage has.
+    """
+    ids: dict[str, list[str]] = {}
+    wanted = {document for documents in gold.documents.values() for document in documents}
+    for passage in passages:
+        if (document := document_of(passage)) in wanted:
+            ids.setdefault(document, []).append(passage.id)
+    if not ids:
+        return {}, len(wanted)
+    return _judged(gold.documents, ids)
+
+
+def _judged(
+    wanted: Mapping[str, Iterable[str]], ids: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, dict[str, int]], int]:
+    """Judge relevant what is wanted for each question, by the ids that passages have under these names."""
+    qrels = {
+        name: {id_: 1 for key in keys for id_ in ids.get(key, [f"missing:{key}"])} for name, keys in wanted.items()
+    }
+    missing = {key for keys in wanted.values() for key in keys if key not in ids}
+    return {name: grades for name, grades in qrels.items() if grades}, len(missing)

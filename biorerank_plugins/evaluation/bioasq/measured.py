@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, document_of, named_document
 from biorerank_plugins.evaluation.bioasq.measures import (
     MEASURES,
     TOP,
-    Overlap,
     Span,
     document_measures,
     geometric_mean,
@@ -72,9 +71,19 @@ def _measure_snippets(
     passages: Sequence[Passage], gold: BioASQGold, snippets: Sequence[GoldSnippet]
 ) -> dict[str, float]:
     if gold.has_offsets:
-        spans = merge_spans(snippet.span for snippet in snippets if snippet.span is not None)
-        return snippet_measures(_place_all(passages, gold, spans), sum(span.size for span in spans), len(spans))
+        wanted = merged_spans(snippets)
+        return spans_measured(merge_spans(_places(passages, gold, wanted)), wanted)
     return texts_measured([(named_document(passage), passage.text) for passage in passages], snippets)
+
+
+def merged_spans(snippets: Iterable[GoldSnippet]) -> list[Span]:
+    """Return the places of snippets that have one."""
+    return merge_spans(snippet.span for snippet in snippets if snippet.span is not None)
+
+
+def spans_measured(found: Sequence[Span], gold: Sequence[Span]) -> dict[str, float]:
+    """Measure what was found by its places, both merged before."""
+    return snippet_measures(span_overlaps(found, gold), sum(span.size for span in gold), len(gold))
 
 
 def texts_measured(found: Iterable[tuple[str, str]], snippets: Sequence[GoldSnippet]) -> dict[str, float]:
@@ -84,11 +93,9 @@ def texts_measured(found: Iterable[tuple[str, str]], snippets: Sequence[GoldSnip
     return snippet_measures(text_overlaps(own, texts), sum(len(key) for _, key in texts), len(texts))
 
 
-def _place_all(passages: Sequence[Passage], gold: BioASQGold, wanted: Sequence[Span]) -> list[Overlap]:
-    """Compare passages with gold spans; a passage whose text stands nowhere shares nothing with them."""
-    found: list[Span] = []
+def _places(passages: Sequence[Passage], gold: BioASQGold, wanted: Sequence[Span]) -> Iterator[Span]:
+    """Give the place of each passage; one whose text stands nowhere shares nothing with what is wanted."""
     for number, passage in enumerate(passages):
         # A sentence may stand in several articles: the place counts that answers this question.
         places = gold.spans_of(passage) or [Span(f"unknown:{number}", "", 0, max(len(passage.text) - 1, 0))]
-        found.append(max(places, key=lambda place: sum(place.shared(other) for other in wanted)))
-    return span_overlaps(merge_spans(found), wanted)
+        yield max(places, key=lambda place: sum(place.shared(other) for other in wanted))

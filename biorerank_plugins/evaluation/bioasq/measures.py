@@ -6,14 +6,13 @@ https://github.com/BioASQ/Evaluation-Measures, edition 8 and later). At most ten
 * Documents: precision, recall and F1 of the list; average precision is the sum of the precision at each relevant item
   over ``min(relevant, 10)`` (editions 3 to 7 divided by 10). GMAP is the geometric mean of the average precisions plus
   ``1e-5``.
-* Snippets: a snippet is the set of its characters, each an (article, offset) pair. With S the characters returned and G
-  those of the gold snippets, precision is ``|S ∩ G| / |S|`` and recall ``|S ∩ G| / |G|``; F1 is BioASQ's official
-  measure for snippets since edition 9. For average precision a snippet is relevant if it shares a character with a
-  gold one, and the precision at its rank is that of the characters up to there; several snippets inside one long gold
-  snippet can bring it above 1.
+* Snippets: a snippet is the set of its characters, each an (article, offset) pair. With S those returned and G the gold
+  ones, precision is ``|S ∩ G| / |S|`` and recall ``|S ∩ G| / |G|``; F1 is the official measure since edition 9. For
+  average precision a snippet is relevant if it shares a character with a gold one, and the precision at its rank is
+  that of the characters up to there, so that several snippets inside one gold snippet can bring it above 1.
 
-Snippets that overlap are merged first, as the organisers' program does. It differs from the definition in one point
-that is not followed here: it takes a snippet for relevant if only its article holds a gold one.
+Snippets that overlap are merged first, as the organisers' program does; that takes a snippet for relevant if only its
+article holds a gold one, against the definition, which is followed here.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 TOP = 10
 """Items of each kind that a system may return for a question."""
@@ -32,6 +32,7 @@ MEASURES = ("P", "R", "F1", "AP")
 _EPSILON = 1e-5
 _NOT_ALNUM = re.compile(r"[\W_]+")
 
+_T = TypeVar("_T")
 Overlap = tuple[int, int]  # characters of a returned snippet, and how many of them are gold
 
 
@@ -124,23 +125,22 @@ def merge_spans(spans: Iterable[Span]) -> list[Span]:
     merged: list[Span] = []
     for span in spans:
         # What the new span joins may join among itself through it.
-        joined = [position for position, other in enumerate(merged) if span.shared(other)]
-        parts = [span, *(merged[position] for position in joined)]
+        joined = [other for other in merged if span.shared(other)]
+        parts = [span, *joined]
         whole = Span(span.document, span.section, min(p.begin for p in parts), max(p.end for p in parts))
-        if joined:
-            merged[joined[0]] = whole
-            merged = [other for position, other in enumerate(merged) if position not in joined[1:]]
-        else:
-            merged.append(whole)
+        merged = _put(merged, whole, joined)
     return merged
 
 
-def span_overlaps(found: Iterable[Span], gold: Sequence[Span]) -> list[Overlap]:
-    """Compare returned with gold spans, both merged before.
+def _put(kept: list[_T], item: _T, instead_of: list[_T]) -> list[_T]:
+    """Put an item where the first of those stood whose place it takes, else at the end."""
+    place = kept.index(instead_of[0]) if instead_of else len(kept)
+    others = [other for other in kept if other not in instead_of]
+    return [*others[:place], item, *others[place:]]
 
-    :param found: best first.
-    :param gold: merged gold spans.
-    """
+
+def span_overlaps(found: Iterable[Span], gold: Sequence[Span]) -> list[Overlap]:
+    """Compare returned spans, best first, with gold ones, both merged before."""
     return [(span.size, sum(span.shared(other) for other in gold)) for span in found]
 
 
@@ -160,14 +160,8 @@ def merge_texts(texts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """
     kept: list[tuple[str, str]] = []
     for item in texts:
-        if any(_contains(other, item) for other in kept):
-            continue
-        inside = [position for position, other in enumerate(kept) if _contains(item, other)]
-        if inside:
-            kept[inside[0]] = item
-            kept = [other for position, other in enumerate(kept) if position not in inside[1:]]
-        else:
-            kept.append(item)
+        if not any(_contains(other, item) for other in kept):
+            kept = _put(kept, item, [other for other in kept if _contains(item, other)])
     return kept
 
 

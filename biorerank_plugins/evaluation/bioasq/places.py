@@ -36,7 +36,6 @@ def parts_of(passage: Passage, keys: MetadataKeys) -> list[Part]:
 
     :param passage: ``metadata["section"]`` and ``metadata["offset"]`` say what it is a piece of; else it is an abstract
         as a whole, behind the title where its text begins with that.
-    :param keys: where the title stands.
 
     >>> [part.section for part in parts_of(Passage("1", "TP53. It acts.", title="TP53"), MetadataKeys())]
     ['title', 'abstract']

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, named, read_answers
-from biorerank_plugins.evaluation.bioasq.measured import all_measured, texts_measured
-from biorerank_plugins.evaluation.bioasq.measures import (
-    TOP,
-    document_measures,
-    merge_spans,
-    snippet_measures,
-    span_overlaps,
-)
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, read_answers
+from biorerank_plugins.evaluation.bioasq.measured import all_measured, merged_spans, spans_measured, texts_measured
+from biorerank_plugins.evaluation.bioasq.measures import TOP, document_measures
 from biorerank_plugins.evaluation.metrics import MeasuredRun
 
 
@@ -55,8 +49,9 @@ def read_submission(*paths: Path, is_gold: bool = False) -> BioASQGold:
     :raises ReaderError: if a file cannot be read, none holds documents or snippets, or two differ in a question.
     """
     read = read_answers(paths, documents_of_snippets=is_gold)
+    names = ", ".join(map(str, paths))
     if not any(read.documents.values()) and not any(read.snippets.values()):
-        raise ReaderError("No question has documents or snippets, so there is nothing to score.", named(paths))
+        raise ReaderError("No question has documents or snippets, so there is nothing to score.", names)
     return read
 
 
@@ -66,8 +61,6 @@ def measure_submission(submission: BioASQGold, gold: BioASQGold) -> MeasuredSubm
     Means are over all questions that have gold documents, or gold snippets; one that was not answered counts 0. Of each
     kind the first ten count.
 
-    :param submission: what was handed in.
-    :param gold: what the golden files hold.
     :raises ValueError: if the two have no question in common.
 
     Example::
@@ -90,27 +83,18 @@ def measure_submission(submission: BioASQGold, gold: BioASQGold) -> MeasuredSubm
             measured["documents"][name] = document_measures(submission.documents.get(name, ()), wanted)
         if snippets := gold.snippets.get(name):
             found = submission.snippets.get(name, ())[:TOP]
-            measured["snippets"][name] = _measured(found, snippets, by_place=by_place)
+            if by_place:
+                measured["snippets"][name] = spans_measured(merged_spans(found), merged_spans(snippets))
+            else:
+                measured["snippets"][name] = texts_measured([(one.document, one.text) for one in found], snippets)
     method = (
         gold.method if by_place or not gold.has_offsets else "Snippets without offsets are compared by their texts."
     )
     return MeasuredSubmission(all_measured(measured), len(asked), method, tuple(_doubts(answered, asked)))
 
 
-def _measured(found: Sequence[GoldSnippet], gold: Sequence[GoldSnippet], *, by_place: bool) -> dict[str, float]:
-    if by_place:
-        spans = merge_spans(one.span for one in gold if one.span is not None)
-        overlaps = span_overlaps(merge_spans(one.span for one in found if one.span is not None), spans)
-        return snippet_measures(overlaps, sum(span.size for span in spans), len(spans))
-    return texts_measured([(one.document, one.text) for one in found], gold)
-
-
-def _doubts(answered: set[str], asked: Sequence[str]) -> list[str]:
-    missing = [name for name in asked if name not in answered]
-    unknown = sorted(answered - set(asked))
-    doubts = []
-    if missing:
-        doubts.append(f"{len(missing)} of {len(asked)} questions are not answered, such as {missing[0]}; they count 0.")
-    if unknown:
-        doubts.append(f"{len(unknown)} questions of the submission have no gold answers, such as {unknown[0]}.")
-    return doubts
+def _doubts(answered: set[str], asked: Sequence[str]) -> Iterator[str]:
+    if missing := [name for name in asked if name not in answered]:
+        yield f"{len(missing)} of {len(asked)} questions are not answered, such as {missing[0]}; they count 0."
+    if unknown := sorted(answered - set(asked)):
+        yield f"{len(unknown)} questions of the submission have no gold answers, such as {unknown[0]}."

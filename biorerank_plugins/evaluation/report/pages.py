@@ -10,18 +10,16 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from biorerank_plugins._common.files import write_whole
 from biorerank_plugins._common.plots import require_matplotlib
-from biorerank_plugins.errors import MissingExtraError
+from biorerank_plugins.errors import require_extra
 from biorerank_plugins.evaluation.differences import write_per_query
 from biorerank_plugins.evaluation.metrics import measure_label
 from biorerank_plugins.evaluation.report.plots import Plot, draw_plots
 from biorerank_plugins.evaluation.report.tables import Table, make_tables
-
-if TYPE_CHECKING:
-    from biorerank_plugins.evaluation.results import SystemsReport
+from biorerank_plugins.evaluation.results import SystemsReport
 
 _FORMAT = "biorerank-evaluation"
 _JSON, _CSV, _MARKDOWN, _HTML = "report.json", "per-query.csv", "report.md", "report.html"
@@ -62,14 +60,12 @@ def write_report(
 ) -> None:
     """Write a report: ``report.html`` (one file with the plots inside), ``report.md``, ``report.json``, the CSV, plots.
 
-    Each file is moved to its place when it is complete. The numbers are written first: they are what took the time.
+    Each file is moved to its place when it is complete, the numbers first: they are what took the time. Errors are
+    those of :func:`prepare_folder`.
 
-    :param report: what was found.
-    :param setup: how (:func:`~biorerank_plugins.evaluation.provenance.describe_setup`).
+    :param setup: what :func:`~biorerank_plugins.evaluation.provenance.describe_setup` says.
     :param folder: as :func:`prepare_folder` takes it.
     :param title: heading of the report.
-    :raises MissingExtraError: if matplotlib or jinja2 is not installed.
-    :raises ValueError: if the folder holds other files.
 
     >>> write_report(report, describe_setup(index, rerankers), "my-report")  # doctest: +SKIP
     """
@@ -112,10 +108,8 @@ def _html(title: str, lead: str, notes: Sequence[str], tables: Sequence[Table], 
 
 
 def _environment() -> Any:
-    try:
+    with require_extra("eval"):
         from jinja2 import Environment, FileSystemLoader
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "eval") from error
     # Everything is escaped: questions, passages and names come from files.
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)

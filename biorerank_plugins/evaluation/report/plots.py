@@ -23,10 +23,7 @@ _WIDTH = 8  # inches
 class Plot:
     """A plot.
 
-    :param file_name: name of its file.
-    :param title: its title.
     :param description: what it shows, for those who do not see it.
-    :param png: the image.
     """
 
     file_name: str
@@ -38,7 +35,6 @@ class Plot:
 def draw_plots(report: SystemsReport) -> list[Plot]:
     """Draw means with intervals, the depth curve, and differences by question, as far as there is something to draw.
 
-    :param report: the report.
     :raises MissingExtraError: if matplotlib is not installed.
     """
     require_matplotlib()
@@ -74,29 +70,28 @@ def _means(report: SystemsReport) -> Plot:
         f"{name} {mean:.3f} ({low:.3f} to {high:.3f})"
         for name, mean, (low, high) in zip(names, means, intervals, strict=True)
     )
-    title = f"{label} by system"
-    return Plot("means.png", title, f"Bar chart of {label} with 95 % confidence intervals: {said}.", png(figure))
+    return Plot(
+        "means.png", f"{label} by system", f"Bar chart of {label} with 95 % confidence intervals: {said}.", png(figure)
+    )
 
 
 def _depth(report: SystemsReport) -> Plot:
     label = measure_label(report.measures[0])
     styles = {name: style for name, style in _styles(report).items() if report.systems[name].depth}
-    names = list(styles)
     figure, (axes,) = new_figure(_WIDTH, 5)
     for name, style in styles.items():
         curve = report.systems[name].depth
         axes.plot(list(curve), list(curve.values()), label=_shown(name), **style)
     axes.set_xscale("log")
-    ticks = list(report.systems[names[0]].depth)
+    ticks = list(report.systems[next(iter(styles))].depth)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlabel("candidates of the first stage")
-    axes.set_ylabel(label)
+    axes.set(xlabel="candidates of the first stage", ylabel=label)
     axes.grid(alpha=0.3)
     _legend(figure)
     said = "; ".join(
         f"{name}: " + ", ".join(f"{value:.3f} at {n}" for n, value in report.systems[name].depth.items())
-        for name in names
+        for name in styles
     )
     title = f"{label} by number of candidates{_selection(report)}"
     return Plot("depth.png", title, f"Line chart of {label} by number of candidates. {said}.", png(figure))

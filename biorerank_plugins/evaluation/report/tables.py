@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from biorerank_plugins.evaluation.lists import Latency
 from biorerank_plugins.evaluation.metrics import measure_label
-from biorerank_plugins.evaluation.significance import Comparison
-
-if TYPE_CHECKING:
-    from biorerank_plugins.evaluation.lists import Latency
-    from biorerank_plugins.evaluation.results import Change, SystemsReport, TopPassage
+from biorerank_plugins.evaluation.results import Change, SystemsReport, TopPassage
+from biorerank_plugins.evaluation.significance import P_VALUES, Comparison
 
 _PASSAGE_LENGTH = 220  # characters of a passage: enough to see what it is about
 
@@ -34,10 +32,7 @@ class Cell:
 class Table:
     """A table.
 
-    :param title: its heading.
     :param note: what a reader must know about it.
-    :param header: names of the columns.
-    :param rows: the cells.
     """
 
     title: str
@@ -47,11 +42,7 @@ class Table:
 
 
 def make_tables(report: SystemsReport, setup: Mapping[str, Any]) -> list[Table]:
-    """Return the tables of a report that have rows.
-
-    :param report: the report.
-    :param setup: how it was made (:func:`~biorerank_plugins.evaluation.provenance.describe_setup`).
-    """
+    """Return the tables of a report that have rows."""
     tables = [_means(report), _significance(report), _other_measures(report), _depth(report), _latency(report)]
     tables += [
         _changes(name, kind, changes)
@@ -66,8 +57,11 @@ def _means(report: SystemsReport) -> Table:
         f"Means over {len(report.queries)} judged questions, {report.candidates} candidates each; a question without "
         "results counts 0. The best value of each column is marked."
     )
-    columns = {measure_label(name): _column(report, lambda s, n=name: s.measured.means[n]) for name in report.means}  # type: ignore[misc]
-    return _by_system("Measures", note, report, columns)
+    rows = [
+        [Cell(name), *(_number(f"{system.measured.means[mean]:.4f}") for mean in report.means)]
+        for name, system in report.systems.items()
+    ]
+    return Table("Measures", note, ["system", *map(measure_label, report.means)], _mark_best(rows))
 
 
 def _significance(report: SystemsReport) -> Table:
@@ -78,13 +72,10 @@ def _significance(report: SystemsReport) -> Table:
     rows = [
         [
             Cell(name),
-            *(_number(text) for text in (f"{one.delta:+.4f}", f"{one.low:+.4f} … {one.high:+.4f}")),
+            _number(f"{one.delta:+.4f}"),
+            _number(f"{one.low:+.4f} … {one.high:+.4f}"),
             _number(f"{one.wins}/{one.losses}"),
-            *(
-                _number(_p(value))
-                for kind in ("p_value", "p_bootstrap", "p_t")
-                for value in (getattr(one, kind), one.holm[kind])
-            ),
+            *(_number(_p(value)) for kind in P_VALUES for value in (getattr(one, kind), one.holm[kind])),
         ]
         for name, one in ((name, by_measure[measure]) for name, by_measure in report.comparisons.items())
     ]
@@ -169,18 +160,6 @@ def _said(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None)
     return "" if value is None else str(value)
-
-
-def _column(report: SystemsReport, value: Callable[[Any], float]) -> list[float]:
-    return [value(system) for system in report.systems.values()]
-
-
-def _by_system(title: str, note: str, report: SystemsReport, columns: Mapping[str, Sequence[float]]) -> Table:
-    rows = [
-        [Cell(name), *(_number(f"{values[place]:.4f}") for values in columns.values())]
-        for place, name in enumerate(report.systems)
-    ]
-    return Table(title, note, ["system", *columns], _mark_best(rows))
 
 
 def _mark_best(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
