@@ -15,14 +15,7 @@ from biorerank_plugins.training.rows import CARD_STATISTICS
 from biorerank_plugins.training.tasks import Recipe
 from biorerank_plugins.training.trainer import Trained
 
-PACKAGES = (
-    "sentence-transformers",
-    "transformers",
-    "torch",
-    "accelerate",
-    "datasets",
-    "tokenizers",
-)
+PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 _SAMPLES = 3
 _SAMPLE_CHARACTERS = 200
 _LOG_LINES = 60
@@ -63,22 +56,13 @@ class CardFacts:
 
 
 def write_card(facts: CardFacts, path: Path) -> None:
-    """Write the card as Markdown with the hub's front matter.
-
-    :param facts: what it states.
-    :param path: the file.
-    """
+    """Write the card as Markdown with the hub's front matter."""
+    parts = (_front_matter, _details, _usage, _data, _hyperparameters, _log, _evaluation)
     sections = [
-        _front_matter(facts),
-        _details(facts),
-        _usage(facts),
-        _data(facts),
-        _hyperparameters(facts),
-        _log(facts),
-        _evaluation(facts),
-        _versions(),
+        *(part(facts) for part in parts),
+        "## Framework versions\n\n" + _table(("", ""), versions(PACKAGES).items()),
     ]
-    path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
+    path.write_text("\n\n".join(filter(None, sections)) + "\n", encoding="utf-8")
 
 
 def _front_matter(facts: CardFacts) -> str:
@@ -86,16 +70,12 @@ def _front_matter(facts: CardFacts) -> str:
     known = []
     if facts.base == facts.recipe.base:
         known = [f"license: {facts.recipe.license}"] + [f"base_model: {facts.base}"] * ("/" in facts.base)
-    return "\n".join(
-        [
-            "---",
-            *known,
-            "library_name: sentence-transformers",
-            "pipeline_tag: text-ranking",
-            "tags: [sentence-transformers, cross-encoder, reranker, biomedical]",
-            "---",
-        ]
-    )
+    always = [
+        "library_name: sentence-transformers",
+        "pipeline_tag: text-ranking",
+        "tags: [sentence-transformers, cross-encoder, reranker, biomedical]",
+    ]
+    return "\n".join(["---", *known, *always, "---"])
 
 
 def _details(facts: CardFacts) -> str:
@@ -176,10 +156,6 @@ def _evaluation(facts: CardFacts) -> str:
         f"## Evaluation\n\n{len(facts.dev.qrels):,} judged questions of `{facts.dev.name}`, full judgements.\n\n"
         + _table(("measure", "value"), measured)
     )
-
-
-def _versions() -> str:
-    return "## Framework versions\n\n" + _table(("", ""), list(versions(PACKAGES).items()))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -27,7 +27,6 @@ _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "PytorchStreamW
 def claim(folder: Path, fingerprint: Mapping[str, Any]) -> None:
     """Take a folder of checkpoints for one recipe, its rows and its settings; the first run writes them down.
 
-    :param folder: where checkpoints are, or will be.
     :param fingerprint: all that must be equal for a run to go on; plain JSON values.
     :raises ModelError: if the checkpoints there belong to something else; says what differs.
     """
@@ -88,10 +87,7 @@ def rows_hash(rows: Sequence[Any]) -> str:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Return the last whole checkpoint, ``None`` if there is none: the trainer writes its state last.
-
-    :param folder: where checkpoints are.
-    """
+    """Return the last whole checkpoint, ``None`` if there is none: the trainer writes its state last."""
     whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     return str(max(whole, key=_step)) if whole else None
 
@@ -112,8 +108,6 @@ def _step(checkpoint: Path) -> int:
 def check_room(folder: Path, n_parameters: int) -> None:
     """Refuse to start where not even one checkpoint fits: weights and the two moments of AdamW, in fp32.
 
-    :param folder: where checkpoints will be written; it exists.
-    :param n_parameters: of the model.
     :raises ModelError: says what is needed and what is free.
     """
     needed, free = 3 * 4 * n_parameters, shutil.disk_usage(folder).free
@@ -128,7 +122,6 @@ def check_room(folder: Path, n_parameters: int) -> None:
 def explain_full_disk(folder: Path) -> Iterator[None]:
     """Turn the many ways in which a full disk shows into one clear error, and drop half-written checkpoints.
 
-    :param folder: where checkpoints are.
     :raises ModelError: if the disk is full; names the last whole checkpoint, which is untouched.
     """
     try:
@@ -158,11 +151,7 @@ def _is_full_disk(error: BaseException | None) -> bool:
 
 
 def save_model(model: CrossEncoder | SentenceTransformer, folder: Path) -> None:
-    """Save a model; a model that was there stays until the new one is whole.
-
-    :param model: the model.
-    :param folder: where; what was there is replaced.
-    """
+    """Save a model; a model that was there stays until the new one is whole."""
     partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
     for path in (partial, old):
         shutil.rmtree(path, ignore_errors=True)

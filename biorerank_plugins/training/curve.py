@@ -35,32 +35,18 @@ def draw_loss_curve(
     """Draw the loss against epochs, so that runs on different numbers of rows can be compared.
 
     :param log: entries of the log.
-    :param path: the PNG to write.
     :param reference: (epoch, step, loss) of another log, drawn as single points with their steps.
-    :param title: above the plot.
     :raises MissingExtraError: if the extra ``eval`` (matplotlib) is not installed.
     """
     figure, (axes,) = new_figure(7, 4)
     points = loss_points(log)
     axes.plot([epoch for epoch, _, _ in points], [loss for _, _, loss in points], marker=".", label="this run")
     if reference:
-        axes.plot(
-            [epoch for epoch, _, _ in reference],
-            [loss for _, _, loss in reference],
-            linestyle="none",
-            marker="x",
-            color="black",
-            label="the card's log",
-        )
+        epochs, _, losses = zip(*reference, strict=True)
+        axes.plot(epochs, losses, linestyle="none", marker="x", color="black", label="the card's log")
+        above: dict[str, Any] = {"xytext": (0, 7), "textcoords": "offset points", "fontsize": 7, "ha": "center"}
         for epoch, step, loss in reference:
-            axes.annotate(
-                f"step {step:,}: {loss}",
-                (epoch, loss),
-                xytext=(0, 7),
-                textcoords="offset points",
-                fontsize=7,
-                ha="center",
-            )
+            axes.annotate(f"step {step:,}: {loss}", (epoch, loss), **above)
         axes.margins(x=0.12, y=0.15)
     axes.set(xlabel="epochs", ylabel="training loss (mean since the point before)", title=title)
     axes.grid(alpha=0.3)

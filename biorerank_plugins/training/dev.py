@@ -56,33 +56,32 @@ class DevSet:
         return {name: round(means[name], 5) for name in DEV_MEASURES}
 
 
-def read_dev(path: str | Path, *, candidates: int = 50, split: str = "test", limit: int | None = None) -> DevSet:
+def read_dev(path: str | Path, *, candidates: int = 50, limit: int | None = None) -> DevSet:
     """Read a dev set.
 
-    :param path: a folder in BEIR's layout (the lists are what BM25 finds), or rows as training rows (the list of a
-        question is its rows).
+    :param path: a folder in BEIR's layout, of which the ``test`` split counts (the lists are what BM25 finds), or rows
+        as training rows (the list of a question is its rows).
     :param candidates: length of the lists of a BEIR folder.
-    :param split: which judgements of a BEIR folder.
     :param limit: take the first so many judged questions only.
     :raises ReaderError: if it cannot be read, or no question has a relevant passage.
     """
     path = Path(path)
-    dev = _from_beir(path, candidates, split, limit) if path.is_dir() else _from_rows(path, limit)
+    dev = _from_beir(path, candidates, limit) if path.is_dir() else _from_rows(path, limit)
     if not any(grade > 0 for grades in dev.qrels.values() for grade in grades.values()):
         raise ReaderError("No question of the dev set has a relevant passage.", str(path))
     return dev
 
 
-def _from_beir(folder: Path, candidates: int, split: str, limit: int | None) -> DevSet:
+def _from_beir(folder: Path, candidates: int, limit: int | None) -> DevSet:
     from biorerank_plugins.readers import find_beir, read_qrels
     from biorerank_plugins.training.material import read_material
     from biorerank_plugins.training.mining import lexical_candidates
 
-    material = read_material([folder], split=split, limit_questions=limit)
+    material = read_material([folder], split="test", limit_questions=limit)
     found = lexical_candidates(material, depth=candidates)
     position_of = {id_: positions[0] for id_, positions in material.parts.items()}
     judged: dict[str, dict[str, int]] = {}
-    for name, grades in read_qrels(find_beir(folder, split=split).qrels).items():
+    for name, grades in read_qrels(find_beir(folder).qrels).items():
         if name in material.names:
             own = judged.setdefault(material.names[name], {})
             for id_, grade in grades.items():
@@ -113,8 +112,6 @@ def _from_rows(path: Path, limit: int | None) -> DevSet:
 def check_apart(questions: Sequence[str], dev: DevSet) -> None:
     """Refuse to train on questions of the dev set.
 
-    :param questions: those of the training rows.
-    :param dev: the dev set.
     :raises ValueError: names them.
     """
     shared = shared_questions(questions, dev.questions)
@@ -127,18 +124,11 @@ def check_apart(questions: Sequence[str], dev: DevSet) -> None:
 
 
 def evaluator(dev: DevSet, batch_size: int) -> Any:
-    """Return a dev set as the trainer takes it.
-
-    :param dev: the dev set.
-    :param batch_size: pairs scored at once.
-    """
+    """Return a dev set as the trainer takes it; so many pairs are scored at once."""
     from sentence_transformers.base.evaluation import BaseEvaluator
 
     class DevEvaluator(BaseEvaluator):
         primary_metric = DEV_MEASURES[0]
-
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
 
         def __call__(
             self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
@@ -149,4 +139,4 @@ def evaluator(dev: DevSet, batch_size: int) -> Any:
 
             return {f"dev_{name}": value for name, value in dev.measure(score).items()}
 
-    return DevEvaluator()
+    return DevEvaluator()  # type: ignore[no-untyped-call]

@@ -59,7 +59,6 @@ def read_groups(path: str | Path) -> list[RankingGroup]:
     ``positive`` is a text, or a list of them. A file of (question, passage, label) rows, as ``biorerank pairs`` writes
     it, is read too and grouped by question.
 
-    :param path: the file.
     :raises ReaderError: names file and line of what is neither.
     """
     with source_of(path).open() as file:
@@ -154,10 +153,7 @@ def group_columns(groups: Sequence[RankingGroup]) -> dict[str, list[Any]]:
         "query": [group.query for group in groups],
         "passages": [list(group.passages) for group in groups],
         "labels": [
-            [
-                [float(n < len(group.positives)), p]
-                for n, p in enumerate(group.prior or [math.nan] * len(group.passages))
-            ]
-            for group in groups
+            [[float(n < len(one.positives)), p] for n, p in enumerate(one.prior or [math.nan] * len(one.passages))]
+            for one in groups
         ],
     }

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.errors import MissingExtraError, ModelError
+from biorerank_plugins.errors import ModelError, require_extra
 from biorerank_plugins.runtime.casing import lowers_cased_vocabulary
 from biorerank_plugins.runtime.devices import cpu_has_bf16
 
@@ -40,28 +40,6 @@ def stop_on_nan() -> Any:
                 )
 
     return StopOnNaN()
-
-
-def early_stopping(patience: int) -> Any:
-    """Return a trainer callback that stops when the dev measure has not risen ``patience`` times in a row."""
-    from transformers import EarlyStoppingCallback
-
-    return EarlyStoppingCallback(early_stopping_patience=patience)
-
-
-def progress_bar() -> Any:
-    """Return a trainer callback that draws progress on stderr, with the loss beside it.
-
-    The library's own also writes every entry of the log to stdout, which belongs to results.
-    """
-    from transformers import ProgressCallback
-
-    class ProgressBar(ProgressCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if self.training_bar is not None and "loss" in (logs or {}):
-                self.training_bar.set_postfix(loss=f"{logs['loss']:.4f}")
-
-    return ProgressBar()
 
 
 def load_base(base: str | Path, *, device: str | None = None, local_files_only: bool | None = None) -> CrossEncoder:
@@ -117,8 +95,6 @@ def load_base(base: str | Path, *, device: str | None = None, local_files_only: 
 def check_saved_casing(model: CrossEncoder, folder: Path) -> None:
     """Check that a saved folder reads text as the model in memory does.
 
-    :param model: the model as it was saved.
-    :param folder: where it was saved to.
     :raises ModelError: if a plain ``AutoTokenizer`` of the folder gives other tokens for text with capitals.
     """
     from transformers import AutoTokenizer
@@ -136,30 +112,22 @@ def _lowers_cased_vocabulary(tokenizer: Any) -> bool:
 
 def need_extra() -> None:
     """Raise :class:`MissingExtraError` where what the trainers need is not installed."""
-    try:
+    with require_extra("train"):
         for module in ("accelerate", "datasets"):  # the trainer imports them, and says less clearly what is missing
             import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(str(error.name), "train") from error
-
-
-def has_bf16(on_gpu: bool) -> bool:
-    """Return whether the device multiplies bf16 natively; where it does not, training is in fp32."""
-    import torch
-
-    return bool(torch.cuda.is_bf16_supported()) if on_gpu else cpu_has_bf16()
 
 
 def shared_arguments(*, on_gpu: bool, bf16: bool, show_progress: bool) -> dict[str, Any]:
     """Return the arguments that every run gives its trainer.
 
-    :param on_gpu: whether the model is on a GPU.
-    :param bf16: autocast to bf16, where the device multiplies it natively.
-    :param show_progress: whether a progress bar is drawn.
+    :param bf16: autocast to bf16, where the device multiplies it natively; elsewhere training is in fp32.
     """
+    import torch
+
+    native = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
     return {
         "lr_scheduler_type": "linear",
-        "bf16": bf16 and has_bf16(on_gpu),
+        "bf16": bf16 and native,
         "use_cpu": not on_gpu,
         "dataloader_pin_memory": on_gpu,
         "save_total_limit": 2,
@@ -171,13 +139,18 @@ def shared_arguments(*, on_gpu: bool, bf16: bool, show_progress: bool) -> dict[s
 
 
 def report_on_stderr(trainer: Any, show_progress: bool) -> None:
-    """Take the library's reports from a trainer, which go to stdout, and add our progress bar if asked for."""
+    """Take the library's reports from a trainer, which go to stdout, and add a progress bar if asked for."""
     from transformers import PrinterCallback, ProgressCallback
+
+    class ProgressBar(ProgressCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if self.training_bar is not None and "loss" in (logs or {}):
+                self.training_bar.set_postfix(loss=f"{logs['loss']:.4f}")
 
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     if show_progress:
-        trainer.add_callback(progress_bar())
+        trainer.add_callback(ProgressBar())
 
 
 def set_dropout(model: Any, dropout: float) -> None:

@@ -4,10 +4,9 @@ Each group is a small ranking, and the loss asks for the positives at its top (l
 al. 2021, "Rethink Training of BERT Rerankers in Multi-Stage Retrieval Pipeline"). A share of balanced binary
 cross-entropy keeps the logit a statement about the single pair, so that thresholds still mean something.
 
-A group may say what the first stage holds of its passages. Then half of the contrast is asked of the sum of both, as it
-is ranked by where scores are fused: the model learns what the first stage does not know (Gao et al. 2021, "Complement
-Lexical Retrieval Model with Semantic Residual Embeddings", does so for a retriever). And it learns how the first stage
-orders the negatives, which keeps general relevance where the judgements say nothing.
+A group may say what the first stage holds of its passages. Then half of the contrast is asked of the sum of both, as
+where scores are fused: the model learns what the first stage does not know (as Gao et al. 2021, "Complement Lexical
+Retrieval Model with Semantic Residual Embeddings"), and, to keep general relevance, how it orders the negatives.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ def _loss(model: CrossEncoder, config: Any) -> torch.nn.Module:
             # Short pairs run with short ones: padding is paid for in full on a CPU.
             order = sorted(range(len(pairs)), key=lambda p: -len(pairs[p][0]) - len(pairs[p][1]))
             scored: list[torch.Tensor] = []
-            for part in _parts(order, pairs, config.train_length, TOKENS_AT_ONCE):
+            for part in _parts(order, pairs, config.train_length):
                 tokens = batch_to_device(self.model.preprocess([pairs[p] for p in part]), self.model.device)
                 scored.append(self.model(tokens)["scores"].view(-1).float())
             place = torch.tensor(order, device=self.model.device).argsort()
@@ -108,10 +107,8 @@ def _loss(model: CrossEncoder, config: Any) -> torch.nn.Module:
     return GroupLoss()
 
 
-def _parts(
-    order: Sequence[int], pairs: Sequence[tuple[str, str]], train_length: int, tokens_at_once: int
-) -> Iterator[list[int]]:
-    """Cut pairs, longest first, into parts of about ``tokens_at_once`` padded tokens."""
+def _parts(order: Sequence[int], pairs: Sequence[tuple[str, str]], train_length: int) -> Iterator[list[int]]:
+    """Cut pairs, longest first, into parts of about ``TOKENS_AT_ONCE`` padded tokens."""
     part: list[int] = []
     longest = 1
     for position in order:
@@ -119,7 +116,7 @@ def _parts(
             characters = len(pairs[position][0]) + len(pairs[position][1])
             longest = min(train_length, characters // _CHARACTERS_PER_TOKEN + 4)
         part.append(position)
-        if (len(part) + 1) * longest > tokens_at_once:
+        if (len(part) + 1) * longest > TOKENS_AT_ONCE:
             yield part
             part = []
     if part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -63,19 +63,16 @@ class Material:
         named = {_document_key(document) for document in documents}
         documents = {*named, *(self.documents[position] or "" for position in gold)} - {""}
         place = self._questions.setdefault(normalised(text), len(self.questions))
-        if place < len(self.questions):
-            known = self.questions[place]
-            self.questions[place] = known = Question(
-                known.id,
-                known.text,
-                known.gold | frozenset(gold),
-                known.documents | documents,
-                known.negatives | frozenset(negatives),
-            )
-        else:
+        if place == len(self.questions):
             unique = id_ if id_ and id_ not in self.names else f"{id_}#{place}"
-            known = Question(unique, text, frozenset(gold), frozenset(documents), frozenset(negatives))
-            self.questions.append(known)
+            self.questions.append(Question(unique, text, frozenset(), frozenset()))
+        known = self.questions[place]
+        self.questions[place] = replace(
+            known,
+            gold=known.gold.union(gold),
+            documents=known.documents | documents,
+            negatives=known.negatives.union(negatives),
+        )
         self.names.setdefault(id_, known.id)
 
 
@@ -157,7 +154,6 @@ def split_sentences(material: Material, *, least_characters: int = 12) -> Materi
 
     Sentences are those of :func:`~biorerank_plugins.text.sentences.split_sentences`.
 
-    :param material: questions and passages.
     :param least_characters: shorter pieces are left out; a passage that has no longer one stays whole.
     """
     split = Material(names=material.names)
@@ -166,12 +162,15 @@ def split_sentences(material: Material, *, least_characters: int = 12) -> Materi
         pieces = [text[start:end] for start, end in sentences.split_sentences(text)]
         kept = [piece for piece in pieces if len(piece) >= least_characters] or [text]
         parts.append([split.add_passage(f"{id_}.{number}", sentence, document) for number, sentence in enumerate(kept)])
-    for question in material.questions:
-        gold = frozenset(position for whole in question.gold for position in parts[whole])
-        against = frozenset(position for whole in question.negatives for position in parts[whole])
-        split.questions.append(Question(question.id, question.text, gold, question.documents, against))
-    for id_, wholes in material.parts.items():
-        split.parts[id_] = [position for whole in wholes for position in parts[whole]]
+
+    def cut(wholes: Iterable[int]) -> list[int]:
+        return [position for whole in wholes for position in parts[whole]]
+
+    split.questions += [
+        replace(one, gold=frozenset(cut(one.gold)), negatives=frozenset(cut(one.negatives)))
+        for one in material.questions
+    ]
+    split.parts |= {id_: cut(wholes) for id_, wholes in material.parts.items()}
     return split
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biorerank_plugins._common.progress import progress_bar
-from biorerank_plugins.errors import MissingExtraError
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.training.material import Material
 from biorerank_plugins.training.negatives import Candidates, Question
@@ -29,15 +28,10 @@ _AT_ONCE = 512  # passages embedded between two steps of the progress bar
 def lexical_candidates(material: Material, *, depth: int = DEPTH) -> Candidates:
     """Return what BM25 finds (k1 0.9, b 0.4, English stems and stop words), best first.
 
-    :param material: questions and passages.
     :param depth: candidates a question; fewer where fewer share a word.
-    :raises MissingExtraError: if the extra ``train`` is not installed.
     """
-    try:
-        import bm25s
-        import Stemmer
-    except ImportError as error:
-        raise MissingExtraError(str(error.name), "train") from error
+    import bm25s
+    import Stemmer
 
     def tokens(texts: Sequence[str]) -> Any:
         return bm25s.tokenize(list(texts), stopwords="en", stemmer=Stemmer.Stemmer("english"), show_progress=False)
@@ -62,10 +56,7 @@ def dense_candidates(
 
     Behind the ``depth`` best stand the gold passages that are not among them: the guard compares with their scores.
 
-    :param material: questions and passages.
-    :param encoder: embeds both.
     :param depth: candidates a question.
-    :param show_progress: draw a progress bar on stderr.
     """
     passages = _embed(material, encoder, show_progress)
     queries = encoder.encode_queries([question.text for question in material.questions])
@@ -91,13 +82,7 @@ def _embed(material: Material, encoder: BiEncoder, show_progress: bool) -> np.nd
 
 
 def write_candidates(candidates: Candidates, material: Material, path: str | Path, *, tag: str) -> None:
-    """Write candidates as a TREC run.
-
-    :param candidates: what was found.
-    :param material: names the passages.
-    :param path: the file.
-    :param tag: name of the run.
-    """
+    """Write candidates as a TREC run of that name."""
     from biorerank_plugins.evaluation.runs import write_run
 
     run = {id_: {material.ids[p]: score for p, score in found} for id_, found in candidates.items()}
@@ -109,7 +94,6 @@ def read_candidates(path: str | Path, material: Material) -> tuple[Candidates, i
 
     :param path: the run; ids of questions and passages are those of the files that the material was read from. Where
         passages were cut into sentences, each sentence takes the score of its passage.
-    :param material: questions and passages.
     :returns: candidates (empty for a question that the run does not have), and how many lines of the run name passages
         that the material does not have.
     :raises ReaderError: if the file is no run.
@@ -136,11 +120,7 @@ def read_candidates(path: str | Path, material: Material) -> tuple[Candidates, i
 
 
 def similar_questions(questions: Sequence[Question], dense: Candidates) -> Mapping[str, list[str]]:
-    """Return for each question the others whose gold passages it finds, most first; none that shares a document.
-
-    :param questions: the questions.
-    :param dense: the bi-encoder's candidates (or any others).
-    """
+    """Return for each question the others whose gold passages it finds, most first; none that shares a document."""
     owners: dict[int, list[Question]] = {}
     for question in questions:
         for gold in question.gold:

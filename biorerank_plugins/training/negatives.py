@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -87,18 +87,16 @@ class NegativeGuard:
 
     :param texts: passage texts of the collection.
     :param documents: document of each passage, or ``None``.
-    :param config: the thresholds.
     """
 
     texts: Sequence[str]
     documents: Sequence[str | None]
     config: PairConfig
-    _words: dict[int, frozenset[str]] = field(default_factory=dict)
+    _words: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def admits(self, question: Question, position: int, dense_scores: Mapping[int, float]) -> bool:
         """Return whether a passage may be used as a negative for a question.
 
-        :param question: the question.
         :param position: the passage's position in the collection.
         :param dense_scores: the bi-encoder's scores of the question's candidates.
         """
@@ -108,30 +106,18 @@ class NegativeGuard:
         limit = self.config.max_score_ratio * max(gold_scores, default=1.0)
         if dense_scores.get(position, 0.0) > limit:
             return False
-        return not self._repeats_gold(question, self._words_of(position))
+        return not self.repeats_gold(question, self.texts[position])
 
     def repeats_gold(self, question: Question, text: str) -> bool:
-        """Return whether a text says nearly the same as a gold passage of the question.
+        """Return whether a text says nearly the same as a gold passage of the question."""
+        words = self._words_of(text)
+        golds = (self._words_of(self.texts[gold]) for gold in question.gold)
+        return any(len(words & gold) > self.config.max_overlap * min(len(words), len(gold)) for gold in golds)
 
-        :param question: the question.
-        :param text: a text that need not be in the collection.
-        """
-        return self._repeats_gold(question, _words(text))
-
-    def _repeats_gold(self, question: Question, words: frozenset[str]) -> bool:
-        return any(
-            len(words & self._words_of(gold)) > self.config.max_overlap * min(len(words), len(self._words_of(gold)))
-            for gold in question.gold
-        )
-
-    def _words_of(self, position: int) -> frozenset[str]:
-        if position not in self._words:
-            self._words[position] = _words(self.texts[position])
-        return self._words[position]
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(_WORD.findall(text.lower()))
+    def _words_of(self, text: str) -> frozenset[str]:
+        if text not in self._words:
+            self._words[text] = frozenset(_WORD.findall(text.lower()))
+        return self._words[text]
 
 
 def read_abstracts(path: str | Path, names: Mapping[str, str]) -> list[Abstract]:
@@ -139,16 +125,11 @@ def read_abstracts(path: str | Path, names: Mapping[str, str]) -> list[Abstract]
 
     Abstracts of questions that are not asked for are left out.
 
-    :param path: the file, gzipped or not.
     :param names: id of a question in the file -> id of the question that is meant.
     :raises ReaderError: names file and line of what is no such record; also if no abstract is of a known question.
     """
     found = read_objects(path, _abstract)
-    known = [
-        Abstract(names[abstract.question_id], abstract.sentences, abstract.labels)
-        for abstract in found
-        if abstract.question_id in names
-    ]
+    known = [replace(one, question_id=names[one.question_id]) for one in found if one.question_id in names]
     if found and not known:
         raise ReaderError(f"None of the {len(found)} abstracts is of one of the questions.", source_of(path).name)
     return known

@@ -70,12 +70,7 @@ def mined_pairs(
 ) -> list[TrainingPair]:
     """Return gold snippets as positives; as negatives those that are known, and mined passages of other questions.
 
-    :param questions: the questions.
-    :param texts: passage texts of the collection.
-    :param documents: document of each passage, or ``None``.
-    :param dense: for each question id, (position, score) of the bi-encoder's candidates, best first.
-    :param lexical: the same of BM25.
-    :param config: numbers and thresholds.
+    Parameters are those of :func:`build_pairs`.
     """
     config = config or PairConfig()
     draw = random.Random(config.seed)
@@ -83,9 +78,7 @@ def mined_pairs(
     rows: list[TrainingPair] = []
     for question in questions:
         scores = dict(dense[question.id])
-        rows += [TrainingPair(question.text, texts[gold], 1.0, "gold") for gold in sorted(question.gold)]
         given = sorted(question.negatives - question.gold)
-        rows += [TrainingPair(question.text, texts[p], 0.0, "given") for p in given]
         wanted = _round_at_random(len(question.gold) * config.negatives_per_positive, draw)
         wanted = max(0, wanted - len(given))
         at_random = [draw.randrange(len(texts)) for _ in range(_round_at_random(wanted * config.random_share, draw))]
@@ -95,9 +88,12 @@ def mined_pairs(
         n_hard = min(len(hard), (wanted - len(at_random) + 1) // 2)
         chosen = draw.sample(hard, n_hard)
         chosen += draw.sample(deep, min(len(deep), wanted - len(at_random) - n_hard))
-        rows += [TrainingPair(question.text, texts[p], 0.0, "mined") for p in chosen]
+        kinds = {"gold": sorted(question.gold), "given": given, "mined": chosen}
+        kinds["random"] = [p for p in at_random if guard.admits(question, p, scores)]
         rows += [
-            TrainingPair(question.text, texts[p], 0.0, "random") for p in at_random if guard.admits(question, p, scores)
+            TrainingPair(question.text, texts[p], float(kind == "gold"), kind)
+            for kind, positions in kinds.items()
+            for p in positions
         ]
     return rows
 
@@ -115,10 +111,6 @@ def abstract_pairs(
     An abstract with evidence is a positive as a whole; the abstract of the most similar other question is a negative.
     So the model also sees passages longer than a snippet.
 
-    :param questions: the questions.
-    :param abstracts: the abstracts of those questions.
-    :param similar: for each question id, ids of other questions, most similar first.
-    :param config: numbers and thresholds.
     :param guard: if given, a sentence that repeats a gold passage is no negative, whatever its label says.
     """
     config = config or PairConfig()

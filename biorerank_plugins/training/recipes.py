@@ -1,11 +1,10 @@
 """Recipes: a base model, settings and a task under one name.
 
 ``biobert-bioasq`` repeats what the card of the BioBERT cross-encoder that this project started from states. That card
-cannot tell two optimizers apart: it lists the trainer's arguments (learning rate 5e-5, linear, no warm-up, weight decay
-0), but its form (columns ``sentence_0`` and ``sentence_1``, ``eval_strategy: no``) is what ``CrossEncoder.fit()`` of
-sentence-transformers writes, which passes an optimizer and a schedule of its own and leaves those arguments at their
-defaults. The recipe has both, ``card-arguments`` and ``fit-defaults``. BioBERT's weights come from the hub and are not
-part of this package: its tests run the whole recipe, with both optimizers and two runs, on a small cased BERT.
+lists the trainer's arguments (learning rate 5e-5, linear, no warm-up, weight decay 0), but its form is what
+``CrossEncoder.fit()`` of sentence-transformers writes, which has an optimizer and a schedule of its own and leaves
+those arguments at their defaults. The recipe has both, ``card-arguments`` and ``fit-defaults``. BioBERT's weights come
+from the hub: this package's tests run the whole recipe on a small cased BERT.
 
 A further recipe is one :func:`register` away::
 
@@ -127,14 +126,12 @@ def train_recipe(
     :param base: weights to start from instead of the recipe's.
     :param optimizer: one of the recipe's optimizers; ``None`` for its first.
     :param overrides: settings to replace, by their names in :class:`TrainConfig`.
-    :param dev: see :func:`~biorerank_plugins.training.trainer.train`; so are the parameters below.
+    :param dev: see :func:`~biorerank_plugins.training.trainer.train`, for errors too; so are the parameters below.
     :param early_stop: patience.
     :param device: where to train.
     :param fresh: delete what earlier runs left.
     :param show_progress: whether to draw a progress bar.
-    :raises ValueError: as :func:`~biorerank_plugins.training.trainer.train`, or an unknown optimizer.
-    :raises ModelError: as :func:`~biorerank_plugins.training.trainer.train`.
-    :raises MissingExtraError: if the extra ``train`` is not installed.
+    :raises ValueError: also for an unknown optimizer.
 
     Example::
 

@@ -50,7 +50,6 @@ def normalised(text: str) -> str:
 def read_rows(path: str | Path) -> list[TrainingPair]:
     """Read rows from JSON Lines, gzipped or not: ``{"question", "passage", "label", "source"?}``.
 
-    :param path: the file.
     :raises ReaderError: names file and line of what is no row: other keys, an empty text, a label that is no number in
         [0, 1], damaged JSON or gzip.
     """
@@ -77,7 +76,6 @@ def write_rows(rows: Iterable[TrainingPair], path: str | Path) -> None:
 
     Equal rows give equal bytes: no time of writing is stored.
 
-    :param rows: the rows.
     :param path: where to write; its folder must exist.
     """
     path = Path(path)
@@ -105,11 +103,7 @@ def check_rows(rows: Sequence[TrainingPair]) -> None:
 
 
 def shared_questions(questions: Iterable[str], held_out: Iterable[str]) -> list[str]:
-    """Return the questions that are held out, each once, in order; same means equal letters and digits.
-
-    :param questions: questions of training rows.
-    :param held_out: questions that must not be among them.
-    """
+    """Return the questions that are held out, each once, in order; same means equal letters and digits."""
     kept_apart = {normalised(text) for text in held_out}
     found: dict[str, str] = {}
     for text in questions:
@@ -122,7 +116,6 @@ def shared_questions(questions: Iterable[str], held_out: Iterable[str]) -> list[
 def describe(rows: Sequence[TrainingPair]) -> dict[str, Any]:
     """Return the statistics that a model card states: counts, characters (min, mean, max) and the label mean.
 
-    :param rows: the rows.
     :raises ValueError: if there are none.
     """
     if not rows:

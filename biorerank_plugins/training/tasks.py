@@ -15,18 +15,29 @@ if TYPE_CHECKING:
 
 
 def length_grouped_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
-    """Return a batch sampler that puts rows of similar length together: on a CPU, padding is paid for in full.
+    """Return a batch sampler that puts rows (``question``, ``passage``) of similar length together.
 
-    Rows are shuffled, sorted by length within groups of 50 batches, and the batches are shuffled again.
+    On a CPU, padding is paid for in full. Rows are shuffled, sorted by length within groups of 50 batches, and the
+    batches are shuffled again.
 
-    :param dataset: the training data, with columns ``question`` and ``passage``.
-    :param batch_size: rows a batch.
-    :param drop_last: whether an incomplete last batch is left out.
     :param options: ``seed`` and what else the trainer passes.
     """
+    lengths = [len(q) + len(p) for q, p in zip(dataset["question"], dataset["passage"], strict=True)]
+    return _length_grouped(dataset, lengths, batch_size, drop_last, options)
+
+
+def similar_length_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
+    """Do for lists (``query``, ``passages``) what :func:`length_grouped_sampler` does, by the longest of a list."""
+    lengths = [len(q) + max(map(len, p)) for q, p in zip(dataset["query"], dataset["passages"], strict=True)]
+    return _length_grouped(dataset, lengths, batch_size, drop_last, options)
+
+
+def _length_grouped(
+    dataset: Any, of_rows: Sequence[int], batch_size: int, drop_last: bool, options: Mapping[str, Any]
+) -> Any:
     import torch
 
-    lengths = torch.tensor([len(q) + len(p) for q, p in zip(dataset["question"], dataset["passage"], strict=True)])
+    lengths = torch.tensor(of_rows)
 
     def batches_of(order: torch.Tensor) -> list[list[int]]:
         batches: list[list[int]] = []
@@ -36,26 +47,6 @@ def length_grouped_sampler(dataset: Any, batch_size: int, drop_last: bool, **opt
         return [batch for batch in batches if len(batch) == batch_size] if drop_last else batches
 
     return shuffled_twice(dataset, batch_size, drop_last, options, len(lengths), batches_of)
-
-
-def similar_length_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
-    """Do for lists of passages what :func:`length_grouped_sampler` does for single ones: by the longest of a list.
-
-    :param dataset: the training data, with columns ``query`` and ``passages``.
-    :param batch_size: lists a batch.
-    :param drop_last: whether an incomplete last batch is left out.
-    :param options: ``seed`` and what else the trainer passes.
-    """
-    longest = [max(passages, key=len) for passages in dataset["passages"]]
-    columns = _Columns({"question": list(dataset["query"]), "passage": longest})
-    return length_grouped_sampler(columns, batch_size, drop_last, **options)
-
-
-class _Columns(dict[str, Any]):
-    """Columns whose length is that of the data, as the samplers of torch want it."""
-
-    def __len__(self) -> int:
-        return len(next(iter(self.values())))
 
 
 def shuffled_twice(
@@ -73,11 +64,6 @@ def shuffled_twice(
     seed = int(options.get("seed") or 0)
 
     class ShuffledTwice(DefaultBatchSampler):
-        epoch = 0
-
-        def set_epoch(self, epoch: int) -> None:
-            self.epoch = epoch
-
         def __iter__(self) -> Iterator[list[int]]:
             generator = torch.Generator().manual_seed(seed + self.epoch)
             batches = batches_of(torch.randperm(n_rows, generator=generator))

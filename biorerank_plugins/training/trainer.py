@@ -9,19 +9,32 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins._common.files import write_json
+from biorerank_plugins.models import content_hash
+from biorerank_plugins.models.folders import resolve_folder
 from biorerank_plugins.scoring.choose_scorer import position_limit
 from biorerank_plugins.training import checkpoints
 from biorerank_plugins.training.config import TrainConfig
-from biorerank_plugins.training.dev import DevSet
-from biorerank_plugins.training.job import TrainingJob
-from biorerank_plugins.training.library_trainer import check_saved_casing, load_base, need_extra, set_dropout
+from biorerank_plugins.training.dev import DEV_MEASURES, DevSet, check_apart, evaluator
+from biorerank_plugins.training.library_trainer import (
+    check_saved_casing,
+    load_base,
+    need_extra,
+    report_on_stderr,
+    set_dropout,
+    shared_arguments,
+    stop_on_nan,
+)
 from biorerank_plugins.training.tasks import PAIRS, Task
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 logger = logging.getLogger(__name__)
+
+# Not part of what a checkpoint is: they may change when a run goes on.
+_FREE = ("save_steps", "log_steps", "dev_steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +69,7 @@ def train(
 
     Checkpoints go to ``<out>/checkpoints``; called again with the same folder, training resumes from the last one.
 
-    :param base: name of an embedded model, folder or hub name of the weights to start from (an encoder, or a
-        cross-encoder).
+    :param base: name of an embedded model, folder or hub name of the weights (encoder or cross-encoder) to start from.
     :param rows: rows of the task; of pairs, :class:`~biorerank_plugins.training.rows.TrainingPair`.
     :param out: folder to save to; the model lies in ``<out>/model`` afterwards.
     :param config: settings.
@@ -80,7 +92,7 @@ def train(
         rows = [TrainingPair("Is TP53 a tumour suppressor?", "TP53 suppresses tumours.", 1.0, "gold"), …]
         model = train("biorerank-encoder-minilm-l6", rows, "my-model").model
     """
-    job = TrainingJob(base, rows, config or TrainConfig(), task, recipe, dev, early_stop)
+    job = _Job(base, rows, config or TrainConfig(), task, recipe, dev, early_stop)
     job.check()
     need_extra()
     out = Path(out)
@@ -100,7 +112,7 @@ def train(
 
 
 def _run(
-    job: TrainingJob, run: int, start: str | Path, out: Path, saved_to: Path, device: str | None, show_progress: bool
+    job: _Job, run: int, start: str | Path, out: Path, saved_to: Path, device: str | None, show_progress: bool
 ) -> tuple[CrossEncoder, list[dict[str, Any]]]:
     """Do one run, or take what it left if it was finished before."""
     import torch
@@ -128,3 +140,98 @@ def _run(
         write_json(finished, entries)
     check_saved_casing(model, saved_to)
     return model, entries
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is trained on what, and how; :func:`train` says what the fields are."""
+
+    base: str | Path
+    rows: Sequence[Any]
+    config: TrainConfig
+    task: Task
+    recipe: str
+    dev: DevSet | None
+    early_stop: int | None
+
+    def check(self) -> None:
+        """Refuse what nothing can be learned from."""
+        self.task.check(self.rows)
+        if self.early_stop is not None:
+            whole_number("early_stop", self.early_stop)
+            if self.dev is None:
+                raise ValueError("early_stop needs a dev set to look at.")
+        if self.dev is not None:
+            check_apart(list(self.task.questions(self.rows)), self.dev)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that must be equal for a run to go on from a checkpoint, as plain JSON values."""
+        folder = resolve_folder(self.base)
+        return {
+            "recipe": self.recipe,
+            "task": self.task.name,
+            "base": str(self.base) if folder is None else content_hash(folder),
+            "rows": len(self.rows),
+            "content of the rows": checkpoints.rows_hash(self.rows),
+            "settings": {name: value for name, value in asdict(self.config).items() if name not in _FREE},
+            "early_stop": self.early_stop,
+            "dev": None if self.dev is None or self.early_stop is None else self.dev.content_hash(),
+        }
+
+    def evaluator(self) -> Any:
+        return None if self.dev is None else evaluator(self.dev, 2 * self.config.batch_size)
+
+    def trainer(self, model: CrossEncoder, folder: Path, *, show_progress: bool) -> Any:
+        """Return the library's trainer for one run, which changes the model and puts checkpoints into the folder."""
+        import datasets
+        from sentence_transformers.cross_encoder import CrossEncoderTrainer
+        from transformers import EarlyStoppingCallback
+
+        callbacks = [stop_on_nan()]
+        if self.early_stop is not None:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=self.early_stop))
+        trainer = CrossEncoderTrainer(
+            model=model,
+            args=self._arguments(folder, on_gpu=model.device.type == "cuda", show_progress=show_progress),
+            train_dataset=datasets.Dataset.from_dict(dict(self.task.columns(self.rows))),
+            loss=self.task.loss(model, self.config),
+            evaluator=self.evaluator(),
+            callbacks=callbacks,
+        )
+        report_on_stderr(trainer, show_progress)
+        return trainer
+
+    def _arguments(self, folder: Path, *, on_gpu: bool, show_progress: bool) -> Any:
+        from sentence_transformers.base.sampler import BatchSamplers
+        from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
+
+        config = self.config
+        return CrossEncoderTrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=config.epochs,
+            per_device_train_batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            warmup_steps=config.warmup(len(self.rows)),
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+            seed=config.seed,
+            batch_sampler=self.task.sampler if config.length_grouped else BatchSamplers.BATCH_SAMPLER,
+            # The best checkpoint can only be kept if there is one wherever the dev set is measured.
+            save_steps=config.save_steps if self.early_stop is None else config.dev_steps,
+            logging_steps=config.log_steps,
+            **shared_arguments(on_gpu=on_gpu, bf16=config.bf16, show_progress=show_progress),
+            **self._watching(),
+        )
+
+    def _watching(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if self.dev is not None:
+            options |= {"eval_strategy": "steps", "eval_steps": self.config.dev_steps}
+        if self.early_stop is not None:
+            options |= {
+                "load_best_model_at_end": True,
+                "metric_for_best_model": f"eval_dev_{DEV_MEASURES[0]}",
+                "greater_is_better": True,
+                "restore_callback_states_from_checkpoint": True,
+            }
+        return options
