@@ -26,7 +26,6 @@ def deduplicate(
     :param keys: any of ``"id"``, ``"pmid"``, ``"doi"``, ``"text"`` (equal up to case, white space and punctuation of
         sentences); two passages are the same if *one* of the keys is equal. PMIDs and DOIs are compared in one form,
         whether they are written as numbers, with a prefix or as addresses. ``None`` keeps all.
-    :param metadata_keys: where PMIDs and DOIs stand.
     :returns: positions that stay, positions that repeat a passage that stays.
     :raises ValueError: if a key is unknown.
     """

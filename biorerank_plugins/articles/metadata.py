@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeAlias
 
 from biorerank_plugins.articles.identifiers import as_doi, as_pmid, as_text, as_year, first_text, pmid_in_address
@@ -87,9 +88,7 @@ class MetadataKeys:
 
     def doi_of(self, passage: Passage) -> str:
         """Return the DOI in lower case and without an address, ``""`` if there is none."""
-        return first_text(as_doi, self._values(passage, self.doi)) or first_text(
-            as_doi, self._values(passage, self.address)
-        )
+        return first_text(as_doi, chain(self._values(passage, self.doi), self._values(passage, self.address)))
 
     def title_of(self, passage: Passage) -> str:
         """Return the title as it stands, ``""`` if there is none."""
@@ -161,9 +160,6 @@ def cite(passage: Passage, keys: MetadataKeys = DEFAULT_KEYS) -> str:
 
     Without PMID and DOI it ends with the address, else with the passage's id. A retracted article is marked.
 
-    :param passage: the passage.
-    :param keys: where its metadata say these things.
-
     >>> about = {"authors": ["Lee K", "Wu L"], "pmid": 123, "year": 2019, "journal": "BMJ", "doi": "10.1000/X"}
     >>> cite(Passage("7", "…", title="TP53 in cancer", metadata=about))
     'Lee K, Wu L. TP53 in cancer. BMJ. 2019. PMID: 123. doi: 10.1000/x.'
@@ -226,9 +222,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_yes(value: object) -> bool:
-    if isinstance(value, (Mapping, tuple)):  # the notices of retraction
-        return bool(value)
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, (Mapping, tuple, bool, int, float)):  # containers hold the notices of retraction
         return bool(value)
     text = as_text(value)
     return folded(text) in _YES or (text[:1].isdigit() and as_year(text) is not None)  # or since when

@@ -127,8 +127,6 @@ PassageLike: TypeAlias = str | Passage | Candidate
 def as_candidate(item: PassageLike, position: int) -> Candidate:
     """Turn a string, passage or candidate into a candidate.
 
-    :param item: the passage.
-    :param position: its place in the caller's list; becomes the id of a string.
     :raises TypeError: if ``item`` is something else.
     """
     if isinstance(item, Candidate):

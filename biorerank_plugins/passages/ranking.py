@@ -109,18 +109,9 @@ class RankedPassage:
         return {
             "rank": self.rank,
             **self.passage.to_dict(),
-            "input_index": self.input_index,
-            "logit": self.logit,
-            "score": self.score,
-            "probability": self.probability,
-            "retrieval_score": self.retrieval_score,
+            **{one.name: getattr(self, one.name) for one in fields(self) if one.name != "passage"},
             "evidence": [asdict(sentence) for sentence in self.evidence],
-            "n_windows": self.n_windows,
-            "truncated": self.truncated,
-            "fused": self.fused,
             "window": None if self.window is None else list(self.window),
-            "boost": self.boost,
-            "retracted": self.retracted,
         }
 
 

@@ -31,8 +31,7 @@ def definitions_in(text: str) -> Iterator[tuple[str, str]]:
         inside = _AFTER_FORM.split(match[1])[0].strip()
         before = _SENTENCE_END.split(text[max(0, match.start() - _LOOK_BACK) : match.start()])[-1].rstrip()
         if _is_short_form(inside):
-            long_form = _long_form(inside, before)
-            if long_form is not None:
+            if (long_form := _long_form(inside, before)) is not None:
                 yield inside, long_form
             continue
         words = before.split()
@@ -102,7 +101,6 @@ class Abbreviations:
     def other_forms(self, query: str) -> str:
         """Return what a query's abbreviations stand for, and how its long forms are abbreviated.
 
-        :param query: a question.
         :returns: the forms that it does not have itself, with spaces between them; ``""`` if there are none.
         """
         if not self._long_of:

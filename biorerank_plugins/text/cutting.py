@@ -59,9 +59,9 @@ def cut_document(text: str, size: int = PASSAGE_SIZE) -> list[Part]:
 def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
     """Give the paragraphs; a line that is a heading is one by itself."""
     at = 0
-    for gap in [*(match.span() for match in _GAP.finditer(text)), (len(text), len(text))]:
-        yield from _without_headings(text, at, gap[0])
-        at = gap[1]
+    for start, end in [*(match.span() for match in _GAP.finditer(text)), (len(text), len(text))]:
+        yield from _without_headings(text, at, start)
+        at = end
 
 
 def _without_headings(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -21,7 +21,6 @@ Span = tuple[int, int]
 def split_sentences(text: str, *, max_length: int = MAX_SENTENCE) -> list[Span]:
     """Return the sentences of a text, in order, as (start, end) in code points.
 
-    :param text: any text.
     :param max_length: longest sentence; at least 1.
     :returns: spans without surrounding white space, none of them empty. Together they cover all but white space.
 

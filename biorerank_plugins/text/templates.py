@@ -56,7 +56,6 @@ def passage_text(passage: Passage, template: Template = DEFAULT_TEMPLATE) -> str
     with a bracket around it and separators that would then stand at the very start. A field that ends in ``.?!:`` is
     not followed by a second full stop.
 
-    :param passage: the passage.
     :param template: format string or function.
     :raises TypeError: if a template function returns something else than a string.
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biorerank_plugins.text.sentences import split_sentences
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Aggregation: TypeAlias = Literal["max", "first", "mean-top-2"]
 """How the logits of a passage's windows become one: the best (MaxP), the first, or the mean of the two best."""
@@ -94,7 +92,6 @@ def window_spans(
 ) -> list[Span]:
     """Cut a text into windows of at most ``room`` tokens, on sentence borders where that wastes no more than half.
 
-    :param text: the text.
     :param offsets: [n, 2], first code point of each token and one past its last.
     :param room: tokens a window, at least 1.
     :param stride: tokens from one start to the next, at most ``room``; ``None`` for three quarters of ``room``.
@@ -112,21 +109,14 @@ def window_spans(
     while True:
         end = min(n, start + room)
         if end < n:
-            end = _last(borders, start + room // 2, end) or end
+            end = max(_within(borders, start + room // 2 + 1, end), default=end)
         spans.append((int(offsets[start, 0]), int(offsets[end - 1, 1])))
         if end == n:
             return spans
         wanted = min(end, start + step)
-        start = _first(borders, wanted, end) or wanted
+        start = min(_within(borders, wanted, end), default=wanted)
 
 
-def _last(borders: NDArray[np.int64], low: int, high: int) -> int | None:
-    """Return the last border in (low, high], if any."""
-    found = borders[(borders > low) & (borders <= high)]
-    return int(found[-1]) if len(found) else None
-
-
-def _first(borders: NDArray[np.int64], low: int, high: int) -> int | None:
-    """Return the first border in [low, high], if any."""
-    found = borders[(borders >= low) & (borders <= high)]
-    return int(found[0]) if len(found) else None
+def _within(borders: NDArray[np.int64], low: int, high: int) -> list[int]:
+    found: list[int] = borders[(borders >= low) & (borders <= high)].tolist()
+    return found
