@@ -12,7 +12,7 @@ from biorerank_plugins.evaluation.judgements import judged_queries
 from biorerank_plugins.evaluation.lineup import Find, Lists, line_up, measure_system
 from biorerank_plugins.evaluation.lists import score_pairs, search_all
 from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, Qrels, Run, measure_run
-from biorerank_plugins.evaluation.results import Changes, SystemResult, SystemsReport
+from biorerank_plugins.evaluation.results import SystemResult, SystemsReport
 from biorerank_plugins.evaluation.significance import Comparison, compare, corrected
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
 from biorerank_plugins.first_stage.protocol import SearchableIndex
@@ -101,7 +101,11 @@ def evaluate_systems(
         systems=results,
         baseline=baseline,
         comparisons=_compare(results, baseline),
-        changes=_changes(results, baseline, names[0], texts, judged, find),
+        changes={
+            name: largest_changes(results[baseline], one, names[0], texts, judged, find)
+            for name, one in results.items()
+            if name != baseline
+        },
         notes=list(_notes(judged, texts, lists)),
         gold_method=None if gold is None else gold.method,
     )
@@ -190,16 +194,6 @@ def _compare(results: Mapping[str, SystemResult], baseline: str) -> dict[str, di
         for name, comparison in (corrected(by_name) if by_name else {}).items():
             comparisons[name][measure] = comparison
     return comparisons
-
-
-def _changes(
-    results: Mapping[str, SystemResult], baseline: str, measure: str, texts: Mapping[str, str], qrels: Qrels, find: Find
-) -> dict[str, Changes]:
-    return {
-        name: largest_changes(results[baseline], result, measure, texts, qrels, find)
-        for name, result in results.items()
-        if name != baseline
-    }
 
 
 def _notes(qrels: Qrels, texts: Mapping[str, str], lists: Lists) -> Iterator[str]:

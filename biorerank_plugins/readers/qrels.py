@@ -34,7 +34,7 @@ def read_qrels(path: PathOrStream) -> dict[str, dict[str, int]]:
 
     def add(_: int, line: str) -> None:
         nonlocal header_allowed
-        cells = _cells(line)
+        cells = [cell.strip() for cell in (chomp(line).split("\t") if "\t" in line else line.split())]
         may_be_header, header_allowed = header_allowed, False
         if may_be_header and cells[0].lower() in _HEADER and not _GRADE.fullmatch(cells[-1]):
             return
@@ -50,11 +50,6 @@ def read_qrels(path: PathOrStream) -> dict[str, dict[str, int]]:
     if not qrels:
         raise ReaderError("The file holds no judgements.", source.name)
     return qrels
-
-
-def _cells(line: str) -> list[str]:
-    cells = chomp(line).split("\t") if "\t" in line else line.split()
-    return [cell.strip() for cell in cells]
 
 
 def _judgement(cells: list[str]) -> tuple[str, str, int]:

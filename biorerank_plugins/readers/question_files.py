@@ -53,7 +53,11 @@ def question_records(file: OpenFile, reading: Reading) -> Records:
         raise ReaderError("XML holds no queries, but for lists of TREC topics (<topics>).", file.name)
     bare = suffix_of(file.name) not in SUFFIXES["csv"]
     rows = (tsv_rows if bare else csv_rows)(file, reading)
-    return table_rows(rows, file, reading, lambda first: _columns(first, bare), _row, needs_header=True)
+
+    def record(number: int, columns: list[str], cells: list[str]) -> tuple[int, dict[str, Any]]:
+        return _numbered(number, dict(paired(columns, cells)))
+
+    return table_rows(rows, file, reading, lambda first: _columns(first, bare), record, needs_header=True)
 
 
 def _json(file: OpenFile, begin: bytes, reading: Reading) -> Records:
@@ -111,10 +115,6 @@ def _squad_questions(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 "question": as_text(asked.get("question"), "question").strip(),
                 "passages": [passage] if is_answered else [],
             }
-
-
-def _row(number: int, columns: list[str], cells: list[str]) -> tuple[int, dict[str, Any]]:
-    return number, _normal(dict(paired(columns, cells)))
 
 
 def _columns(first: list[str], bare: bool) -> tuple[list[str], bool]:

@@ -56,7 +56,7 @@ def check_object(value: Any) -> dict[str, Any]:
     for _ in range(_MAX_DEPTH):
         inner: list[Any] = []
         for container in level:
-            for item in _items(container):
+            for item in [*container, *container.values()] if isinstance(container, dict) else container:
                 if isinstance(item, str):
                     _check_unicode(item)
                 elif isinstance(item, (dict, list)):
@@ -65,10 +65,6 @@ def check_object(value: Any) -> dict[str, Any]:
             return value
         level = inner
     raise Malformed(f"The JSON is nested more than {_MAX_DEPTH} levels deep.")
-
-
-def _items(container: dict[str, Any] | list[Any]) -> list[Any]:
-    return [*container, *container.values()] if isinstance(container, dict) else container
 
 
 def _check_unicode(text: str) -> None:

@@ -142,7 +142,13 @@ def source_of(path: PathOrStream) -> Source:
     :raises ReaderError: if there is no such file.
     """
     if isinstance(path, (str, Path)):
-        return _path_source(path)
+        if path == "":
+            raise ReaderError("The path is empty. Give a file or a folder.")
+        # A path may be a pipe such as /dev/stdin; os.path.exists is quiet about characters that no path can hold.
+        if not os.path.exists(path):
+            raise ReaderError("There is no such file or folder.", str(path))
+        target = Path(path)
+        return Source(str(target), target.name, target)
     if isinstance(path, io.TextIOBase):
         raise TypeError("Expected a binary stream, got a text stream: pass stream.buffer, or open the file with 'rb'.")
     if not hasattr(path, "readinto"):
@@ -150,13 +156,3 @@ def source_of(path: PathOrStream) -> Source:
     name = getattr(path, "name", None)
     name = name if isinstance(name, str) and name else "<stream>"
     return Source(name, name, path)
-
-
-def _path_source(path: str | Path) -> Source:
-    if isinstance(path, str) and not path:
-        raise ReaderError("The path is empty. Give a file or a folder.")
-    target = Path(path)
-    # A path may be a pipe such as /dev/stdin; os.path.exists is quiet about characters that no path can hold.
-    if not os.path.exists(target):
-        raise ReaderError("There is no such file or folder.", str(path))
-    return Source(str(target), target.name, target)
