@@ -54,6 +54,10 @@ class SentenceTransformerModel:
             )
         if any(not list(weights.parent.glob("*.safetensors")) for weights in folder.rglob("*.bin")):
             raise ModelError(f"{folder} holds pickled weights (*.bin), which can run code. Save it as safetensors.")
+        if str(dtype) == "torch.int8":
+            raise ModelError(
+                f"dtype='int8' is not possible for {folder}, which makes its vectors by {', '.join(settings.unusual)}."
+            )
         from sentence_transformers import SentenceTransformer
 
         try:

@@ -10,8 +10,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 
+from biorerank_plugins.errors import ModelError
 from biorerank_plugins.runtime.packed.attention import attention_for
 from biorerank_plugins.runtime.packed.bert import PackedLayers
+from biorerank_plugins.runtime.packed.byte_kernels import bytes_if_possible
 from biorerank_plugins.runtime.packed.cpu_kernels import can_prepare
 from biorerank_plugins.runtime.packed.families import places_of
 from biorerank_plugins.runtime.packed.packing import Layout, packed, rounded
@@ -41,8 +43,12 @@ def token_states(model: Any, tokenizer: Any, device: torch.device, dtype: torch.
     :param tokenizer: its tokenizer.
     :param device: where to run.
     :param dtype: precision of the layers.
+    :raises ModelError: if it is int8, and the model cannot run without padding.
     """
+    dtype = bytes_if_possible(dtype, device)
     why_not = why_not_packed(model, device, dtype) if device.type == "cpu" else f"it runs on {device}."
+    if why_not is not None and dtype == torch.int8:
+        raise ModelError(f"dtype='int8' is not possible for this bi-encoder: {why_not} Choose another dtype.")
     logger.info("%s runs %s.", type(model).__name__, "without padding" if why_not is None else f"padded: {why_not}")
     return PackedStates(model, dtype) if why_not is None else PaddedStates(model, tokenizer, device, dtype)
 
@@ -53,9 +59,11 @@ class PackedStates:
     def __init__(self, model: Any, dtype: torch.dtype) -> None:
         cpu = torch.device("cpu")
         self._places = places_of(model, has_types=True)
-        self._network = PackedLayers(model, cpu, dtype, attention_for(cpu)).eval()
-        if can_prepare(dtype):
-            self._network.prepare()
+        in_bytes = dtype == torch.int8
+        precision = torch.float32 if in_bytes else dtype
+        self._network = PackedLayers(model, cpu, precision, attention_for(cpu)).eval()
+        if in_bytes or can_prepare(dtype):
+            self._network.prepare(in_bytes=in_bytes)
 
     def __call__(self, batch: Sequence[Tokens]) -> torch.Tensor:
         """Return the states of all tokens; see :class:`TokenStates`."""

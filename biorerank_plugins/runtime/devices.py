@@ -97,6 +97,42 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
     return resolved
 
 
+def device_and_dtype(
+    device: str | torch.device | None, dtype: str | torch.dtype | None
+) -> tuple[torch.device, torch.dtype]:
+    """Return where and in which precision to compute, int8 among them.
+
+    int8 is taken only when asked for; it runs on a CPU, without padding.
+
+    :param device: see :func:`resolve_device`.
+    :param dtype: see :func:`resolve_dtype`; also ``"int8"``.
+    :raises ValueError: if a name is unknown, or the two do not go together; the message says what does.
+
+    >>> device_and_dtype(None, "int8")
+    (device(type='cpu'), torch.int8)
+    """
+    import torch
+
+    if str(dtype).removeprefix("torch.") != "int8":
+        _refuse_unknown(dtype)
+        chosen = resolve_device(device)
+        return chosen, resolve_dtype(dtype, chosen)
+    chosen = resolve_device("cpu" if device is None else device)
+    if chosen.type != "cpu":
+        raise ValueError(f"int8 runs on a CPU; got device={str(chosen)!r}.")
+    return chosen, torch.int8
+
+
+def _refuse_unknown(dtype: str | torch.dtype | None) -> None:
+    import torch
+
+    try:
+        resolve_dtype(dtype, torch.device("cpu"))
+    except ValueError as error:
+        if "is unknown" in str(error):
+            raise ValueError(f"dtype={dtype!r} is unknown. Choose one of: {', '.join(DTYPES)}, int8.") from error
+
+
 def _automatic_dtype(device: torch.device) -> tuple[torch.dtype, str]:
     import torch
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.runtime.devices import BACKENDS, DTYPES, resolve_device, resolve_dtype
+from biorerank_plugins.runtime.devices import BACKENDS, device_and_dtype
 from biorerank_plugins.scoring.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
@@ -52,11 +52,9 @@ def where_to_compute(
 ) -> tuple[torch.device, torch.dtype]:
     """Return device and precision for what a user asks for.
 
-    int8 is taken only when asked for; it runs on a CPU, without padding.
-
     :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
-    :param device: see :func:`~biorerank_plugins.runtime.devices.resolve_device`.
-    :param dtype: see :func:`~biorerank_plugins.runtime.devices.resolve_dtype`; also ``"int8"``.
+    :param device: see :func:`~biorerank_plugins.runtime.devices.device_and_dtype`.
+    :param dtype: in the same way.
     :raises ValueError: if a name is unknown, or the three do not go together; the message says what does.
 
     >>> where_to_compute("auto", None, "int8")
@@ -64,24 +62,10 @@ def where_to_compute(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is unknown. Choose one of: {', '.join(BACKENDS)}.")
-    if str(dtype).removeprefix("torch.") != "int8":
-        _refuse_unknown(dtype)
-        chosen = resolve_device(device)
-        return chosen, resolve_dtype(dtype, chosen)
-    if backend == "torch":
+    place = device_and_dtype(device, dtype)
+    if place[1] == torch.int8 and backend == "torch":
         raise ValueError("dtype='int8' needs backend='packed' (or 'auto'); got backend='torch'.")
-    chosen = resolve_device("cpu" if device is None else device)
-    if chosen.type != "cpu":
-        raise ValueError(f"int8 runs on a CPU; got device={str(chosen)!r}.")
-    return chosen, torch.int8
-
-
-def _refuse_unknown(dtype: str | torch.dtype | None) -> None:
-    try:
-        resolve_dtype(dtype, torch.device("cpu"))
-    except ValueError as error:
-        if "is unknown" in str(error):
-            raise ValueError(f"dtype={dtype!r} is unknown. Choose one of: {', '.join(DTYPES)}, int8.") from error
+    return place
 
 
 def choose_backend(
@@ -108,14 +92,12 @@ def choose_backend(
     :param has_types: whether the model takes segment ids.
     :raises ModelError: if the backend that was asked for cannot run the model here; the message says why.
     """
-    from biorerank_plugins.runtime.packed.byte_kernels import adds_in_16_bits, why_no_bytes
+    from biorerank_plugins.runtime.packed.byte_kernels import adds_in_16_bits, bytes_if_possible
     from biorerank_plugins.runtime.packed.support import why_not_packed
     from biorerank_plugins.scoring.packed_backend import PackedBackend
 
     common: dict[str, Any] = {"device": device, "dtype": dtype, "has_types": has_types, "pad_id": tokenizer.pad_id}
-    if dtype == torch.int8 and (reason := why_no_bytes()) is not None:
-        common["dtype"] = dtype = resolve_dtype("auto", device)
-        logger.warning("int8 is not possible here: %s Computing in %s.", reason, str(dtype).removeprefix("torch."))
+    common["dtype"] = dtype = bytes_if_possible(dtype, device)
     int8 = dtype == torch.int8
     on_cpu = _BYTES_BATCH_TOKENS if int8 and not adds_in_16_bits() else _BATCH_TOKENS
     tokens = on_cpu if device.type == "cpu" else _GPU_BATCH_TOKENS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -246,6 +247,23 @@ def test_bf16_vectors_are_fp32_arrays_of_length_one_near_the_fp32_ones(tiny_enco
     assert vectors.dtype == np.float32
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-6)
     assert (vectors * fp32(tiny_encoder_dir).encode_queries(TEXTS)).sum(axis=1) == pytest.approx(1.0, abs=1e-2)
+
+
+def test_int8_vectors_are_near_the_fp32_ones_and_do_not_depend_on_their_neighbours(tiny_encoder_dir: Path) -> None:
+    encoder = BiEncoder(tiny_encoder_dir, dtype="int8")
+    vectors = encoder.encode_passages(PASSAGES)
+    assert (vectors * fp32(tiny_encoder_dir).encode_passages(PASSAGES)).sum(axis=1) == pytest.approx(1.0, abs=1e-2)
+    alone = np.concatenate([encoder.encode_passages([passage]) for passage in PASSAGES])
+    assert vectors == pytest.approx(alone, abs=1e-5)
+    assert encoder.config() == fp32(tiny_encoder_dir).config()  # an index built with one is opened with the other
+    assert pickle.loads(pickle.dumps(encoder)).encode_passages(PASSAGES).tolist() == vectors.tolist()
+
+
+def test_int8_is_refused_where_it_is_not_possible(copy_of: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match=r"int8 runs on a CPU; got device='cuda'|device='cuda' is not available"):
+        BiEncoder("/no/such/folder", dtype="int8", device="cuda")
+    with pytest.raises(ModelError, match=r"dtype='int8' is not possible for .*, which makes its vectors by"):
+        BiEncoder(copy_of(**UNUSUAL["two poolings"]), dtype="int8")
 
 
 def test_max_length_cuts_queries_and_passages_each_at_their_own(tiny_encoder_dir: Path) -> None:

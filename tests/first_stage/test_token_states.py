@@ -8,6 +8,7 @@ import torch
 import transformers
 from support.packed import CPU, FAMILIES, SIZES, WORDS
 
+from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.token_states import PackedStates, PaddedStates, token_states
 
 BATCH_LENGTHS = (3, 40, 1, 17, 17)
@@ -58,3 +59,9 @@ def test_what_is_not_covered_runs_padded():
     assert isinstance(
         token_states(transformers.DistilBertModel(config).eval(), Padding, CPU, torch.float32), PaddedStates
     )
+
+
+def test_what_is_not_covered_is_refused_in_int8():
+    config = transformers.DistilBertConfig(vocab_size=WORDS, dim=32, n_layers=1, n_heads=2, hidden_dim=64)
+    with pytest.raises(ModelError, match="not possible for this bi-encoder: DistilBertModel is none of"):
+        token_states(transformers.DistilBertModel(config).eval(), Padding, CPU, torch.int8)

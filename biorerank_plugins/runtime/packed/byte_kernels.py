@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from biorerank_plugins.runtime.devices import resolve_dtype
 from biorerank_plugins.runtime.packed.cpu_kernels import Memory
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ _TYPICAL_ROWS = 1024  # rows that the layout of a weight is chosen for; any numb
 _MOST = 127  # steps of a weight on each side of 0
 _MOST_OF_TWO = 128  # of two neighbouring weights of one sign: 255 · 128 < 2¹⁵
 _INPUT_STEPS = 254  # of 255: two roundings up may meet
+_EXACT = 14  # inputs a layer whose weights are not quantised
 _SMALLEST = 1e-30  # step of an input that is 0 throughout
 
 
@@ -46,14 +48,19 @@ class ByteLinear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, memory: Memory, *, gelu: bool = False) -> None:
-        steps, size = quantized(weight.detach().float(), adds_in_16_bits=adds_in_16_bits())
+        weight = weight.detach().float()
+        # A few inputs have weights far beyond the others', and make steps wide for all: they stay in fp32.
+        self._exact = weight.pow(4).sum(0).topk(min(_EXACT, weight.shape[1])).indices.sort().values
+        exact = weight[:, self._exact].t()
+        steps, size = quantized(weight.index_fill(1, self._exact, 0), adds_in_16_bits=adds_in_16_bits())
         operators: Any = torch.ops.onednn
         self._apply: Any = operators.qlinear_pointwise
         self._weight = operators.qlinear_prepack(steps.contiguous(), [_TYPICAL_ROWS, weight.shape[1]])
         self._size = size
         self._no_zeros = torch.zeros(len(size), dtype=torch.int32)
-        # What an input step that stands for 0 adds to each output, and the bias: taken off and added in one product.
-        self._of_zero = torch.stack([steps.sum(1, dtype=torch.float32) * size, bias.detach().float()])
+        # What an input step that stands for 0 adds to each output, the bias, and what is not in bytes: in one product.
+        of_zero = torch.stack([steps.sum(1, dtype=torch.float32) * size, bias.detach().float()])
+        self._beside = torch.cat([of_zero, exact])
         self._memory = memory
         self._gelu = gelu
 
@@ -64,11 +71,13 @@ class ByteLinear:
         """
         steps, size, zero = self._in_steps(x)
         out: Tensor = _product(self._apply, steps, self._weight, self._size, self._no_zeros)
-        out.mul_(size).addmm_(torch.cat([-size * zero, torch.ones_like(size)], 1), self._of_zero)
+        beside = torch.cat([-size * zero, torch.ones_like(size), x.index_select(1, self._exact)], 1)
+        out.mul_(size).addmm_(beside, self._beside)
         return torch.ops.aten.gelu_(out) if self._gelu else out
 
     def _in_steps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the input in steps [rows, in], the size of a row's step, and which step stands for 0 [rows, 1]."""
+        x = x.index_fill(1, self._exact, 0)
         low, high = x.amin(1, keepdim=True).clamp_(max=0), x.amax(1, keepdim=True).clamp_(min=0)
         size = ((high - low) / _INPUT_STEPS).clamp_(min=_SMALLEST)
         zero = (-low / size).round_()
@@ -119,6 +128,16 @@ def why_no_bytes() -> str | None:
         return None if _is_exact(_MOST_OF_TWO // 2) else "this torch computes something else."
     except Exception as error:  # whatever a torch without them, or another version of them, raises
         return f"this torch has no such products ({type(error).__name__}: {str(error).strip().split(chr(10))[0]})."
+
+
+def bytes_if_possible(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return the precision, or with a warning the best one of this CPU where it is int8 and that is not possible."""
+    reason = why_no_bytes() if dtype == torch.int8 else None
+    if reason is None:
+        return dtype
+    best = resolve_dtype("auto", device)
+    logger.warning("int8 is not possible here: %s Computing in %s.", reason, str(best).removeprefix("torch."))
+    return best
 
 
 @torch.inference_mode()
