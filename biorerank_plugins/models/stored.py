@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,11 +44,14 @@ class StoredFusion:
     :param weight: of its score beside the logit.
     :param reference: score that leaves a logit as it is; ``None`` for the best of each list.
     :param calibration: from the sum to a probability; ``None`` for the model's own.
+    :param quantile: of the logits read so far; with ``effort="auto"`` no other candidate is expected to have a higher
+        one. 1 is the highest of them.
     """
 
     weight: float
     reference: float | None = None
     calibration: Calibration | None = None
+    quantile: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +90,14 @@ def stored_fusion(model: object) -> Mapping[str, StoredFusion]:
 def _fusion_of(value: Any) -> StoredFusion:
     if not isinstance(value, dict):
         return StoredFusion(finite_number("fusion", value, low=0, high=1e6))
-    if unknown := value.keys() - {"weight", "reference", "calibration"}:
+    if unknown := value.keys() - {one.name for one in fields(StoredFusion)}:
         raise ValueError(f"a fusion has no {sorted(unknown)[0]!r}.")
     reference, calibration = value.get("reference"), value.get("calibration")
     return StoredFusion(
         finite_number("weight", value.get("weight"), low=0, high=1e6),
         None if reference is None else finite_number("reference", reference),
         None if calibration is None else Calibration.of(calibration),
+        finite_number("quantile", value.get("quantile", 1.0), low=0, high=1),
     )
 
 
@@ -206,8 +210,9 @@ def store_calibration(folder: str | os.PathLike[str], calibration: Calibration, 
         content["calibration"] = calibration.to_dict()
     else:
         own = stored_fusion(folder)[first_stage]
-        kept = {"weight": own.weight, "reference": own.reference, "calibration": calibration.to_dict()}
-        content["fusion"] = {**content["fusion"], first_stage: kept}
+        before = content["fusion"][first_stage]
+        kept = before if isinstance(before, dict) else {"weight": own.weight, "reference": own.reference}
+        content["fusion"] = {**content["fusion"], first_stage: {**kept, "calibration": calibration.to_dict()}}
     write_json(Path(folder) / SETTINGS_FILE, content)
 
 

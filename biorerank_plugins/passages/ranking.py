@@ -131,6 +131,8 @@ class Ranking(Sequence[RankedPassage]):
     :param answerability: whether the answer is among the scored passages, in one of three states; ``None`` if the
         model stores nothing to tell it by, or nothing was scored.
     :param missing_shards: parts of a sharded index that did not answer, so that the ranking may lack passages.
+    :param unread: with ``effort="auto"``, how many passages the model did not read, for they were not likely to come
+        among the first.
 
     >>> ranking = Ranking("q", ())
     >>> len(ranking), list(ranking)
@@ -147,6 +149,7 @@ class Ranking(Sequence[RankedPassage]):
     drop_reasons: tuple[str, ...] = ()
     missing_shards: tuple[str, ...] = ()
     answerability: Answerability | None = None
+    unread: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timings", MappingProxyType(dict(self.timings)))
@@ -183,5 +186,6 @@ class Ranking(Sequence[RankedPassage]):
             "answerability": None if self.answerability is None else self.answerability.to_dict(),
             "query_truncated": self.query_truncated,
             "timings": dict(self.timings),
+            **({"unread": self.unread} if self.unread else {}),
             **({"missing_shards": list(self.missing_shards)} if self.missing_shards else {}),
         }

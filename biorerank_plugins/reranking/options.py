@@ -18,6 +18,10 @@ Fusion: TypeAlias = float | Literal["stored", "second-reader", "order"] | None
 second reader's opinion, the first stage's order, or nothing."""
 
 
+Effort: TypeAlias = Literal["full", "auto"]
+"""Whether the model reads every passage, or only those that are likely to come among the first ``top_k``."""
+
+
 class RankKeywords(TypedDict, total=False):
     """The options as keywords, for the signatures of :meth:`~biorerank_plugins.BioReranker.rank` and its kin."""
 
@@ -29,6 +33,7 @@ class RankKeywords(TypedDict, total=False):
     deduplicate: Deduplicate
     retracted: Retracted
     boosts: Boosts | None
+    effort: Effort
 
 
 class CallKeywords(RankKeywords, total=False):
@@ -59,6 +64,9 @@ class RankOptions:
         (``RankedPassage.retracted``), ``"drop"`` leaves them out before scoring (``Ranking.dropped``).
     :param boosts: what to add for recent articles or kinds of study before passages are put in order; reported in
         ``RankedPassage.boost``.
+    :param effort: ``"full"``: the model reads every passage. ``"auto"``: where ``top_k`` is given and the first stage
+        enters the order, it reads from the first stage's best passage on, until no other one is likely to come among
+        the first ``top_k``; ``Ranking.unread`` counts those (:mod:`~biorerank_plugins.reranking.effort`).
     :raises ValueError: if an option is impossible.
     :raises TypeError: if ``boosts`` is something else than :class:`~biorerank_plugins.Boosts`.
 
@@ -74,6 +82,7 @@ class RankOptions:
     deduplicate: Deduplicate = None
     retracted: Retracted = "keep"
     boosts: Boosts | None = None
+    effort: Effort = "full"
 
     def __post_init__(self) -> None:
         least = self.min_probability
@@ -87,9 +96,9 @@ class RankOptions:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        if self.retracted not in get_args(Retracted):
-            known = ", ".join(get_args(Retracted))
-            raise ValueError(f"retracted={self.retracted!r} is unknown. Choose one of: {known}.")
+        for name, choices in (("retracted", get_args(Retracted)), ("effort", get_args(Effort))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown. Choose one of: {', '.join(choices)}.")
         if self.boosts is not None and not isinstance(self.boosts, Boosts):
             raise TypeError(f"boosts must be Boosts or None, got {type(self.boosts).__name__}: {self.boosts!r:.80}.")
 

@@ -74,12 +74,11 @@ def order_candidates(
     candidates = request.scored()
     refuse_non_finite([candidate.passage.id for candidate in candidates], logits)
     fused = logits if prior.added is None else [a + b for a, b in zip(logits, prior.added, strict=True)]
-    keys, boosts = request.keys, options.boosts
-    boost = [0.0 if boosts is None else boosts.of(one.passage, keys) for one in candidates]
+    boost = boosts_of(request, options)
     values = [value + more for value, more in zip(fused, boost, strict=True)]
     # What thresholds look at, and what is shown: the same unless there are boosts.
     relevance = _shown(fused, scored, calibration)
-    shown = relevance if boosts is None else _shown(values, scored, calibration)
+    shown = relevance if options.boosts is None else _shown(values, scored, calibration)
     ranked: list[RankedPassage] = []
     # The sort is stable: passages that the model cannot tell apart keep their first-stage order.
     for position in sorted(range(len(values)), key=lambda p: -values[p]):
@@ -101,7 +100,7 @@ def order_candidates(
                 truncated=bool(scored.scores.truncated[position]),
                 fused=None if prior.added is None else fused[position],
                 boost=boost[position],
-                retracted=None if options.retracted == "keep" else keys.retracted_in(candidate.passage),
+                retracted=None if options.retracted == "keep" else request.keys.retracted_in(candidate.passage),
             )
         )
     threshold = calibration.evidence_threshold
@@ -115,7 +114,14 @@ def order_candidates(
         query_truncated=scored is not None and bool(scored.scores.query_truncated.any()),
         timings=timings,
         drop_reasons=tuple(request.dropped.values()),
+        unread=len(request.unread),
     )
+
+
+def boosts_of(request: RankRequest, options: RankOptions) -> list[float]:
+    """Return the boost of each candidate that is scored."""
+    boosts = options.boosts
+    return [0.0 if boosts is None else boosts.of(one.passage, request.keys) for one in request.scored()]
 
 
 def _answerability(
@@ -123,8 +129,7 @@ def _answerability(
 ) -> Answerability | None:
     if answering is None or not values:
         return None
-    texts = (f"{one.passage.title or ''} {one.passage.text}" for one in request.scored())
-    return decide(request.query, values, texts, calibration, answering)
+    return decide(request.query, values, request.texts(), calibration, answering)
 
 
 def _shown(values: Sequence[float], scored: Scored | None, calibration: Calibration) -> list[tuple[float, float]]:

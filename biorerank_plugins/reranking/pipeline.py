@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from biorerank_plugins import telemetry
 from biorerank_plugins.passages import PassageLike, Ranking
+from biorerank_plugins.reranking.effort import Reading
 from biorerank_plugins.reranking.evidence import with_evidence
 from biorerank_plugins.reranking.first_stage_prior import Prior, choose_prior
 from biorerank_plugins.reranking.order import Scored, order_candidates, refuse_non_finite
@@ -70,17 +71,14 @@ class RankPipeline:
         wanted = sum(len(request.kept) for request in requests)
         telemetry.note(queries=len(requests), passages=wanted)
         if not wanted:  # nothing to score is no reason to load a model
-            return [self._ordered(request, None, options, {"rerank": 0.0}) for request in requests]
+            return [self._ordered(request, None, options, Prior(), {"rerank": 0.0}) for request in requests]
         self._calls.take(call, wanted)
         timings: dict[str, float] = {}
         cosines = self._cosines(requests, options.fusion, timings, call)
         started = time.perf_counter()
-        scored = self._scored(requests, show_progress, call)
+        read = self._read(requests, cosines, options, show_progress, call)
         timings["rerank"] = time.perf_counter() - started
-        rankings = [
-            self._ordered(request, own, options, timings, read)
-            for request, own, read in zip(requests, scored, cosines, strict=True)
-        ]
+        rankings = [self._ordered(request, scored, options, prior, timings) for request, prior, scored in read]
         return self._with_evidence(rankings, options.evidence, call) if options.evidence else rankings
 
     def scores(self, pairs: Sequence[Pair], call: Call, show_progress: bool = False) -> PairScores:
@@ -90,6 +88,28 @@ class RankPipeline:
 
     def _query_text(self, query: str) -> str:
         return self._query_prefix + wellformed(query)
+
+    def _read(
+        self,
+        requests: Sequence[RankRequest],
+        cosines: Sequence[Sequence[float] | None],
+        options: RankOptions,
+        show_progress: bool,
+        call: Call,
+    ) -> list[tuple[RankRequest, Prior, Scored | None]]:
+        """Let the model read what may lead: with full effort everything, at once."""
+        readings = []
+        for request, own in zip(requests, cosines, strict=True):
+            prior = choose_prior(options.fusion, request.scored(), self._stored, own)
+            quantile = 1.0 if prior.stored is None else self._stored.fusion[prior.stored].quantile
+            readings.append(Reading(request, prior, options, quantile))
+        while any(wanted := [reading.wanted() for reading in readings]):
+            parts = [reading.request.only(places) for reading, places in zip(readings, wanted, strict=True)]
+            found = self._scored(parts, show_progress, call)
+            for reading, places, scored in zip(readings, wanted, found, strict=True):
+                if places:
+                    reading.add(places, scored)
+        return [reading.result() for reading in readings]
 
     def _scored(self, requests: Sequence[RankRequest], show_progress: bool, call: Call) -> list[Scored]:
         """Return what the model says of the candidates of each request; their pairs share batches."""
@@ -132,13 +152,9 @@ class RankPipeline:
         request: RankRequest,
         scored: Scored | None,
         options: RankOptions,
+        prior: Prior,
         timings: dict[str, float],
-        cosines: Sequence[float] | None = None,
     ) -> Ranking:
-        if scored is None:
-            prior = Prior()
-        else:
-            prior = choose_prior(options.fusion, request.scored(), self._stored, cosines)
         calibration = self._stored.calibration_for(prior.stored)
         return order_candidates(request, scored, options, prior, calibration, timings, self._stored.answering)
 

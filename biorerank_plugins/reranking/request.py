@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from biorerank_plugins._common.checks import check_query
 from biorerank_plugins.articles.duplicates import deduplicate
@@ -32,6 +32,7 @@ class RankRequest:
     :param kept: positions of those that are scored.
     :param dropped: positions of those left out, with the reason.
     :param keys: where metadata hold PMID, year and so on.
+    :param unread: positions of those that need not be scored, for they would not come among the first.
     """
 
     query: str
@@ -39,6 +40,7 @@ class RankRequest:
     kept: Sequence[int]
     dropped: Mapping[int, str]
     keys: MetadataKeys
+    unread: Sequence[int] = ()
 
     @classmethod
     def of(cls, query: str, passages: Iterable[PassageLike], options: RankOptions, keys: MetadataKeys) -> RankRequest:
@@ -61,6 +63,21 @@ class RankRequest:
     def scored(self) -> list[Candidate]:
         """Return the candidates that are scored, in input order."""
         return [self.candidates[position] for position in self.kept]
+
+    def only(self, places: Sequence[int]) -> RankRequest:
+        """Return the request with some of what is to be scored; the others stay unread.
+
+        :param places: among :attr:`kept`.
+        """
+        wanted = set(places)
+        others = [position for place, position in enumerate(self.kept) if place not in wanted]
+        return replace(self, kept=[self.kept[place] for place in places], unread=others)
+
+    def texts(self) -> Iterator[str]:
+        """Return titles and texts of the candidates, read or not, but for those left out."""
+        for position in (*self.kept, *self.unread):
+            passage = self.candidates[position].passage
+            yield f"{passage.title or ''} {passage.text}"
 
     def left_out(self) -> tuple[Passage, ...]:
         """Return the passages that are not scored, in input order."""

@@ -1,0 +1,97 @@
+"""No more reading than it takes: from the first stage's best candidate on, until no other one is likely to lead.
+
+The value that orders is a logit and what the first stage adds. Where that falls along its list, a candidate far down
+would need a logit that hardly any passage of the list has shown. The rule is that of the threshold algorithm (Fagin,
+Lotem and Naor, 2003), with a quantile of the logits read so far as what an unread one may bring.
+``benchmarks/quality/effort.py`` measures what it spares, and what it costs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from biorerank_plugins.reranking.first_stage_prior import Prior
+from biorerank_plugins.reranking.order import Scored, boosts_of
+from biorerank_plugins.scoring.scores import PairScores
+
+if TYPE_CHECKING:
+    from biorerank_plugins.reranking.options import RankOptions
+    from biorerank_plugins.reranking.request import RankRequest
+
+_STEP = 16
+"""Candidates read at once: a batch of short passages."""
+
+
+class Reading:
+    """What of one request is read so far.
+
+    :param request: the request.
+    :param prior: what the first stage adds.
+    :param options: how many are wanted, and with which effort.
+    :param quantile: of the logits read so far; no unread candidate is expected to have a higher one.
+
+    >>> while places := reading.wanted():             # doctest: +SKIP
+    ...     reading.add(places, score(reading.request.only(places)))
+    """
+
+    def __init__(self, request: RankRequest, prior: Prior, options: RankOptions, quantile: float) -> None:
+        self.request = request
+        self._prior = prior
+        self._quantile = quantile
+        self._read: list[int] = []
+        self._parts: list[Scored] = []
+        sparing = options.effort == "auto" and options.top_k is not None and prior.added is not None
+        self._leading = options.top_k if sparing else None
+        if self._leading is not None:
+            self._added = np.array(prior.added) + np.array(boosts_of(request, options))
+            self._equal: dict[tuple[str | None, str], list[int]] = defaultdict(list)
+            for place, one in enumerate(request.scored()):
+                self._equal[one.passage.title, one.passage.text].append(place)
+
+    def wanted(self) -> list[int]:
+        """Return the places, among the candidates that are to be scored, of those to be read next; none at the end."""
+        unread = sorted(set(range(len(self.request.kept))) - set(self._read))
+        if self._leading is None or not unread:
+            return unread
+        best = sorted(unread, key=lambda place: -self._added[place])
+        return self._with_equal(best[: max(2 * self._leading, _STEP)] if not self._read else self._possible(best))
+
+    def _possible(self, best: Sequence[int]) -> list[int]:
+        assert self._leading is not None
+        logits = np.concatenate([part.scores.logits for part in self._parts])
+        last = np.sort(self._added[self._read] + logits)[-self._leading]
+        most = np.quantile(logits, self._quantile)
+        return [place for place in best[:_STEP] if self._added[place] + most > last]
+
+    def _with_equal(self, places: Sequence[int]) -> list[int]:
+        """Return places with those of equal passages, which are read in one batch: their logits are the same then."""
+        passages = [self.request.scored()[place].passage for place in places]
+        return sorted({equal for one in passages for equal in self._equal[one.title, one.text]})
+
+    def add(self, places: Sequence[int], scored: Scored) -> None:
+        """Take what the model says of candidates.
+
+        :param places: what :meth:`wanted` returned.
+        :param scored: in the same order.
+        """
+        self._read += places
+        self._parts.append(scored)
+
+    def result(self) -> tuple[RankRequest, Prior, Scored | None]:
+        """Return the request without what was not read, and what is known of the rest, in the order of its input."""
+        if self._leading is None or not self._parts:
+            return self.request, self._prior, self._parts[0] if self._parts else None
+        order = sorted(range(len(self._read)), key=self._read.__getitem__)
+        places = [self._read[n] for n in order]
+        fields = ("logits", "truncated", "query_truncated")
+        scores = PairScores(*(np.concatenate([getattr(part.scores, name) for part in self._parts]) for name in fields))
+        texts = [text for part in self._parts for text in part.texts]
+        best = [window for part in self._parts for window in part.best]
+        scored = Scored(scores[order], [texts[n] for n in order], [best[n] for n in order], self._parts[0].activate)
+        assert self._prior.added is not None
+        prior = Prior([self._prior.added[place] for place in places], self._prior.stored)
+        return self.request.only(places), prior, scored
