@@ -126,16 +126,6 @@ class PairTokenizer:
         self._check_against(tokenizer)
         warn_if_cased_vocabulary_is_lowered(self.texts.tokenizer)
 
-    def with_limits(self, max_length: int, query_max_length: int) -> PairTokenizer:
-        """Return the same tokenizer with other limits.
-
-        :param max_length: tokens a pair.
-        :param query_max_length: tokens a query.
-        """
-        other = copy.copy(self)
-        other.max_length, other.query_max_length = max_length, query_max_length
-        return other
-
     def encode(self, pairs: Sequence[tuple[str, str]]) -> list[EncodedPair]:
         """Return the token ids of pairs; a query that occurs again is tokenised once.
 
