@@ -17,7 +17,6 @@ class Renewable(Protocol):
 
     def renew(self) -> None:
         """Forget the parent's threads, and whatever waits for them."""
-        ...
 
 
 _RENEWABLE: weakref.WeakSet[Any] = weakref.WeakSet()

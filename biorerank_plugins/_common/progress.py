@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 
@@ -13,12 +14,6 @@ class Progress(Protocol):
 
     def update(self, n: int = 1) -> Any:
         """Note that so much more is done."""
-        ...
-
-
-class _Silent:
-    def update(self, n: int = 1) -> None:
-        """Show nothing."""
 
 
 @contextmanager
@@ -35,7 +30,7 @@ def progress_bar(show: bool, **settings: Any) -> Iterator[Progress]:
     ...     progress.update(3)
     """
     if not show:
-        yield _Silent()
+        yield SimpleNamespace(update=lambda n: None)
         return
     from tqdm.auto import tqdm
 

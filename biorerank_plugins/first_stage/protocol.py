@@ -7,15 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-import numpy as np
-
 from biorerank_plugins.passages import Candidate, Passage
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.arguments import FirstStage
     from biorerank_plugins.first_stage.filters import Filter
-
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+    from biorerank_plugins.first_stage.vectors import FloatArray
 
 
 class Encoder(Protocol):
@@ -24,29 +21,23 @@ class Encoder(Protocol):
     @property
     def dimension(self) -> int:
         """Length of a vector."""
-        ...
 
     @property
     def model_id(self) -> str:
         """Name for messages and manifests."""
-        ...
 
     @property
     def content_hash(self) -> str:
         """Changes whenever the same text would get another vector."""
-        ...
 
     def encode_queries(self, queries: Sequence[str]) -> FloatArray:
         """Return ``[len(queries), dimension]`` vectors."""
-        ...
 
     def encode_passages(self, passages: Sequence[Passage]) -> FloatArray:
         """Return ``[len(passages), dimension]`` vectors."""
-        ...
 
     def config(self) -> dict[str, Any]:
         """Return what is needed to make the encoder again, as JSON types."""
-        ...
 
 
 class FoundCandidates(list[Candidate]):
@@ -69,49 +60,36 @@ class SearchableIndex(Protocol):
         self, query: str, k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
     ) -> FoundCandidates:
         """Return the best passages for a query."""
-        ...
 
     def search_many(
-        self,
-        queries: Sequence[str],
-        k: int = 10,
-        filters: Filter | None = None,
-        first_stage: FirstStage | None = None,
+        self, queries: Sequence[str], k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
     ) -> list[FoundCandidates]:
         """Return the best passages for each of several queries."""
-        ...
 
     def get(self, id: str) -> Passage | None:
         """Return the passage with this id, or ``None``."""
-        ...
 
     def passages(self) -> Iterator[Passage]:
         """Return all passages."""
-        ...
 
     def scores_of(self, first_stage: FirstStage) -> str | None:
         """Return the name of a first stage's scores, ``None`` where no fusion weight can belong to them."""
-        ...
 
     @property
     def encoder(self) -> Encoder:
         """The encoder of passages and queries."""
-        ...
 
     @property
     def factory(self) -> str:
         """FAISS factory string."""
-        ...
 
     @property
     def lexical(self) -> bool:
         """Whether the hybrid and the lexical first stage can be asked for."""
-        ...
 
     @property
     def folder(self) -> Path | None:
         """Folder of a saved index."""
-        ...
 
     def __len__(self) -> int: ...
 
@@ -119,7 +97,6 @@ class SearchableIndex(Protocol):
 
     def close(self) -> None:
         """Release the index; closing twice is fine."""
-        ...
 
     def __enter__(self) -> Self: ...
 

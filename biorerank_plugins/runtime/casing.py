@@ -16,7 +16,11 @@ def lowers_cased_vocabulary(tokenizer: Tokenizer) -> bool:
 
     :param tokenizer: a tokenizer of the library ``tokenizers``.
     """
-    return _lowers(tokenizer) and _is_cased(tokenizer)
+    normalizer = tokenizer.normalizer
+    if normalizer is None or normalizer.normalize_str("A") != "a":
+        return False
+    capitals, entries = _capitals(tokenizer)
+    return capitals > 0.05 * entries
 
 
 def warn_if_cased_vocabulary_is_lowered(tokenizer: Tokenizer) -> None:
@@ -27,15 +31,6 @@ def warn_if_cased_vocabulary_is_lowered(tokenizer: Tokenizer) -> None:
             "suffer. Save the model with do_lower_case=False in its tokenizer configuration.",
             *_capitals(tokenizer),
         )
-
-
-def _lowers(tokenizer: Tokenizer) -> bool:
-    return tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
-
-
-def _is_cased(tokenizer: Tokenizer) -> bool:
-    capitals, entries = _capitals(tokenizer)
-    return capitals > 0.05 * entries
 
 
 def _capitals(tokenizer: Tokenizer) -> tuple[int, int]:

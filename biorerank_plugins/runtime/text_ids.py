@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Encoding
 
 TokenIds: TypeAlias = NDArray[np.int32]
 
@@ -34,7 +34,11 @@ class TextIds:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise UnsupportedTokenizerError(f"{type(tokenizer).__name__} is no fast tokenizer.")
-        self.tokenizer = _private_copy(backend)
+        from tokenizers import Tokenizer
+
+        self.tokenizer: Tokenizer = Tokenizer.from_str(backend.to_str())
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
         self._measured = _HandOver()
 
     def of(self, texts: Sequence[str]) -> list[TokenIds]:
@@ -105,12 +109,3 @@ class _HandOver:
 
 def _ids(encoding: Encoding) -> TokenIds:
     return np.array(encoding.ids, dtype=np.int32)
-
-
-def _private_copy(backend: Tokenizer) -> Tokenizer:
-    from tokenizers import Tokenizer as FastTokenizer
-
-    private = FastTokenizer.from_str(backend.to_str())
-    private.no_truncation()
-    private.no_padding()
-    return private
