@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +104,6 @@ def read_on_ray(
 
 
 def _read_rows(row: dict[str, Any], *, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    from itertools import islice
-
     from biorerank_plugins.readers import ReadReport, read_passages
 
     report = ReadReport()
@@ -125,7 +124,7 @@ def encode_on_ray(
     encoder: Encoder,
     options: RayOptions,
     *,
-    on_done: Callable[[int], None] = lambda count: None,
+    on_done: Callable[[int], Any] = lambda count: None,
 ) -> None:
     """Embed every shard that is not done, as :func:`~.shards.encode_here` does, with the encoders of a Ray.
 
@@ -137,6 +136,8 @@ def encode_on_ray(
     :param on_done: is called with the number of passages of each shard that is there.
     :raises ShardError: if a shard cannot be made; those that were are kept.
     """
+    import torch
+
     from biorerank_plugins.first_stage.encoder import BiEncoder
 
     if not isinstance(encoder, BiEncoder):
@@ -148,12 +149,10 @@ def encode_on_ray(
     gpus, cpus = int(ray.cluster_resources().get("GPU", 0)), int(ray.cluster_resources().get("CPU", 1))
     on_gpu = gpus > 0 and options.device in (None, "cuda")
     encoders = options.encoders or (gpus if on_gpu else 1)
-    if not on_gpu and encoders >= cpus:
-        share = 0.5 * cpus / encoders  # so that reading and tokenising never wait for encoders that wait for them
-    else:
-        share = 1.0
+    # So that reading and tokenising never wait for encoders that wait for them.
+    share = 0.5 * cpus / encoders if not on_gpu and encoders >= cpus else 1.0
     about = {"catalog": str(work.catalog.resolve()), "folder": str(shards.folder.resolve()), "job": shards.job}
-    threads = options.threads or _threads_here()
+    threads = options.threads or torch.get_num_threads()
     items = [{"number": n, "first": work.rows(n).start, "end": work.rows(n).stop} for n in work.numbers]
     done = (
         ray.data.from_items(items, override_num_blocks=max(1, len(items)))
@@ -178,9 +177,3 @@ def _configure(ray: Any) -> None:
     context.execution_options.preserve_order = True
     for name in ("ray.data", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _threads_here() -> int:
-    import torch
-
-    return torch.get_num_threads()

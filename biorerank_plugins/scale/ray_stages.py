@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from biorerank_plugins.errors import BioRerankError, ShardError
 from biorerank_plugins.first_stage.catalog import Catalog
@@ -18,7 +19,6 @@ from biorerank_plugins.scale.shards import embed_shard, fingerprint, shard_passa
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.token_states import Tokens
-    from biorerank_plugins.first_stage.vectors import FloatArray
 
 
 class PassageTokenizer:
@@ -50,53 +50,18 @@ class PassageTokenizer:
         return tokenize(self._tokenizer, inputs, self._config["max_length"], prefix=self._config["passage_prefix"])
 
 
-class TokenFed:
-    """A bi-encoder whose passages come in order and were tokenised before; what :func:`.shards.embed_shard` needs.
+def fed(encoder: BiEncoder, tokens: Iterable[Tokens]) -> Any:
+    """Return what :func:`.shards.embed_shard` needs of a bi-encoder whose passages were tokenised before.
 
     :param encoder: the bi-encoder.
     :param tokens: tokens of all passages, in the order in which they will be asked for.
     """
-
-    def __init__(self, encoder: BiEncoder, tokens: Sequence[Tokens]) -> None:
-        self.dimension = encoder.dimension
-        self.model_id = encoder.model_id
-        self.content_hash = encoder.content_hash
-        self.config = encoder.config
-        self.encode_queries = encoder.encode_queries
-        self._encoder = encoder
-        self._tokens = tokens
-        self._given = 0
-
-    def encode_passages(self, passages: Sequence[Passage]) -> FloatArray:
-        """Return the vectors of the next ``len(passages)`` passages."""
-        part = self._tokens[self._given : self._given + len(passages)]
-        self._given += len(passages)
-        return self._encoder.embed_tokens(part)
-
-
-def pack(tokens: Sequence[Tokens]) -> bytes:
-    """Return tokens as bytes: one array a field, and where each passage ends."""
-    from safetensors.numpy import save
-
-    names = list(tokens[0]) if tokens else []
-    ends = np.cumsum([len(item["input_ids"]) for item in tokens], dtype=np.int64)
-    flat = {name: np.concatenate([np.asarray(item[name], dtype=np.int32) for item in tokens]) for name in names}
-    return save({"ends": ends, **{f"field.{name}": values for name, values in flat.items()}})
-
-
-def unpack(packed: bytes) -> list[Tokens]:
-    """Return the tokens that :func:`pack` was given."""
-    from safetensors.numpy import load
-
-    arrays = load(packed)
-    if not len(arrays["ends"]):
-        return []
-    ends = arrays.pop("ends").tolist()
-    fields = {name.removeprefix("field."): values.tolist() for name, values in arrays.items()}
-    return [
-        {name: values[start:end] for name, values in fields.items()}
-        for start, end in zip([0, *ends[:-1]], ends, strict=True)
-    ]
+    coming = iter(tokens)
+    return SimpleNamespace(
+        dimension=encoder.dimension,
+        model_id=encoder.model_id,
+        encode_passages=lambda passages: encoder.embed_tokens(list(islice(coming, len(passages)))),
+    )
 
 
 class Tokenise:
@@ -115,13 +80,13 @@ class Tokenise:
         """Tokenise the passages of a shard."""
         passages = shard_passages(self._catalog, range(row["first"], row["end"]))
         wanted = fingerprint(passages)
-        made: dict[str, Any] = {**row, "input": wanted, "tokens": b"", "done": False, "error": ""}
+        made: dict[str, Any] = {**row, "input": wanted, "tokens": "", "done": False, "error": ""}
         try:
             made["done"] = self._shards.done(row["number"], wanted) is not None
             if not made["done"]:
                 self._tokenizer = self._tokenizer or PassageTokenizer(self._config)
                 tokens = self._tokenizer(passages)
-                made["tokens"] = b"" if tokens is None else pack(tokens)
+                made["tokens"] = "" if tokens is None else json.dumps(tokens)
         except BioRerankError as error:
             made["error"] = str(error)
         return made
@@ -161,5 +126,5 @@ class Encode:
 
     def _embed(self, row: dict[str, Any]) -> dict[str, Any]:
         passages = shard_passages(self._catalog, range(row["first"], row["end"]))
-        fed = TokenFed(self._encoder, unpack(row["tokens"])) if row["tokens"] else self._encoder
-        return embed_shard(passages, fed).to_arrays()
+        encoder = fed(self._encoder, json.loads(row["tokens"])) if row["tokens"] else self._encoder
+        return embed_shard(passages, encoder).to_arrays()
