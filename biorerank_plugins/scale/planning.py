@@ -10,14 +10,14 @@ from typing import Any
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.first_stage.factory import parse_factory
-from biorerank_plugins.scale.rates import HNSW_MEASURED, Rates, code_bytes_for, measure_rates, sample_passages
+from biorerank_plugins.scale.rates import HNSW_MEASURED, KINDS, Rates, code_bytes_for, measure_rates, sample_passages
 
 __all__ = ["Plan", "PlannedIndex", "Rates", "lists_for", "measure_rates", "plan", "sample_passages"]
 
-_MEASURED = "measured.json"
 _ROW_BYTES = 9  # of a vector store: its row number, and whether it is alive
 _KMEANS_ROUNDS = 10  # of FAISS for the lists of an IVF
 _FEWEST_LISTS = 16
+_ON_DISK = {"IVF,Flat": (True,), "IVF,PQ": (False, True)}  # whether the lists stay on disk; else they do not
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Plan:
     :param rates: what it was computed from.
     :param indexes: one line a type.
     :param lexical_bytes: share of the lexical part in memory and on disk.
-    :param recall_source: what recall was measured on; empty if it was not.
+    :param recall_source: what recall was measured on.
     """
 
     count: int
@@ -96,19 +96,15 @@ def plan(count: int, rates: Rates) -> Plan:
     """
     count = whole_number("count", count)
     lists, code = lists_for(count), code_bytes_for(rates.dimension)
-    recall = _recall()
-    kinds = [
-        ("Flat", "Flat", False),
-        ("HNSW32", "HNSW32", False),
-        ("HNSW32_SQ8", "HNSW32_SQ8", False),
-        ("IVF,Flat", f"IVF{lists},Flat", True),
-        ("IVF,PQ", f"IVF{lists},PQ{code}", False),
-        ("IVF,PQ", f"IVF{lists},PQ{code}", True),
-        ("IVF,PQ,Refine(SQ8)", f"IVF{lists},PQ{code},Refine(SQ8)", False),
-    ]
+    # The figures that benchmarks/speed/scale.py measured.
+    recall = json.loads((resources.files("biorerank_plugins.scale") / "measured.json").read_text(encoding="utf-8"))
     lexical = count * rates.lexical_bytes
-    indexes = tuple(_planned(count, rates, *kind, recall) for kind in kinds)
-    return Plan(count, rates, indexes, lexical, recall.get("source", ""))
+    indexes = tuple(
+        _planned(count, rates, kind, factory.format(lists=lists, code=code), on_disk, recall)
+        for kind, factory in KINDS.items()
+        for on_disk in _ON_DISK.get(kind, (False,))
+    )
+    return Plan(count, rates, indexes, lexical, recall["source"])
 
 
 def _planned(count: int, rates: Rates, kind: str, factory: str, on_disk: bool, recall: dict[str, Any]) -> PlannedIndex:
@@ -126,7 +122,7 @@ def _planned(count: int, rates: Rates, kind: str, factory: str, on_disk: bool, r
     if parsed.code_bytes:
         building += count / rates.codes_per_second
     in_parts = vectors if parsed.labelled else 0.0
-    measured = recall.get("recall", {}).get(kind, {})
+    measured = recall["recall"].get(kind, {})
     return PlannedIndex(
         name=f"{factory} (on disk)" if on_disk else factory,
         factory=factory,
@@ -138,12 +134,3 @@ def _planned(count: int, rates: Rates, kind: str, factory: str, on_disk: bool, r
         recall_real=measured.get("real"),
         recall_synthetic=measured.get("synthetic"),
     )
-
-
-def _recall() -> dict[str, Any]:
-    """Return the figures that ``benchmarks/speed/scale.py`` measured; nothing if none came with the package."""
-    file = resources.files("biorerank_plugins.scale") / _MEASURED
-    if not file.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found

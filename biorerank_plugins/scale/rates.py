@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from itertools import islice
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 
 HNSW_MEASURED = 4000
 """Vectors of the graph whose growth is timed."""
+
+KINDS = {
+    "Flat": "Flat",
+    "HNSW32": "HNSW32",
+    "HNSW32_SQ8": "HNSW32_SQ8",
+    "IVF,Flat": "IVF{lists},Flat",
+    "IVF,PQ": "IVF{lists},PQ{code}",
+    "IVF,PQ,Refine(SQ8)": "IVF{lists},PQ{code},Refine(SQ8)",
+}
+"""Index types that are measured and planned, and their factory strings."""
 
 _SAMPLE = 512
 _CENTROIDS = 1024
@@ -102,7 +113,7 @@ def measure_rates(passages: Sequence[Passage], encoder: Encoder) -> Rates:
     catalog_bytes, staging = _catalog(passages)
     # Twice, and the second one counts: the first one loads the stemmer.
     rows = list(enumerate(passages))
-    index_passages(rows, encoder.config()).prepare()
+    _prepared(rows, encoder)
     analysing, words = _timed(lambda: _prepared(rows, encoder))
     written = BytesIO()
     write_lexical(words, written)
@@ -141,10 +152,9 @@ def _catalog(passages: list[Passage]) -> tuple[float, float]:
     """Return bytes of a passage in a catalog file, and the seconds it took to write all."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "passages.sqlite"
-        catalog = Catalog.create(path)
-        empty = path.stat().st_size
-        seconds, _ = _timed(lambda: catalog.insert(enumerate(passages)))
-        catalog.close()
+        with closing(Catalog.create(path)) as catalog:
+            empty = path.stat().st_size
+            seconds, _ = _timed(lambda: catalog.insert(enumerate(passages)))
         return (path.stat().st_size - empty) / len(passages), seconds
 
 
@@ -179,19 +189,11 @@ def _grown(factory: str, vectors: FloatArray) -> VectorStore:
 
 def _bytes_per_vector(vectors: FloatArray) -> dict[str, float]:
     """Return what another vector adds to the file of an index: that of twice as many, less that of these."""
-    coded = code_bytes_for(vectors.shape[1])
+    code = code_bytes_for(vectors.shape[1])
     half = len(vectors) // 2
-    kinds = {
-        "Flat": "Flat",
-        "HNSW32": "HNSW32",
-        "HNSW32_SQ8": "HNSW32_SQ8",
-        "IVF,Flat": "IVF8,Flat",
-        "IVF,PQ": f"IVF8,PQ{coded}",
-        "IVF,PQ,Refine(SQ8)": f"IVF8,PQ{coded},Refine(SQ8)",
-    }
     sizes = {}
-    for name, factory in kinds.items():
-        store = _grown(factory, vectors[:half])
+    for name, factory in KINDS.items():
+        store = _grown(factory.format(lists=8, code=code), vectors[:half])
         before = _size(store)
         rows = np.arange(half, 2 * half, dtype=np.int64)
         store.add(rows, [(rows, vectors[half : 2 * half])])
