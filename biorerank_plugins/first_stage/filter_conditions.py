@@ -7,6 +7,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 LOWER = "biorerank_lower"
@@ -26,6 +27,10 @@ class SqlCondition:
 
     sql: str
     parameters: tuple[Any, ...]
+
+    def negated(self) -> SqlCondition:
+        """Return the exact opposite."""
+        return SqlCondition(f"NOT ({self.sql})", self.parameters)
 
 
 def lower(value: object) -> str | None:
@@ -119,20 +124,16 @@ def _is_key(key: str) -> bool:
 
 def _check_scalar(field: _Field, operand: Any) -> Any:
     value = _plain(operand)
+    compares = f"The condition on {field.name!r} compares with"
     if value is not None and not isinstance(value, (str, int, float, bool)):
-        raise TypeError(
-            f"The condition on {field.name!r} compares with a {type(value).__name__}: {shown(value)}. "
-            "Expected a string, a number, a boolean or None."
-        )
+        expected = "Expected a string, a number, a boolean or None."
+        raise TypeError(f"{compares} a {type(value).__name__}: {shown(value)}. {expected}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"The condition on {field.name!r} compares with {value!r}, which is not a finite number.")
+        raise ValueError(f"{compares} {value!r}, which is not a finite number.")
     if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
-        raise ValueError(f"The condition on {field.name!r} compares with {value!r}, which does not fit into 64 bits.")
+        raise ValueError(f"{compares} {value!r}, which does not fit into 64 bits.")
     if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(
-            f"The condition on {field.name!r} compares with {shown(value)}, which holds half a surrogate pair "
-            "and is no Unicode text."
-        )
+        raise ValueError(f"{compares} {shown(value)}, which holds half a surrogate pair and is no Unicode text.")
     return value
 
 
@@ -157,17 +158,14 @@ def _json_types(value: Any) -> tuple[str, ...]:
     return ("text",) if isinstance(value, str) else ("integer", "real", "true", "false")
 
 
-def _compare(operator: str) -> Callable[[_Field, Any], SqlCondition]:
-    def build(field: _Field, operand: Any) -> SqlCondition:
-        value = _check_scalar(field, operand)
-        if value is None or isinstance(value, bool):
-            raise TypeError(f"{operator!r} on {field.name!r} needs a number or a string, got {value!r}.")
-        stored = field.value()
-        holds = SqlCondition(f"COALESCE({stored.sql} {operator} ?, 0)", (*stored.parameters, value))
-        # SQLite orders every number before every string; values of two kinds are not comparable here.
-        return join(" AND ", [field.is_type(*_json_types(value)), holds])
-
-    return build
+def _compare(operator: str, field: _Field, operand: Any) -> SqlCondition:
+    value = _check_scalar(field, operand)
+    if value is None or isinstance(value, bool):
+        raise TypeError(f"{operator!r} on {field.name!r} needs a number or a string, got {value!r}.")
+    stored = field.value()
+    holds = SqlCondition(f"COALESCE({stored.sql} {operator} ?, 0)", (*stored.parameters, value))
+    # SQLite orders every number before every string; values of two kinds are not comparable here.
+    return join(" AND ", [field.is_type(*_json_types(value)), holds])
 
 
 def _one_of(field: _Field, operand: Any) -> SqlCondition:
@@ -200,16 +198,13 @@ def _contains(field: _Field, operand: Any) -> SqlCondition:
     return join(" AND ", [field.is_type("array"), exists])
 
 
-def _substring(wrap: str) -> Callable[[_Field, Any], SqlCondition]:
-    def build(field: _Field, operand: Any) -> SqlCondition:
-        value = _check_scalar(field, operand)
-        if not isinstance(value, str):
-            raise TypeError(f"'substring' and 'isubstring' on {field.name!r} need a string, got {shown(value)}.")
-        stored = field.value()
-        found = f"COALESCE(instr({wrap}({stored.sql}), {wrap}(?)), 0) > 0"
-        return join(" AND ", [field.is_type("text"), SqlCondition(found, (*stored.parameters, value))])
-
-    return build
+def _substring(wrap: str, field: _Field, operand: Any) -> SqlCondition:
+    value = _check_scalar(field, operand)
+    if not isinstance(value, str):
+        raise TypeError(f"'substring' and 'isubstring' on {field.name!r} need a string, got {shown(value)}.")
+    stored = field.value()
+    found = f"COALESCE(instr({wrap}({stored.sql}), {wrap}(?)), 0) > 0"
+    return join(" AND ", [field.is_type("text"), SqlCondition(found, (*stored.parameters, value))])
 
 
 def _empty(field: _Field, operand: Any) -> SqlCondition:
@@ -220,28 +215,24 @@ def _empty(field: _Field, operand: Any) -> SqlCondition:
         length = SqlCondition("COALESCE(json_array_length(metadata, ?), 1) = 0", (field.path,))
         parts.append(join(" AND ", [field.is_type("array"), length]))
     found = join(" OR ", parts)
-    return found if operand else SqlCondition(f"NOT ({found.sql})", found.parameters)
+    return found if operand else found.negated()
 
 
 def _negate(build: Callable[[_Field, Any], SqlCondition]) -> Callable[[_Field, Any], SqlCondition]:
-    def negated(field: _Field, operand: Any) -> SqlCondition:
-        inner = build(field, operand)
-        return SqlCondition(f"NOT ({inner.sql})", inner.parameters)
-
-    return negated
+    return lambda field, operand: build(field, operand).negated()
 
 
 _OPERATORS: dict[str, Callable[[_Field, Any], SqlCondition]] = {
     "==": _equals,
     "!=": _negate(_equals),
-    ">": _compare(">"),
-    ">=": _compare(">="),
-    "<": _compare("<"),
-    "<=": _compare("<="),
+    ">": partial(_compare, ">"),
+    ">=": partial(_compare, ">="),
+    "<": partial(_compare, "<"),
+    "<=": partial(_compare, "<="),
     "in": _one_of,
     "not in": _negate(_one_of),
     "contains": _contains,
-    "substring": _substring(""),
-    "isubstring": _substring(LOWER),
+    "substring": partial(_substring, ""),
+    "isubstring": partial(_substring, LOWER),
     "empty": _empty,
 }

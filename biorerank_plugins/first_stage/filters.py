@@ -97,8 +97,7 @@ def _entry(key: object, value: Any, depth: int) -> SqlCondition:
         return _combination(key, value, depth)
     if key == "$not":
         _require_mapping(value, "The filter in '$not'")
-        inner = _all_of(value, depth + 1)
-        return SqlCondition(f"NOT ({inner.sql})", inner.parameters)
+        return _all_of(value, depth + 1).negated()
     if key.startswith("$"):
         raise ValueError(f"Unknown filter combination {key!r}. Expected one of: $and, $or, $not.")
     return field_condition(key, value)
