@@ -27,7 +27,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from biorerank_plugins._common.files import remove_if_possible, sync_folder
+from biorerank_plugins._common.files import TEMPORARY, remove_if_possible, sync_folder, write_whole
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.verification import (
     CURRENT,
@@ -42,7 +42,6 @@ from biorerank_plugins.first_stage.verification import (
 logger = logging.getLogger(__name__)
 
 _LOCK = ".lock"
-_UNFINISHED = ".unfinished-"
 _LOCK_SECONDS = 10
 
 
@@ -71,7 +70,12 @@ def prepared_folder(folder: Path) -> Iterator[None]:
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        _refuse_foreign(folder)
+        strange = sorted({entry.name for entry in folder.iterdir() if not _is_written(entry.name)} - {CURRENT, _LOCK})
+        if strange and not is_index(folder):
+            raise PassageIndexError(
+                f"{folder} exists and is no passage index (it holds {', '.join(strange[:3])}). "
+                "Save to a new folder, or remove this one first."
+            )
         if is_new:
             sync_folder(folder.parent)
         yield
@@ -80,17 +84,8 @@ def prepared_folder(folder: Path) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    strange = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
-    if strange and not is_index(folder):
-        raise PassageIndexError(
-            f"{folder} exists and is no passage index (it holds {', '.join(strange[:3])}). "
-            "Save to a new folder, or remove this one first."
-        )
-
-
-def _is_ours(name: str) -> bool:
-    return name in (CURRENT, _LOCK) or name.startswith(_UNFINISHED) or VERSION_NAME.fullmatch(name) is not None
+def _is_written(name: str) -> bool:
+    return name.startswith(TEMPORARY) or VERSION_NAME.fullmatch(name) is not None
 
 
 def commit_version(folder: Path, write_files: Callable[[Path], None], about: dict[str, Any]) -> str:
@@ -107,19 +102,18 @@ def commit_version(folder: Path, write_files: Callable[[Path], None], about: dic
     _remove_leftovers(folder)
     previous = current_name(folder)
     name = f"v{int(previous[1:]) + 1 if previous else 1:08d}"
-    unfinished = folder / f"{_UNFINISHED}version"
+    unfinished = folder / f"{TEMPORARY}version"
     try:
         unfinished.mkdir()
         write_files(unfinished)
         files = {file: _sync_and_hash(unfinished / file) for file in files_of(about)}
         manifest = json.dumps({"format_version": FORMAT_VERSION, **about, "files": files}, indent=2).encode()
-        _write_synced(unfinished / MANIFEST, manifest)
+        write_whole(unfinished / MANIFEST, manifest)
         sync_folder(unfinished)
         os.replace(unfinished, folder / name)
         sync_folder(folder)
         switch = {"version": name, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
-        _write_synced(folder / f"{_UNFINISHED}current", json.dumps(switch).encode())
-        os.replace(folder / f"{_UNFINISHED}current", folder / CURRENT)
+        write_whole(folder / CURRENT, json.dumps(switch).encode())
     finally:
         # After the switch this removes the version before; after a failure, the new one.
         _remove_leftovers(folder)
@@ -134,7 +128,7 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove whatever is of ours and not in use: old versions and what an interrupted change left."""
     keep = current_name(folder)
     for entry in folder.iterdir():
-        if entry.name != keep and (entry.name.startswith(_UNFINISHED) or VERSION_NAME.fullmatch(entry.name)):
+        if entry.name != keep and _is_written(entry.name):
             remove_if_possible(entry)
 
 
@@ -142,10 +136,3 @@ def _sync_and_hash(path: Path) -> dict[str, Any]:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
         return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
