@@ -107,10 +107,10 @@ class LexicalIndex:
         tokens: TokenArray,
         offsets: RowArray,
         vocabulary: dict[str, int],
-        definitions: Definitions | None = None,
+        definitions: Definitions,
     ) -> None:
         self.rows = rows
-        self.definitions = Definitions.none() if definitions is None else definitions
+        self.definitions = definitions
         self._tokens = tokens
         self._offsets = offsets
         self._vocabulary = vocabulary
@@ -123,8 +123,8 @@ class LexicalIndex:
 
         :param texts: row number and text, rows ascending; read once.
         """
-        nothing = np.empty(0, dtype=np.int64)
-        return cls(nothing, np.empty(0, dtype=np.int32), np.zeros(1, dtype=np.int64), {}).added(texts)
+        no_rows, no_tokens, start = np.empty(0, np.int64), np.empty(0, np.int32), np.zeros(1, np.int64)
+        return cls(no_rows, no_tokens, start, {}, Definitions.none()).added(texts)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -177,7 +177,7 @@ class LexicalIndex:
 
     def _scores(self, query: str) -> FloatArray:
         known = [self._vocabulary[term] for term in analysis.terms(query) if term in self._vocabulary]
-        return self._prepared().get_scores_from_ids(known) if known else np.zeros(len(self.rows), dtype=np.float32)
+        return self.prepare().get_scores_from_ids(known) if known else np.zeros(len(self.rows), dtype=np.float32)
 
     def search_many(
         self, queries: Sequence[str], k: int, allowed: RowArray | None = None, other_forms: Sequence[str] | None = None
@@ -192,11 +192,8 @@ class LexicalIndex:
         forms = [""] * len(queries) if other_forms is None else other_forms
         return [self.match(query, own).best(k, allowed) for query, own in zip(queries, forms, strict=True)]
 
-    def prepare(self) -> None:
-        """Compute the scores now instead of at the first search."""
-        self._prepared()
-
-    def _prepared(self) -> Any:
+    def prepare(self) -> Any:
+        """Return the scores, computed now unless they were before."""
         with self._preparing:
             if self._bm25 is None:
                 self._bm25 = bm25.scored(self._tokens, self._offsets, len(self._vocabulary))
@@ -210,7 +207,7 @@ class LexicalIndex:
             "offsets": self._offsets,
             "terms": np.frombuffer("\n".join(self._vocabulary).encode(), dtype=np.uint8),
             **self.definitions.to_arrays(),
-            **{name: self._prepared().scores[name] for name in ("data", "indices", "indptr")},
+            **{name: self.prepare().scores[name] for name in ("data", "indices", "indptr")},
         }
 
     @classmethod
@@ -219,8 +216,7 @@ class LexicalIndex:
 
         :raises ValueError: if the terms are no UTF-8, or one comes twice.
         """
-        joined = arrays["terms"].tobytes().decode()
-        terms = joined.split("\n") if joined else []
+        terms = terms_of(arrays)
         vocabulary = {term: number for number, term in enumerate(terms)}
         if len(vocabulary) != len(terms):
             raise ValueError("a term comes twice.")
@@ -230,11 +226,14 @@ class LexicalIndex:
         return index
 
 
-class _Numbers(dict[str, int]):
-    """The number of a word's term, -1 for a stop word; a term that is new gets the next number.
+def terms_of(arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[str]:
+    """Return the terms of an index of which these are the arrays, in the order of their numbers."""
+    joined = arrays["terms"].tobytes().decode()
+    return joined.split("\n") if joined else []
 
-    :param vocabulary: number of every term so far; new ones are added to it.
-    """
+
+class _Numbers(dict[str, int]):
+    """The number of a word's term, -1 for a stop word; a new term is added to ``vocabulary`` with the next number."""
 
     def __init__(self, vocabulary: dict[str, int]) -> None:
         super().__init__()

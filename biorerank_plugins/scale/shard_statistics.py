@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from biorerank_plugins.first_stage.lexical import LexicalIndex, lexical_settings
+from biorerank_plugins.first_stage.lexical import LexicalIndex, lexical_settings, terms_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ def statistics_of(parts: Iterable[LexicalIndex]) -> Statistics:
     frequencies: Counter[str] = Counter()
     for part in parts:
         arrays = part.to_arrays()
-        counts = np.diff(_matrix(arrays)[0]).tolist()
-        frequencies.update(dict(zip(_terms(arrays), counts, strict=True)))
+        terms, starts, _, _ = _matrix(arrays)
+        frequencies.update(dict(zip(terms, np.diff(starts).tolist(), strict=True)))
         texts, tokens = texts + len(part), tokens + len(arrays["tokens"])
     return Statistics(texts, tokens, frequencies)
 
@@ -46,12 +46,12 @@ def with_statistics(lexical: LexicalIndex, whole: Statistics) -> LexicalIndex:
     :param whole: statistics of all of it, this part included.
     """
     arrays = lexical.to_arrays()
-    starts, texts, counts = _matrix(arrays)
+    terms, starts, texts, counts = _matrix(arrays)
     settings = lexical_settings()
     k1, b = settings["k1"], settings["b"]
     mean = whole.tokens / whole.texts if whole.tokens else 1.0
     norms = k1 * ((1 - b) + b * np.diff(arrays["offsets"]) / mean)
-    present = (whole.frequencies[term] for term in _terms(arrays))
+    present = (whole.frequencies[term] for term in terms)
     # float32, as bm25s keeps them, so that the products are those of one index.
     idf = np.array([math.log(1 + (whole.texts - n + 0.5) / (n + 0.5)) for n in present], dtype=np.float32)
     scores = np.repeat(idf, np.diff(starts)) * (counts / (counts + norms[texts]))
@@ -60,17 +60,12 @@ def with_statistics(lexical: LexicalIndex, whole: Statistics) -> LexicalIndex:
     return LexicalIndex.from_arrays({**arrays, "data": data, "indices": indices, "indptr": indptr})
 
 
-def _terms(arrays: dict[str, np.ndarray[Any, Any]]) -> list[str]:
-    joined = arrays["terms"].tobytes().decode()
-    return joined.split("\n") if joined else []
-
-
-def _matrix(arrays: dict[str, np.ndarray[Any, Any]]) -> tuple[Any, Any, Any]:
-    """Return by term: where its texts begin, the texts (by position), and how often each has it."""
-    lengths = np.diff(arrays["offsets"])
-    n_texts, n_terms = len(lengths), len(_terms(arrays))
-    keys = arrays["tokens"].astype(np.int64) * max(1, n_texts) + np.repeat(np.arange(n_texts), lengths)
+def _matrix(arrays: dict[str, np.ndarray[Any, Any]]) -> tuple[list[str], Any, Any, Any]:
+    """Return the terms, and by term: where its texts begin, the texts (by position), and how often each has it."""
+    terms, lengths = terms_of(arrays), np.diff(arrays["offsets"])
+    n_texts = max(1, len(lengths))
+    keys = arrays["tokens"].astype(np.int64) * n_texts + np.repeat(np.arange(len(lengths)), lengths)
     found, counts = np.unique(keys, return_counts=True)
-    terms, texts = np.divmod(found, max(1, n_texts))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(terms, minlength=n_terms)[:n_terms])])
-    return starts, texts, counts
+    numbers, texts = np.divmod(found, n_texts)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=len(terms)))])
+    return terms, starts, texts, counts
