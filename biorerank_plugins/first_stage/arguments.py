@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal, cast, get_args
 
-from biorerank_plugins._common.checks import check_query, string
 from biorerank_plugins.errors import PassageIndexError
 
 FirstStage = Literal["hybrid", "dense", "lexical"]
 """How candidates are found: by the bi-encoder and BM25 together, or by one of them."""
-
-
-def check_queries(queries: Iterable[str]) -> list[str]:
-    """Return queries as a list; each of them says something.
-
-    :raises TypeError: if ``queries`` is one string, or holds something else than strings.
-    :raises ValueError: if a query is blank.
-    """
-    refuse_string(queries, "queries")
-    return [check_query(query) for query in queries]
-
-
-def check_ids(ids: Iterable[str]) -> list[str]:
-    """Return ids as a list, each of them once.
-
-    :raises TypeError: if ``ids`` is one string, or holds something else than strings.
-    """
-    refuse_string(ids, "ids")
-    return list(dict.fromkeys(string("An id", id_) for id_ in ids))
 
 
 def refuse_string(value: object, what: str) -> None:

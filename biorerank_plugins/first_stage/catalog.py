@@ -6,23 +6,26 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.filter_conditions import LOWER, SqlCondition, lower
-from biorerank_plugins.first_stage.protocol import FoundCandidates
 from biorerank_plugins.first_stage.stored_passage import COLUMNS, DAMAGED, columns_of, passage_of
-from biorerank_plugins.passages import Candidate, Passage
+from biorerank_plugins.passages import Passage
+
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.vectors import RowArray
 
 _SCHEMA = """
 CREATE TABLE passages (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, title TEXT,
                        metadata TEXT NOT NULL);
 CREATE TABLE dead_rows (row INTEGER PRIMARY KEY);
 """
+_ID_IS_ONE_OF = "id IN (SELECT value FROM json_each(?))"
 
 
 class Catalog:
@@ -123,13 +126,9 @@ class Catalog:
     def copy_to(self, path: Path) -> None:
         """Write the whole catalog to a new file."""
         path.touch(exist_ok=False)
-        target = _connect(f"{path.resolve().as_uri()}?mode=rw")
-        try:
+        with closing(_connect(f"{path.resolve().as_uri()}?mode=rw")) as target, self._lock:
             target.execute("PRAGMA synchronous = OFF")
-            with self._lock:
-                self._connection.backup(target)
-        finally:
-            target.close()
+            self._connection.backup(target)
 
     def fetch(self, rows: Sequence[int]) -> dict[int, Passage]:
         """Return the passages of these rows."""
@@ -139,12 +138,16 @@ class Catalog:
         )
         return {row: passage_of(*record) for row, *record in found}
 
-    def find(self, ids: Iterable[str]) -> dict[str, int]:
+    def find(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the row of every id that is there."""
-        listed = json.dumps(list(ids))
-        return dict(self._query("SELECT id, row FROM passages WHERE id IN (SELECT value FROM json_each(?))", (listed,)))
+        return dict(self._query(f"SELECT id, row FROM passages WHERE {_ID_IS_ONE_OF}", (json.dumps(list(ids)),)))
 
-    def rows_of(self, ids: Sequence[str], missing: Literal["error", "skip"]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def with_ids(self, ids: Sequence[str]) -> dict[str, Passage]:
+        """Return the passage of every id that is there."""
+        found = self._query(f"SELECT {COLUMNS} FROM passages WHERE {_ID_IS_ONE_OF}", (json.dumps(list(ids)),))
+        return {id_: passage_of(id_, *others) for id_, *others in found}
+
+    def rows_of(self, ids: Sequence[str], missing: Literal["error", "skip"]) -> RowArray:
         """Return the row numbers of these ids, ascending.
 
         :param ids: different ids.
@@ -159,18 +162,14 @@ class Catalog:
             raise ValueError(f"{len(absent)} ids are not in the index: {', '.join(map(repr, absent[:5]))}.")
         return np.sort(np.fromiter(found.values(), dtype=np.int64, count=len(found)))
 
-    def rows(self, condition: SqlCondition | None = None) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def rows(self, condition: SqlCondition | None = None) -> RowArray:
         """Return the row numbers of all passages, or of those that meet a condition, ascending."""
-        where = "" if condition is None else f" WHERE {condition.sql}"
-        found = self._query(
-            f"SELECT row FROM passages{where} ORDER BY row", () if condition is None else condition.parameters
-        )
-        return np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
+        where, parameters = ("1", ()) if condition is None else (condition.sql, condition.parameters)
+        return self._rows(f"SELECT row FROM passages WHERE {where} ORDER BY row", parameters)
 
-    def dead_rows(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def dead_rows(self) -> RowArray:
         """Return the row numbers whose passages are gone while their vectors are still there, ascending."""
-        found = self._query("SELECT row FROM dead_rows ORDER BY row")
-        return np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
+        return self._rows("SELECT row FROM dead_rows ORDER BY row")
 
     def passages(self, batch_size: int = 1024) -> Iterator[tuple[int, Passage]]:
         """Yield row and passage in insertion order, reading ``batch_size`` at a time."""
@@ -185,32 +184,14 @@ class Catalog:
                 return
             last = found[-1][0]
 
-    def candidates(
-        self,
-        found: Sequence[tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], np.ndarray[Any, np.dtype[np.int64]]]],
-        first_stage: str | None,
-    ) -> list[FoundCandidates]:
-        """Turn scores and rows, best first, into candidates; one list for each query.
-
-        :param found: scores and rows.
-        :param first_stage: what the scores are, see :class:`~biorerank_plugins.Candidate`.
-        """
-        wanted = sorted({row for _, rows in found for row in rows.tolist()})
-        passages = self.fetch(wanted)
-        if len(passages) < len(wanted) or not all(np.isfinite(scores).all() for scores, _ in found):
-            raise PassageIndexError(f"A search found passages that are not there, or no numbers as scores. {DAMAGED}")
-        return [
-            FoundCandidates(
-                Candidate(passages[row], score, rank, first_stage)
-                for rank, (score, row) in enumerate(zip(scores.tolist(), rows.tolist(), strict=True), start=1)
-            )
-            for scores, rows in found
-        ]
-
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
             self._connection.close()
+
+    def _rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> RowArray:
+        found = self._query(sql, parameters)
+        return np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
 
     def _query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         try:

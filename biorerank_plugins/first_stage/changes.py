@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biorerank_plugins.first_stage import embedding
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.lexical import LexicalIndex, passage_texts
+from biorerank_plugins.first_stage.stored_passage import passage_at
 from biorerank_plugins.first_stage.vectors import RowArray, VectorStore
-from biorerank_plugins.passages import Deletion, Passage, PassageLike, as_candidate
+from biorerank_plugins.passages import Deletion, Passage, PassageLike
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
@@ -34,56 +36,16 @@ class Change:
     lexical: LexicalIndex | None
 
 
-def insertion(
-    staged: Catalog,
-    lexical: LexicalIndex | None,
-    encoder: Encoder,
-    *,
-    batch_size: int,
-    show_progress: bool,
-) -> Change:
-    """Embed and analyse passages that shall be added.
-
-    :param staged: the passages, by their new rows.
-    :param lexical: the lexical part so far.
-    :param encoder: what embeds them.
-    :param batch_size: passages that are embedded at a time.
-    :param show_progress: whether to show a progress bar.
-    """
-    rows = staged.rows()
-    batches = list(embedding.embed_all(staged, rows, encoder, batch_size=batch_size, show_progress=show_progress))
-    return Change(
-        rows,
-        lambda catalog: catalog.insert(staged.passages()),
-        lambda vectors: vectors.add(rows, embedding.drain(batches)),
-        None if lexical is None else lexical.added(passage_texts(staged.passages(), encoder.config())),
-    )
-
-
-def removal(rows: RowArray, lexical: LexicalIndex | None) -> Change:
-    """Prepare the removal of passages.
-
-    :param rows: their rows.
-    :param lexical: the lexical part so far.
-    """
-    return Change(
-        rows,
-        lambda catalog: catalog.delete(rows.tolist()),
-        lambda vectors: vectors.remove(rows),
-        None if lexical is None else lexical.without(rows),
-    )
-
-
-def replacement(
+def prepared(
     outdated: RowArray,
     staged: Catalog,
     lexical: LexicalIndex | None,
     encoder: Encoder,
     *,
-    batch_size: int,
-    show_progress: bool,
+    batch_size: int = embedding.BATCH_SIZE,
+    show_progress: bool = False,
 ) -> Change:
-    """Prepare a removal and an addition as one change.
+    """Embed and analyse what shall be added, and work out what stays.
 
     :param outdated: rows that go; there may be none.
     :param staged: passages that come, by their new rows; there may be none.
@@ -92,38 +54,28 @@ def replacement(
     :param batch_size: passages that are embedded at a time.
     :param show_progress: whether to show a progress bar.
     """
-    first = removal(outdated, lexical) if len(outdated) else None
-    left = lexical if first is None else first.lexical
-    second = None
-    if len(staged):
-        second = insertion(staged, left, encoder, batch_size=batch_size, show_progress=show_progress)
-    parts = [part for part in (first, second) if part is not None]
+    new = staged.rows()
+    show = show_progress and len(new) > 0
+    batches = list(embedding.embed_all(staged, new, encoder, batch_size=batch_size, show_progress=show))
+    if lexical is not None and len(outdated):
+        lexical = lexical.without(outdated)
+    if lexical is not None and len(new):
+        lexical = lexical.added(passage_texts(staged.passages(), encoder.config()))
 
     def edit_catalog(catalog: Catalog) -> None:
-        for part in parts:
-            part.edit_catalog(catalog)
+        catalog.delete(outdated.tolist())
+        catalog.insert(staged.passages())
 
     def edit_vectors(vectors: VectorStore) -> None:
-        for part in parts:
-            part.edit_vectors(vectors)
+        if len(outdated):
+            vectors.remove(outdated)
+        if len(new):
+            vectors.add(new, embedding.drain(batches))
 
-    rows = np.concatenate([outdated, staged.rows()])
-    return Change(rows, edit_catalog, edit_vectors, left if second is None else second.lexical)
+    return Change(np.concatenate([outdated, new]), edit_catalog, edit_vectors, lexical)
 
 
 _LOOKED_UP_AT_ONCE = 1024
-
-
-class Stored(Protocol):
-    """Passages that an index holds, or several that are one."""
-
-    def find(self, ids: Iterable[str]) -> dict[str, int]:
-        """Return the row of every id that is there."""
-        ...
-
-    def fetch(self, rows: Sequence[int]) -> dict[int, Passage]:
-        """Return the passages of these rows."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +118,11 @@ class UpdatePlan:
     report: UpdateReport
 
 
-def plan_update(changes: Iterable[PassageLike | Deletion], existing: Stored) -> UpdatePlan:
+def plan_update(changes: Iterable[PassageLike | Deletion], existing: Sequence[Catalog]) -> UpdatePlan:
     """Work out what an update does: of one id the last word counts.
 
     :param changes: passages and deletions, in the order in which they hold.
-    :param existing: what the index holds.
+    :param existing: what the index holds, in one catalog or several.
     :raises TypeError: if something is neither.
     :raises ValueError: if a passage has no text.
     """
@@ -179,32 +131,29 @@ def plan_update(changes: Iterable[PassageLike | Deletion], existing: Stored) -> 
         if isinstance(change, Deletion):
             last[change.id] = None
             continue
-        passage = as_candidate(change, position).passage
-        if not passage.text.strip():
-            raise ValueError(f"Passage {passage.id!r} (position {position}, counted from 0) has no text.")
+        passage = passage_at(position, change)
         before = last.get(passage.id)
         if before is None or _version(passage) >= _version(before):
             last[passage.id] = passage
     return _compared(last, existing)
 
 
-def _compared(last: dict[str, Passage | None], existing: Stored) -> UpdatePlan:
+def _compared(last: dict[str, Passage | None], existing: Sequence[Catalog]) -> UpdatePlan:
     passages: list[Passage] = []
     outdated: list[str] = []
-    counts = dict.fromkeys(asdict(UpdateReport()), 0)
+    counts: Counter[str] = Counter()
     ids = list(last)
     for start in range(0, len(ids), _LOOKED_UP_AT_ONCE):
         part = ids[start : start + _LOOKED_UP_AT_ONCE]
-        rows = existing.find(part)
-        stored = existing.fetch(list(rows.values()))
+        stored = {id_: passage for catalog in existing for id_, passage in catalog.with_ids(part).items()}
         for id_ in part:
-            wanted, there = last[id_], stored[rows[id_]] if id_ in rows else None
-            counts[_kind(wanted, there)] += 1
-            if wanted is None:
-                outdated += [id_] if there is not None else []
-            elif there is None or _kind(wanted, there) == "replaced":
+            wanted, there = last[id_], stored.get(id_)
+            kind = _kind(wanted, there)
+            counts[kind] += 1
+            if kind in ("removed", "replaced"):
+                outdated.append(id_)
+            if wanted is not None and kind in ("added", "replaced"):
                 passages.append(wanted)
-                outdated += [id_] if there is not None else []
                 counts["retracted"] += _is_retracted(wanted) and not (there is not None and _is_retracted(there))
     return UpdatePlan(passages, outdated, UpdateReport(**counts))
 

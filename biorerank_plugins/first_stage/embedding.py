@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from biorerank_plugins.passages import Passage
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
+
+BATCH_SIZE = 1024
+"""Passages in one call of the encoder: enough to sort them by length, few enough for a lively progress bar."""
 
 
 def embed_all(
@@ -42,22 +45,19 @@ def embed(passages: list[Passage], encoder: Encoder) -> FloatArray:
 
     :raises PassageIndexError: as :func:`embed_all`.
     """
-    vectors = _checked(encoder.encode_passages(passages), len(passages), encoder)
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(broken):
-        ids = ", ".join(repr(passages[i].id) for i in broken[:5])
-        raise PassageIndexError(
-            f"The encoder {encoder.model_id} gives vectors that are not finite for {len(broken)} passages: {ids}. "
-            "Try dtype='float32'."
-        )
-    return vectors
+    return _checked(
+        encoder.encode_passages(passages),
+        len(passages),
+        encoder,
+        lambda broken: f"{len(broken)} passages: {', '.join(repr(passages[i].id) for i in broken[:5])}",
+    )
 
 
 OTHER_FORMS_SHARE = 0.5
 """Share of the vector of a query with the other forms of its abbreviations; ``benchmarks/quality/abbreviations.py``."""
 
 
-def embed_queries(queries: list[str], encoder: Encoder, other_forms: Sequence[str] | None = None) -> FloatArray:
+def embed_queries(queries: list[str], encoder: Encoder, other_forms: Sequence[str]) -> FloatArray:
     """Return checked vectors of queries.
 
     :param queries: texts.
@@ -66,36 +66,29 @@ def embed_queries(queries: list[str], encoder: Encoder, other_forms: Sequence[st
         then a mean of that of the query and that of the query with them, as long as the former.
     :raises PassageIndexError: as :func:`embed_all`.
     """
-    forms = [""] * len(queries) if other_forms is None else other_forms
-    places = [place for place, own in enumerate(forms) if own]
-    vectors = _embed_texts([*queries, *(f"{queries[place]} {forms[place]}" for place in places)], encoder)
+    places = [place for place, own in enumerate(other_forms) if own]
+    texts = [*queries, *(f"{queries[place]} {other_forms[place]}" for place in places)]
+    encoded = encoder.encode_queries(texts)
+    vectors = _checked(encoded, len(texts), encoder, lambda broken: f"the query {texts[broken[0]]!r:.80}")
     plain, expanded = vectors[: len(queries)], vectors[len(queries) :]
-    if not places:
-        return plain
     mixed = (1 - OTHER_FORMS_SHARE) * plain[places] + OTHER_FORMS_SHARE * expanded
     lengths = np.linalg.norm(mixed, axis=1, keepdims=True)
-    same_length = mixed * (np.linalg.norm(plain[places], axis=1, keepdims=True) / np.where(lengths > 0, lengths, 1))
-    plain[places] = same_length
+    plain[places] = mixed * (np.linalg.norm(plain[places], axis=1, keepdims=True) / np.where(lengths > 0, lengths, 1))
     return plain
 
 
-def _embed_texts(queries: list[str], encoder: Encoder) -> FloatArray:
-    vectors = _checked(encoder.encode_queries(queries), len(queries), encoder)
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(broken):
-        raise PassageIndexError(
-            f"The encoder {encoder.model_id} gives a vector that is not finite for the query "
-            f"{queries[broken[0]]!r:.80}. Try dtype='float32'."
-        )
-    return vectors
-
-
-def _checked(vectors: Any, count: int, encoder: Encoder) -> FloatArray:
+def _checked(vectors: Any, count: int, encoder: Encoder, blamed: Callable[[list[int]], str]) -> FloatArray:
     array = np.ascontiguousarray(vectors, dtype=np.float32)
     if array.shape != (count, encoder.dimension):
         raise PassageIndexError(
             f"The encoder {encoder.model_id} gives an array of shape {array.shape} for {count} texts, "
             f"expected ({count}, {encoder.dimension})."
+        )
+    broken = np.flatnonzero(~np.isfinite(array).all(axis=1)).tolist()
+    if broken:
+        raise PassageIndexError(
+            f"The encoder {encoder.model_id} gives vectors that are not finite for {blamed(broken)}. "
+            "Try dtype='float32'."
         )
     return array
 

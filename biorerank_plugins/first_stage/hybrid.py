@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biorerank_plugins.first_stage.arguments import FirstStage
+from biorerank_plugins._common.checks import check_query, whole_number
+from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage, refuse_string
+from biorerank_plugins.first_stage.embedding import embed_queries
+from biorerank_plugins.first_stage.filters import Filter, compile_filter
 from biorerank_plugins.first_stage.fusion import Hybrid, reciprocal_rank_fusion, weighted_sum
-from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
+from biorerank_plugins.first_stage.protocol import FoundCandidates
+from biorerank_plugins.first_stage.vectors import FloatArray, Found, RowArray, best
+from biorerank_plugins.passages import Candidate, Passage
 
 if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.filter_conditions import SqlCondition
     from biorerank_plugins.first_stage.lexical import Matches
     from biorerank_plugins.first_stage.persistence import Contents
-
-Found: TypeAlias = tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], RowArray]
-"""Scores and row numbers, best first."""
-
-NOT_EMBEDDED: FloatArray = np.empty((0, 0), dtype=np.float32)
-"""Instead of vectors that nobody looks at."""
+    from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.text.abbreviations import Abbreviations
 
 _NOTHING: Found = (np.empty(0, np.float32), np.empty(0, np.int64))
 
@@ -40,54 +42,81 @@ class Piece:
     either: tuple[RowArray, FloatArray, FloatArray] | None = None
 
 
-def search_contents(
-    contents: Contents,
-    first_stage: FirstStage,
-    queries: Sequence[str],
-    embedded: FloatArray,
-    k: int,
-    hybrid: Hybrid,
-    allowed: RowArray | None,
-    other_forms: Sequence[str],
-) -> list[Piece]:
-    """Search one index, or one shard of it.
+@dataclass(frozen=True)
+class Asked:
+    """Queries that were checked and embedded, and how to search for them.
 
-    :param contents: what it holds.
-    :param first_stage: how to search.
     :param queries: texts.
-    :param embedded: ``[len(queries), dimension]`` their vectors; :data:`NOT_EMBEDDED` will do for ``"lexical"``.
+    :param vectors: ``[len(queries), dimension]``; none where nobody looks at them.
+    :param other_forms: of each query the other forms of its abbreviations.
     :param k: number of results of the whole collection for a query.
-    :param hybrid: how the two sides will be fused.
-    :param allowed: rows that may be found, ascending; ``None`` for all.
-    :param other_forms: of each query the other forms of its abbreviations; for the lexical side.
+    :param condition: which passages may be found; ``None`` for all.
+    :param first_stage: how to search.
+    :param hybrid: how the two sides are fused.
     """
-    if first_stage == "lexical":
-        assert contents.lexical is not None  # checked by the caller
-        found = contents.lexical.search_many(queries, k, allowed, other_forms)
+
+    queries: Sequence[str]
+    vectors: FloatArray
+    other_forms: Sequence[str]
+    k: int
+    condition: SqlCondition | None
+    first_stage: FirstStage
+    hybrid: Hybrid
+
+    @property
+    def depth(self) -> int:
+        """Number of results that each side of the hybrid gives."""
+        return max(self.k, self.hybrid.depth)
+
+
+def asked(
+    queries: Sequence[str],
+    k: int,
+    filters: Filter | None,
+    first_stage: FirstStage | None,
+    *,
+    encoder: Encoder,
+    abbreviations: Abbreviations,
+    has_lexical: bool,
+    hybrid: Hybrid,
+) -> Asked:
+    """Check and embed queries; the first four parameters are those of ``PassageIndex.search_many``.
+
+    :param encoder: what embeds them.
+    :param abbreviations: those that passages define.
+    :param has_lexical: whether there is a lexical part.
+    :param hybrid: how the two sides are fused.
+    """
+    k = whole_number("k", k)
+    refuse_string(queries, "queries")
+    texts = [check_query(query) for query in queries]
+    condition = compile_filter(filters)
+    chosen = check_first_stage(first_stage, has_lexical=has_lexical)
+    other_forms = list(map(abbreviations.other_forms, texts))
+    embedded = texts and chosen != "lexical"
+    vectors = embed_queries(texts, encoder, other_forms) if embedded else np.empty((0, 0), dtype=np.float32)
+    return Asked(texts, vectors, other_forms, k, condition, chosen, hybrid)
+
+
+def search_contents(contents: Contents, asked: Asked) -> list[Piece]:
+    """Return for each query what one index says, or one shard of it."""
+    allowed = None if asked.condition is None else contents.catalog.rows(asked.condition)
+    if asked.first_stage == "dense":
+        return [Piece(dense=one) for one in contents.vectors.search(asked.vectors, asked.k, allowed)]
+    assert contents.lexical is not None  # checked by the caller
+    if asked.first_stage == "lexical":
+        found = contents.lexical.search_many(asked.queries, asked.k, allowed, asked.other_forms)
         return [Piece(lexical=one) for one in found]
-    if first_stage == "dense":
-        found = contents.vectors.search(embedded, k, allowed)
-        return [Piece(dense=one) for one in found]
-    depth = max(k, hybrid.depth)
-    assert contents.lexical is not None
-    dense = contents.vectors.search(embedded, depth, allowed)
-    return [
-        _both_sides(contents, contents.lexical.match(query, forms), vector, found, depth, hybrid, allowed)
-        for query, forms, vector, found in zip(queries, other_forms, embedded, dense, strict=True)
-    ]
+    matches = map(contents.lexical.match, asked.queries, asked.other_forms)
+    dense = contents.vectors.search(asked.vectors, asked.depth, allowed)
+    return [_both_sides(contents, asked, allowed, *one) for one in zip(matches, asked.vectors, dense, strict=True)]
 
 
 def _both_sides(
-    contents: Contents,
-    matches: Matches,
-    vector: FloatArray,
-    dense: Found,
-    depth: int,
-    hybrid: Hybrid,
-    allowed: RowArray | None,
+    contents: Contents, asked: Asked, allowed: RowArray | None, matches: Matches, vector: FloatArray, dense: Found
 ) -> Piece:
-    lexical = matches.best(depth, allowed)
-    if hybrid.lexical_weight is None:  # ranks say it all
+    lexical = matches.best(asked.depth, allowed)
+    if asked.hybrid.lexical_weight is None:  # ranks say it all
         return Piece(dense, lexical)
     missing = np.setdiff1d(lexical[1], dense[1])
     scores, rows = contents.vectors.search(vector[np.newaxis], len(missing), missing)[0] if len(missing) else _NOTHING
@@ -97,21 +126,16 @@ def _both_sides(
     return Piece(dense, lexical, (every[order], products, matches.of(every[order])))
 
 
-def merge(pieces: Sequence[Piece], first_stage: FirstStage, k: int, hybrid: Hybrid) -> Found:
+def merge(pieces: Sequence[Piece], asked: Asked) -> Found:
     """Return the best rows for one query, by score, then by row.
 
     :param pieces: what each shard said, or the one index.
-    :param first_stage: how they searched.
-    :param k: number of results.
-    :param hybrid: how the two sides are fused.
+    :param asked: what they were asked.
     """
-    if first_stage == "dense":
-        return _best([piece.dense for piece in pieces], k)
-    if first_stage == "lexical":
-        return _best([piece.lexical for piece in pieces], k)
-    depth = max(k, hybrid.depth)
-    dense, lexical = (_best([getattr(piece, side) for piece in pieces], depth) for side in ("dense", "lexical"))
-    if hybrid.lexical_weight is None:
+    if asked.first_stage != "hybrid":
+        return _best([getattr(piece, asked.first_stage) for piece in pieces], asked.k)
+    dense, lexical = (_best([getattr(piece, side) for piece in pieces], asked.depth) for side in ("dense", "lexical"))
+    if asked.hybrid.lexical_weight is None:
         fused = reciprocal_rank_fusion([dense[1].tolist(), lexical[1].tolist()])
         scores, rows = np.fromiter(fused.values(), np.float64, len(fused)), np.fromiter(fused, np.int64, len(fused))
     else:
@@ -119,13 +143,31 @@ def merge(pieces: Sequence[Piece], first_stage: FirstStage, k: int, hybrid: Hybr
         parts = zip(*(piece.either for piece in pieces if piece.either is not None), strict=True)
         every, products, words = map(np.concatenate, parts)
         places = np.argsort(every)[np.searchsorted(np.sort(every), rows)]
-        scores = weighted_sum(products[places], words[places], hybrid.lexical_weight)
-    return _best([(scores, rows)], k)
+        scores = weighted_sum(products[places], words[places], asked.hybrid.lexical_weight)
+    return best((scores, rows), asked.k)
 
 
 def _best(found: Sequence[Found], k: int) -> Found:
-    if not found:
-        return _NOTHING
-    scores, rows = np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
-    order = np.lexsort((rows, -scores))[:k]
-    return scores[order], rows[order]
+    return best((np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])), k)
+
+
+def rows_in(found: Sequence[Found]) -> list[int]:
+    """Return all rows that were found, each once, ascending."""
+    return sorted({row for _, rows in found for row in rows.tolist()})
+
+
+def candidates_of(
+    found: Found, passages: Mapping[int, Passage], scores_are: str | None, missing_shards: tuple[str, ...] = ()
+) -> FoundCandidates:
+    """Return the passages that were found for one query.
+
+    :param found: scores and rows, best first.
+    :param passages: passages by row; rows that are not among them are left out.
+    :param scores_are: what the scores are, see :class:`~biorerank_plugins.Candidate`.
+    :param missing_shards: names of the parts of the index that did not answer.
+    """
+    kept = [(score, row) for score, row in zip(found[0].tolist(), found[1].tolist(), strict=True) if row in passages]
+    return FoundCandidates(
+        (Candidate(passages[row], score, rank, scores_are) for rank, (score, row) in enumerate(kept, start=1)),
+        missing_shards,
+    )

@@ -7,23 +7,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from biorerank_plugins._common.checks import whole_number
-from biorerank_plugins.first_stage import (
-    arguments,
-    changes,
-    persistence,
-    staging,
-)
+import numpy as np
+
+from biorerank_plugins._common.checks import string, whole_number
+from biorerank_plugins.first_stage import changes, persistence, staging
+from biorerank_plugins.first_stage.arguments import refuse_string
+from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.changes import UpdateReport, plan_update
+from biorerank_plugins.first_stage.embedding import BATCH_SIZE
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.read_index import ReadIndex
 from biorerank_plugins.first_stage.staging import OnDuplicate
+from biorerank_plugins.first_stage.vectors import RowArray
 from biorerank_plugins.passages import Deletion, PassageLike
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
-
-_BATCH_SIZE = 1024  # long enough to sort by length within it, short enough for a lively progress bar
 
 
 class PassageIndex(ReadIndex):
@@ -50,7 +49,7 @@ class PassageIndex(ReadIndex):
         *,
         encoder: Encoder | None = None,
         factory: str = "Flat",
-        batch_size: int = _BATCH_SIZE,
+        batch_size: int = BATCH_SIZE,
         show_progress: bool = False,
         on_duplicate: OnDuplicate = "error",
         lexical: bool = True,
@@ -114,7 +113,7 @@ class PassageIndex(ReadIndex):
         self,
         passages: Iterable[PassageLike],
         *,
-        batch_size: int = _BATCH_SIZE,
+        batch_size: int = BATCH_SIZE,
         show_progress: bool = False,
         on_duplicate: OnDuplicate = "error",
     ) -> int:
@@ -132,22 +131,14 @@ class PassageIndex(ReadIndex):
         with self._changing:
             self._check_open()
             contents = self._contents
-            staged = staging.stage(
+            staged = staging.fill(
+                Catalog.in_memory(),
                 passages,
                 first_row=contents.vectors.next_row,
                 on_duplicate=on_duplicate,
                 existing=contents.catalog,
             )
-            if not len(staged):
-                return 0
-            change = changes.insertion(
-                staged,
-                contents.lexical,
-                self._encoder,
-                batch_size=batch_size,
-                show_progress=show_progress,
-            )
-            return self._apply(change)
+            return self._change(np.empty(0, np.int64), staged, batch_size=batch_size, show_progress=show_progress)
 
     def remove(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
         """Remove passages, all of them or none.
@@ -158,20 +149,17 @@ class PassageIndex(ReadIndex):
         :raises ValueError: if an id is not there.
         :raises PassageIndexError: if the new state cannot be written; the index is as before.
         """
-        wanted = arguments.check_ids(ids)
+        refuse_string(ids, "ids")
+        wanted = list(dict.fromkeys(string("An id", id_) for id_ in ids))
         with self._changing:
             self._check_open()
-            contents = self._contents
-            rows = contents.catalog.rows_of(wanted, missing)
-            if not len(rows):
-                return 0
-            return self._apply(changes.removal(rows, contents.lexical))
+            return self._change(self._contents.catalog.rows_of(wanted, missing), Catalog.in_memory())
 
     def update(
         self,
         changes_of_files: Iterable[PassageLike | Deletion],
         *,
-        batch_size: int = _BATCH_SIZE,
+        batch_size: int = BATCH_SIZE,
         show_progress: bool = False,
     ) -> UpdateReport:
         """Bring the index up to date, all of it or nothing: newer versions replace, deletions remove.
@@ -194,25 +182,24 @@ class PassageIndex(ReadIndex):
         with self._changing:
             self._check_open()
             contents = self._contents
-            plan = plan_update(changes_of_files, contents.catalog)
-            if plan.passages or plan.outdated:
-                outdated = contents.catalog.rows_of(plan.outdated, "error")
-                first = contents.vectors.next_row
-                staged = staging.stage(plan.passages, first_row=first, on_duplicate="error")
-                change = changes.replacement(
-                    outdated,
-                    staged,
-                    contents.lexical,
-                    self._encoder,
-                    batch_size=batch_size,
-                    show_progress=show_progress,
-                )
-                self._apply(change)
+            plan = plan_update(changes_of_files, [contents.catalog])
+            outdated = contents.catalog.rows_of(plan.outdated, "error")
+            staged = Catalog.in_memory()
+            staged.insert(enumerate(plan.passages, start=contents.vectors.next_row))
+            self._change(outdated, staged, batch_size=batch_size, show_progress=show_progress)
             return plan.report
 
-    def _apply(self, change: changes.Change) -> int:
-        if change.lexical is not None and self._folder is not None:
-            change.lexical.prepare()  # its scores are written too, and searches need not wait for them
-        with self._searching.writing():
-            persistence.change(self._contents, self._encoder, self._folder, change)
+    def _change(
+        self, outdated: RowArray, staged: Catalog, *, batch_size: int = BATCH_SIZE, show_progress: bool = False
+    ) -> int:
+        """Take some rows out and put passages in, if there are any; return how many passages that were."""
+        lexical, encoder = self._contents.lexical, self._encoder
+        change = changes.prepared(
+            outdated, staged, lexical, encoder, batch_size=batch_size, show_progress=show_progress
+        )
+        if len(change.rows):
+            if change.lexical is not None and self._folder is not None:
+                change.lexical.prepare()  # its scores are written too, and searches need not wait for them
+            with self._searching.writing():
+                persistence.change(self._contents, encoder, self._folder, change)
         return len(change.rows)

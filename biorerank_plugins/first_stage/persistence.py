@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from biorerank_plugins._common.files import sync_folder
 from biorerank_plugins.errors import ModelError, PassageIndexError
 from biorerank_plugins.first_stage import storage, verification
 from biorerank_plugins.first_stage.catalog import Catalog
@@ -140,15 +139,18 @@ def _matching_encoder(manifest: dict[str, Any], encoder: Encoder | None) -> Enco
     return encoder
 
 
-def write(folder: Path, contents: Contents, encoder: Encoder) -> Contents:
+def write(folder: Path, contents: Contents, encoder: Encoder, wanted: Change | None = None) -> Contents:
     """Save contents as the new version of a folder.
 
-    :returns: the same contents, bound to the saved files.
+    :param folder: of the index.
+    :param contents: what to save.
+    :param encoder: encoder named in the manifest.
+    :param wanted: a change to be made on the way; ``contents`` are of no use afterwards.
+    :returns: the contents, bound to the saved files.
     :raises PassageIndexError: if they cannot be saved; what was saved before is as it was.
     """
     with explained(folder), storage.prepared_folder(folder), storage.writer_lock(folder):
-        version = _commit(folder, contents, encoder)
-        return _bound(contents, folder, version)
+        return _committed(folder, contents, encoder, wanted)
 
 
 def change(contents: Contents, encoder: Encoder, folder: Path | None, wanted: Change) -> None:
@@ -172,28 +174,11 @@ def change(contents: Contents, encoder: Encoder, folder: Path | None, wanted: Ch
                 f"The index in {folder} was changed by somebody else since it was loaded. Load it again."
             )
         try:
-            wanted.edit_vectors(contents.vectors)
-            changed = replace(contents, lexical=wanted.lexical)
-            version = _commit(folder, changed, encoder, wanted.edit_catalog)
+            changed = _committed(folder, contents, encoder, wanted)
         except BaseException:
             _replace(contents, _read_version(verification.open_version(folder, "fast"), encoder))
             raise
-        _replace(contents, _bound(changed, folder, version))
-
-
-def write_changed(folder: Path, contents: Contents, encoder: Encoder, wanted: Change) -> None:
-    """Save contents as they are after a change in a new folder; those that were read are of no use afterwards.
-
-    :param folder: a new folder.
-    :param contents: what :func:`read` gave.
-    :param encoder: encoder named in the manifest.
-    :param wanted: the change.
-    :raises PassageIndexError: if they cannot be saved.
-    """
-    with explained(folder), storage.prepared_folder(folder), storage.writer_lock(folder):
-        wanted.edit_vectors(contents.vectors)
-        _commit(folder, replace(contents, lexical=wanted.lexical), encoder, wanted.edit_catalog)
-        sync_folder(folder)
+        _replace(contents, changed)
 
 
 def _replace(contents: Contents, fresh: Contents) -> None:
@@ -202,23 +187,18 @@ def _replace(contents: Contents, fresh: Contents) -> None:
     contents.lexical, contents.version = fresh.lexical, fresh.version
 
 
-def _bound(contents: Contents, folder: Path, version: str) -> Contents:
-    catalog = Catalog.open(folder / version / _CATALOG)
-    return replace(contents, catalog=catalog, version=version)
+def _committed(folder: Path, contents: Contents, encoder: Encoder, wanted: Change | None) -> Contents:
+    """Write a new version; the passages change in its file only."""
+    if wanted is not None:
+        wanted.edit_vectors(contents.vectors)
+        contents = replace(contents, lexical=wanted.lexical)
 
-
-def _commit(
-    folder: Path, contents: Contents, encoder: Encoder, edit_catalog: Callable[[Catalog], None] | None = None
-) -> str:
     def write_files(target: Path) -> None:
         contents.catalog.copy_to(target / _CATALOG)
-        catalog = Catalog.open(target / _CATALOG, writable=True)
-        try:
-            if edit_catalog is not None:
-                edit_catalog(catalog)
+        with closing(Catalog.open(target / _CATALOG, writable=True)) as catalog:
+            if wanted is not None:
+                wanted.edit_catalog(catalog)
             catalog.set_dead_rows(contents.vectors.dead_rows.tolist())
-        finally:
-            catalog.close()
         with (target / _VECTORS).open("wb") as file:
             contents.vectors.write(file)
         if contents.vectors.lists_file is not None:
@@ -228,11 +208,7 @@ def _commit(
                 write_lexical(contents.lexical, file)
 
     about = {
-        "encoder": {
-            "model_id": encoder.model_id,
-            "content_hash": encoder.content_hash,
-            "config": encoder.config(),
-        },
+        "encoder": {"model_id": encoder.model_id, "content_hash": encoder.content_hash, "config": encoder.config()},
         "dimension": contents.vectors.dimension,
         "metric": "inner_product",
         "factory": contents.factory.text,
@@ -240,7 +216,8 @@ def _commit(
         "count": len(contents.vectors),
         "lexical": None if contents.lexical is None else lexical_settings(),
     }
-    return storage.commit_version(folder, write_files, about)
+    version = storage.commit_version(folder, write_files, about)
+    return replace(contents, catalog=Catalog.open(folder / version / _CATALOG), version=version)
 
 
 @contextmanager

@@ -10,18 +10,16 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from biorerank_plugins._common.checks import whole_number
+import numpy as np
+
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage import (
-    arguments,
-    embedding,
-    hybrid,
-)
+from biorerank_plugins.first_stage import hybrid
 from biorerank_plugins.first_stage.definitions import Definitions
-from biorerank_plugins.first_stage.filters import Filter, compile_filter
+from biorerank_plugins.first_stage.filters import Filter
 from biorerank_plugins.first_stage.fusion import Hybrid, stored_hybrid
 from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.persistence import Contents
+from biorerank_plugins.first_stage.stored_passage import DAMAGED
 from biorerank_plugins.passages import Passage
 
 if TYPE_CHECKING:
@@ -65,11 +63,7 @@ class ReadIndex:
         return self.search_many([query], k, filters, first_stage)[0]
 
     def search_many(
-        self,
-        queries: Sequence[str],
-        k: int = 10,
-        filters: Filter | None = None,
-        first_stage: FirstStage | None = None,
+        self, queries: Sequence[str], k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
     ) -> list[FoundCandidates]:
         """Return the best passages for each of several queries, as :meth:`search` does.
 
@@ -78,24 +72,24 @@ class ReadIndex:
         :param filters: the same for all.
         :param first_stage: the same for all.
         """
-        k = whole_number("k", k)
-        asked = arguments.check_queries(queries)
-        condition = compile_filter(filters)
-        chosen = arguments.check_first_stage(first_stage, has_lexical=self.lexical)
-        self._check_open()
-        if not asked:
-            return []
-        other_forms = list(map(self.definitions.abbreviations.other_forms, asked))
-        vectors = (
-            hybrid.NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self._encoder, other_forms)
+        asked = hybrid.asked(
+            queries,
+            k,
+            filters,
+            first_stage,
+            encoder=self._encoder,
+            abbreviations=self.definitions.abbreviations,
+            has_lexical=self.lexical,
+            hybrid=self._hybrid,
         )
-        with self._searching.reading():
-            self._check_open()
-            contents = self._contents
-            allowed = None if condition is None else contents.catalog.rows(condition)
-            pieces = hybrid.search_contents(contents, chosen, asked, vectors, k, self._hybrid, allowed, other_forms)
-            found = [hybrid.merge([piece], chosen, k, self._hybrid) for piece in pieces]
-            return contents.catalog.candidates(found, self.scores_of(chosen))
+        with self.reading() as contents:
+            found = [hybrid.merge([piece], asked) for piece in hybrid.search_contents(contents, asked)]
+            rows = hybrid.rows_in(found)
+            passages = contents.catalog.fetch(rows)
+            if len(passages) < len(rows) or not all(np.isfinite(scores).all() for scores, _ in found):
+                raise PassageIndexError(f"Found passages that are not there, or no numbers as scores. {DAMAGED}")
+            scores_are = self.scores_of(asked.first_stage)
+            return [hybrid.candidates_of(best, passages, scores_are) for best in found]
 
     @contextmanager
     def reading(self) -> Iterator[Contents]:
@@ -119,11 +113,8 @@ class ReadIndex:
 
     def get(self, id: str) -> Passage | None:
         """Return the passage with this id, or ``None``."""
-        with self._searching.reading():
-            self._check_open()
-            catalog = self._contents.catalog
-            rows = list(catalog.find([id]).values())
-            return catalog.fetch(rows)[rows[0]] if rows else None
+        with self.reading() as contents:
+            return contents.catalog.with_ids([id]).get(id)
 
     def passages(self) -> Iterator[Passage]:
         """Yield all passages in insertion order; not to be mixed with changes."""
@@ -132,9 +123,8 @@ class ReadIndex:
             yield passage
 
     def __len__(self) -> int:
-        with self._searching.reading():
-            self._check_open()
-            return len(self._contents.vectors)
+        with self.reading() as contents:
+            return len(contents.vectors)
 
     def __contains__(self, id_: object) -> bool:
         return isinstance(id_, str) and self.get(id_) is not None

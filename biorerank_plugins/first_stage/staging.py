@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,36 +15,15 @@ from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import Factory
 from biorerank_plugins.first_stage.lexical import index_passages
 from biorerank_plugins.first_stage.persistence import Contents
+from biorerank_plugins.first_stage.stored_passage import passage_at
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray, VectorStore
-from biorerank_plugins.passages import Candidate, Passage, PassageLike, as_candidate
+from biorerank_plugins.passages import Candidate, Passage, PassageLike
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
 
 OnDuplicate = Literal["error", "skip"]
 _CHECKED_AT_ONCE = 1024
-
-
-def stage(
-    passages: Iterable[PassageLike],
-    *,
-    first_row: int,
-    on_duplicate: OnDuplicate,
-    existing: Catalog | None = None,
-) -> Catalog:
-    """Read and check all passages before the first is embedded, which takes a thousand times longer.
-
-    :param passages: what the caller gave; read once.
-    :param first_row: row number for the first of them.
-    :param on_duplicate: what to do with an id that comes again.
-    :param existing: passages that are in the index already.
-    :returns: a catalog in memory that holds them.
-    :raises ValueError: if a passage has no text or an id comes again; the message names it.
-    :raises TypeError: if ``passages`` is, or holds, something else.
-    """
-    staged = Catalog.in_memory()
-    fill(staged, passages, first_row=first_row, on_duplicate=on_duplicate, existing=existing)
-    return staged
 
 
 def fill(
@@ -52,33 +33,37 @@ def fill(
     first_row: int = 0,
     on_duplicate: OnDuplicate,
     existing: Catalog | None = None,
-) -> None:
-    """Check passages and put them into an empty catalog; ids need no memory beside it, however many there are.
+) -> Catalog:
+    """Read and check all passages before the first is embedded, which takes a thousand times longer.
 
-    The parameters are those of :func:`stage`.
+    :param catalog: an empty one; ids need no memory beside it, however many there are.
+    :param passages: what the caller gave; read once.
+    :param first_row: row number for the first of them.
+    :param on_duplicate: what to do with an id that comes again.
+    :param existing: passages that are in the index already.
+    :returns: the catalog, which holds them.
+    :raises ValueError: if a passage has no text or an id comes again; the message names it.
+    :raises TypeError: if ``passages`` is, or holds, something else.
     """
     if on_duplicate not in ("error", "skip"):
         raise ValueError(f"on_duplicate={on_duplicate!r} is unknown. Choose 'error' or 'skip'.")
     if isinstance(passages, (str, bytes, Passage, Candidate)):
         raise TypeError(f"Expected passages, got one {type(passages).__name__}: {passages!r:.80}. Put it in a list.")
     row = first_row
-    for start, chunk in _chunks(passages):
-        ids = [passage.id for passage in chunk]
+    numbered = enumerate(passages)
+    while chunk := {at: passage_at(at, item) for at, item in islice(numbered, _CHECKED_AT_ONCE)}:
+        ids = [passage.id for passage in chunk.values()]
         places = {id_: f"at position {found - first_row}" for id_, found in catalog.find(ids).items()}
         places |= dict.fromkeys(existing.find(ids) if existing is not None else (), "in the index")
-        fresh = list(_fresh(chunk, start, places, on_duplicate))
+        fresh = list(_fresh(chunk, places, on_duplicate))
         catalog.insert(enumerate(fresh, start=row))
         row += len(fresh)
+    return catalog
 
 
-def _fresh(chunk: list[Passage], start: int, places: dict[str, str], on_duplicate: OnDuplicate) -> Iterator[Passage]:
+def _fresh(chunk: dict[int, Passage], places: dict[str, str], on_duplicate: OnDuplicate) -> Iterator[Passage]:
     """Give the passages of a chunk that are new; ``places`` says where others are, and is added to."""
-    for position, passage in enumerate(chunk, start=start):
-        if not passage.text.strip():
-            raise ValueError(
-                f"Passage {passage.id!r} (position {position}, counted from 0) has no text. "
-                "Leave it out, or put what there is, such as the title, into its text."
-            )
+    for position, passage in chunk.items():
         if passage.id not in places:
             places[passage.id] = f"at position {position}"
             yield passage
@@ -87,18 +72,6 @@ def _fresh(chunk: list[Passage], start: int, places: dict[str, str], on_duplicat
                 f"Passage id {passage.id!r} at position {position} is {places[passage.id]} already (positions counted "
                 "from 0). Ids must be unique; on_duplicate='skip' keeps the first."
             )
-
-
-def _chunks(passages: Iterable[PassageLike]) -> Iterator[tuple[int, list[Passage]]]:
-    chunk: list[Passage] = []
-    start = 0
-    for position, item in enumerate(passages):
-        chunk.append(as_candidate(item, position).passage)
-        if len(chunk) == _CHECKED_AT_ONCE:
-            yield start, chunk
-            start, chunk = position + 1, []
-    if chunk:
-        yield start, chunk
 
 
 _TRAINING_SEED = 20
@@ -121,7 +94,7 @@ def build(
 
     :returns: what the index holds, and the encoder it was built with.
     """
-    catalog = stage(passages, first_row=0, on_duplicate=on_duplicate)
+    catalog = fill(Catalog.in_memory(), passages, on_duplicate=on_duplicate)
     rows = catalog.rows()
     if not len(rows):
         raise PassageIndexError("There are no passages to index: the collection is empty.")
@@ -130,41 +103,24 @@ def build(
 
         encoder = BiEncoder()
     factory.check(len(rows), encoder.dimension)
+    embed = partial(embedding.embed_all, catalog, encoder=encoder, batch_size=batch_size)
     # A collection is often sorted, and a sample to train on must not be its first part.
     order = np.random.default_rng(_TRAINING_SEED).permutation(rows)
-    if factory.training_size and not factory.labelled:  # vectors go in by order, so that the sample is embedded apart
-        picked = np.sort(order[: factory.training_size])
-        parts = embedding.embed_all(catalog, picked, encoder, batch_size=batch_size, show_progress=False)
-        sample = np.concatenate([vectors for _, vectors in parts])
-        batches = embedding.embed_all(catalog, rows, encoder, batch_size=batch_size, show_progress=show_progress)
-        vectors = _filled(VectorStore.empty(factory, encoder.dimension, sample), rows, batches)
+    if factory.labelled:  # vectors go in by any order: it is trained on the first batches
+        batches = embed(order, show_progress=show_progress)
+        # No more than half where that is enough, so that sample and batches are not all embeddings twice.
+        size = min(factory.training_size, max(factory.needed, len(rows) // 2))
+        held: list[tuple[RowArray, FloatArray]] = []
+        while sum(len(part) for part, _ in held) < size:
+            held.append(next(batches))
+        sample = [vectors for _, vectors in held]
+        batches = chain(embedding.drain(held), batches)
     else:
-        order = order if factory.training_size else rows
-        batches = embedding.embed_all(catalog, order, encoder, batch_size=batch_size, show_progress=show_progress)
-        vectors = _fill(factory, encoder.dimension, rows, batches)
-    words = index_passages(catalog.passages(), encoder.config()) if with_lexical else None
-    return Contents(vectors, catalog, factory, words), encoder
-
-
-def _fill(kind: Factory, dimension: int, rows: RowArray, batches: Iterator[tuple[RowArray, FloatArray]]) -> VectorStore:
-    """Make a store of embedded passages; where it needs training, on the first batches, which come in random order."""
-    held: list[tuple[RowArray, FloatArray]] = []
-    # No more than half where that is enough, so that sample and batches are not all embeddings twice.
-    training_size = min(kind.training_size, max(kind.needed, len(rows) // 2))
-    while sum(len(part) for part, _ in held) < training_size:
-        held.append(next(batches))
-    sample = np.concatenate([vectors for _, vectors in held]) if held else None
-    store = VectorStore.empty(kind, dimension, sample)
+        sample = [vectors for _, vectors in embed(np.sort(order[: factory.training_size]), show_progress=False)]
+        batches = embed(rows, show_progress=show_progress)
+    store = VectorStore.empty(factory, encoder.dimension, np.concatenate(sample) if sample else None)
     del sample
-
-    def held_and_coming() -> Iterator[tuple[RowArray, FloatArray]]:
-        yield from embedding.drain(held)
-        yield from batches
-
-    return _filled(store, rows, held_and_coming())
-
-
-def _filled(store: VectorStore, rows: RowArray, batches: Iterator[tuple[RowArray, FloatArray]]) -> VectorStore:
     store.reserve(len(rows))
     store.add(rows, batches)
-    return store
+    words = index_passages(catalog.passages(), encoder.config()) if with_lexical else None
+    return Contents(store, catalog, factory, words), encoder

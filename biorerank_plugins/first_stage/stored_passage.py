@@ -8,10 +8,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.passages import Passage
+from biorerank_plugins.passages import Passage, PassageLike, as_candidate
 
 COLUMNS = "id, text, title, metadata"
 DAMAGED = "The index is damaged: load it with verify='full', which says where, or build it again."
+
+
+def passage_at(position: int, item: PassageLike) -> Passage:
+    """Return what somebody wants in an index as a passage.
+
+    :param position: its place among all that is given, for the message, and as the id of a string.
+    :param item: what was given.
+    :raises ValueError: if it has no text.
+    """
+    passage = as_candidate(item, position).passage
+    if not passage.text.strip():
+        raise ValueError(
+            f"Passage {passage.id!r} (position {position}, counted from 0) has no text. "
+            "Leave it out, or put what there is, such as the title, into its text."
+        )
+    return passage
 
 
 def columns_of(passage: Passage) -> tuple[str, str, str | None, str]:

@@ -21,6 +21,8 @@ from biorerank_plugins.first_stage.faiss_module import faiss
 
 FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 RowArray: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Found: TypeAlias = tuple[np.ndarray[Any, np.dtype[np.floating[Any]]], RowArray]
+"""Scores and row numbers, best first."""
 
 _LISTS_ON_DISK = faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY
 _QUERIES_AT_ONCE = 16  # from 20 on FAISS multiplies matrices, and equal vectors may get unequal last bits
@@ -157,7 +159,7 @@ class VectorStore:
         self._index, self._rows = fresh, self._rows[left]
         self._alive = np.ones(len(left), dtype=bool)
 
-    def search(self, queries: FloatArray, k: int, allowed: RowArray | None = None) -> list[tuple[FloatArray, RowArray]]:
+    def search(self, queries: FloatArray, k: int, allowed: RowArray | None = None) -> list[Found]:
         """Return the best vectors for each query.
 
         :param queries: ``[n, dimension]``.
@@ -169,7 +171,7 @@ class VectorStore:
         if k == 0:
             return [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in queries]
         labels = self._labels(allowed)
-        found: list[tuple[FloatArray, RowArray]] = []
+        found: list[Found] = []
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
             found += self._search_block(np.ascontiguousarray(queries[start : start + _QUERIES_AT_ONCE]), k, labels)
         return found
@@ -182,9 +184,9 @@ class VectorStore:
             allowed = self._rows[self._alive]
         return allowed if self._factory.labelled else np.searchsorted(self._rows, allowed).astype(np.int64)
 
-    def _search_block(self, queries: FloatArray, k: int, labels: RowArray | None) -> list[tuple[FloatArray, RowArray]]:
+    def _search_block(self, queries: FloatArray, k: int, labels: RowArray | None) -> list[Found]:
         available = len(self._rows) if labels is None else len(labels)
-        exact = self._is_selective(labels)
+        exact = labels is not None and (len(labels) <= _FEW or len(labels) < _SELECTIVE * len(self._rows))
         fetch = min(k + 1, available)
         while True:
             search = partial(faiss_search.search, self._index, self._factory, queries, fetch, labels, exact=exact)
@@ -197,10 +199,7 @@ class VectorStore:
             # Which of several equal vectors is the last one must not be left to FAISS: look past all of them.
             exact, fetch = True, min(2 * fetch, available)
         rows = found if self._factory.labelled else self._rows[found]
-        return [_best(scores[i], rows[i], k) for i in range(len(queries))]
-
-    def _is_selective(self, labels: RowArray | None) -> bool:
-        return labels is not None and (len(labels) <= _FEW or len(labels) < _SELECTIVE * len(self._rows))
+        return [best((scores[i], rows[i]), k) for i in range(len(queries))]
 
     def write(self, file: BinaryIO) -> None:
         """Write the FAISS index.
@@ -210,7 +209,9 @@ class VectorStore:
         faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
 
 
-def _best(scores: FloatArray, rows: RowArray, k: int) -> tuple[FloatArray, RowArray]:
+def best(found: Found, k: int) -> Found:
+    """Return the ``k`` best, by score, then by row."""
+    scores, rows = found
     order = np.lexsort((rows, -scores))[:k]
     return scores[order], rows[order]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -106,9 +106,9 @@ def embedded(
     *,
     engine: Engine,
     ray_options: RayOptions | None,
-    shard_size: int,
+    shard_size: int = SHARD_SIZE,
     on_duplicate: OnDuplicate,
-    identity: str | None,
+    identity: str | None = None,
     show_progress: bool,
 ) -> tuple[Embeddings, Encoder]:
     """Write passages to a file in ``folder`` and their vectors to shards; the parameters are those of build_index.
@@ -118,9 +118,8 @@ def embedded(
     if engine not in ("local", "ray"):
         raise ValueError(f"engine={engine!r} is unknown. Choose 'local' or 'ray'.")
     path = stage_in_file(passages, folder, on_duplicate=on_duplicate, identity=identity)
-    catalog = Catalog.open(path)
-    count = len(catalog)
-    catalog.close()
+    with closing(Catalog.open(path)) as catalog:
+        count = len(catalog)
     if not count:
         shutil.rmtree(folder, ignore_errors=True)
         raise PassageIndexError("There are no passages to index: the collection is empty.")
@@ -130,24 +129,14 @@ def embedded(
         encoder = BiEncoder()
     work = Work(path, count, shard_size)
     shards = ShardFolder(folder / "embeddings", job_of(encoder, shard_size))
-    with shards.working(), _progress(count, show_progress) as on_done:
+    with shards.working(), progress_bar(show_progress, total=count, desc="Embedding", unit=" passages") as progress:
         if engine == "local":
-            encode_here(work, shards, encoder, on_done=on_done)
+            encode_here(work, shards, encoder, on_done=progress.update)
         else:
             from biorerank_plugins.scale.ray_engine import RayOptions, encode_on_ray, running_ray
 
             options = ray_options or RayOptions()
             with running_ray(options) as ray:
-                encode_on_ray(ray, work, shards, encoder, options, on_done=on_done)
+                encode_on_ray(ray, work, shards, encoder, options, on_done=progress.update)
         shards.finish(work.numbers)
     return Embeddings(work, shards), encoder
-
-
-@contextmanager
-def _progress(count: int, show: bool) -> Iterator[Callable[[int], None]]:
-    with progress_bar(show, total=count, desc="Embedding", unit=" passages") as progress:
-
-        def on_done(done: int) -> None:
-            progress.update(done)
-
-        yield on_done

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
-from biorerank_plugins._common.files import write_whole
+from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.staging import OnDuplicate, fill
 from biorerank_plugins.passages import PassageLike
@@ -33,14 +34,11 @@ def stage_in_file(
     if identity is not None and path.exists() and noted.exists() and json.loads(noted.read_bytes()) == identity:
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".unfinished-{PASSAGES}"
+    unfinished = folder / f"{TEMPORARY}{PASSAGES}"
     unfinished.unlink(missing_ok=True)
     noted.unlink(missing_ok=True)
-    catalog = Catalog.create(unfinished)
-    try:
+    with closing(Catalog.create(unfinished)) as catalog:
         fill(catalog, passages, on_duplicate=on_duplicate)
-    finally:
-        catalog.close()
     os.replace(unfinished, path)
     if identity is not None:
         write_whole(noted, json.dumps(identity).encode())

@@ -1,86 +1,68 @@
-"""Building the shards of a sharded index, by way of one folder of vectors."""
+"""The shards of a new sharded index, written from one folder of vectors."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from biorerank_plugins._common.files import sync_folder
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.catalog import Catalog
-from biorerank_plugins.first_stage.factory import Factory, parse_factory
+from biorerank_plugins.first_stage.factory import Factory
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages
 from biorerank_plugins.first_stage.persistence import Contents
-from biorerank_plugins.passages import Passage, PassageLike
-from biorerank_plugins.scale.build import embedded, work_folder
+from biorerank_plugins.passages import Passage
 from biorerank_plugins.scale.shard_layout import is_left_over, remove_leftovers, shard_name, shard_of, write_layout
 from biorerank_plugins.scale.shard_statistics import statistics_of, with_statistics
-from biorerank_plugins.scale.shards import SHARD_SIZE
 from biorerank_plugins.scale.vectors import Embeddings, index_vectors
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
     from biorerank_plugins.first_stage.vectors import RowArray
-    from biorerank_plugins.scale.build import Engine
-    from biorerank_plugins.scale.ray_engine import RayOptions
 
 _AT_ONCE = 4096
 
 
-def write_shards(
-    passages: Iterable[PassageLike],
-    folder: Path,
-    *,
-    shards: int,
-    encoder: Encoder | None,
-    factory: str,
-    lexical: bool,
-    engine: Engine,
-    ray_options: RayOptions | None,
-    on_duplicate: Literal["error", "skip"],
-    show_progress: bool,
-) -> Encoder:
-    """Build all shards; the parameters are those of :meth:`ShardedIndex.build`.
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder that holds more than what a build that was killed may have left there.
 
-    :returns: the encoder they were built with.
+    :raises PassageIndexError: if so.
     """
-    kind = parse_factory(factory)
     if folder.exists() and (not folder.is_dir() or any(not is_left_over(entry.name) for entry in folder.iterdir())):
         raise PassageIndexError(f"{folder} exists already. Build in a new folder, or remove this one first.")
-    embeddings, chosen = embedded(
-        passages,
-        work_folder(folder),
-        encoder,
-        engine=engine,
-        ray_options=ray_options,
-        shard_size=SHARD_SIZE,
-        on_duplicate=on_duplicate,
-        identity=None,
-        show_progress=show_progress,
-    )
-    catalog = Catalog.open(embeddings.work.catalog)
-    try:
+
+
+def write_shards(
+    folder: Path, embeddings: Embeddings, encoder: Encoder, *, shards: int, factory: Factory, lexical: bool
+) -> None:
+    """Write all shards of a new index.
+
+    :param folder: of the index.
+    :param embeddings: passages and vectors of the whole collection.
+    :param encoder: what made the vectors.
+    :param shards: number of shards.
+    :param factory: type of every shard.
+    :param lexical: whether there is a lexical part.
+    :raises PassageIndexError: if a shard gets too few passages.
+    """
+    with closing(Catalog.open(embeddings.work.catalog)) as catalog:
         members = _members(catalog, shards)
-        _check_sizes(members, kind, chosen.dimension)
-        words = [index_passages(_rows_of(catalog, rows), chosen.config()) for rows in members] if lexical else []
+        _check_sizes(members, factory, encoder.dimension)
+        words = [index_passages(_rows_of(catalog, rows), encoder.config()) for rows in members] if lexical else []
         whole = statistics_of(words)
         folder.mkdir(parents=True, exist_ok=True)
         for number, rows in enumerate(members):
             part = Embeddings(embeddings.work, embeddings.shards, rows)
             mine = with_statistics(words[number], whole) if lexical else None
-            _write_shard(folder / shard_name(number), part, catalog, kind, mine, chosen)
-    finally:
-        catalog.close()
+            _write_shard(folder / shard_name(number), part, catalog, factory, mine, encoder)
     write_layout(folder, [folder / shard_name(number) for number in range(shards)])
     sync_folder(folder)
     remove_leftovers(folder)
-    shutil.rmtree(work_folder(folder), ignore_errors=True)
-    return chosen
 
 
 def _members(catalog: Catalog, shards: int) -> list[RowArray]:

@@ -57,28 +57,12 @@ def update_shards(
             )
         remove_leftovers(folder)
         contents = [stack.enter_context(index.reading()) for index in shards.values()]
-        plan = plan_update(changes_of_files, _Together([one.catalog for one in contents]))
+        plan = plan_update(changes_of_files, [one.catalog for one in contents])
         if plan.passages or plan.outdated:
             encoder = next(iter(shards.values())).encoder
             wanted = _changes(plan, contents, encoder, batch_size=batch_size, show_progress=show_progress)
             _switch(folder, list(layout.values()), contents, wanted, encoder)
         return plan.report
-
-
-class _Together:
-    """The passages of all shards, found as in one catalog: no two of them have a row in common."""
-
-    def __init__(self, catalogs: Sequence[Catalog]) -> None:
-        self._catalogs = catalogs
-
-    def find(self, ids: Iterable[str]) -> dict[str, int]:
-        """Return the row of every id that is there."""
-        listed = list(ids)
-        return {id_: row for catalog in self._catalogs for id_, row in catalog.find(listed).items()}
-
-    def fetch(self, rows: Sequence[int]) -> dict[int, Passage]:
-        """Return the passages of these rows."""
-        return {row: passage for catalog in self._catalogs for row, passage in catalog.fetch(rows).items()}
 
 
 def _changes(
@@ -93,7 +77,7 @@ def _changes(
     for catalog, rows in zip(staged, members, strict=True):
         catalog.insert(rows)
     wanted = [
-        changes.replacement(
+        changes.prepared(
             one.catalog.rows_of(plan.outdated, "skip"),
             new,
             one.lexical,
@@ -140,6 +124,7 @@ def _write(source: Path, target: Path, version: str | None, change: Change, enco
     try:
         if found.version != version:
             raise PassageIndexError(f"The shard {source} was changed by somebody else since it was loaded.")
-        persistence.write_changed(target, found, encoder, change)
+        persistence.write(target, found, encoder, change).catalog.close()
+        sync_folder(target)
     finally:
         found.catalog.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage import arguments, embedding
+from biorerank_plugins.first_stage import hybrid
 from biorerank_plugins.first_stage.arguments import FirstStage
 from biorerank_plugins.first_stage.changes import UpdateReport
-from biorerank_plugins.first_stage.filters import Filter, compile_filter
+from biorerank_plugins.first_stage.embedding import BATCH_SIZE
+from biorerank_plugins.first_stage.factory import parse_factory
+from biorerank_plugins.first_stage.filters import Filter
 from biorerank_plugins.first_stage.fusion import Hybrid
-from biorerank_plugins.first_stage.hybrid import NOT_EMBEDDED
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.read_index import index_again, saved_folder
 from biorerank_plugins.passages import Deletion, Passage, PassageLike
-from biorerank_plugins.scale.shard_build import write_shards
+from biorerank_plugins.scale.build import embedded, work_folder
+from biorerank_plugins.scale.shard_build import refuse_used, write_shards
 from biorerank_plugins.scale.shard_layout import read_layout, shard_of
 from biorerank_plugins.scale.shard_update import update_shards
 from biorerank_plugins.scale.side_by_side import OnLost, SideBySide, opened_shards, search_shards
@@ -58,15 +61,11 @@ class ShardedIndex:
         timeout: float | None = None,
     ) -> None:
         self._side_by_side = SideBySide(shards, on_lost, timeout)
-        self._first = next(iter(self._side_by_side.present.values()))
         self._searching = ReadWriteLock()
         self._changing = Lock()
         self._closed = False
         self.folder: Path | None = None
         """Folder it was loaded from."""
-        for name, index in self._side_by_side.present.items():
-            if index.encoder.content_hash != self._first.encoder.content_hash or index.lexical != self._first.lexical:
-                raise PassageIndexError(f"The shard {name} was built in another way than the first one.")
 
     @classmethod
     def build(
@@ -98,19 +97,20 @@ class ShardedIndex:
         :raises PassageIndexError: if the folder holds something else, or a shard gets too few passages.
         """
         target = Path(folder).expanduser().absolute()
-        chosen = write_shards(
+        kind, shards = parse_factory(factory), whole_number("shards", shards)
+        refuse_used(target)
+        embeddings, encoder = embedded(
             passages,
-            target,
-            shards=whole_number("shards", shards),
-            encoder=encoder,
-            factory=factory,
-            lexical=lexical,
+            work_folder(target),
+            encoder,
             engine=engine,
             ray_options=ray_options,
             on_duplicate=on_duplicate,
             show_progress=show_progress,
         )
-        return cls.load(target, encoder=chosen)
+        write_shards(target, embeddings, encoder, shards=shards, factory=kind, lexical=lexical)
+        shutil.rmtree(work_folder(target), ignore_errors=True)
+        return cls.load(target, encoder=encoder)
 
     @classmethod
     def load(
@@ -144,35 +144,29 @@ class ShardedIndex:
         return self.search_many([query], k, filters, first_stage)[0]
 
     def search_many(
-        self,
-        queries: Sequence[str],
-        k: int = 10,
-        filters: Filter | None = None,
-        first_stage: FirstStage | None = None,
+        self, queries: Sequence[str], k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
     ) -> list[FoundCandidates]:
         """Return the best passages for each of several queries, as :meth:`PassageIndex.search_many` does.
 
         :raises PassageIndexError: if a shard does not answer and ``on_lost`` is ``"error"``, or none does.
         """
-        k = whole_number("k", k)
-        asked = arguments.check_queries(queries)
-        condition = compile_filter(filters)
-        chosen = arguments.check_first_stage(first_stage, has_lexical=self.lexical)
-        self._check_open()
-        if not asked:
-            return []
-        other_forms = list(map(self._side_by_side.abbreviations.other_forms, asked))
-        vectors = NOT_EMBEDDED if chosen == "lexical" else embedding.embed_queries(asked, self.encoder, other_forms)
+        asked = hybrid.asked(
+            queries,
+            k,
+            filters,
+            first_stage,
+            encoder=self.encoder,
+            abbreviations=self._side_by_side.abbreviations,
+            has_lexical=self.lexical,
+            hybrid=self.hybrid,
+        )
         with self._searching.reading():
             self._check_open()
-            scores_are = self.scores_of(chosen)
-            return search_shards(
-                self._side_by_side, chosen, asked, vectors, k, self.hybrid, condition, other_forms, scores_are
-            )
+            return search_shards(self._side_by_side, asked, self.scores_of(asked.first_stage))
 
     def scores_of(self, first_stage: FirstStage) -> str | None:
         """Return the name of a first stage's scores, as :meth:`PassageIndex.scores_of` does."""
-        return self._first.scores_of(first_stage)
+        return self._side_by_side.first.scores_of(first_stage)
 
     def get(self, id: str) -> Passage | None:
         """Return the passage with this id, or ``None``.
@@ -188,7 +182,11 @@ class ShardedIndex:
             return index.get(id)
 
     def update(
-        self, changes_of_files: Iterable[PassageLike | Deletion], *, batch_size: int = 1024, show_progress: bool = False
+        self,
+        changes_of_files: Iterable[PassageLike | Deletion],
+        *,
+        batch_size: int = BATCH_SIZE,
+        show_progress: bool = False,
     ) -> UpdateReport:
         """Bring the index up to date, all of it or nothing, as :meth:`PassageIndex.update` does.
 
@@ -225,7 +223,6 @@ class ShardedIndex:
         except BaseException:
             self._closed = True  # what was updated is in the folder; loading it again says what is the matter
             raise
-        self._first = next(iter(self._side_by_side.present.values()))
         self.hybrid = hybrid
 
     def __len__(self) -> int:
@@ -249,26 +246,26 @@ class ShardedIndex:
     @property
     def encoder(self) -> Encoder:
         """The encoder of passages and queries."""
-        return self._first.encoder
+        return self._side_by_side.first.encoder
 
     @property
     def lexical(self) -> bool:
         """Whether there is a lexical part."""
-        return self._first.lexical
+        return self._side_by_side.first.lexical
 
     @property
     def factory(self) -> str:
         """FAISS type of every shard."""
-        return self._first.factory
+        return self._side_by_side.first.factory
 
     @property
     def hybrid(self) -> Hybrid:
         """How the hybrid first stage fuses its two sides; may be set."""
-        return self._first.hybrid
+        return self._side_by_side.first.hybrid
 
     @hybrid.setter
     def hybrid(self, value: Hybrid) -> None:
-        self._first.hybrid = value
+        self._side_by_side.first.hybrid = value
 
     @property
     def lost(self) -> tuple[str, ...]:

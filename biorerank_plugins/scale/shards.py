@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
     from biorerank_plugins.first_stage.vectors import FloatArray
     from biorerank_plugins.scoring.scores import PairScorer
-
-BATCH_SIZE = 1024
-"""Passages in one call of the encoder, as in ``PassageIndex.build``: the same batches give the same vectors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +52,9 @@ class EmbeddedShard:
         return cls(ids, arrays["embeddings"])
 
 
-def embed_shard(passages: Sequence[Passage], encoder: Encoder, *, batch_size: int = BATCH_SIZE) -> EmbeddedShard:
+def embed_shard(
+    passages: Sequence[Passage], encoder: Encoder, *, batch_size: int = embedding.BATCH_SIZE
+) -> EmbeddedShard:
     """Embed the passages of a shard.
 
     :param passages: what to embed.
@@ -111,7 +111,7 @@ def fingerprint(items: Iterable[Passage | tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-SHARD_SIZE = 8 * BATCH_SIZE
+SHARD_SIZE = 8 * embedding.BATCH_SIZE
 """Passages of a shard: what a killed run loses at most for each encoder."""
 
 
@@ -160,7 +160,7 @@ def shard_passages(catalog: Catalog, rows: range) -> list[Passage]:
 
 
 def encode_here(
-    work: Work, shards: ShardFolder, encoder: Encoder, *, on_done: Callable[[int], None] = lambda count: None
+    work: Work, shards: ShardFolder, encoder: Encoder, *, on_done: Callable[[int], Any] = lambda count: None
 ) -> None:
     """Embed every shard that is not done, one after the other, in this process.
 
@@ -170,11 +170,8 @@ def encode_here(
     :param on_done: is called with the number of passages of each shard that is there.
     :raises ShardError: if shards that are there were made from other passages.
     """
-    catalog = Catalog.open(work.catalog)
-    try:
+    with closing(Catalog.open(work.catalog)) as catalog:
         for number in work.numbers:
             passages = shard_passages(catalog, work.rows(number))
             shards.run(number, fingerprint(passages), lambda part=passages: embed_shard(part, encoder).to_arrays())  # type: ignore[misc]
             on_done(len(passages))
-    finally:
-        catalog.close()

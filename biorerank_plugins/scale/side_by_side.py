@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -13,19 +13,14 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins._common.forks import Threads
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage.hybrid import Found, Piece, merge, search_contents
+from biorerank_plugins.first_stage.hybrid import Asked, Piece, candidates_of, merge, rows_in, search_contents
 from biorerank_plugins.first_stage.index import PassageIndex
-from biorerank_plugins.first_stage.protocol import FoundCandidates
-from biorerank_plugins.passages import Candidate, Passage
+from biorerank_plugins.passages import Passage
 from biorerank_plugins.scale.shard_layout import read_layout
 from biorerank_plugins.text.abbreviations import Abbreviations
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.filter_conditions import SqlCondition
-    from biorerank_plugins.first_stage.fusion import Hybrid
-    from biorerank_plugins.first_stage.protocol import Encoder
-    from biorerank_plugins.first_stage.vectors import FloatArray
+    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +34,7 @@ class SideBySide:
     :param shards: the indexes; ``None`` for one that is lost.
     :param on_lost: ``"error"`` or ``"partial"``: what to do about one that is lost, fails, or is too late.
     :param timeout: seconds that one may take; ``None`` for as long as it takes.
-    :raises PassageIndexError: if too much is lost.
+    :raises PassageIndexError: if too much is lost, or they do not belong together.
     """
 
     def __init__(self, shards: Mapping[str, PassageIndex | None], on_lost: OnLost, timeout: float | None) -> None:
@@ -52,6 +47,10 @@ class SideBySide:
         self.shards = dict(shards)
         self.present = {name: index for name, index in shards.items() if index is not None}
         self._report({name: "it could not be opened" for name in self.lost})
+        self.first = next(iter(self.present.values()))
+        for name, index in self.present.items():
+            if index.encoder.content_hash != self.first.encoder.content_hash or index.lexical != self.first.lexical:
+                raise PassageIndexError(f"The shard {name} was built in another way than the first one.")
         self._threads = Threads(len(self.present), "biorerank-shard")
 
     @property
@@ -111,56 +110,31 @@ class SideBySide:
             index.close()
 
 
-def search_shards(
-    shards: SideBySide,
-    first_stage: FirstStage,
-    queries: Sequence[str],
-    vectors: FloatArray,
-    k: int,
-    hybrid: Hybrid,
-    condition: SqlCondition | None,
-    other_forms: Sequence[str],
-    scores_are: str | None,
-) -> list[FoundCandidates]:
+def search_shards(shards: SideBySide, asked: Asked, scores_are: str | None) -> list[FoundCandidates]:
     """Return what one index of all the shards' passages would find for each query.
 
     :param shards: the indexes.
-    :param first_stage: how to search.
-    :param queries: texts.
-    :param vectors: ``[len(queries), dimension]`` their vectors.
-    :param k: number of passages for each query.
-    :param hybrid: how the two sides are fused.
-    :param condition: which passages may be found; ``None`` for all.
-    :param other_forms: of each query the other forms of its abbreviations.
+    :param asked: the queries.
     :param scores_are: name of the scores, for the candidates.
     :raises PassageIndexError: if a shard does not answer and partial results are not wanted, or none answers.
     """
 
     def search_one(index: PassageIndex) -> list[Piece]:
         with index.reading() as contents:
-            allowed = None if condition is None else contents.catalog.rows(condition)
-            return search_contents(contents, first_stage, queries, vectors, k, hybrid, allowed, other_forms)
+            return search_contents(contents, asked)
 
     pieces, missing = shards.ask(search_one)
-    found = [
-        merge([piece[place] for piece in pieces.values()], first_stage, k, hybrid) for place in range(len(queries))
-    ]
-    rows = sorted({row for _, best in found for row in best.tolist()})
+    found = [merge(one, asked) for one in zip(*pieces.values(), strict=True)]
+    rows = rows_in(found)
     fetched, gone = shards.ask(lambda index: _passages(index, rows), among=tuple(pieces))
     passages = {row: passage for part in fetched.values() for row, passage in part.items()}
     lost = tuple(name for name in shards.shards if name in missing or name in gone)
-    return [FoundCandidates(_candidates(best, passages, scores_are), lost) for best in found]
+    return [candidates_of(best, passages, scores_are, lost) for best in found]
 
 
 def _passages(index: PassageIndex, rows: list[int]) -> dict[int, Passage]:
     with index.reading() as contents:
         return contents.catalog.fetch(rows)
-
-
-def _candidates(found: Found, passages: dict[int, Passage], scores_are: str | None) -> list[Candidate]:
-    scores, rows = found
-    kept = [(score, row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True) if row in passages]
-    return [Candidate(passages[row], score, rank, scores_are) for rank, (score, row) in enumerate(kept, start=1)]
 
 
 @contextmanager
@@ -176,41 +150,25 @@ def opened_shards(
     :returns: of the context: the shards by name.
     :raises PassageIndexError: if there is no sharded index, or a shard is lost and ``on_lost`` is ``"error"``.
     """
-    opened = _open_all(folder, encoder, on_lost, verify)
-    try:
-        yield opened
-    except BaseException:
-        _close(opened)
-        raise
-
-
-def _open_all(
-    folder: Path, encoder: Encoder | None, on_lost: OnLost, verify: Literal["full", "fast"]
-) -> dict[str, PassageIndex | None]:
     while True:
         layout = read_layout(folder)
-        opened: dict[str, PassageIndex | None] = {}
-        complete = False
-        try:
-            for name, shard in layout.items():
-                index = opened[name] = _opened(name, shard, encoder, verify, on_lost)
-                encoder = index.encoder if encoder is None and index is not None else encoder
-            complete = None not in opened.values() or read_layout(folder) == layout
-            if complete:
-                return opened
-        except PassageIndexError:
-            if read_layout(folder) == layout:
-                raise
-        finally:
-            if not complete:
-                _close(opened)
-        # An update switched to newer shards and removed those that were being opened.
-
-
-def _close(opened: Mapping[str, PassageIndex | None]) -> None:
-    for index in opened.values():
-        if index is not None:
-            index.close()
+        with ExitStack() as stack:
+            opened: dict[str, PassageIndex | None] = {}
+            try:
+                for name, shard in layout.items():
+                    index = opened[name] = _opened(name, shard, encoder, verify, on_lost)
+                    if index is not None:
+                        stack.callback(index.close)
+                        encoder = index.encoder
+            except PassageIndexError:
+                if read_layout(folder) == layout:
+                    raise
+                continue  # an update switched to newer shards and removed those that were being opened
+            if None in opened.values() and read_layout(folder) != layout:
+                continue
+            yield opened
+            stack.pop_all()
+            return
 
 
 def _opened(

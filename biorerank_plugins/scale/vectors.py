@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from biorerank_plugins._common.files import write_whole
+from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins.errors import PassageIndexError, ShardError
 from biorerank_plugins.first_stage.factory import Factory
 from biorerank_plugins.first_stage.faiss_module import faiss
@@ -135,7 +135,7 @@ def _merge_on_disk(index: Any, parts: list[Path], lists_file: Path) -> None:
     """Put the lists of all parts into one file and let ``index`` read them from there; memory stays small."""
     from faiss.contrib.ondisk import merge_ondisk
 
-    unfinished = lists_file.with_name(f".unfinished-{lists_file.name}")
+    unfinished = lists_file.with_name(f"{TEMPORARY}{lists_file.name}")
     unfinished.unlink(missing_ok=True)
     here = os.fspath(unfinished)
     merge_ondisk(index, [os.fspath(path) for path in parts], here)
