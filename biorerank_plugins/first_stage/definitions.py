@@ -65,13 +65,9 @@ class Definitions:
         if "defined" not in arrays:
             return cls.none()
         text = arrays["defined"].tobytes().decode()
-        pairs = [_pair(line) for line in text.split("\n")] if text else []
+        lines = text.split("\n") if text else []
+        pairs = [(short, long_form) for short, long_form in (line.split("\t") for line in lines)]
         rows = arrays["defined_rows"]
         if len(rows) != len(pairs) or (np.diff(rows) < 0).any():
             raise ValueError("the definitions of abbreviations do not fit their rows.")
         return cls(rows, pairs)
-
-
-def _pair(line: str) -> tuple[str, str]:
-    short, long_form = line.split("\t")
-    return short, long_form

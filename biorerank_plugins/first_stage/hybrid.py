@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.filter_conditions import SqlCondition
     from biorerank_plugins.first_stage.lexical import Matches
     from biorerank_plugins.first_stage.persistence import Contents
-    from biorerank_plugins.first_stage.protocol import Encoder
+    from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.text.abbreviations import Abbreviations
 
 _NOTHING: Found = (np.empty(0, np.float32), np.empty(0, np.int64))
@@ -70,31 +70,28 @@ class Asked:
 
 
 def asked(
+    index: SearchableIndex,
+    hybrid: Hybrid,
+    abbreviations: Abbreviations,
     queries: Sequence[str],
     k: int,
     filters: Filter | None,
     first_stage: FirstStage | None,
-    *,
-    encoder: Encoder,
-    abbreviations: Abbreviations,
-    has_lexical: bool,
-    hybrid: Hybrid,
 ) -> Asked:
-    """Check and embed queries; the first four parameters are those of ``PassageIndex.search_many``.
+    """Check and embed queries; the last four parameters are those of ``PassageIndex.search_many``.
 
-    :param encoder: what embeds them.
-    :param abbreviations: those that passages define.
-    :param has_lexical: whether there is a lexical part.
+    :param index: what will be searched.
     :param hybrid: how the two sides are fused.
+    :param abbreviations: those that its passages define.
     """
     k = whole_number("k", k)
     refuse_string(queries, "queries")
     texts = [check_query(query) for query in queries]
     condition = compile_filter(filters)
-    chosen = check_first_stage(first_stage, has_lexical=has_lexical)
+    chosen = check_first_stage(first_stage, has_lexical=index.lexical)
     other_forms = list(map(abbreviations.other_forms, texts))
     embedded = texts and chosen != "lexical"
-    vectors = embed_queries(texts, encoder, other_forms) if embedded else np.empty((0, 0), dtype=np.float32)
+    vectors = embed_queries(texts, index.encoder, other_forms) if embedded else np.empty((0, 0), dtype=np.float32)
     return Asked(texts, vectors, other_forms, k, condition, chosen, hybrid)
 
 

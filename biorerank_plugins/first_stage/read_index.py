@@ -72,16 +72,7 @@ class ReadIndex:
         :param filters: the same for all.
         :param first_stage: the same for all.
         """
-        asked = hybrid.asked(
-            queries,
-            k,
-            filters,
-            first_stage,
-            encoder=self._encoder,
-            abbreviations=self.definitions.abbreviations,
-            has_lexical=self.lexical,
-            hybrid=self._hybrid,
-        )
+        asked = hybrid.asked(self, self._hybrid, self.definitions.abbreviations, queries, k, filters, first_stage)
         with self.reading() as contents:
             found = [hybrid.merge([piece], asked) for piece in hybrid.search_contents(contents, asked)]
             rows = hybrid.rows_in(found)

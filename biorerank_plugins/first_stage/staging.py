@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import embedding
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import Factory
-from biorerank_plugins.first_stage.lexical import index_passages
-from biorerank_plugins.first_stage.persistence import Contents
 from biorerank_plugins.first_stage.stored_passage import passage_at
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray, VectorStore
 from biorerank_plugins.passages import Candidate, Passage, PassageLike
@@ -77,31 +74,19 @@ def _fresh(chunk: dict[int, Passage], places: dict[str, str], on_duplicate: OnDu
 _TRAINING_SEED = 20
 
 
-def build(
-    passages: Iterable[PassageLike],
-    encoder: Encoder | None,
-    factory: Factory,
-    *,
-    batch_size: int,
-    show_progress: bool,
-    on_duplicate: OnDuplicate,
-    with_lexical: bool,
-) -> tuple[Contents, Encoder]:
-    """Check, embed and index passages.
+def embedded(
+    catalog: Catalog, encoder: Encoder, factory: Factory, *, batch_size: int, show_progress: bool
+) -> VectorStore:
+    """Return the vectors of all passages.
 
-    The parameters are those of :meth:`~biorerank_plugins.first_stage.PassageIndex.build`; ``with_lexical`` is its
-    ``lexical``.
-
-    :returns: what the index holds, and the encoder it was built with.
+    :param catalog: the passages.
+    :param encoder: what embeds them.
+    :param factory: FAISS index type.
+    :param batch_size: passages that are embedded at a time.
+    :param show_progress: whether to show a progress bar.
+    :raises PassageIndexError: if there are too few passages for the factory.
     """
-    catalog = fill(Catalog.in_memory(), passages, on_duplicate=on_duplicate)
     rows = catalog.rows()
-    if not len(rows):
-        raise PassageIndexError("There are no passages to index: the collection is empty.")
-    if encoder is None:
-        from biorerank_plugins.first_stage.encoder import BiEncoder
-
-        encoder = BiEncoder()
     factory.check(len(rows), encoder.dimension)
     embed = partial(embedding.embed_all, catalog, encoder=encoder, batch_size=batch_size)
     # A collection is often sorted, and a sample to train on must not be its first part.
@@ -122,5 +107,4 @@ def build(
     del sample
     store.reserve(len(rows))
     store.add(rows, batches)
-    words = index_passages(catalog.passages(), encoder.config()) if with_lexical else None
-    return Contents(store, catalog, factory, words), encoder
+    return store

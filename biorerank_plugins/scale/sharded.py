@@ -150,16 +150,8 @@ class ShardedIndex:
 
         :raises PassageIndexError: if a shard does not answer and ``on_lost`` is ``"error"``, or none does.
         """
-        asked = hybrid.asked(
-            queries,
-            k,
-            filters,
-            first_stage,
-            encoder=self.encoder,
-            abbreviations=self._side_by_side.abbreviations,
-            has_lexical=self.lexical,
-            hybrid=self.hybrid,
-        )
+        abbreviations = self._side_by_side.abbreviations
+        asked = hybrid.asked(self, self.hybrid, abbreviations, queries, k, filters, first_stage)
         with self._searching.reading():
             self._check_open()
             return search_shards(self._side_by_side, asked, self.scores_of(asked.first_stage))
