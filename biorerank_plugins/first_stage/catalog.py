@@ -138,6 +138,11 @@ class Catalog:
         )
         return {row: passage_of(*record) for row, *record in found}
 
+    def in_order(self, rows: Sequence[int]) -> list[Passage]:
+        """Return the passages of these rows, in their order."""
+        found = self.fetch(rows)
+        return [found[row] for row in rows]
+
     def find(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the row of every id that is there."""
         return dict(self._query(f"SELECT id, row FROM passages WHERE {_ID_IS_ONE_OF}", (json.dumps(list(ids)),)))

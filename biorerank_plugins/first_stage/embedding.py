@@ -35,8 +35,7 @@ def embed_all(
     with progress_bar(show_progress, total=len(rows), desc="Embedding", unit=" passages") as progress:
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
-            found = catalog.fetch(part.tolist())
-            yield part, embed([found[row] for row in part.tolist()], encoder)
+            yield part, embed(catalog.in_order(part.tolist()), encoder)
             progress.update(len(part))
 
 

@@ -104,7 +104,7 @@ def _entry(key: object, value: Any, depth: int) -> SqlCondition:
 
 
 def _combination(key: str, filters: Any, depth: int) -> SqlCondition:
-    if isinstance(filters, (str, bytes, Mapping)) or not isinstance(filters, (list, tuple)):
+    if not isinstance(filters, (list, tuple)):
         raise TypeError(f"{key!r} needs a list of filters, got {type(filters).__name__}: {shown(filters)}")
     if not filters:
         raise ValueError(f"{key!r} needs at least one filter.")

@@ -15,7 +15,7 @@ from biorerank_plugins.first_stage.encoder import BiEncoder, passage_input
 from biorerank_plugins.first_stage.model_folder import find_model_folder, read_settings
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.scale.shard_folder import ShardFolder
-from biorerank_plugins.scale.shards import embed_shard, fingerprint, shard_passages
+from biorerank_plugins.scale.shards import embed_shard, fingerprint
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.token_states import Tokens
@@ -78,7 +78,7 @@ class Tokenise:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Tokenise the passages of a shard."""
-        passages = shard_passages(self._catalog, range(row["first"], row["end"]))
+        passages = self._catalog.in_order(range(row["first"], row["end"]))
         wanted = fingerprint(passages)
         made: dict[str, Any] = {**row, "input": wanted, "tokens": "", "done": False, "error": ""}
         try:
@@ -125,6 +125,6 @@ class Encode:
         return made
 
     def _embed(self, row: dict[str, Any]) -> dict[str, Any]:
-        passages = shard_passages(self._catalog, range(row["first"], row["end"]))
+        passages = self._catalog.in_order(range(row["first"], row["end"]))
         encoder = fed(self._encoder, json.loads(row["tokens"])) if row["tokens"] else self._encoder
         return embed_shard(passages, encoder).to_arrays()

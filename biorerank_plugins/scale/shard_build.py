@@ -83,8 +83,7 @@ def _check_sizes(members: list[RowArray], factory: Factory, dimension: int) -> N
 def _rows_of(catalog: Catalog, rows: RowArray) -> Iterable[tuple[int, Passage]]:
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE].tolist()
-        found = catalog.fetch(part)
-        yield from ((row, found[row]) for row in part)
+        yield from zip(part, catalog.in_order(part), strict=True)
 
 
 def _write_shard(

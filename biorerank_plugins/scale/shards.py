@@ -153,12 +153,6 @@ def job_of(encoder: Encoder, shard_size: int) -> dict[str, Any]:
     }
 
 
-def shard_passages(catalog: Catalog, rows: range) -> list[Passage]:
-    """Return the passages of these rows, in order."""
-    found = catalog.fetch(rows)
-    return [found[row] for row in rows]
-
-
 def encode_here(
     work: Work, shards: ShardFolder, encoder: Encoder, *, on_done: Callable[[int], Any] = lambda count: None
 ) -> None:
@@ -172,6 +166,6 @@ def encode_here(
     """
     with closing(Catalog.open(work.catalog)) as catalog:
         for number in work.numbers:
-            passages = shard_passages(catalog, work.rows(number))
+            passages = catalog.in_order(work.rows(number))
             shards.run(number, fingerprint(passages), lambda part=passages: embed_shard(part, encoder).to_arrays())  # type: ignore[misc]
             on_done(len(passages))
