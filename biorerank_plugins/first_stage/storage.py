@@ -108,7 +108,10 @@ def commit_version(folder: Path, write_files: Callable[[Path], None], about: dic
         write_files(unfinished)
         files = {file: _sync_and_hash(unfinished / file) for file in files_of(about)}
         manifest = json.dumps({"format_version": FORMAT_VERSION, **about, "files": files}, indent=2).encode()
-        write_whole(unfinished / MANIFEST, manifest)
+        with (unfinished / MANIFEST).open("wb") as file:  # nobody sees it before the folder is renamed
+            file.write(manifest)
+            file.flush()
+            os.fsync(file.fileno())
         sync_folder(unfinished)
         os.replace(unfinished, folder / name)
         sync_folder(folder)
