@@ -1,38 +1,19 @@
-"""What every command shares: options, and by its name what reports errors and loads what is heavy."""
+"""Options that several commands have, and how values of options are read."""
 
 from __future__ import annotations
 
 import math
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli.loading import (
-    check_abstain,
-    check_index,
-    check_order,
-    load_encoder,
-    load_reranker,
-    open_index,
-    quiet_libraries,
-)
-from biorerank_plugins.cli.one_line_errors import command, describe, fail, usage_error
+from biorerank_plugins.cli.one_line_errors import fail, usage_error
 
-__all__ = [
-    "check_abstain",
-    "check_index",
-    "check_order",
-    "check_question",
-    "command",
-    "describe",
-    "fail",
-    "load_encoder",
-    "load_reranker",
-    "open_index",
-    "quiet_libraries",
-    "usage_error",
-]
+if TYPE_CHECKING:
+    from biorerank_plugins.reranking.reranker import BioReranker
 
 
 def path(text: str) -> Path:
@@ -51,40 +32,22 @@ def path_or_stdin(text: str) -> Path:
     return Path(text)
 
 
+def path_option(*names: str, help: str, metavar: str | None = None) -> Any:
+    """Return an option that is a path, or several."""
+    return typer.Option(*names, metavar=metavar, parser=path, help=help)
+
+
 def _finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is no finite number.")
     return value
 
 
-IndexOption = Annotated[
-    Path | None, typer.Option("--index", parser=path, help="Passages: a folder that biorerank index wrote.")
+IndexArgument = Annotated[
+    Path, typer.Argument(metavar="INDEX", parser=path, help="A folder that biorerank index wrote.")
 ]
-Corpus = Annotated[
-    Path | None, typer.Option("--corpus", parser=path_or_stdin, help="Passages: a file, indexed in memory; or -.")
-]
-Queries = Annotated[Path | None, typer.Option("--queries", parser=path, help="A file of questions.")]
-Qrels = Annotated[Path | None, typer.Option("--qrels", parser=path, help="A file of judgements.")]
-Beir = Annotated[Path | None, typer.Option("--beir", parser=path, help="A folder with all three, in BEIR's layout.")]
-Split = Annotated[str, typer.Option("--split", help="Which judgements of --beir.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bars.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", "-m", metavar="MODEL", help="Reranker: embedded name, folder, or hub name."),
-]
-Encoder = Annotated[
-    str | None,
-    typer.Option("--encoder", metavar="MODEL", help="Bi-encoder: embedded name, folder, or hub name."),
-]
-Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps, …")]
-Dtype = Annotated[
-    str, typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16, float16; for a reranker also int8.")
-]
-Partial = Annotated[
-    bool, typer.Option("--partial", help="Go on without parts of a sharded index that are lost; the answer names them.")
-]
+IndexOption = Annotated[Path | None, path_option("--index", help="Passages: a folder that biorerank index wrote.")]
+Queries = Annotated[Path | None, path_option("--queries", help="A file of questions.")]
 Candidates = Annotated[int, typer.Option("--candidates", "-c", min=1, help="Passages handed to the reranker.")]
 Fusion = Annotated[
     float | None,
@@ -95,22 +58,38 @@ Fusion = Annotated[
         help="Weight of the first stage's score in the order; as stored with the model.",
     ),
 ]
-MinScore = Annotated[
-    float | None, typer.Option("--min-score", callback=_finite, help="Leave out passages that score lower.")
-]
-MinProbability = Annotated[
-    float | None,
-    typer.Option("--min-probability", min=0.0, max=1.0, help="Leave out passages that are less probably relevant."),
-]
-EvidenceSentences = Annotated[
-    int, typer.Option("--evidence", "-e", min=0, help="Show the best sentences of each passage instead of its text.")
-]
-Abstain = Annotated[
-    bool,
-    typer.Option("--abstain", help="Show nothing, and exit with 3, where no passage reaches the stored threshold."),
-]
 NO_EVIDENCE = 3
 """Exit code of ``--abstain``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which passages of a ranking are shown, and whether in sentences."""
+
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", callback=_finite, help="Leave out passages that score lower.")
+    ] = None
+    min_probability: Annotated[
+        float | None,
+        typer.Option("--min-probability", min=0.0, max=1.0, help="Leave out passages that are less probably relevant."),
+    ] = None
+    evidence: Annotated[
+        int,
+        typer.Option("--evidence", "-e", min=0, help="Show the best sentences of each passage instead of its text."),
+    ] = 0
+    abstain: Annotated[
+        bool,
+        typer.Option("--abstain", help="Show nothing, and exit with 3, where no passage reaches the stored threshold."),
+    ] = False
+
+    def rank_options(self) -> dict[str, Any]:
+        """Return the options of ``rank``."""
+        return {name: getattr(self, name) for name in ("min_score", "min_probability", "evidence")}
+
+    def check(self, reranker: BioReranker) -> None:
+        """Refuse ``--abstain`` for a model that says nothing about when there is no evidence."""
+        if self.abstain and reranker.calibration.evidence_threshold is None:
+            fail(f"--abstain needs a threshold, and {reranker.model_name} stores none. Fit one: biorerank calibrate")
 
 
 def check_question(text: str, name: str = "QUERY") -> str:
@@ -118,3 +97,14 @@ def check_question(text: str, name: str = "QUERY") -> str:
     if not text.strip():
         usage_error(f"{name} is empty; give a question in quotes.")
     return text.strip()
+
+
+def check_writable(target: Path | None, *, is_folder: bool = False) -> None:
+    """Find out before the work, not after it, that its result cannot be written."""
+    if target is None:
+        return
+    parent = target.absolute().parent
+    if not parent.is_dir():
+        fail(f"{target} cannot be written: there is no folder {parent}.")
+    if not is_folder and (target.is_dir() or not os.access(target if target.exists() else parent, os.W_OK)):
+        fail(f"{target} cannot be written: it is a folder, or may not be written to.")

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biorerank_plugins.answers.question_language import question_notes
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
+from biorerank_plugins.cli._common import NO_EVIDENCE, Candidates, IndexArgument, check_question, path_option
 from biorerank_plugins.cli.articles import Retracted, RetractedArticles
 from biorerank_plugins.cli.ask_view import (
     nothing,
-    show_answer,
     show_nearest,
     show_sources,
     sources_cited,
+    sources_of,
     stream_to_terminal,
 )
 from biorerank_plugins.cli.chat import chat
-from biorerank_plugins.cli.filter_options import parse_filters
+from biorerank_plugins.cli.filter_options import Filter, parse_filters
+from biorerank_plugins.cli.loading import BothModels, check_order
+from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -34,18 +35,15 @@ if TYPE_CHECKING:
 
 @command
 def ask(
-    index: Annotated[
-        Path, typer.Argument(metavar="INDEX", parser=_common.path, help="A folder that biorerank index wrote.")
-    ],
+    *,
+    index: IndexArgument,
     query: Annotated[
         str | None, typer.Argument(help="The question; without one, questions are taken one after another.")
     ] = None,
     sentences: Annotated[int, typer.Option("--sentences", "-s", min=1, help="Sentences to quote, at most.")] = 4,
     passages: Annotated[int, typer.Option("--passages", "-k", min=1, help="Passages to quote from.")] = 5,
     candidates: Candidates = 100,
-    filter: Annotated[
-        list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
-    ] = None,
+    filter: Filter = None,
     retracted: Retracted = RetractedArticles.FLAG,
     llm: Annotated[
         str | None,
@@ -62,16 +60,10 @@ def ask(
         typer.Option("--llm-model", metavar="NAME", envvar="BIORERANK_LLM_MODEL", help="The language model's name."),
     ] = None,
     history: Annotated[
-        Path | None,
-        typer.Option("--history", parser=_common.path, metavar="FILE", help="Keep typed questions in this file."),
+        Path | None, path_option("--history", metavar="FILE", help="Keep typed questions in this file.")
     ] = None,
-    model: Model = None,
-    encoder: Encoder = None,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    models: BothModels,
+    output: Output,
 ) -> None:
     """Answer questions in sentences of the passages, each with its source; exit with 3 where there is no answer.
 
@@ -84,15 +76,11 @@ def ask(
 
     Example: biorerank ask pubmed-index "Do statins cause muscle pain?"
     """
-    output = Output(json, quiet)
-    _common.check_order("ask", index, query)
+    check_order("ask", index, query)
     conditions = parse_filters(filter or [])
-    question = None if query is None or query == "-" else _common.check_question(query)
+    question = None if query is None or query == "-" else check_question(query)
     writer = _writer(llm, llm_model)
-    with (
-        _common.open_index(index, encoder=encoder, device=device, dtype=dtype) as opened,
-        _common.load_reranker(model, device, dtype) as reranker,
-    ):
+    with models.open_beside_reranker(index) as opened, models.load_reranker() as reranker:
         from biorerank_plugins.two_stage import TwoStageSearch
 
         options = {
@@ -108,16 +96,16 @@ def ask(
             return
         answer, _ = answerer.answer(question, indent=2)
         if answer.state == "nothing":
-            _common.fail(nothing(answer), code=_common.NO_EVIDENCE)
+            fail(nothing(answer), code=NO_EVIDENCE)
         elif answer.state == "not_sure":
-            raise typer.Exit(_common.NO_EVIDENCE)
+            raise typer.Exit(NO_EVIDENCE)
 
 
 def _writer(url: str | None, name: str | None) -> ChatModel | None:
     if url is None or not url.strip():
         return None
     if name is None or not name.strip():
-        _common.usage_error("--llm needs --llm-model too: the name under which the server knows the model.")
+        usage_error("--llm needs --llm-model too: the name under which the server knows the model.")
     from biorerank_plugins.answers.llm import ChatModel
 
     return ChatModel.from_settings(url, name)
@@ -153,12 +141,17 @@ class _Answerer:
         if answer.quotes and self.writer is not None:
             written = self._write(self.writer, question, ranking)
         if self.output.json:
-            more = {} if written is None else {"written": _document(written)}
-            self.output.document({**answer.to_dict(), **more}, indent=indent)
+            document = answer.to_dict()
+            if written is not None:  # its citations are places in its passages, from 1
+                document["written"] = {**written.to_dict(), "passages": [one.id for one in written.passages]}
+            self.output.document(document, indent=indent)
         elif answer.state == "not_sure":
             show_nearest(self.output, answer)
         elif answer.quotes and (written is None or written.error is not None):
-            self._show_quotes(answer, instead=written is not None)
+            if written is not None:
+                self.output.line("The passages themselves say:")
+            self.output.line(answer.text)
+            show_sources(self.output, sources_of(answer))
         return answer, ranking
 
     def _write(self, writer: ChatModel, question: str, ranking: Ranking) -> WrittenAnswer:
@@ -177,13 +170,3 @@ class _Answerer:
         for note in written.notes:
             self.output.warn(note)
         return written
-
-    def _show_quotes(self, answer: Answer, *, instead: bool) -> None:
-        if instead:
-            self.output.line("The passages themselves say:")
-        show_answer(self.output, answer)
-
-
-def _document(written: WrittenAnswer) -> dict[str, Any]:
-    """Return a written answer as JSON; its citations are places in ``passages``, from 1."""
-    return {**written.to_dict(), "passages": [passage.id for passage in written.passages]}

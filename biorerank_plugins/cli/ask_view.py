@@ -17,21 +17,13 @@ if TYPE_CHECKING:
     from biorerank_plugins.answers.written import WrittenAnswer
     from biorerank_plugins.passages import Evidence, Passage, Ranking
 
-NOT_SURE = "Not sure that the answer is here."
-
 _AROUND = 240  # characters of a passage shown on each side of its evidence
 _BAR = 10  # characters of a probability's bar
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A passage below an answer.
-
-    :param number: by which the answer cites it.
-    :param reference: its citation.
-    :param passage: the passage.
-    :param evidence: its sentences that count, in the order of the text.
-    """
+    """A passage below an answer: the number it is cited by, its citation, and its sentences that count, in order."""
 
     number: int
     reference: str
@@ -55,12 +47,6 @@ def sources_cited(written: WrittenAnswer, ranking: Ranking) -> list[Source]:
     return [Source(r.rank, cite(r.passage), r.passage, r.evidence[:1]) for r in cited]
 
 
-def show_answer(output: Output, answer: Answer) -> None:
-    """Write the quoted sentences, then their sources."""
-    output.line(answer.text)
-    show_sources(output, sources_of(answer))
-
-
 def nothing(answer: Answer) -> str:
     """Say that nothing was found, and why."""
     return f"No evidence: {answer.why[:1].lower()}{answer.why[1:]}"
@@ -68,7 +54,7 @@ def nothing(answer: Answer) -> str:
 
 def show_nearest(output: Output, answer: Answer) -> None:
     """Write why there is no answer, and the passages to look at."""
-    output.line(f"{NOT_SURE} {answer.why} Look yourself:")
+    output.line(f"Not sure that the answer is here. {answer.why} Look yourself:")
     show_sources(output, [Source(c.number, c.text, c.passage) for c in answer.nearest])
 
 

@@ -7,12 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.cli.output import Column, Output
-from biorerank_plugins.cli.views import Table, measure_label
+from biorerank_plugins.cli.views import Table
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import Comparison, SystemResult, SystemsReport
-
-__all__ = ["before_after_document", "before_after_table", "comparisons_of", "reranked_by", "show_before_after"]
 
 
 def reranked_by(report: SystemsReport) -> SystemResult:
@@ -27,6 +25,8 @@ def comparisons_of(report: SystemsReport) -> Mapping[str, Comparison]:
 
 def before_after_table(comparisons: Mapping[str, Comparison]) -> Table:
     """Lay out the measures before and after reranking."""
+    from biorerank_plugins.evaluation.metrics import measure_label
+
     names = ["first stage", "reranked", "change", "95 % interval", "p", "won/lost"]
     columns = [Column("measure"), *(Column(name, numeric=True) for name in names)]
     rows: list[list[object]] = [

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json as json_module
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Device, Json, Model, Quiet, command
-from biorerank_plugins.cli.output import Column, Output
+from biorerank_plugins.cli._common import check_writable, path_option
+from biorerank_plugins.cli.loading import Device, Model, quiet_libraries
+from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.output import Column, Output, save_json
 
 if TYPE_CHECKING:
     from biorerank_plugins.speed.run import Benchmark
@@ -21,6 +20,7 @@ _WORDS = 4  # the first columns are words, the others numbers
 
 @command
 def bench(
+    *,
     model: Model = None,
     mix: Annotated[
         list[str] | None,
@@ -47,16 +47,11 @@ def bench(
     ] = None,
     max_length: Annotated[int, typer.Option("--max-length", min=16, help="Tokens a pair.")] = 512,
     data: Annotated[
-        Path | None,
-        typer.Option("--data", parser=_common.path, help="Folder with bioasq/; the demo collection if not given."),
+        Path | None, path_option("--data", help="Folder with bioasq/; the demo collection if not given.")
     ] = None,
-    json_out: Annotated[
-        Path | None, typer.Option("--json-out", parser=_common.path, help="File for the results, with every round.")
-    ] = None,
+    json_out: Annotated[Path | None, path_option("--json-out", help="File for the results, with every round.")] = None,
     device: Device = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    output: Output,
 ) -> None:
     """Compare the speed of this reranker's backends and precisions with sentence-transformers' CrossEncoder.
 
@@ -66,9 +61,7 @@ def bench(
 
     Example: biorerank bench --candidates 100 --rounds 5 --system ours --system st-best
     """
-    output = Output(json, quiet)
-    if json_out is not None:
-        _refuse_unwritable(json_out)
+    check_writable(json_out)
     from biorerank_plugins.speed.run import Options, run_benchmark
 
     options = Options(
@@ -86,23 +79,14 @@ def bench(
     try:
         options.check()
     except ValueError as error:
-        _common.usage_error(str(error))
-    _common.quiet_libraries()
+        usage_error(str(error))
+    quiet_libraries()
     found = run_benchmark(options, note=output.note)
     document = found.to_dict()
-    if json:
+    if output.json:
         output.document(document)
     _show(output, found)  # before anything is written: what took minutes must not be lost with a full disk
-    if json_out is not None:
-        json_out.write_text(json_module.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _refuse_unwritable(path: Path) -> None:
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        _common.fail(f"{path} cannot be written: there is no folder {folder}.")
-    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        _common.fail(f"{path} cannot be written: it is a folder, or may not be written to.")
+    save_json(document, json_out)
 
 
 def _show(output: Output, found: Benchmark) -> None:

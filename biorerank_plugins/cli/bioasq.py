@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from biorerank_plugins.cli import _common
 from biorerank_plugins.cli.inputs import STDIN
+from biorerank_plugins.cli.one_line_errors import usage_error
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
@@ -17,30 +15,8 @@ if TYPE_CHECKING:
     from biorerank_plugins.readers import Query
     from biorerank_plugins.reranking.reranker import BioReranker
 
-__all__ = ["SNIPPETS", "BioASQ", "check_bioasq", "score_submission", "write_bioasq"]
-
 SNIPPETS = 10
 """Snippets of a question, all of which may stand in one document."""
-
-BioASQ = Annotated[
-    Path | None,
-    typer.Option(
-        "--bioasq",
-        metavar="FILE",
-        parser=_common.path,
-        help="Write documents and snippets as a BioASQ Task b phase A submission, instead of showing passages.",
-    ),
-]
-
-
-def check_bioasq(target: Path | None, *, no_rerank: bool, abstain: bool) -> None:
-    """Find out before the work, not after it, that a submission cannot be written."""
-    if target is None:
-        return
-    if no_rerank or abstain:
-        _common.usage_error("--bioasq needs the reranker's sentences, for every question: no --no-rerank or --abstain.")
-    if target.is_dir() or not target.absolute().parent.is_dir():
-        _common.fail(f"{target} cannot be written: give a file in a folder that exists.")
 
 
 def write_bioasq(
@@ -59,10 +35,7 @@ def write_bioasq(
 
     types = question_types(source) if source is not None and source != STDIN else {}
     made = bioasq_submission(
-        zip(questions, rankings, strict=True),
-        score=reranker.score,
-        types=types,
-        metadata_keys=reranker.metadata_keys,
+        zip(questions, rankings, strict=True), score=reranker.score, types=types, metadata_keys=reranker.metadata_keys
     )
     made.write(target)
     counts = {
@@ -86,14 +59,14 @@ def write_bioasq(
         )
 
 
-def score_submission(submission: Path, gold: Sequence[Path], others: Sequence[object], output: Output) -> None:
+def score_submission(submission: Path, gold: Sequence[Path], has_others: bool, output: Output) -> None:
     """Show what a submission is worth by BioASQ's measures of documents and snippets.
 
     :param gold: the golden files.
-    :param others: values of options that say nothing here.
+    :param has_others: whether there are inputs that say nothing here.
     """
-    if not gold or any(others):
-        _common.usage_error("--submission is scored against --bioasq GOLD, and takes no other input.")
+    if not gold or has_others:
+        usage_error("--submission is scored against --bioasq GOLD, and takes no other input.")
     from biorerank_plugins.evaluation.bioasq.submission import measure_submission, read_submission
 
     measured = measure_submission(read_submission(submission), read_submission(*gold, is_gold=True))

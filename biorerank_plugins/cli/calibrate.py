@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Json, Quiet, command
+from biorerank_plugins.cli._common import Candidates, path_option
 from biorerank_plugins.cli.evaluation_inputs import Sources, read_inputs, tell_doubts
+from biorerank_plugins.cli.loading import EncoderOnly
+from biorerank_plugins.cli.one_line_errors import command, usage_error
 from biorerank_plugins.cli.output import Column, Output
 
 _FEW = 50  # questions
@@ -18,29 +20,19 @@ _FEW = 50  # questions
 
 @command
 def calibrate(
+    *,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of the reranker, to which it is written.")],
-    index: _common.IndexOption = None,
-    corpus: _common.Corpus = None,
-    queries: _common.Queries = None,
-    qrels: _common.Qrels = None,
-    beir: _common.Beir = None,
-    split: _common.Split = "test",
+    sources: Sources,
     candidates: Candidates = 100,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Fit on so many first candidates a question.")] = 10,
     precision: Annotated[
         float,
         typer.Option("--precision", min=0.0, max=1.0, help="Of 'there is evidence', if half of the questions have it."),
     ] = 0.8,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", parser=_common.path, help="Image file: reliability before and after.")
-    ] = None,
+    plot: Annotated[Path | None, path_option("--plot", help="Image file: reliability before and after.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure only; write nothing.")] = False,
-    encoder: Encoder = None,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    models: EncoderOnly,
+    output: Output,
 ) -> None:
     """Fit probabilities and the threshold of "no evidence" on judged questions, and store them with the model.
 
@@ -48,17 +40,15 @@ def calibrate(
 
     Example: biorerank calibrate my-model --index my-index --queries questions.jsonl --qrels qrels.tsv
     """
-    output = Output(json, quiet)
-    sources = Sources.checked(
-        index=index, corpus=corpus, queries=queries, qrels=qrels, beir=beir, split=split, bioasq=(), runs=[]
-    )
-    folder = _own_folder(model, writes=not dry_run)
+    sources = sources.checked()
+    if not dry_run:
+        _refuse_others(model)
     with ExitStack() as stack:
-        inputs = read_inputs(sources, stack, limit=None, encoder=encoder, device=device, dtype=dtype, output=output)
-        reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
-        passages = stack.enter_context(inputs.index(encoder, device, dtype, output))
+        inputs = read_inputs(sources, stack, models, output)
+        reranker = stack.enter_context(replace(models, model=model).load_reranker())
+        passages = stack.enter_context(inputs.index(models, output))
         if passages is None:
-            _common.usage_error("Give the passages by --index, --corpus or --beir.")
+            usage_error("Give the passages by --index, --corpus or --beir.")
         tell_doubts(inputs, sources, passages, output)
         from biorerank_plugins.evaluation.calibrate import answerability, judge, reliability_of
         from biorerank_plugins.evaluation.calibrate import calibrate as fit
@@ -83,8 +73,8 @@ def calibrate(
     if not dry_run:
         from biorerank_plugins.models.stored import store_calibration
 
-        store_calibration(folder, fitted, fused_with)
-    if json:
+        store_calibration(Path(model), fitted, fused_with)
+    if output.json:
         output.document(
             {
                 "questions": len(judged),
@@ -108,14 +98,12 @@ def calibrate(
         f"{answers.precision:.0%} of the questions that pass; {answers.abstained_with:.0%} of those with evidence and "
         f"{answers.abstained_without:.0%} of those without do not pass."
     )
-    output.note("Measured on the questions it was fitted on." + ("" if dry_run else f" Stored in {folder}."))
+    output.note("Measured on the questions it was fitted on." + ("" if dry_run else f" Stored in {Path(model)}."))
 
 
-def _own_folder(model: str, *, writes: bool) -> Path:
-    """Return the model's folder; what came with the package is not written to."""
+def _refuse_others(model: str) -> None:
+    """Refuse what is no folder of one's own: what came with the package is not written to."""
     from biorerank_plugins.models.folders import is_installed
 
-    folder = Path(model)
-    if writes and (is_installed(model) or not folder.is_dir()):
-        _common.usage_error(f"{model!r} is no folder of your own to write to; give one, or --dry-run.")
-    return folder
+    if is_installed(model) or not Path(model).is_dir():
+        usage_error(f"{model!r} is no folder of your own to write to; give one, or --dry-run.")

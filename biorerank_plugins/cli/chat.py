@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biorerank_plugins.cli import _common
 from biorerank_plugins.cli.ask_view import bar, highlighted
+from biorerank_plugins.cli.one_line_errors import describe
 from biorerank_plugins.cli.output import Output, one_line
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class _Session:
         except (BrokenPipeError, MemoryError):
             raise
         except Exception as error:
-            message = _common.describe(error)
+            message = describe(error)
             if self.output.json:
                 self.output.document({"query": question, "error": message}, indent=None)
             self.output.warn(f"This question could not be answered: {message}")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Model, Quiet, command
+import biorerank_plugins
+from biorerank_plugins.cli._common import check_question, path_option
 from biorerank_plugins.cli.before_after import before_after_document
 from biorerank_plugins.cli.demo_view import Means, Shown, legend, means_of, means_table, render, telling
+from biorerank_plugins.cli.loading import BothModels, Models
+from biorerank_plugins.cli.one_line_errors import command
 from biorerank_plugins.cli.output import Output, rich_table
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.readers import Query
     from biorerank_plugins.two_stage import TwoStageSearch
 
+_HERE = Path(biorerank_plugins.__file__).parent / "demo"
 _CANDIDATES = 50  # of some 270 passages: enough that nothing relevant is missed, and quick on a laptop
 
 
@@ -44,21 +45,14 @@ class _Collection:
 
 @command
 def demo(
+    *,
     question: Annotated[str | None, typer.Argument(help="Your question, instead of the sample questions.")] = None,
     queries_shown: Annotated[int, typer.Option("--queries-shown", "-n", min=0, help="Sample questions to show.")] = 3,
     collection: Annotated[
-        Path | None,
-        typer.Option(
-            "--collection", metavar="FOLDER", parser=_common.path, help="Another collection, in BEIR's layout."
-        ),
+        Path | None, path_option("--collection", metavar="FOLDER", help="Another collection, in BEIR's layout.")
     ] = None,
-    model: Model = None,
-    encoder: Encoder = None,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    models: BothModels,
+    output: Output,
 ) -> None:
     """See both stages at work on biomedical questions, offline.
 
@@ -68,18 +62,17 @@ def demo(
     Example: biorerank demo "Which gene is mutated in cystic fibrosis?"
     """
     if question is not None:
-        question = _common.check_question(question, "QUESTION")
-    output = Output(json, quiet)
+        question = check_question(question, "QUESTION")
     output.note("Loading two small models and the demo passages …")
     with ExitStack() as stack:
-        loaded = _load(stack.enter_context(_folder(collection)))
-        search = _two_stages(stack, loaded, model, encoder, device, dtype, output)
+        loaded = _load(collection or _HERE)
+        search = _two_stages(stack, loaded, models, output)
         report = _measure(search, loaded, output) if question is None else None
         questions = loaded.asked(question) if report is None else telling(report, loaded.queries, queries_shown)
         means = None if report is None else means_of(report, _vector_search(search, loaded, report))
         shown = [_look_up(search, loaded, query) for query in questions]
     _show(output, shown, report, means)
-    if json:
+    if output.json:
         output.document(
             {
                 "passages": len(loaded.passages),
@@ -92,15 +85,6 @@ def demo(
         output.note('Ask your own: biorerank demo "…"   Index your own: biorerank index --help')
 
 
-@contextmanager
-def _folder(collection: Path | None) -> Iterator[Path]:
-    if collection is not None:
-        yield collection
-        return
-    with resources.as_file(resources.files("biorerank_plugins") / "demo") as folder:
-        yield folder
-
-
 def _load(folder: Path) -> _Collection:
     from biorerank_plugins.readers import find_beir, read_passages, read_qrels, read_queries
 
@@ -108,20 +92,12 @@ def _load(folder: Path) -> _Collection:
     return _Collection(list(read_passages(parts.corpus)), read_queries(parts.queries), read_qrels(parts.qrels))
 
 
-def _two_stages(
-    stack: ExitStack,
-    loaded: _Collection,
-    model: str | None,
-    encoder: str | None,
-    device: str | None,
-    dtype: str,
-    output: Output,
-) -> TwoStageSearch:
+def _two_stages(stack: ExitStack, loaded: _Collection, models: Models, output: Output) -> TwoStageSearch:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.two_stage import TwoStageSearch
 
-    bi_encoder = _common.load_encoder(encoder, device, dtype)
-    reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
+    bi_encoder = models.load_encoder()
+    reranker = stack.enter_context(models.load_reranker())
     start = time.perf_counter()
     index = stack.enter_context(
         PassageIndex.build(loaded.passages, encoder=bi_encoder, show_progress=output.show_progress)

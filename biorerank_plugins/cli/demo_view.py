@@ -30,12 +30,7 @@ _MARKS = {2: ("●", "bold green"), 1: ("○", "green")}
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A question, its two lists, and what is known about them.
-
-    :param ranking: the reranked list; it knows the order in which the first stage gave the passages.
-    :param grades: judgements of the question; ``None`` if there are none.
-    :param ndcg: nDCG@10 before and after; ``None`` if there are no judgements.
-    """
+    """A question with the reranked list, its judgements, and nDCG@10 before and after, where it is judged."""
 
     ranking: Ranking
     grades: Mapping[str, int] | None = None
@@ -83,13 +78,9 @@ def _side_by_side(shown: Shown) -> Table:
     table.add_column("%", justify="right", no_wrap=True)
     table.add_column("Reranked", ratio=3, no_wrap=True, overflow="ellipsis")
     for rank, (before, after) in enumerate(zip(shown.found()[:ROWS], shown.ranking[:ROWS], strict=True), start=1):
-        right: list[RenderableType] = [
-            _moved(after),
-            _mark(shown, after),
-            f"{100 * after.probability:.0f}",
-            _headline(after),
-        ]
-        table.add_row(str(rank), _mark(shown, before), _headline(before), *right)
+        left = (str(rank), _mark(shown, before), _headline(before))
+        right = (_moved(after), _mark(shown, after), f"{100 * after.probability:.0f}", _headline(after))
+        table.add_row(*left, *right)
     return table
 
 
@@ -123,16 +114,14 @@ def legend() -> Text:
 
 
 def telling(report: SystemsReport, queries: Sequence[Query], wanted: int) -> list[Query]:
-    """Return questions that show what reranking does.
+    """Return so many questions that show what reranking does.
 
     They are the one that gains most, one that stays as it is, the one that loses most; then the others as they come.
-
-    :param report: of all of them.
-    :param queries: the questions.
-    :param wanted: how many.
     """
     measure = report.measures[0]
-    before, after = (report.systems[name].measured.per_query[measure] for name in (report.baseline, _last(report)))
+    before, after = (
+        report.systems[name].measured.per_query[measure] for name in (report.baseline, reranked_by(report).name)
+    )
     gains = {query.id: after[query.id] - before[query.id] for query in queries if query.id in before}
     judged = [query for query in queries if query.id in gains]
     if not judged:
@@ -148,7 +137,7 @@ def means_of(report: SystemsReport, vector_search: MeasuredRun) -> Means:
     """Return mean and 95 % interval of each measure by system: vector search, first stage, reranked."""
     from biorerank_plugins.evaluation.significance import interval
 
-    first, last = (report.systems[name].measured for name in (report.baseline, _last(report)))
+    first, last = (report.systems[name].measured for name in (report.baseline, reranked_by(report).name))
     found: Means = {}
     for measure in report.measures:
         found[measure] = {}
@@ -168,7 +157,3 @@ def means_table(means: Means) -> tuple[list[Column], list[list[object]]]:
         for measure, by_system in means.items()
     ]
     return [Column("mean"), *(Column(name, numeric=True) for name in names)], rows
-
-
-def _last(report: SystemsReport) -> str:
-    return reranked_by(report).name

@@ -5,23 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Json, Model, Quiet, command
+from biorerank_plugins.cli._common import path_option
+from biorerank_plugins.cli.loading import Model, quiet_libraries
+from biorerank_plugins.cli.one_line_errors import command, fail
 from biorerank_plugins.cli.output import Column, Output
 
 
 @command
 def doctor(
+    *,
     index: Annotated[
-        list[Path] | None,
-        typer.Option("--index", metavar="INDEX", parser=_common.path, help="Check this index wholly; repeatable."),
+        list[Path] | None, path_option("--index", metavar="INDEX", help="Check this index wholly; repeatable.")
     ] = None,
     model: Model = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    output: Output,
 ) -> None:
     """Look at this installation: versions, devices, models, caches, and indexes; exit with 1 if something is wrong.
 
@@ -31,8 +28,7 @@ def doctor(
     """
     from biorerank_plugins.doctor import examine
 
-    output = Output(json, quiet)
-    _common.quiet_libraries()
+    quiet_libraries()
     found = examine(model=model, indexes=index or ())
     if output.json:
         output.document(found.to_dict())
@@ -41,7 +37,7 @@ def doctor(
     for problem in found.problems:
         output.warn(problem)
     if found.problems:
-        _common.fail(f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}, see above.")
+        fail(f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}, see above.")
     output.note("Everything is in order.")
 
 

@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Candidates, Debug, Device, Dtype, Encoder, Fusion, Json, Quiet, command
+from biorerank_plugins.cli._common import Candidates, Fusion, check_writable, path_option
 from biorerank_plugins.cli.before_after import before_after_document, reranked_by, show_before_after
 from biorerank_plugins.cli.bioasq import score_submission
-from biorerank_plugins.cli.evaluation_inputs import Sources, load_rerankers, name_models, read_inputs, tell_doubts
+from biorerank_plugins.cli.evaluation_inputs import Sources, name_models, read_inputs, tell_doubts
 from biorerank_plugins.cli.inputs import SkipBad
-from biorerank_plugins.cli.output import Output
+from biorerank_plugins.cli.loading import EncoderOnly
+from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.output import Output, save_json
 from biorerank_plugins.cli.views import show_systems
 
 if TYPE_CHECKING:
-    from biorerank_plugins.evaluation import SystemsReport
+    from biorerank_plugins.evaluation import SystemResult, SystemsReport
 
 _NOT_IN_FILE_NAMES = re.compile(r"[^\w.+-]+")
 
 
 @command
 def evaluate(
-    index: _common.IndexOption = None,
-    corpus: _common.Corpus = None,
-    queries: _common.Queries = None,
-    qrels: _common.Qrels = None,
-    beir: _common.Beir = None,
-    split: _common.Split = "test",
+    *,
+    sources: Sources,
     bioasq: Annotated[
         list[Path] | None,
-        typer.Option(
+        path_option(
             "--bioasq",
             metavar="FILE",
-            parser=_common.path,
             help="BioASQ Task B questions with gold snippets: adds BioASQ's measures; may be given repeatedly.",
         ),
     ] = None,
@@ -65,8 +63,7 @@ def evaluate(
         typer.Option("--baseline", metavar="NAME", help="System that the others are compared with; the first one."),
     ] = None,
     submission: Annotated[
-        Path | None,
-        typer.Option("--submission", parser=_common.path, help="A BioASQ submission to score against --bioasq, alone."),
+        Path | None, path_option("--submission", help="A BioASQ submission to score against --bioasq, alone.")
     ] = None,
     skip_bad: SkipBad = False,
     candidates: Candidates = 100,
@@ -75,24 +72,13 @@ def evaluate(
         int | None, typer.Option("--limit-queries", min=1, help="Use the first N judged questions only.")
     ] = None,
     report: Annotated[
-        Path | None,
-        typer.Option("--report", parser=_common.path, help="Folder for a report with plots (HTML, Markdown, JSON)."),
+        Path | None, path_option("--report", help="Folder for a report with plots (HTML, Markdown, JSON).")
     ] = None,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", parser=_common.path, help="File for every question's values.")
-    ] = None,
-    run_out: Annotated[
-        Path | None, typer.Option("--run-out", parser=_common.path, help="Folder for all lists, as TREC files.")
-    ] = None,
-    json_out: Annotated[
-        Path | None, typer.Option("--json-out", parser=_common.path, help="File for the results, with every value.")
-    ] = None,
-    encoder: Encoder = None,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    csv: Annotated[Path | None, path_option("--csv", help="File for every question's values.")] = None,
+    run_out: Annotated[Path | None, path_option("--run-out", help="Folder for all lists, as TREC files.")] = None,
+    json_out: Annotated[Path | None, path_option("--json-out", help="File for the results, with every value.")] = None,
+    models: EncoderOnly,
+    output: Output,
 ) -> None:
     """Measure first stages and rerankers against judgements, side by side.
 
@@ -105,50 +91,27 @@ def evaluate(
 
     Example: biorerank evaluate --index bioasq-index --queries dev.jsonl.gz --qrels qrels.dev.tsv --report out
     """
-    output = Output(json, quiet)
     if submission is not None:
-        score_submission(submission, bioasq or [], [index, corpus, queries, qrels, beir, run], output)
+        score_submission(submission, bioasq or [], run is not None or sources != Sources(split=sources.split), output)
         return
-    sources = Sources.checked(
-        index=index,
-        corpus=corpus,
-        queries=queries,
-        qrels=qrels,
-        beir=beir,
-        split=split,
-        bioasq=bioasq or [],
-        runs=run or [],
-    )
+    sources = sources.checked(bioasq or [], run or [])
     stages = _check_stages(first_stage or [])
     only_runs = sources.index is None and sources.corpus is None and not sources.bioasq
     if (no_rerank or only_runs) and model:
-        _common.usage_error("--model needs passages to rerank, and no --no-rerank.")
+        usage_error("--model needs passages to rerank, and no --no-rerank.")
     if only_runs and stages:
-        _common.usage_error("--first-stage needs passages to search; give --index or --corpus.")
-    models = {} if no_rerank or only_runs else name_models(model or [])
-    for target in (run_out, json_out, csv, report):
-        _check_target(target)
-    if report is not None:
-        from biorerank_plugins.evaluation.report.pages import prepare_folder
-
-        prepare_folder(report)
-    weight: Any = "stored" if fusion is None else fusion
-    one_pair = len(models) == 1 and len(stages) <= 1
+        usage_error("--first-stage needs passages to search; give --index or --corpus.")
+    named = {} if no_rerank or only_runs else name_models(model or [])
+    _check_targets((json_out, csv), run_out, report)
+    one_pair = len(named) == 1 and len(stages) <= 1
     is_simple = one_pair and not (sources.runs or baseline or report or csv or bioasq)
 
     with ExitStack() as stack:
-        inputs = read_inputs(
-            sources,
-            stack,
-            limit=limit_queries,
-            encoder=encoder,
-            device=device,
-            dtype=dtype,
-            skip_bad=skip_bad,
-            output=output,
-        )
-        rerankers = load_rerankers(models, stack, device, dtype)
-        passages = stack.enter_context(inputs.index(encoder, device, dtype, output))
+        inputs = read_inputs(sources, stack, models, output, limit=limit_queries, skip_bad=skip_bad)
+        rerankers = {
+            name: stack.enter_context(replace(models, model=one).load_reranker()) for name, one in named.items()
+        }
+        passages = stack.enter_context(inputs.index(models, output))
         tell_doubts(inputs, sources, passages, output)
         from biorerank_plugins.evaluation import evaluate_systems
         from biorerank_plugins.evaluation.provenance import describe_setup
@@ -161,21 +124,29 @@ def evaluate(
             rerankers=rerankers,
             runs=inputs.runs,
             candidates=candidates,
-            fusion=weight,
+            fusion="stored" if fusion is None else fusion,
             baseline=baseline,
             gold=inputs.gold,
             show_progress=output.show_progress,
         )
         setup = {} if is_simple else describe_setup(passages, rerankers, command=["biorerank", *sys.argv[1:]])
     if is_simple:
-        _save(systems, run_out, json_out)
-        if json:
+        results = [("first_stage", "first-stage", systems.systems[systems.baseline])]
+        results.append(("reranked", "reranked", reranked_by(systems)))
+        _write_runs(results, run_out)
+        save_json(before_after_document(systems), json_out)
+        if output.json:
             output.document(before_after_document(systems, per_query=False))
         show_before_after(output, systems)
         return
-    _save_systems(systems, setup, run_out, json_out, csv, report)
-    if json:
-        output.document({"setup": setup, **systems.to_dict()})
+    document = {"setup": setup, **systems.to_dict()}
+    save_json(document, json_out)
+    tags = {name: _NOT_IN_FILE_NAMES.sub("_", name) for name in systems.systems}
+    places = enumerate(systems.systems.items(), start=1)
+    _write_runs([(f"{place:02d}-{tags[name]}", tags[name], one) for place, (name, one) in places], run_out)
+    _write_pages(systems, setup, csv, report)
+    if output.json:
+        output.document(document)
     show_systems(output, systems)
     if report is not None:
         output.note(f"The report is {report / 'report.html'}.")
@@ -184,53 +155,37 @@ def evaluate(
 def _check_stages(stages: list[str]) -> list[Any]:
     for stage in stages:
         if stage not in ("hybrid", "dense", "lexical"):
-            _common.usage_error(f"--first-stage {stage!r} is unknown. Choose hybrid, dense or lexical.")
+            usage_error(f"--first-stage {stage!r} is unknown. Choose hybrid, dense or lexical.")
     return stages
 
 
-def _check_target(path: Path | None) -> None:
-    """Find out before the work, not after it, that its result cannot be written."""
-    if path is not None and not path.absolute().parent.is_dir():
-        _common.fail(f"{path} cannot be written: there is no folder {path.parent}.")
+def _check_targets(files: Iterable[Path | None], run_out: Path | None, report: Path | None) -> None:
+    for file in files:
+        check_writable(file)
+    for folder in (run_out, report):
+        check_writable(folder, is_folder=True)
+    if report is not None:
+        from biorerank_plugins.evaluation.report.pages import prepare_folder
+
+        prepare_folder(report)
 
 
-def _save(report: SystemsReport, run_out: Path | None, json_out: Path | None) -> None:
-    from biorerank_plugins.evaluation import run_from_order, write_run
-
-    if run_out is not None:
-        run_out.mkdir(exist_ok=True)
-        for tag, system in (("first-stage", report.systems[report.baseline]), ("reranked", reranked_by(report))):
-            write_run(run_from_order(system.order), run_out / f"{tag.replace('-', '_')}.trec", tag=tag)
-    _save_json(before_after_document(report), json_out)
-
-
-def _save_systems(
-    systems: SystemsReport,
-    setup: dict[str, Any],
-    run_out: Path | None,
-    json_out: Path | None,
-    csv: Path | None,
-    report: Path | None,
-) -> None:
-    from biorerank_plugins.evaluation import run_from_order, write_run
-    from biorerank_plugins.evaluation.differences import write_per_query
-
-    _save_json({"setup": setup, **systems.to_dict()}, json_out)
+def _write_pages(systems: SystemsReport, setup: dict[str, Any], csv: Path | None, report: Path | None) -> None:
     if csv is not None:
+        from biorerank_plugins.evaluation.differences import write_per_query
+
         write_per_query(systems, csv)
-    if run_out is not None:
-        run_out.mkdir(exist_ok=True)
-        for place, (name, system) in enumerate(systems.systems.items(), start=1):
-            tag = _NOT_IN_FILE_NAMES.sub("_", name)
-            write_run(run_from_order(system.order), run_out / f"{place:02d}-{tag}.trec", tag=tag)
     if report is not None:
         from biorerank_plugins.evaluation.report.pages import write_report
 
         write_report(systems, setup, report)
 
 
-def _save_json(document: dict[str, Any], path: Path | None) -> None:
-    if path is not None:
-        import json
+def _write_runs(results: Iterable[tuple[str, str, SystemResult]], folder: Path | None) -> None:
+    """Write the lists of systems as TREC files, each with its name and its tag, if a folder is named."""
+    from biorerank_plugins.evaluation import run_from_order, write_run
 
-        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+        for name, tag, system in results:
+            write_run(run_from_order(system.order), folder / f"{name}.trec", tag=tag)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli.inputs import HowToRead, read_collection, read_questions, skipping
+import typer
+
+from biorerank_plugins.cli._common import IndexOption, Queries, path_option, path_or_stdin
+from biorerank_plugins.cli.inputs import HowToRead, read_collection, read_questions
+from biorerank_plugins.cli.loading import Models
+from biorerank_plugins.cli.one_line_errors import usage_error
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -17,51 +21,46 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
-    from biorerank_plugins.reranking.reranker import BioReranker
 
 Qrels = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where everything is read from; made by :meth:`checked`."""
+    """Where everything is read from; :meth:`checked` before use."""
 
-    index: Path | None
-    corpus: Path | None
-    queries: Path | None
-    qrels: Path | None
-    bioasq: Sequence[Path]
-    runs: dict[str, Path]
+    index: IndexOption = None
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", parser=path_or_stdin, help="Passages: a file, indexed in memory; or -.")
+    ] = None
+    queries: Queries = None
+    qrels: Annotated[Path | None, path_option("--qrels", help="A file of judgements.")] = None
+    beir: Annotated[Path | None, path_option("--beir", help="A folder with all three, in BEIR's layout.")] = None
+    split: Annotated[str, typer.Option("--split", help="Which judgements of --beir.")] = "test"
+    bioasq: Sequence[Path] = ()
+    runs: Mapping[str, Path] = field(default_factory=dict)
 
-    @classmethod
-    def checked(
-        cls,
-        *,
-        index: Path | None,
-        corpus: Path | None,
-        queries: Path | None,
-        qrels: Path | None,
-        beir: Path | None,
-        split: str,
-        bioasq: Sequence[Path],
-        runs: Sequence[str],
-    ) -> Sources:
-        """Put the options together; what contradicts itself or is not enough is wrong usage."""
-        if index is not None and corpus is not None:
-            _common.usage_error("Give the passages by --index or by --corpus, not both.")
-        if beir is not None and bioasq:
-            _common.usage_error("Give --beir or --bioasq, not both.")
-        if beir is not None:
+    def checked(self, bioasq: Sequence[Path] = (), runs: Sequence[str] = ()) -> Sources:
+        """Return them with what else there is; what contradicts itself or is not enough is wrong usage."""
+        if self.index is not None and self.corpus is not None:
+            usage_error("Give the passages by --index or by --corpus, not both.")
+        if self.beir is not None and bioasq:
+            usage_error("Give --beir or --bioasq, not both.")
+        sources = replace(self, bioasq=bioasq, runs=dict(_named(run) for run in runs))
+        if self.beir is not None:
             from biorerank_plugins.readers import find_beir
 
-            found = find_beir(beir, split=split)
-            corpus = corpus if corpus is not None or index is not None else found.corpus
-            queries, qrels = queries or found.queries, qrels or found.qrels
-        sources = cls(index, corpus, queries, qrels, bioasq, dict(_named(run, "--run") for run in runs))
+            found = find_beir(self.beir, split=self.split)
+            sources = replace(
+                sources,
+                corpus=self.corpus if self.corpus is not None or self.index is not None else found.corpus,
+                queries=self.queries or found.queries,
+                qrels=self.qrels or found.qrels,
+            )
         if len(sources.runs) < len(runs):
-            _common.usage_error("Two runs have the same name; give them as --run NAME=FILE.")
+            usage_error("Two runs have the same name; give them as --run NAME=FILE.")
         if not sources.enough:
-            _common.usage_error(
+            usage_error(
                 "Give --beir FOLDER, --bioasq FILE, or --queries and --qrels with --index or --corpus "
                 "(or, without passages, --qrels and --run NAME=FILE)."
             )
@@ -76,12 +75,12 @@ class Sources:
         return self.qrels is not None and (self.queries is not None if has_passages else bool(self.runs))
 
 
-def _named(text: str, option: str) -> tuple[str, Path]:
+def _named(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals:
         name, path = Path(text).stem, text
     if not name.strip() or not path.strip():
-        _common.usage_error(f"{option} {text!r}: expected NAME=FILE.")
+        usage_error(f"--run {text!r}: expected NAME=FILE.")
     return name.strip(), Path(path)
 
 
@@ -89,12 +88,7 @@ def _named(text: str, option: str) -> tuple[str, Path]:
 class Inputs:
     """What was read, before any model is loaded.
 
-    :param queries: the questions.
-    :param qrels: the judgements.
     :param passages: passages to index in memory; ``None`` if there is an index, or only runs are measured.
-    :param opened: the index that was opened.
-    :param gold: BioASQ's gold answers.
-    :param runs: runs by name.
     """
 
     queries: list[Query]
@@ -105,29 +99,21 @@ class Inputs:
     runs: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
     @contextmanager
-    def index(
-        self, encoder: str | None, device: str | None, dtype: str, output: Output
-    ) -> Iterator[SearchableIndex | None]:
+    def index(self, models: Models, output: Output) -> Iterator[SearchableIndex | None]:
         """Give the passages to search, indexed now if they came from a file."""
         if self.passages is None:
             yield self.opened
             return
         from biorerank_plugins.first_stage import PassageIndex
 
-        model = _common.load_encoder(encoder, device, dtype)
+        model = models.load_encoder()
         output.note(f"Embedding the passages with {model.model_id} …")
         with PassageIndex.build(self.passages, encoder=model, show_progress=output.show_progress) as index:
             yield index
 
 
 def tell_doubts(inputs: Inputs, sources: Sources, index: SearchableIndex | None, output: Output) -> None:
-    """Warn about judgements that do not fit the collection, or call nothing relevant.
-
-    :param inputs: questions and judgements.
-    :param sources: where they came from; judgements made from BioASQ's snippets are told about where they are made.
-    :param index: the passages; ``None`` where runs alone are measured.
-    :param output: where to.
-    """
+    """Warn about judgements of a file that do not fit the collection, or call nothing relevant."""
     from biorerank_plugins.evaluation.judgements import doubts
 
     if sources.qrels is not None:
@@ -139,24 +125,17 @@ def tell_doubts(inputs: Inputs, sources: Sources, index: SearchableIndex | None,
 def read_inputs(
     sources: Sources,
     stack: ExitStack,
-    *,
-    limit: int | None,
-    encoder: str | None,
-    device: str | None,
-    dtype: str,
+    models: Models,
     output: Output,
+    *,
+    limit: int | None = None,
     skip_bad: bool = False,
 ) -> Inputs:
     """Read all files, and open the index; nothing that is wrong with them waits until a model is loaded.
 
-    :param sources: where from.
     :param stack: closes the index.
     :param limit: use the first so many judged questions only.
-    :param encoder: name of the bi-encoder, if another one than the index's is wanted.
-    :param device: of the bi-encoder.
-    :param dtype: of the bi-encoder.
     :param skip_bad: leave out malformed passages and questions; judgements are never left out.
-    :param output: tells what is skipped.
     """
     from biorerank_plugins.evaluation import read_run
     from biorerank_plugins.readers import read_qrels
@@ -166,10 +145,10 @@ def read_inputs(
     judged = read_qrels(sources.qrels) if sources.qrels is not None else {}
     inputs = Inputs(asked, judged, runs=runs)
     if sources.index is not None:
-        inputs.opened = _common.open_index(sources.index, encoder=encoder, device=device, dtype=dtype)
+        inputs.opened = models.open_index(sources.index)
         stack.enter_context(inputs.opened)
     elif sources.corpus is not None:
-        inputs.passages = list(read_collection([sources.corpus], HowToRead(bad_lines=skipping(skip_bad)), output))
+        inputs.passages = list(read_collection([sources.corpus], HowToRead(skip_bad=skip_bad), output))
     if sources.bioasq:
         _add_bioasq(inputs, sources, output)
     if limit is not None:
@@ -197,10 +176,8 @@ def _add_bioasq(inputs: Inputs, sources: Sources, output: Output) -> None:
         return inputs.opened.passages() if inputs.opened is not None else inputs.passages or []
 
     inputs.qrels, missing = qrels_by_text(inputs.gold, collection())
-    wanted = [id_ for grades in inputs.qrels.values() for id_ in grades]
-    if 2 * sum(id_.startswith("missing:") for id_ in wanted) > len(
-        wanted
-    ):  # a collection of abstracts or full texts, not of snippets
+    is_missing = [id_.startswith("missing:") for grades in inputs.qrels.values() for id_ in grades]
+    if 2 * sum(is_missing) > len(is_missing):  # a collection of abstracts or full texts, not of snippets
         by_document, lacking = qrels_by_document(inputs.gold, collection())
         if by_document:
             inputs.qrels = by_document
@@ -228,34 +205,21 @@ def name_models(given: Sequence[str]) -> dict[str, str | None]:
 
     :param given: the ``--model`` options; empty for the default model.
     """
-    from biorerank_plugins import models
+    from biorerank_plugins.models import DEFAULT_RERANKER
 
     if not given:
-        return {models.DEFAULT_RERANKER: None}
+        return {DEFAULT_RERANKER: None}
     pairs = [_model(text) for text in given]
-    short = [Path(model).name if Path(model).is_dir() else model for _, model in pairs]
+    shown = [name or (Path(model).name if Path(model).is_dir() else model) for name, model in pairs]
     named: dict[str, str | None] = {}
-    for place, (name, model) in enumerate(pairs):
-        if name is None:
-            shared = [other for other in range(len(pairs)) if (pairs[other][0] or short[other]) == short[place]]
-            name = short[place] if len(shared) == 1 else model
-        if name in named:
-            _usage_twice(name)
-        named[name] = model
+    for (name, model), short in zip(pairs, shown, strict=True):
+        called = name or (short if shown.count(short) == 1 else model)
+        if called in named:
+            usage_error(f"Two models have the name {called!r}; give them as --model NAME=MODEL.")
+        named[called] = model
     return named
 
 
 def _model(text: str) -> tuple[str | None, str]:
     name, equals, model = text.partition("=")
     return (name.strip(), model) if equals and name.strip() and not Path(text).exists() else (None, text)
-
-
-def _usage_twice(name: str) -> NoReturn:
-    _common.usage_error(f"Two models have the name {name!r}; give them as --model NAME=MODEL.")
-
-
-def load_rerankers(
-    named: dict[str, str | None], stack: ExitStack, device: str | None, dtype: str
-) -> dict[str, BioReranker]:
-    """Load all models now: a wrong name shows before any other work is done."""
-    return {name: stack.enter_context(_common.load_reranker(model, device, dtype)) for name, model in named.items()}

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from biorerank_plugins.cli import _common
+import typer
+
+from biorerank_plugins.cli.one_line_errors import usage_error
+
+Filter = Annotated[
+    list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
+]
 
 _CONDITION = re.compile(r"\s*(?P<key>[^=!<>~]+?)\s*(?P<operator>>=|<=|!=|==|=|>|<|~)\s*(?P<value>.*?)\s*", re.DOTALL)
 _NAMES = {"=": "==", "~": "contains"}
@@ -37,23 +43,24 @@ def _checked(text: str) -> dict[str, Any]:
     try:
         compile_filter(condition)
     except (TypeError, ValueError) as error:
-        _common.usage_error(f"--filter {text!r:.80}: {error}")
+        usage_error(f"--filter {text!r:.80}: {error}")
     return condition
 
 
 def _parse(text: str) -> dict[str, Any]:
     match = _CONDITION.fullmatch(text)
     if match is None or not match["value"]:
-        _common.usage_error(
+        usage_error(
             f"--filter {text!r} is no condition: expected KEY, one of = != >= <= > < ~, and a value, as 'year>=2015'."
         )
     key, operator = match["key"], _NAMES.get(match["operator"], match["operator"])
     value = _value(match["value"])
     if operator in ("==", "!="):
-        alternatives = _alternatives(value, match["value"])
-        if len(alternatives) != 1:
-            return {key: {"in" if operator == "==" else "not in": alternatives}}
-        return {key: {operator: alternatives[0]}}
+        membership = "in" if operator == "==" else "not in"
+        if isinstance(value, list):
+            return {key: {operator: value[0]} if len(value) == 1 else {membership: value}}
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return {key: {membership: [value, match["value"]]}}
     return {key: {operator: value}}
 
 
@@ -62,11 +69,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):  # no JSON, or none that Python takes: an integer of thousands of digits
         return text
-
-
-def _alternatives(value: Any, typed: str) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return [value, typed]
-    return [value]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -11,44 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
+from biorerank_plugins.cli._common import path_option, path_or_stdin
 from biorerank_plugins.cli.index_checks import check_engine, check_factory, check_shards, check_target, refuse_with_add
-from biorerank_plugins.cli.index_scale import (
-    AskedIndex,
-    Engine,
-    EngineName,
-    ListsOnDisk,
-    Plan,
-    Shards,
-    build_shards,
-    show_plan,
-)
-from biorerank_plugins.cli.inputs import (
-    LINES,
-    Encoding,
-    Format,
-    HowToRead,
-    IdKey,
-    TextKey,
-    TitleKey,
-    read_changes,
-    read_collection,
-    skipping,
-)
+from biorerank_plugins.cli.index_scale import AskedIndex, EngineName, show_plan
+from biorerank_plugins.cli.inputs import LINES, HowToRead, read_changes, read_collection
+from biorerank_plugins.cli.loading import Encoder, Models
+from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import SearchableIndex
-    from biorerank_plugins.passages import Passage
-
-
-SkipBad = Annotated[
-    bool,
-    typer.Option(
-        "--skip-bad", help="Leave out malformed lines and say how many; duplicates are a matter of --on-duplicate."
-    ),
-]
 
 
 class OnDuplicate(StrEnum):
@@ -67,26 +39,30 @@ class Passages(StrEnum):
 
 @command
 def index(
+    *,
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="INPUT", parser=_common.path_or_stdin, help="Files or folders; - reads stdin."),
+        typer.Argument(metavar="INPUT", parser=path_or_stdin, help="Files or folders; - reads stdin."),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", parser=_common.path, help="Where the index is, or shall be."),
+        Path | None, path_option("--out", "-o", metavar="FOLDER", help="Where the index is, or shall be.")
     ] = None,
-    format: Format = "auto",
-    id_key: IdKey = None,
-    text_key: TextKey = None,
-    title_key: TitleKey = None,
-    encoding: Encoding = None,
+    how: Annotated[HowToRead, "format", "id_key", "text_key", "title_key", "encoding"],
     factory: Annotated[
         str | None, typer.Option("--factory", help="FAISS index: Flat (default), HNSW32, IVF256,Flat, …")
     ] = None,
-    engine: Engine = EngineName.PLAIN,
-    lists_on_disk: ListsOnDisk = False,
-    shards: Shards = None,
-    plan: Plan = None,
+    engine: Annotated[
+        EngineName, typer.Option("--engine", help="plain: this process. ray: Ray, and a run can go on.")
+    ] = EngineName.PLAIN,
+    lists_on_disk: Annotated[
+        bool, typer.Option("--lists-on-disk", help="Keep the lists of an IVF index on disk; it cannot be changed then.")
+    ] = False,
+    shards: Annotated[
+        int | None, typer.Option("--shards", metavar="N", min=1, help="Write N indexes, searched side by side as one.")
+    ] = None,
+    plan: Annotated[
+        int | None, typer.Option("--plan", metavar="N", min=1, help="Only tell memory, disk and hours for N passages.")
+    ] = None,
     encoder: Encoder = None,
     no_lexical: Annotated[
         bool, typer.Option("--no-lexical", help="Vectors only: no BM25, and so no hybrid search.")
@@ -94,24 +70,25 @@ def index(
     passages: Annotated[
         Passages, typer.Option("--passages", help="Long texts: cut at paragraphs and sentences, or whole.")
     ] = Passages.PARTS,
-    skip_bad: SkipBad = False,
-    on_duplicate: Annotated[OnDuplicate, typer.Option("--on-duplicate", help="An id that is there already.")] = (
-        OnDuplicate.ERROR
-    ),
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad", help="Leave out malformed lines and say how many; duplicates are a matter of --on-duplicate."
+        ),
+    ] = False,
+    on_duplicate: Annotated[
+        OnDuplicate, typer.Option("--on-duplicate", help="An id that is there already.")
+    ] = OnDuplicate.ERROR,
     add: Annotated[bool, typer.Option("--add", help="Add to the index that is there.")] = False,
     update: Annotated[
         bool,
         typer.Option(
-            "--update",
-            help="Bring the index up to date: newer versions replace, what files delete is removed.",
+            "--update", help="Bring the index up to date: newer versions replace, what files delete is removed."
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the index that is there.")] = False,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    models: Annotated[Models, "device", "dtype"],
+    output: Output,
 ) -> None:
     """Build an index of passages, add to one, or plan one.
 
@@ -131,63 +108,36 @@ def index(
 
     Example: biorerank index corpus.jsonl.gz pubmed24n0001.xml.gz --out pubmed-index
     """
+    models = replace(models, encoder=encoder)
     if plan is not None:
-        show_plan(plan, inputs, encoder, device, dtype, Output(json, quiet))
+        show_plan(plan, inputs, models, output)
         return
     if not inputs or out is None:
         missing = "option '--out'" if inputs else "argument 'INPUT'"
-        _common.usage_error(f"Missing {missing} (only --plan N needs none). See 'biorerank index --help'.")
-    from biorerank_plugins.first_stage.storage import prepared_folder
-
-    output = Output(json, quiet)
+        usage_error(f"Missing {missing} (only --plan N needs none). See 'biorerank index --help'.")
     if shards is not None:
         check_shards(add=add, update=update, overwrite=overwrite, lists_on_disk=lists_on_disk)
     check_target(out, add=add, update=update, overwrite=overwrite)
     if add or update:
         refuse_with_add(factory, no_lexical)
     check_factory(factory)
-    check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not (add or update) and format != LINES)
-    how = HowToRead(format, skipping(skip_bad), passages.value, id_key, text_key, title_key, encoding)
+    check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not (add or update) and how.format != LINES)
+    how = replace(how, skip_bad=skip_bad, passages=passages.value)
     how.check(LINES)
+    asked = AskedIndex(inputs, out, how, factory or "Flat", not no_lexical, on_duplicate.value, models, output)
     start = time.perf_counter()
-    if shards is not None or engine is EngineName.RAY:
-        asked = AskedIndex(inputs, out, how, factory or "Flat", not no_lexical)
-        model = _common.load_encoder(encoder, device, dtype)
-    if shards is not None:
-        with build_shards(asked, engine, shards, model, on_duplicate.value, device, dtype, output) as sharded:
-            summary = {**_summary(sharded, out, added=len(sharded)), "shards": shards}
-        _tell(summary, out, start, output)
-        return
-    if engine is EngineName.RAY:
-        with asked.build(model, lists_on_disk, on_duplicate.value, device, dtype, output) as built:
-            summary = _summary(built, out, added=len(built))
-        _tell(summary, out, start, output)
-        return
     if update:
-        _update(inputs, out, how, encoder, device, dtype, output)
+        _update(asked)
         return
-    read = read_collection(inputs, how, output)
-    # What stands in the way of saving is found before the passages are embedded, not after.
-    with prepared_folder(out):
-        read = _begun(read, required=not add)
-        if add:
-            summary = _add(read, out, encoder, on_duplicate, device, dtype, output)
-        else:
-            summary = _build(
-                read,
-                out,
-                "Flat" if factory is None else factory,
-                not no_lexical,
-                encoder,
-                on_duplicate,
-                device,
-                dtype,
-                output,
-            )
-    _tell(summary, out, start, output)
-
-
-def _tell(summary: dict[str, Any], out: Path, start: float, output: Output) -> None:
+    summary: dict[str, Any]
+    if shards is not None:
+        with asked.build_shards(shards, engine) as sharded:
+            summary = {**_summary(sharded, out, len(sharded)), "shards": shards}
+    elif engine is EngineName.RAY:
+        with asked.build_on_ray(lists_on_disk) as built:
+            summary = _summary(built, out, len(built))
+    else:
+        summary = _here(asked, add=add)
     summary["seconds"] = round(time.perf_counter() - start, 3)
     if output.json:
         output.document(summary)
@@ -195,77 +145,40 @@ def _tell(summary: dict[str, Any], out: Path, start: float, output: Output) -> N
     output.line(f"{out}: {summary['passages']:,} {noun} ({summary['added']:,} new) in {summary['seconds']:.1f} s")
 
 
-def _begun(passages: Iterator[Passage], *, required: bool) -> Iterator[Passage]:
-    """Read the first passage now: input that cannot be read shows before a model is loaded."""
-    first = next(passages, None)
-    if first is None and required:
-        _common.fail("There are no passages to index in the input.")
-    return passages if first is None else chain([first], passages)
-
-
-def _build(
-    passages: Iterator[Passage],
-    out: Path,
-    factory: str,
-    lexical: bool,
-    encoder: str | None,
-    on_duplicate: OnDuplicate,
-    device: str | None,
-    dtype: str,
-    output: Output,
-) -> dict[str, Any]:
+def _here(asked: AskedIndex, *, add: bool) -> dict[str, Any]:
+    """Build an index in this process, or add to the one that is there."""
     from biorerank_plugins.first_stage import PassageIndex
+    from biorerank_plugins.first_stage.storage import prepared_folder
 
-    model = _common.load_encoder(encoder, device, dtype)
-    output.note(f"Embedding passages with {model.model_id} …")
-    with PassageIndex.build(
-        passages,
-        encoder=model,
-        factory=factory,
-        show_progress=output.show_progress,
-        on_duplicate=on_duplicate.value,
-        lexical=lexical,
-    ) as built:
-        built.save(out)
-        return _summary(built, out, added=len(built))
-
-
-def _add(
-    passages: Iterator[Passage],
-    out: Path,
-    encoder: str | None,
-    on_duplicate: OnDuplicate,
-    device: str | None,
-    dtype: str,
-    output: Output,
-) -> dict[str, Any]:
-    from biorerank_plugins.first_stage import PassageIndex
-
-    with _common.open_index(out, encoder=encoder, device=device, dtype=dtype) as opened:
-        assert isinstance(opened, PassageIndex)  # check_target refused a sharded one
-        added = opened.add(passages, on_duplicate=on_duplicate.value, show_progress=output.show_progress)
-        return _summary(opened, out, added=added)
+    passages = read_collection(asked.inputs, asked.how, asked.output)
+    # What stands in the way of saving is found before the passages are embedded, not after.
+    with prepared_folder(asked.out):
+        first = next(passages, None)  # input that cannot be read shows before a model is loaded
+        if first is None and not add:
+            fail("There are no passages to index in the input.")
+        passages = passages if first is None else chain([first], passages)
+        if add:
+            with asked.models.open_index(asked.out) as opened:
+                assert isinstance(opened, PassageIndex)  # check_target refused a sharded one
+                added = opened.add(passages, on_duplicate=asked.on_duplicate, show_progress=asked.output.show_progress)
+                return _summary(opened, asked.out, added)
+        with PassageIndex.build(passages, **asked.build_options()) as built:
+            built.save(asked.out)
+            return _summary(built, asked.out, len(built))
 
 
-def _update(
-    inputs: list[Path],
-    out: Path,
-    how: HowToRead,
-    encoder: str | None,
-    device: str | None,
-    dtype: str,
-    output: Output,
-) -> None:
-    changes = read_changes(inputs, how, output)
-    with _common.open_index(out, encoder=encoder, device=device, dtype=dtype) as opened:
+def _update(asked: AskedIndex) -> None:
+    output, out = asked.output, asked.out
+    changes = read_changes(asked.inputs, asked.how, output)
+    with asked.models.open_index(out) as opened:
         report = opened.update(changes, show_progress=output.show_progress).to_dict()
         if output.json:
-            output.document({**_summary(opened, out, added=report["added"]), **report})
+            output.document({**_summary(opened, out, report["added"]), **report})
         told = ", ".join(f"{count:,} {name}" for name, count in report.items() if count) or "nothing changed"
         output.line(f"{out}: {len(opened):,} passages; {told}")
 
 
-def _summary(index: SearchableIndex, out: Path, *, added: int) -> dict[str, Any]:
+def _summary(index: SearchableIndex, out: Path, added: int) -> dict[str, Any]:
     return {
         "folder": str(out),
         "passages": len(index),

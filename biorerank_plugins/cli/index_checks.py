@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from biorerank_plugins.cli import _common
 from biorerank_plugins.cli.index_scale import EngineName
 from biorerank_plugins.cli.inputs import STDIN
-
-__all__ = ["check_engine", "check_factory", "check_shards", "check_target", "refuse_with_add"]
+from biorerank_plugins.cli.one_line_errors import fail, usage_error
 
 
 def check_shards(**given: bool) -> None:
     """Refuse what belongs to one index only."""
     if any(given.values()):
-        _common.usage_error(
+        usage_error(
             "--shards builds a new index: it takes no --add, --update, --overwrite or --lists-on-disk. "
             "Bring a sharded index up to date without it: biorerank index FILES --out FOLDER --update."
         )
@@ -26,19 +24,19 @@ def check_target(out: Path, *, add: bool, update: bool, overwrite: bool) -> None
     from biorerank_plugins.scale.shard_layout import is_sharded
 
     if add + update + overwrite > 1:
-        _common.usage_error("--add, --update and --overwrite exclude each other.")
+        usage_error("--add, --update and --overwrite exclude each other.")
     if is_sharded(out):
         if update:
             return
-        _common.fail(
+        fail(
             f"{out} holds a sharded index. --update changes it: what is new is added, newer versions replace. For "
             "another one take another folder: biorerank index FILES --shards N --out OTHER."
         )
     if (add or update) and not is_index(out):
         what, option = ("add to", "--add") if add else ("update", "--update")
-        _common.fail(f"There is no passage index in {out} to {what}; leave {option} out to build one.")
+        fail(f"There is no passage index in {out} to {what}; leave {option} out to build one.")
     if not (add or update or overwrite) and is_index(out):
-        _common.fail(
+        fail(
             f"{out} holds an index already. Use --overwrite to replace it, --add to add to it, --update to bring it up "
             "to date."
         )
@@ -47,17 +45,17 @@ def check_target(out: Path, *, add: bool, update: bool, overwrite: bool) -> None
 def refuse_with_add(factory: str | None, no_lexical: bool) -> None:
     """Say which option belongs to a new index only."""
     if factory is not None:
-        _common.usage_error("--factory belongs to a new index; --add and --update keep that of the index.")
+        usage_error("--factory belongs to a new index; --add and --update keep that of the index.")
     if no_lexical:
-        _common.usage_error("--no-lexical belongs to a new index; --add and --update keep what the index has.")
+        usage_error("--no-lexical belongs to a new index; --add and --update keep what the index has.")
 
 
 def check_engine(engine: EngineName, inputs: list[Path], *, lists_on_disk: bool, simple: bool) -> None:
     """Refuse what an engine does not do."""
     if engine is EngineName.PLAIN and lists_on_disk:
-        _common.usage_error("--lists-on-disk needs --engine ray.")
+        usage_error("--lists-on-disk needs --engine ray.")
     if engine is EngineName.RAY and (not simple or STDIN in inputs):
-        _common.usage_error(
+        usage_error(
             "--engine ray builds a new index from files: it takes no --add, no --update, no stdin, no --format lines. "
             "Change the index that it built without --engine ray."
         )
@@ -70,4 +68,4 @@ def check_factory(factory: str | None) -> None:
     try:
         parse_factory("Flat" if factory is None else factory)
     except ValueError:
-        _common.usage_error(f"--factory {factory!r} is not offered. Choose one of: {OFFERED}.")
+        usage_error(f"--factory {factory!r} is not offered. Choose one of: {OFFERED}.")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import typer
-
-from biorerank_plugins.cli import _common
 from biorerank_plugins.cli.inputs import HowToRead, read_collection
+from biorerank_plugins.cli.loading import Models
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage import BiEncoder, PassageIndex
+    from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.scale.planning import PlannedIndex
+    from biorerank_plugins.scale.ray_engine import RayOptions
     from biorerank_plugins.scale.sharded import ShardedIndex
 
 
@@ -28,137 +27,93 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
-Engine = Annotated[EngineName, typer.Option("--engine", help="plain: this process. ray: Ray, and a run can go on.")]
-ListsOnDisk = Annotated[
-    bool, typer.Option("--lists-on-disk", help="Keep the lists of an IVF index on disk; it cannot be changed then.")
-]
-Plan = Annotated[
-    int | None,
-    typer.Option("--plan", metavar="N", min=1, help="Only tell memory, disk and hours for N passages."),
-]
-
-Shards = Annotated[
-    int | None, typer.Option("--shards", metavar="N", min=1, help="Write N indexes, searched side by side as one.")
-]
-
 _LISTED = 5  # of what was skipped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AskedIndex:
-    """An index that shall be built past one machine.
-
-    :param inputs: files and folders.
-    :param out: where it shall be.
-    :param how: they are read.
-    :param factory: FAISS index type.
-    :param lexical: whether it has a lexical part.
-    """
+    """An index that shall be built or changed, as the options say."""
 
     inputs: Sequence[Path]
     out: Path
     how: HowToRead
     factory: str
     lexical: bool
+    on_duplicate: Literal["error", "skip"]
+    models: Models
+    output: Output
 
-    def build(
-        self,
-        encoder: BiEncoder,
-        lists_on_disk: bool,
-        on_duplicate: Literal["error", "skip"],
-        device: str | None,
-        dtype: str,
-        output: Output,
-    ) -> PassageIndex:
-        """Build and save it, or go on where a run was stopped."""
+    def build_options(self, where: str = "") -> dict[str, Any]:
+        """Return what every way of building takes; loads the bi-encoder."""
+        encoder = self.models.load_encoder()
+        self.output.note(f"Embedding passages with {encoder.model_id}{where} …")
+        return {
+            "encoder": encoder,
+            "factory": self.factory,
+            "lexical": self.lexical,
+            "on_duplicate": self.on_duplicate,
+            "show_progress": self.output.show_progress,
+        }
+
+    def build_on_ray(self, lists_on_disk: bool) -> PassageIndex:
+        """Build and save it on Ray, or go on where a run was stopped."""
         from biorerank_plugins.readers.source import source_of
         from biorerank_plugins.scale.build import build_index, work_folder
         from biorerank_plugins.scale.collection import identity_of
-        from biorerank_plugins.scale.ray_engine import RayOptions, read_on_ray, running_ray
 
         for path in self.inputs:
             source_of(path)
-        skipped: list[Any] = []
-        options = RayOptions(device=device, dtype=dtype)
         work = work_folder(self.out.expanduser().absolute())
         if work.exists():
-            output.note(f"Going on with what is in {work} …")
-        with running_ray(options) as ray:
-            output.note(f"Embedding passages with {encoder.model_id} on Ray …")
-            passages = read_on_ray(ray, self.inputs, on_skipped=skipped.extend, **self.how.options())
-            built = build_index(
+            self.output.note(f"Going on with what is in {work} …")
+        options = self.build_options(" on Ray")
+        with self._on_ray() as (passages, ray_options):
+            return build_index(
                 passages,
                 self.out,
-                encoder=encoder,
-                factory=self.factory,
                 engine="ray",
-                ray_options=options,
+                ray_options=ray_options,
                 lists_on_disk=lists_on_disk,
-                lexical=self.lexical,
-                on_duplicate=on_duplicate,
-                identity=identity_of(self.inputs, self.how.options(), on_duplicate),
-                show_progress=output.show_progress,
+                identity=identity_of(self.inputs, self.how.options(), self.on_duplicate),
+                **options,
             )
-        _tell_skipped(skipped, output)
-        return built
+
+    def build_shards(self, shards: int, engine: EngineName) -> ShardedIndex:
+        """Build a sharded index, by this process or on Ray, or go on where a run was stopped."""
+        from biorerank_plugins.scale.sharded import ShardedIndex
+
+        options = self.build_options()
+        if engine is EngineName.PLAIN:
+            passages = read_collection(self.inputs, self.how, self.output)
+            return ShardedIndex.build(passages, self.out, shards=shards, **options)
+        with self._on_ray() as (passages, ray_options):
+            return ShardedIndex.build(
+                passages, self.out, shards=shards, engine="ray", ray_options=ray_options, **options
+            )
+
+    @contextmanager
+    def _on_ray(self) -> Iterator[tuple[Any, RayOptions]]:
+        """Give the passages, read on Ray; then tell what was skipped."""
+        from biorerank_plugins.scale.ray_engine import RayOptions, read_on_ray, running_ray
+
+        options = RayOptions(device=self.models.device, dtype=self.models.dtype)
+        skipped: list[Any] = []
+        with running_ray(options) as ray:
+            yield read_on_ray(ray, self.inputs, on_skipped=skipped.extend, **self.how.options()), options
+        if skipped:
+            self.output.warn(f"{len(skipped)} malformed lines or files were left out.")
+        for path, line, reason in skipped[:_LISTED]:
+            self.output.note(f"  {path if line is None else f'{path}:{line}'}: {reason}")
 
 
-def build_shards(
-    asked: AskedIndex,
-    engine: EngineName,
-    shards: int,
-    encoder: BiEncoder,
-    on_duplicate: Literal["error", "skip"],
-    device: str | None,
-    dtype: str,
-    output: Output,
-) -> ShardedIndex:
-    """Build a sharded index, by this process or on Ray, or go on where a run was stopped."""
-    from biorerank_plugins.scale.ray_engine import RayOptions, read_on_ray, running_ray
-    from biorerank_plugins.scale.sharded import ShardedIndex
-
-    options = RayOptions(device=device, dtype=dtype)
-    skipped: list[Any] = []
-    on_ray = engine is EngineName.RAY
-    with running_ray(options) if on_ray else nullcontext() as ray:
-        if on_ray:
-            passages = read_on_ray(ray, asked.inputs, on_skipped=skipped.extend, **asked.how.options())
-        else:
-            passages = read_collection(asked.inputs, asked.how, output)
-        output.note(f"Embedding passages with {encoder.model_id} …")
-        built = ShardedIndex.build(
-            passages,
-            asked.out,
-            shards=shards,
-            encoder=encoder,
-            factory=asked.factory,
-            lexical=asked.lexical,
-            engine="ray" if on_ray else "local",
-            ray_options=options if on_ray else None,
-            on_duplicate=on_duplicate,
-            show_progress=output.show_progress,
-        )
-    _tell_skipped(skipped, output)
-    return built
-
-
-def _tell_skipped(skipped: list[Any], output: Output) -> None:
-    if skipped:
-        output.warn(f"{len(skipped)} malformed lines or files were left out.")
-    for path, line, reason in skipped[:_LISTED]:
-        output.note(f"  {path if line is None else f'{path}:{line}'}: {reason}")
-
-
-def show_plan(
-    count: int, inputs: Sequence[Path] | None, encoder: str | None, device: str | None, dtype: str, output: Output
-) -> None:
+def show_plan(count: int, inputs: Sequence[Path] | None, models: Models, output: Output) -> None:
     """Measure this machine for some seconds, then tell what an index of ``count`` passages would take."""
     from biorerank_plugins.scale.planning import measure_rates, plan, sample_passages
 
     if inputs:
         output.note("The passages to measure with are the first of the files given.")
     passages = sample_passages(inputs or ())
-    model = _common.load_encoder(encoder, device, dtype)
+    model = models.load_encoder()
     output.note(f"Measuring this machine with {len(passages)} passages and {model.model_id} …")
     planned = plan(count, measure_rates(passages, model))
     if output.json:

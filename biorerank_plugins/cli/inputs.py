@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, cast
 
 import typer
 
-from biorerank_plugins.cli import _common
+from biorerank_plugins.cli.one_line_errors import fail, usage_error
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -21,25 +21,14 @@ if TYPE_CHECKING:
 STDIN = Path("-")
 LINES = "lines"
 
-Format = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        metavar="FORMAT",
-        help="auto, jsonl, bioasq, tsv, csv, xlsx, parquet, medline, ris, pubmed, europepmc, jats, bioc, text, html, "
-        "docx, pdf, zip or lines.",
-    ),
-]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed lines and say how many.")]
-IdKey = Annotated[str | None, typer.Option("--id-key", metavar="NAME", help="Column or key of the id.")]
-TextKey = Annotated[str | None, typer.Option("--text-key", metavar="NAME", help="Column or key of the text.")]
-TitleKey = Annotated[str | None, typer.Option("--title-key", metavar="NAME", help="Column or key of the title.")]
-Encoding = Annotated[
-    str | None, typer.Option("--encoding", metavar="NAME", help="Of text that is not UTF-8, as windows-1252.")
-]
 
 _HEAD = 1 << 16  # bytes; as many blanks at most are looked past for the first character on stdin
 _LISTED = 5  # skipped lines shown one by one; the rest is a number
+
+
+def _name(option: str, help: str) -> Any:
+    return typer.Option(option, metavar="NAME", help=help)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +36,29 @@ class HowToRead:
     """What a command was told about its input files.
 
     :param format: a format of :func:`~biorerank_plugins.readers.read_passages`, or ``lines``: a passage a line.
-    :param bad_lines: ``error`` or ``skip``.
     :param passages: ``parts``, or ``whole`` for long texts that stay whole.
-    :param id_key: column or key of the id.
-    :param text_key: column or key of the text.
-    :param title_key: column or key of the title.
-    :param encoding: of text that is not UTF-8.
     """
 
-    format: str = "auto"
-    bad_lines: str = "error"
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="auto, jsonl, bioasq, tsv, csv, xlsx, parquet, medline, ris, pubmed, europepmc, jats, bioc, text, "
+            "html, docx, pdf, zip or lines.",
+        ),
+    ] = "auto"
+    id_key: Annotated[str | None, _name("--id-key", "Column or key of the id.")] = None
+    text_key: Annotated[str | None, _name("--text-key", "Column or key of the text.")] = None
+    title_key: Annotated[str | None, _name("--title-key", "Column or key of the title.")] = None
+    encoding: Annotated[str | None, _name("--encoding", "Of text that is not UTF-8, as windows-1252.")] = None
+    skip_bad: SkipBad = False
     passages: str = "parts"
-    id_key: str | None = None
-    text_key: str | None = None
-    title_key: str | None = None
-    encoding: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Return them by the names that :func:`~biorerank_plugins.readers.read_passages` has for them."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        named = {name: getattr(self, name) for name in ("passages", "id_key", "text_key", "title_key", "encoding")}
+        return {"format": self.format, "bad_lines": skipping(self.skip_bad), **named}
 
     def check(self, *more: str) -> None:
         """Refuse a format that is none.
@@ -76,10 +69,10 @@ class HowToRead:
 
         if self.format not in ("auto", *FORMATS, *more):
             known = ", ".join(("auto", *FORMATS, *more))
-            _common.usage_error(f"--format {self.format!r} is unknown. Choose one of: {known}.")
+            usage_error(f"--format {self.format!r} is unknown. Choose one of: {known}.")
 
 
-def skipping(skip_bad: bool) -> str:
+def skipping(skip_bad: bool) -> Literal["error", "skip"]:
     """Return what ``--skip-bad`` means for a reader."""
     return "skip" if skip_bad else "error"
 
@@ -111,7 +104,7 @@ def _read_collection(inputs: Sequence[Path], how: HowToRead, output: Output) -> 
         yield from (Passage(str(number), line) for number, line in enumerate(lines, start=1))
         return
     for path in inputs:
-        source = _named_stdin(required=how.bad_lines == "error") if path == STDIN else path
+        source = _named_stdin(required=not how.skip_bad) if path == STDIN else path
         yield from read_passages(source, report=report, **how.options())
     tell_skipped(report, output)
     if report.deleted:
@@ -125,7 +118,7 @@ def read_changes(inputs: Sequence[Path], how: HowToRead, output: Output) -> Iter
 
     how.check()
     if STDIN in inputs:
-        _common.usage_error("--update reads files, in the order in which they are given; not stdin.")
+        usage_error("--update reads files, in the order in which they are given; not stdin.")
     report = ReadReport()
     yield from read_updates(inputs, report=report, **how.options())
     tell_skipped(report, output)
@@ -134,7 +127,7 @@ def read_changes(inputs: Sequence[Path], how: HowToRead, output: Output) -> Iter
 def stdin_bytes() -> BinaryIO:
     """Return stdin; it is an error if there is none (``<&-``)."""
     if sys.stdin is None:
-        _common.fail("stdin is closed, so nothing can be read from it.")
+        fail("stdin is closed, so nothing can be read from it.")
     return sys.stdin.buffer
 
 
@@ -144,7 +137,7 @@ def _named_stdin(*, required: bool) -> BinaryIO:
     while not head.strip() and len(head) < _HEAD and (line := stdin.readline(_HEAD)):
         head += line
     if required and not head.strip() and len(head) < _HEAD:
-        _common.fail("stdin is empty; there is nothing to read.")
+        fail("stdin is empty; there is nothing to read.")
     return cast(BinaryIO, _Stdin(head, stdin))
 
 
@@ -175,12 +168,12 @@ def read_questions(path: Path, output: Output, *, skip_bad: bool = False) -> lis
 
     if path != STDIN:
         report = ReadReport()
-        queries = read_queries(path, bad_lines="skip" if skip_bad else "error", report=report)
+        queries = read_queries(path, bad_lines=skipping(skip_bad), report=report)
         tell_skipped(report, output)
         return queries
     questions = [Query(str(number), line) for number, line in enumerate(text_lines(path), start=1)]
     if not questions:
-        _common.fail("There are no questions on stdin; give one a line.")
+        fail("There are no questions on stdin; give one a line.")
     return questions
 
 
@@ -189,7 +182,7 @@ def text_lines(path: Path) -> list[str]:
     try:
         text = (stdin_bytes().read() if path == STDIN else path.read_bytes()).decode("utf-8-sig")
     except UnicodeDecodeError:
-        _common.fail(f"{'stdin' if path == STDIN else path} is not valid UTF-8 text.")
+        fail(f"{'stdin' if path == STDIN else path} is not valid UTF-8 text.")
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 

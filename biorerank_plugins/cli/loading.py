@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from biorerank_plugins.cli.one_line_errors import fail, usage_error
 
@@ -14,16 +17,6 @@ if TYPE_CHECKING:
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
     from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.scale.sharded import ShardedIndex
-
-__all__ = [
-    "check_abstain",
-    "check_index",
-    "check_order",
-    "load_encoder",
-    "load_reranker",
-    "open_index",
-    "quiet_libraries",
-]
 
 _LOGGERS = {
     "huggingface_hub": "HF_HUB_VERBOSITY",
@@ -47,22 +40,80 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def load_reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:
-    """Load the reranker that the options name, now: a wrong name shows before any other work is done."""
-    quiet_libraries()
-    from biorerank_plugins.reranking.reranker import BioReranker
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="MODEL", help="Reranker: embedded name, folder, or hub name.")
+]
+Encoder = Annotated[
+    str | None, typer.Option("--encoder", metavar="MODEL", help="Bi-encoder: embedded name, folder, or hub name.")
+]
+Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps, …")]
 
-    reranker = BioReranker(model, device=device, dtype=dtype)
-    reranker.warm_up()
-    return reranker
+
+@dataclass(frozen=True)
+class Models:
+    """The models and the index of a command, in plain types: replicas of a server load them in other processes."""
+
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Go on without parts of a sharded index that are lost; the answer names them."),
+    ] = False
+    model: Model = None
+    encoder: Encoder = None
+    device: Device = None
+    dtype: Annotated[
+        str,
+        typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16, float16; for a reranker also int8."),
+    ] = "auto"
+
+    def reranker(self) -> BioReranker:
+        """Return the reranker, not yet loaded."""
+        quiet_libraries()
+        from biorerank_plugins.reranking.reranker import BioReranker
+
+        return BioReranker(self.model, device=self.device, dtype=self.dtype)
+
+    def load_reranker(self) -> BioReranker:
+        """Load the reranker now: a wrong name shows before any other work is done."""
+        reranker = self.reranker()
+        reranker.warm_up()
+        return reranker
+
+    def load_encoder(self) -> BiEncoder:
+        """Load the bi-encoder."""
+        quiet_libraries()
+        from biorerank_plugins.first_stage import BiEncoder
+
+        return BiEncoder(self.encoder, device=self.device, dtype=self.dtype)
+
+    def open_index(self, folder: Path) -> PassageIndex | ShardedIndex:
+        """Open an index with the encoder it was built with, or with the one named, which must be the same model."""
+        from biorerank_plugins.first_stage import BiEncoder, PassageIndex
+        from biorerank_plugins.first_stage.verification import is_index, open_version
+        from biorerank_plugins.scale.shard_layout import is_sharded, read_layout
+        from biorerank_plugins.scale.sharded import ShardedIndex
+
+        check_index(folder)
+        quiet_libraries()
+        model: BiEncoder | None = None
+        if self.encoder is not None:
+            model = self.load_encoder()
+        elif self.device is not None or self.dtype != "auto":
+            folders = list(read_layout(folder).values()) if is_sharded(folder) else [folder]
+            there = next((one for one in folders if is_index(one)), folders[0])  # the first shard may be lost
+            config = open_version(there, "fast").manifest["encoder"]["config"]
+            model = BiEncoder.from_config(config, device=self.device, dtype=self.dtype)
+        if is_sharded(folder):
+            return ShardedIndex.load(folder, encoder=model, on_lost="partial" if self.partial else "error")
+        return PassageIndex.load(folder, encoder=model)
+
+    def open_beside_reranker(self, folder: Path) -> PassageIndex | ShardedIndex:
+        """Open an index where ``--dtype`` says how a reranker computes too: int8 is for rerankers only."""
+        return replace(self, dtype="auto" if self.dtype == "int8" else self.dtype).open_index(folder)
 
 
-def load_encoder(model: str | None, device: str | None, dtype: str) -> BiEncoder:
-    """Load the bi-encoder that the options name."""
-    quiet_libraries()
-    from biorerank_plugins.first_stage import BiEncoder
-
-    return BiEncoder(model, device=device, dtype=dtype)
+BothModels = Annotated[Models, "model", "encoder", "device", "dtype"]
+EncoderOnly = Annotated[Models, "encoder", "device", "dtype"]
+RerankerOnly = Annotated[Models, "model", "device", "dtype"]
 
 
 def check_index(folder: Path) -> None:
@@ -88,39 +139,3 @@ def _is_index(folder: Path) -> bool:
     from biorerank_plugins.scale.shard_layout import is_sharded
 
     return is_index(folder) or is_sharded(folder)
-
-
-def open_index(
-    folder: Path, *, encoder: str | None, device: str | None, dtype: str, partial: bool = False
-) -> PassageIndex | ShardedIndex:
-    """Open a saved index with the encoder it was built with, or with the one named, which must be the same model."""
-    from biorerank_plugins.first_stage import BiEncoder, PassageIndex
-    from biorerank_plugins.scale.shard_layout import is_sharded
-    from biorerank_plugins.scale.sharded import ShardedIndex
-
-    check_index(folder)
-    quiet_libraries()
-    model: BiEncoder | None = None
-    if encoder is not None:
-        model = BiEncoder(encoder, device=device, dtype=dtype)
-    elif device is not None or dtype != "auto":
-        model = BiEncoder.from_config(_encoder_config(folder), device=device, dtype=dtype)
-    if is_sharded(folder):
-        return ShardedIndex.load(folder, encoder=model, on_lost="partial" if partial else "error")
-    return PassageIndex.load(folder, encoder=model)
-
-
-def _encoder_config(folder: Path) -> dict[str, Any]:
-    from biorerank_plugins.first_stage.verification import is_index, open_version
-    from biorerank_plugins.scale.shard_layout import is_sharded, read_layout
-
-    folders = list(read_layout(folder).values()) if is_sharded(folder) else [folder]
-    there = next((one for one in folders if is_index(one)), folders[0])  # the first shard may be lost
-    config: dict[str, Any] = open_version(there, "fast").manifest["encoder"]["config"]
-    return config
-
-
-def check_abstain(reranker: BioReranker, abstain: bool) -> None:
-    """Refuse ``--abstain`` for a model that says nothing about when there is no evidence."""
-    if abstain and reranker.calibration.evidence_threshold is None:
-        fail(f"--abstain needs a threshold, and {reranker.model_name} stores none. Fit one: biorerank calibrate")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Model, Partial, Quiet, command
+from biorerank_plugins.cli._common import path_option
+from biorerank_plugins.cli.loading import Models, check_index
+from biorerank_plugins.cli.one_line_errors import command, usage_error
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -19,21 +20,14 @@ if TYPE_CHECKING:
 
 @command
 def mcp(
-    index: Annotated[
-        Path,
-        typer.Option("--index", metavar="DIR", parser=_common.path, help="A folder that biorerank index wrote."),
-    ],
+    *,
+    index: Annotated[Path, path_option("--index", metavar="DIR", help="A folder that biorerank index wrote.")],
     http: Annotated[
         bool, typer.Option("--http", help="Serve streamable HTTP on 127.0.0.1 instead of stdin and stdout.")
     ] = False,
     port: Annotated[int | None, typer.Option("--port", "-p", min=1, max=65535, help="For --http; 8000.")] = None,
-    partial: Partial = False,
-    model: Model = None,
-    encoder: Encoder = None,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    models: Models,
+    output: Annotated[Output, "quiet", "debug"],
 ) -> None:
     """Serve an index to agents over the Model Context Protocol: tools search_evidence, rerank and get_passage.
 
@@ -42,21 +36,18 @@ def mcp(
 
     Example: biorerank mcp --index pubmed-index
     """
-    output = Output(quiet=quiet)
     if port is not None and not http:
-        _common.usage_error("--port is for --http; over stdin and stdout there is no port.")
-    _common.check_index(index)
+        usage_error("--port is for --http; over stdin and stdout there is no port.")
+    check_index(index)
     from biorerank_plugins.mcp import Library, run_http, run_stdio
 
     def opened() -> TwoStageSearch:
         from biorerank_plugins.two_stage import TwoStageSearch
 
-        encoder_dtype = "auto" if dtype == "int8" else dtype  # int8 is for rerankers
-        found = _common.open_index(index, encoder=encoder, device=device, dtype=encoder_dtype, partial=partial)
-        return TwoStageSearch(found, _common.load_reranker(model, device, dtype))
+        return TwoStageSearch(models.open_beside_reranker(index), models.load_reranker())
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    if debug:  # of this package alone: it logs no text of a question or passage
+    if output.debug:  # of this package alone: it logs no text of a question or passage
         logging.getLogger("biorerank_plugins").setLevel(logging.DEBUG)
     library = Library(opened)
     if http:

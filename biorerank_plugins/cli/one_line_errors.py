@@ -9,35 +9,35 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, ParamSpec
+from typing import Any, NoReturn
 
 import typer
 
+from biorerank_plugins.cli.option_groups import spread
 from biorerank_plugins.cli.output import one_line
 from biorerank_plugins.errors import BioRerankError
-
-__all__ = ["command", "describe", "fail", "usage_error"]
 
 _MESSAGE_LIMIT = 600  # one line stays readable; --debug shows everything
 # How the library's messages name arguments that are options here: on_duplicate='skip'.
 _ARGUMENT = re.compile(r"(?<![\w/.])(on_duplicate|factory|device|dtype|encoding)='([^'\s]*)'")
 
-P = ParamSpec("P")
 
-
-def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn every error of a command into one line on stderr and an exit code.
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn every error of a command into one line on stderr and an exit code, and groups of options into options.
 
     0 is success, 1 an error while running, 2 wrong usage, 3 no evidence (--abstain), 130 Ctrl-C.
     """
-    options = frozenset(inspect.signature(function).parameters)
+    parameters, together = spread(function)
+    options = {parameter.name: parameter.annotation for parameter in parameters}
 
     @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        with _one_line_errors(options, debug=bool(kwargs.get("debug"))):
-            function(*args, **kwargs)
+    def guarded(**given: Any) -> None:
+        with _one_line_errors(options, debug=given.get("debug", False)):
+            function(**together(given))
             sys.stdout.flush()  # a reader that went away is noticed here, not while Python shuts down
 
+    guarded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    guarded.__annotations__ = options
     # Help is wrapped to the terminal: the line ends of the source must not stay in it.
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     guarded.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

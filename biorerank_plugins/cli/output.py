@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-__all__ = ["Column", "Output", "one_line", "printable", "rich_table"]
 
 PIPE_WIDTH = 100  # characters, for text layouts where no terminal says how wide it is
 
@@ -40,12 +41,7 @@ def one_line(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a result table.
-
-    :param name: its heading.
-    :param numeric: set to the right, never wrapped.
-    :param wide: takes the room that is left, and may wrap.
-    """
+    """A column of a table: a numeric one is set to the right, a wide one takes the room that is left, and may wrap."""
 
     name: str
     numeric: bool = False
@@ -57,11 +53,11 @@ class Output:
     """The two streams of a command.
 
     :param json: results are JSON: tables and lines are not written.
-    :param quiet: no notes and no progress bars.
     """
 
-    json: bool = False
-    quiet: bool = False
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bars.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
 
     @property
     def show_progress(self) -> bool:
@@ -118,12 +114,16 @@ class Output:
 
     def console(self) -> Console:
         """Return a console on stdout for free layouts; 100 characters wide in a pipe, unless COLUMNS says otherwise."""
-        import os
-
         console = Console(highlight=False)
         if not console.is_terminal and "COLUMNS" not in os.environ:
             console.width = PIPE_WIDTH
         return console
+
+
+def save_json(value: Any, path: Path | None) -> None:
+    """Write a JSON document to a file, if one is named."""
+    if path is not None:
+        path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_tabbed(rows: Iterable[Sequence[object]]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Quiet, command
+from biorerank_plugins.cli._common import check_writable, path, path_option
+from biorerank_plugins.cli.inputs import SkipBad
+from biorerank_plugins.cli.loading import EncoderOnly
+from biorerank_plugins.cli.one_line_errors import command, usage_error
 from biorerank_plugins.cli.output import Column, Output
 from biorerank_plugins.cli.pairs_inputs import Miner, Mining, read_inputs
 
@@ -20,40 +22,63 @@ if TYPE_CHECKING:
     from biorerank_plugins.training.rows import TrainingPair
 
 
-_Files = list[Path] | None
-
-
 def _files(name: str, text: str, metavar: str = "FILE") -> Any:
-    return typer.Option(name, metavar=metavar, parser=_common.path, help=text)
+    return path_option(name, metavar=metavar, help=text)
 
 
 def _share(name: str, text: str) -> Any:
     return typer.Option(name, min=0.0, max=1.0, help=text)
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How many negatives of which kind are drawn."""
+
+    negatives_per_positive: Annotated[
+        float, typer.Option("--negatives-per-positive", min=0.0, help="Negatives of all kinds for a positive.")
+    ] = 1.04
+    random_share: Annotated[float, _share("--random-share", "Share of the mined negatives drawn at random.")] = 0.05
+    abstract_share: Annotated[
+        float, _share("--abstract-share", "Share of the negatives from the same abstract, as far as there are any.")
+    ] = 0.25
+    whole_abstracts: Annotated[
+        bool, typer.Option("--whole-abstracts", help="Also whole abstracts as passages, positive and negative.")
+    ] = False
+    hard_depth: Annotated[
+        int, typer.Option("--hard-depth", min=1, help="One half of the mined ones is from up to this rank.")
+    ] = 30
+    depth: Annotated[int, typer.Option("--depth", min=1, help="The other half is from up to this rank.")] = 100
+    max_score_ratio: Annotated[
+        float, typer.Option("--max-score-ratio", min=0.0, help="No negative above this share of the best gold score.")
+    ] = 0.95
+    max_overlap: Annotated[
+        float, _share("--max-overlap", "No negative with more than this share of a gold passage's words.")
+    ] = 0.7
+
+
 @command
 def pairs(
+    *,
     inputs: Annotated[
         list[Path],
         typer.Argument(
             metavar="INPUT",
-            parser=_common.path,
+            parser=path,
             help="BioASQ, question and answer, {query, pos, neg}, PubMedQA, SQuAD, CSV; BEIR folders.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", parser=_common.path, help="Rows: .jsonl or .jsonl.gz.")
-    ],
+    out: Annotated[Path, path_option("--out", "-o", metavar="FILE", help="Rows: .jsonl or .jsonl.gz.")],
     held_out: Annotated[
-        _Files, _files("--held-out", "Questions that must not be in the rows; may be given repeatedly.")
+        list[Path] | None, _files("--held-out", "Questions that must not be in the rows; may be given repeatedly.")
     ] = None,
     drop_held_out: Annotated[
         bool, typer.Option("--drop-held-out", help="Leave such questions out, instead of stopping.")
     ] = False,
     abstracts: Annotated[
-        _Files, _files("--abstracts", "Abstracts cut into labelled sentences: negatives of the same abstract.")
+        list[Path] | None,
+        _files("--abstracts", "Abstracts cut into labelled sentences: negatives of the same abstract."),
     ] = None,
-    corpus: Annotated[_Files, _files("--corpus", "Further passages that negatives are drawn from.")] = None,
+    corpus: Annotated[list[Path] | None, _files("--corpus", "Further passages that negatives are drawn from.")] = None,
     split: Annotated[str, typer.Option("--split", help="Which judgements of a BEIR folder.")] = "train",
     min_grade: Annotated[int, typer.Option("--min-grade", min=1, help="Grade from which a passage is evidence.")] = 1,
     split_sentences: Annotated[
@@ -67,38 +92,14 @@ def pairs(
     save_runs: Annotated[
         Path | None, _files("--save-runs", "Folder for what was mined, as dense.trec and bm25.trec.", "FOLDER")
     ] = None,
-    negatives_per_positive: Annotated[
-        float, typer.Option("--negatives-per-positive", min=0.0, help="Negatives of all kinds for a positive.")
-    ] = 1.04,
-    random_share: Annotated[float, _share("--random-share", "Share of the mined negatives drawn at random.")] = 0.05,
-    abstract_share: Annotated[
-        float, _share("--abstract-share", "Share of the negatives from the same abstract, as far as there are any.")
-    ] = 0.25,
-    whole_abstracts: Annotated[
-        bool, typer.Option("--whole-abstracts", help="Also whole abstracts as passages, positive and negative.")
-    ] = False,
-    hard_depth: Annotated[
-        int, typer.Option("--hard-depth", min=1, help="One half of the mined ones is from up to this rank.")
-    ] = 30,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="The other half is from up to this rank.")] = 100,
-    max_score_ratio: Annotated[
-        float,
-        typer.Option("--max-score-ratio", min=0.0, help="No negative above this share of the best gold score."),
-    ] = 0.95,
-    max_overlap: Annotated[
-        float, _share("--max-overlap", "No negative with more than this share of a gold passage's words.")
-    ] = 0.7,
+    drawn: Drawn,
     limit_questions: Annotated[
         int | None, typer.Option("--limit-questions", min=1, help="Use the first N questions only.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 42,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed lines and say how many.")] = False,
-    encoder: Encoder = None,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    skip_bad: SkipBad = False,
+    models: EncoderOnly,
+    output: Output,
 ) -> None:
     """Build (question, passage, 0 or 1) rows for training a cross-encoder.
 
@@ -109,50 +110,40 @@ def pairs(
 
     Example: biorerank pairs train.jsonl.gz --out pairs.jsonl.gz --held-out dev.jsonl.gz --abstracts indoc.jsonl.gz
     """
-    from biorerank_plugins.training.negatives import PairConfig
+    from biorerank_plugins.training.negatives import PairConfig, read_abstracts
     from biorerank_plugins.training.rows import check_rows, describe, write_rows
 
-    output = Output(json, quiet)
     if drop_held_out and not held_out:
-        _common.usage_error("--drop-held-out needs --held-out FILE.")
-    if not out.absolute().parent.is_dir():
-        _common.fail(f"{out} cannot be written: there is no folder {out.parent}.")
-    config = PairConfig(
-        negatives_per_positive=negatives_per_positive,
-        hard_depth=hard_depth,
-        depth=depth,
-        random_share=random_share,
-        max_score_ratio=max_score_ratio,
-        max_overlap=max_overlap,
-        seed=seed,
-        abstract_share=abstract_share,
-        whole_abstracts=whole_abstracts,
-    )
+        usage_error("--drop-held-out needs --held-out FILE.")
+    check_writable(out)
+    config = PairConfig(seed=seed, **asdict(drawn))
     material = read_inputs(
-        inputs, corpus or [], split, min_grade, limit_questions, skip_bad, held_out or [], drop_held_out, output
+        inputs,
+        held_out or [],
+        output,
+        drop=drop_held_out,
+        corpus=corpus or [],
+        split=split,
+        min_grade=min_grade,
+        limit_questions=limit_questions,
+        skip_bad=skip_bad,
     )
-    given = [abstract for path in abstracts or [] for abstract in _abstracts(path, material)]
+    given = [abstract for file in abstracts or [] for abstract in read_abstracts(file, material.names)]
     if split_sentences:
         from biorerank_plugins.training import material as materials
 
         material = materials.split_sentences(material)
     output.note(f"{len(material.questions):,} questions, {len(material.texts):,} passages.")
-    mining = Mining(material, mine, dense_run, bm25_run, encoder, device, dtype, output)
+    mining = Mining(material, mine, dense_run, bm25_run, models, output)
     rows = _build(material, mining, given, config, save_runs)
     check_rows(rows)
     write_rows(rows, out)
     statistics = describe(rows)
     _write_statistics(out, statistics, config, [*inputs, *(corpus or [])])
-    if json:
+    if output.json:
         output.document({"file": str(out), **statistics})
     _show(output, statistics)
     output.note(f"{out}: {len(rows):,} rows.")
-
-
-def _abstracts(path: Path, material: Material) -> list[Abstract]:
-    from biorerank_plugins.training.negatives import read_abstracts
-
-    return read_abstracts(path, material.names)
 
 
 def _build(
@@ -176,8 +167,6 @@ def _build(
 
 
 def _write_statistics(out: Path, statistics: Mapping[str, Any], config: PairConfig, inputs: Sequence[Path]) -> None:
-    from dataclasses import asdict
-
     from biorerank_plugins._common.files import write_json
 
     stem = out.name.removesuffix(".gz").removesuffix(".jsonl")

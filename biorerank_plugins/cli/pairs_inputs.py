@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.cli import _common
 from biorerank_plugins.cli.inputs import tell_skipped
+from biorerank_plugins.cli.loading import Models
+from biorerank_plugins.cli.one_line_errors import fail
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.training.material import Material
     from biorerank_plugins.training.negatives import Candidates
-
-__all__ = ["Miner", "Mining", "read_inputs"]
 
 
 class Miner(StrEnum):
@@ -29,15 +28,7 @@ class Miner(StrEnum):
 
 
 def read_inputs(
-    inputs: Sequence[Path],
-    corpus: Sequence[Path],
-    split: str,
-    min_grade: int,
-    limit: int | None,
-    skip_bad: bool,
-    held_out: Sequence[Path],
-    drop: bool,
-    output: Output,
+    inputs: Sequence[Path], held_out: Sequence[Path], output: Output, *, drop: bool, **options: Any
 ) -> Material:
     """Read the questions and passages; questions that are held out stop the command, or are left out."""
     from biorerank_plugins.readers import ReadReport
@@ -54,25 +45,16 @@ def read_inputs(
         return False
 
     report = ReadReport()
-    material = read_material(
-        inputs,
-        corpus=corpus,
-        split=split,
-        min_grade=min_grade,
-        limit_questions=limit,
-        skip=skip,
-        report=report,
-        skip_bad=skip_bad,
-    )
+    material = read_material(inputs, skip=skip, report=report, **options)
     tell_skipped(report, output)
     if shared and not drop:
         few = "; ".join(repr(text) for text in list(shared.values())[:3])
         what = "question is" if len(shared) == 1 else "questions are"
-        _common.fail(f"{len(shared)} {what} held out: {few}. Use --drop-held-out to leave such questions out.")
+        fail(f"{len(shared)} {what} held out: {few}. Use --drop-held-out to leave such questions out.")
     if shared:
         output.note(f"Left out {len(shared):,} questions that are held out.")
     if not material.questions:
-        _common.fail("Every question is held out, so there is nothing to build rows from.")
+        fail("Every question is held out, so there is nothing to build rows from.")
     return material
 
 
@@ -84,9 +66,7 @@ class Mining:
     miner: Miner
     dense_run: Path | None
     bm25_run: Path | None
-    encoder: str | None
-    device: str | None
-    dtype: str
+    models: Models
     output: Output
 
     def lexical(self) -> Candidates:
@@ -106,7 +86,7 @@ class Mining:
             return self._nothing()
         if self.dense_run is not None:
             return self._read(self.dense_run)
-        model = _common.load_encoder(self.encoder, self.device, self.dtype)
+        model = self.models.load_encoder()
         self.output.note(f"Embedding the passages with {model.model_id} …")
         return dense_candidates(self.material, model, show_progress=self.output.show_progress)
 

@@ -7,25 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.cli import _common
+from biorerank_plugins.cli._common import check_writable
 from biorerank_plugins.cli.inputs import HowToRead, read_collection, read_questions
+from biorerank_plugins.cli.loading import Models
+from biorerank_plugins.cli.one_line_errors import fail
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.passages import Passage
 
-__all__ = ["RunJob", "check_run_target", "rerank_run", "write_lists"]
-
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
-    """A run and what it is about.
+    """A run, its questions, and where its passages are: in a file or in an index.
 
-    :param run: the run.
-    :param queries: its questions.
-    :param out: where the new run goes.
-    :param corpus: the passages, or
-    :param index: an index that holds them.
     :param candidates: passages of each list that are reranked; what stands behind them keeps its order.
     """
 
@@ -37,38 +32,24 @@ class RunJob:
     candidates: int
 
 
-def check_run_target(target: Path) -> None:
-    """Find out before the work, not after it, that a run cannot be written."""
-    if target.is_dir() or not target.absolute().parent.is_dir():
-        _common.fail(f"{target} cannot be written: give a file in a folder that exists.")
-
-
-def rerank_run(
-    job: RunJob,
-    how: HowToRead,
-    model: str | None,
-    device: str | None,
-    dtype: str,
-    options: dict[str, Any],
-    output: Output,
-) -> None:
+def rerank_run(job: RunJob, how: HowToRead, models: Models, options: dict[str, Any], output: Output) -> None:
     """Rerank the lists of a run; passages that are not known stay behind, in the order that they had."""
     from biorerank_plugins.evaluation import read_run
     from biorerank_plugins.passages import Candidate
 
-    check_run_target(job.out)
+    check_writable(job.out)
     lists = read_run(job.run)
     asked = [query for query in read_questions(job.queries, output) if query.id in lists]
     if not asked:
         few = ", ".join(list(lists)[:3])
-        _common.fail(f"The run {job.run} has none of the questions in {job.queries}; it has for example {few}.")
+        fail(f"The run {job.run} has none of the questions in {job.queries}; it has for example {few}.")
     orders = {query.id: _best_first(lists[query.id]) for query in asked}
     wanted = {id_ for ids in orders.values() for id_ in ids[: job.candidates]}
     passages = _passages(job, how, wanted, output)
     if not passages:
         few = ", ".join(sorted(wanted)[:3])
-        _common.fail(f"None of the passages of {job.run} is in the collection; the run names for example {few}.")
-    with _common.load_reranker(model, device, dtype) as reranker:
+        fail(f"None of the passages of {job.run} is in the collection; the run names for example {few}.")
+    with models.load_reranker() as reranker:
         for query in asked:
             head = [id_ for id_ in orders[query.id][: job.candidates] if id_ in passages]
             given = [Candidate(passages[id_], lists[query.id][id_], rank) for rank, id_ in enumerate(head, start=1)]
@@ -86,7 +67,7 @@ def _passages(job: RunJob, how: HowToRead, wanted: set[str], output: Output) -> 
         found = read_collection([job.corpus], how, output)
         return {passage.id: passage for passage in found if passage.id in wanted}
     assert job.index is not None
-    with _common.open_index(job.index, encoder=None, device=None, dtype="auto") as opened:
+    with Models().open_index(job.index) as opened:
         known = ((id_, opened.get(id_)) for id_ in wanted)
         return {id_: passage for id_, passage in known if passage is not None}
 
@@ -97,9 +78,8 @@ def _best_first(found: Mapping[str, float]) -> list[str]:
 
 
 def write_lists(orders: Mapping[str, Sequence[str]], out: Path, output: Output, **more: int) -> None:
-    """Write lists as a run, and tell what is in it.
+    """Write the ids of each question's passages, best first, as a run, and tell what is in it.
 
-    :param orders: for each question the ids of its passages, best first.
     :param more: numbers for the JSON document.
     """
     from biorerank_plugins.evaluation import run_from_order, write_run

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli import _common
 from biorerank_plugins.cli._common import (
-    Abstain,
+    NO_EVIDENCE,
     Candidates,
-    Debug,
-    Device,
-    Dtype,
-    Encoder,
-    EvidenceSentences,
     Fusion,
-    Json,
-    MinProbability,
-    MinScore,
-    Model,
-    Partial,
-    Quiet,
-    command,
+    IndexArgument,
+    Kept,
+    check_question,
+    check_writable,
+    path_option,
+    path_or_stdin,
 )
-from biorerank_plugins.cli.articles import Boost, Recency, Retracted, RetractedArticles, article_options
-from biorerank_plugins.cli.bioasq import SNIPPETS, BioASQ, check_bioasq, write_bioasq
-from biorerank_plugins.cli.filter_options import parse_filters
+from biorerank_plugins.cli.articles import Articles
+from biorerank_plugins.cli.bioasq import SNIPPETS, write_bioasq
+from biorerank_plugins.cli.filter_options import Filter, parse_filters
 from biorerank_plugins.cli.inputs import STDIN, read_questions
+from biorerank_plugins.cli.loading import Models, check_order
+from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
 from biorerank_plugins.cli.output import Output
-from biorerank_plugins.cli.rerank_run import check_run_target, write_lists
+from biorerank_plugins.cli.rerank_run import write_lists
 from biorerank_plugins.cli.views import (
     Table,
     candidates_document,
@@ -66,13 +62,11 @@ class FirstStage(StrEnum):
 
 @command
 def search(
-    index: Annotated[
-        Path, typer.Argument(metavar="INDEX", parser=_common.path, help="A folder that biorerank index wrote.")
-    ],
+    *,
+    index: IndexArgument,
     query: Annotated[str | None, typer.Argument(help="The question; - reads questions from stdin, one a line.")] = None,
     queries: Annotated[
-        Path | None,
-        typer.Option("--queries", parser=_common.path_or_stdin, help="A file of questions, instead of QUERY."),
+        Path | None, typer.Option("--queries", parser=path_or_stdin, help="A file of questions, instead of QUERY.")
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Passages to show.")] = 10,
     candidates: Candidates = 100,
@@ -83,35 +77,28 @@ def search(
         ),
     ] = None,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Show what the first stage finds.")] = False,
-    filter: Annotated[
-        list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
-    ] = None,
-    min_score: MinScore = None,
-    min_probability: MinProbability = None,
-    evidence: EvidenceSentences = 0,
-    abstain: Abstain = False,
+    filter: Filter = None,
+    kept: Kept,
     fusion: Fusion = None,
-    retracted: Retracted = RetractedArticles.KEEP,
-    recency: Recency = None,
-    boost: Boost = None,
-    bioasq: BioASQ = None,
+    articles: Articles,
+    bioasq: Annotated[
+        Path | None,
+        path_option(
+            "--bioasq",
+            metavar="FILE",
+            help="Write documents and snippets as a BioASQ Task b phase A submission, instead of showing passages.",
+        ),
+    ] = None,
     run_out: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             "--run-out",
             metavar="FILE",
-            parser=_common.path,
             help="Write the lists, each of --k passages, as a TREC run (also .gz), instead of showing them.",
         ),
     ] = None,
-    partial: Partial = False,
-    model: Model = None,
-    encoder: Encoder = None,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    models: Models,
+    output: Output,
 ) -> None:
     """Find the passages of an index that answer a question.
 
@@ -121,23 +108,23 @@ def search(
 
     Example: biorerank search pubmed-index "Do statins cause muscle pain?" --k 5 --filter "year>=2015"
     """
-    output = Output(json, quiet)
-    _common.check_order("search", index, query)
+    check_order("search", index, query)
     conditions = parse_filters(filter or [])
-    articles = article_options(retracted, recency, boost)
-    check_bioasq(bioasq, no_rerank=no_rerank, abstain=abstain)
-    if run_out is not None:
-        if bioasq is not None or abstain:
-            _common.usage_error("--run-out holds the list of every question: no --bioasq or --abstain beside it.")
-        check_run_target(run_out)
+    of_articles = articles.rank_options()
+    if bioasq is not None and (no_rerank or kept.abstain):
+        usage_error("--bioasq needs the reranker's sentences, for every question: no --no-rerank or --abstain.")
+    if run_out is not None and (bioasq is not None or kept.abstain):
+        usage_error("--run-out holds the list of every question: no --bioasq or --abstain beside it.")
+    check_writable(bioasq)
+    check_writable(run_out)
     questions, several = _questions(query, queries, output)
     with ExitStack() as stack:
-        opened = _common.open_index(index, encoder=encoder, device=device, dtype=dtype, partial=partial)
+        opened: SearchableIndex = models.open_beside_reranker(index)
         stack.enter_context(opened)
         stage = _usable(first_stage, opened)
         if no_rerank:
-            if abstain or evidence or min_probability is not None or articles != article_options():
-                _common.usage_error(
+            if replace(kept, min_score=None) != Kept() or of_articles != Articles().rank_options():
+                usage_error(
                     "--abstain, --evidence, --min-probability, --retracted, --recency and --boost need the reranker, "
                     "not --no-rerank."
                 )
@@ -145,20 +132,19 @@ def search(
         else:
             from biorerank_plugins.two_stage import TwoStageSearch
 
-            reranker = stack.enter_context(_common.load_reranker(model, device, dtype))
+            reranker = stack.enter_context(models.load_reranker())
             both = TwoStageSearch(opened, reranker, first_stage=stage.value)
-            _common.check_abstain(reranker, abstain)
+            kept.check(reranker)
             options: dict[str, Any] = {
                 "candidates": max(candidates, k),
                 "filters": conditions,
                 "top_k": k,
-                "min_score": min_score,
-                "min_probability": min_probability,
-                "evidence": evidence if bioasq is None else max(evidence, SNIPPETS),
                 "fusion": "stored" if fusion is None else fusion,
-                **articles,
+                **kept.rank_options(),
+                **of_articles,
             }
             if bioasq is not None:
+                options["evidence"] = max(kept.evidence, SNIPPETS)
                 write_bioasq(bioasq, questions, _rankings(both, questions, options), reranker, queries, output)
                 return
             answers = _two_stages(both, questions, options)
@@ -170,9 +156,9 @@ def search(
             }
             write_lists(lists, run_out, output)
             return
-        none = _write(output, questions, answers, several, abstain=abstain)
+        none = _write(output, questions, answers, several, abstain=kept.abstain)
     if none:
-        _common.fail(f"No evidence: no passage reaches the threshold ({none}).", code=_common.NO_EVIDENCE)
+        fail(f"No evidence: no passage reaches the threshold ({none}).", code=NO_EVIDENCE)
 
 
 def _questions(query: str | None, queries: Path | None, output: Output) -> tuple[list[Query], bool]:
@@ -180,27 +166,32 @@ def _questions(query: str | None, queries: Path | None, output: Output) -> tuple
     from biorerank_plugins.readers import Query
 
     if (query is None) == (queries is None):
-        _common.usage_error("Give either QUERY or --queries FILE.")
+        usage_error("Give either QUERY or --queries FILE.")
     if queries is not None or query == "-":
         return read_questions(STDIN if queries is None else queries, output), True
-    return [Query("1", _common.check_question(query or ""))], False
+    return [Query("1", check_question(query or ""))], False
 
 
 def _usable(wanted: FirstStage | None, index: SearchableIndex) -> FirstStage:
     """Return how to search this index; what it has no part for is refused when it was asked for by name."""
     if wanted in (FirstStage.HYBRID, FirstStage.LEXICAL) and not index.lexical:
-        _common.fail(
+        fail(
             f"--first-stage {wanted} needs a lexical part, and this index was built with --no-lexical. "
             "Use --first-stage dense, or build the index again."
         )
     return wanted if wanted is not None else FirstStage.HYBRID if index.lexical else FirstStage.DENSE
 
 
+def _texts(questions: Sequence[Query]) -> Iterator[list[str]]:
+    """Give the texts of questions, as many at a time as are answered together."""
+    for start in range(0, len(questions), _AT_ONCE):
+        yield [question.text for question in questions[start : start + _AT_ONCE]]
+
+
 def _first_stage(
     index: SearchableIndex, stage: FirstStage, questions: Sequence[Query], k: int, conditions: Any
 ) -> Iterator[Answer]:
-    for start in range(0, len(questions), _AT_ONCE):
-        texts = [question.text for question in questions[start : start + _AT_ONCE]]
+    for texts in _texts(questions):
         for text, found in zip(texts, index.search_many(texts, k, conditions, stage.value), strict=True):
             yield {"first_stage": stage.value, **candidates_document(text, found)}, candidates_table(found)
 
@@ -213,8 +204,8 @@ def _two_stages(both: TwoStageSearch, questions: Sequence[Query], options: dict[
 
 
 def _rankings(both: TwoStageSearch, questions: Sequence[Query], options: dict[str, Any]) -> Iterator[Ranking]:
-    for start in range(0, len(questions), _AT_ONCE):
-        yield from both.search_many([question.text for question in questions[start : start + _AT_ONCE]], **options)
+    for texts in _texts(questions):
+        yield from both.search_many(texts, **options)
 
 
 def _write(

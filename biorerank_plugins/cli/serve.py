@@ -5,20 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Device, Dtype, Encoder, Json, Model, Partial, Quiet, command
+from biorerank_plugins.cli._common import path_option
+from biorerank_plugins.cli.loading import Models, check_index
+from biorerank_plugins.cli.one_line_errors import command, usage_error
 from biorerank_plugins.cli.output import Output
 from biorerank_plugins.cli.search import FirstStage
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.arguments import FirstStage as FirstStageName
-    from biorerank_plugins.first_stage.protocol import SearchableIndex
-    from biorerank_plugins.reranking.reranker import BioReranker
     from biorerank_plugins.serve import Engine, Limits
 
 _MEGABYTE = 1_000_000
@@ -26,9 +25,9 @@ _MEGABYTE = 1_000_000
 
 @command
 def serve(
+    *,
     index: Annotated[
-        Path | None,
-        typer.Option("--index", metavar="DIR", parser=_common.path, help="An index, for /search; without it, none."),
+        Path | None, path_option("--index", metavar="DIR", help="An index, for /search; without it, none.")
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
@@ -72,14 +71,8 @@ def serve(
     ] = 0,
     ray_cpus: Annotated[float, typer.Option("--ray-cpus", min=0, help="Processors a replica asks Ray for.")] = 1.0,
     ray_gpus: Annotated[float, typer.Option("--ray-gpus", min=0, help="GPUs, or parts, a replica asks Ray for.")] = 0.0,
-    partial: Partial = False,
-    model: Model = None,
-    encoder: Encoder = None,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    models: Models,
+    output: Output,
 ) -> None:
     """Serve a reranker over HTTP for clients of Text Embeddings Inference, Cohere and Jina; with --index, search too.
 
@@ -88,11 +81,10 @@ def serve(
 
     Example: biorerank serve --index pubmed-index --port 8080
     """
-    output = Output(json, quiet)
     from biorerank_plugins.serve import Limits, Server
 
     if api_key is not None and not api_key.strip():
-        _common.usage_error("--api-key is blank; give one, or leave it out.")
+        usage_error("--api-key is blank; give one, or leave it out.")
     limits = Limits(
         max_body_bytes=int(max_body * _MEGABYTE),
         max_texts=max_texts,
@@ -100,40 +92,30 @@ def serve(
         deadline=deadline,
         max_connections=max_connections,
     )
-    stage: FirstStageName | None = None if first_stage is None else first_stage.value
-    wanted = _Wanted(
-        index, model, encoder, device, dtype, stage, tuple(model_name or ()), limits, partial, strict_model_names
-    )
+    wanted = _Wanted(index, models, first_stage, tuple(model_name or ()), limits, strict_model_names)
+    where: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "api_key": api_key,
+        "cors_origins": tuple(cors_origin or ()),
+        "drain_timeout": drain_timeout,
+    }
     if index is not None:
-        _common.check_index(index)
+        check_index(index)
     if ray:
         if port == 0 or drain_delay:
-            _common.usage_error("--ray needs a --port, and takes no --drain-delay.")
+            usage_error("--ray needs a --port, and takes no --drain-delay.")
         from biorerank_plugins.serve.replicas import Replicas
 
-        replicas = Replicas(
-            build=wanted.engine,
-            count=ray,
-            host=host,
-            port=port,
-            api_key=api_key,
-            cors_origins=tuple(cors_origin or ()),
-            cpus=ray_cpus,
-            gpus=ray_gpus,
-            drain_timeout=drain_timeout,
-        )
+        replicas = Replicas(build=wanted.engine, count=ray, cpus=ray_cpus, gpus=ray_gpus, **where)
         output.note(f"Starting {ray} replicas; then {replicas.url} answers.")
         replicas.run(on_ready=lambda: _tell(output, replicas.url, wanted.names, index is not None))
         return
     engine = wanted.engine()
     server = Server(
         engine,
-        host=host,
-        port=port,
-        api_key=api_key,
-        cors_origins=cors_origin or (),
         drain_delay=drain_delay,
-        drain_timeout=drain_timeout,
+        **where,
         on_ready=lambda: _tell(output, server.url, engine.names, engine.searches),
     )
     output.note(f"Loading the model; then {server.url} answers.")
@@ -145,43 +127,24 @@ class _Wanted:
     """What is served, in plain types: replicas make it from this in other processes."""
 
     index: Path | None
-    model: str | None
-    encoder: str | None
-    device: str | None
-    dtype: str
-    first_stage: FirstStageName | None
+    models: Models
+    first_stage: FirstStage | None
     names: tuple[str, ...]
     limits: Limits
-    partial: bool
     strict_names: bool
 
     def engine(self) -> Engine:
-        """Return an engine, not yet started."""
+        """Return an engine, not yet started: the server says that it is alive while models are loaded."""
         from biorerank_plugins.serve import Engine
 
         return Engine(
-            _reranker(self.model, self.device, self.dtype),
-            open_index=None if self.index is None else self._open_index,
-            first_stage=self.first_stage,
+            self.models.reranker(),
+            open_index=None if self.index is None else partial(self.models.open_beside_reranker, self.index),
+            first_stage=None if self.first_stage is None else self.first_stage.value,
             names=self.names,
             limits=self.limits,
             strict_model_names=self.strict_names,
         )
-
-    def _open_index(self) -> SearchableIndex:
-        assert self.index is not None
-        dtype = "auto" if self.dtype == "int8" else self.dtype  # int8 is for rerankers
-        return _common.open_index(
-            self.index, encoder=self.encoder, device=self.device, dtype=dtype, partial=self.partial
-        )
-
-
-def _reranker(model: str | None, device: str | None, dtype: str) -> BioReranker:
-    """Return the reranker, not yet loaded: the server says that it is alive meanwhile."""
-    _common.quiet_libraries()
-    from biorerank_plugins.reranking.reranker import BioReranker
-
-    return BioReranker(model, device=device, dtype=dtype)
 
 
 def _tell(output: Output, url: str, names: Sequence[str], searches: bool) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli import _common
-from biorerank_plugins.cli._common import Debug, Device, Json, Quiet, command
+from biorerank_plugins.cli._common import path, path_option
+from biorerank_plugins.cli.loading import Device, quiet_libraries
+from biorerank_plugins.cli.one_line_errors import command, usage_error
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
@@ -22,14 +24,34 @@ def _setting(name: str, text: str, **limits: float) -> Any:
     return typer.Option(name, help=f"{text}; as the recipe says.", **limits)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings that take the place of a recipe's."""
+
+    runs: Annotated[
+        int | None, typer.Option("--runs", min=1, help="Runs, each from the weights of the one before.")
+    ] = None
+    epochs: Annotated[float | None, _setting("--epochs", "Passes over the rows")] = None
+    batch_size: Annotated[int | None, _setting("--batch-size", "Rows a step", min=1)] = None
+    learning_rate: Annotated[float | None, _setting("--learning-rate", "Peak learning rate")] = None
+    warmup_ratio: Annotated[float | None, _setting("--warmup-ratio", "Share of warm-up steps", min=0, max=1)] = None
+    warmup_steps: Annotated[int | None, _setting("--warmup-steps", "Warm-up steps", min=0)] = None
+    weight_decay: Annotated[float | None, _setting("--weight-decay", "Weight decay of AdamW", min=0)] = None
+    train_length: Annotated[int | None, _setting("--train-length", "Tokens a pair in training", min=8)] = None
+    max_length: Annotated[int | None, _setting("--max-length", "Tokens a pair of the saved model", min=8)] = None
+    bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="bf16, where the device has it.")] = None
+    seed: Annotated[int | None, _setting("--seed", "Of head and order", min=0)] = None
+    log_steps: Annotated[int | None, _setting("--log-steps", "Steps between log entries", min=1)] = None
+    save_steps: Annotated[int | None, _setting("--save-steps", "Steps between checkpoints", min=1)] = None
+
+
 @command
 def train(
+    *,
     pairs: Annotated[
-        list[Path], typer.Argument(metavar="PAIRS", parser=_common.path, help="Rows, as biorerank pairs writes them.")
+        list[Path], typer.Argument(metavar="PAIRS", parser=path, help="Rows, as biorerank pairs writes them.")
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", parser=_common.path, help="Where all results go.")
-    ],
+    out: Annotated[Path, path_option("--out", "-o", metavar="FOLDER", help="Where all results go.")],
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="biobert-bioasq, minilm or biorerank.")] = "minilm",
     base: Annotated[
         str | None, typer.Option("--base", metavar="MODEL", help="Start from this folder or hub name instead.")
@@ -37,28 +59,11 @@ def train(
     optimizer: Annotated[
         str | None, typer.Option("--optimizer", help="Of biobert-bioasq: card-arguments (default) or fit-defaults.")
     ] = None,
-    runs: Annotated[
-        int | None, typer.Option("--runs", min=1, help="Runs, each from the weights of the one before.")
-    ] = None,
-    epochs: Annotated[float | None, _setting("--epochs", "Passes over the rows")] = None,
-    batch_size: Annotated[int | None, _setting("--batch-size", "Rows a step", min=1)] = None,
-    learning_rate: Annotated[float | None, _setting("--learning-rate", "Peak learning rate")] = None,
-    warmup_ratio: Annotated[float | None, _setting("--warmup-ratio", "Share of warm-up steps", min=0, max=1)] = None,
-    warmup_steps: Annotated[int | None, _setting("--warmup-steps", "Warm-up steps", min=0)] = None,
-    weight_decay: Annotated[float | None, _setting("--weight-decay", "Weight decay of AdamW", min=0)] = None,
-    train_length: Annotated[int | None, _setting("--train-length", "Tokens a pair in training", min=8)] = None,
-    max_length: Annotated[int | None, _setting("--max-length", "Tokens a pair of the saved model", min=8)] = None,
-    bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="bf16, where the device has it.")] = None,
-    seed: Annotated[int | None, _setting("--seed", "Of head and order", min=0)] = None,
-    log_steps: Annotated[int | None, _setting("--log-steps", "Steps between log entries", min=1)] = None,
-    save_steps: Annotated[int | None, _setting("--save-steps", "Steps between checkpoints", min=1)] = None,
+    settings: Settings,
     limit_rows: Annotated[
         int | None, typer.Option("--limit-rows", min=2, help="Use N rows only, drawn at random (seed 42).")
     ] = None,
-    dev: Annotated[
-        Path | None,
-        typer.Option("--dev", metavar="PATH", parser=_common.path, help="BEIR folder or rows to measure on."),
-    ] = None,
+    dev: Annotated[Path | None, path_option("--dev", metavar="PATH", help="BEIR folder or rows to measure on.")] = None,
     dev_steps: Annotated[int | None, _setting("--dev-steps", "Steps between measurements", min=1)] = None,
     dev_candidates: Annotated[int, typer.Option("--dev-candidates", min=1, help="BM25's passages a question.")] = 50,
     limit_dev: Annotated[
@@ -72,9 +77,7 @@ def train(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder.")] = False,
     device: Device = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    output: Output,
 ) -> None:
     """Train a cross-encoder: model, card, log and loss curve go into one folder.
 
@@ -84,16 +87,10 @@ def train(
     """
     from biorerank_plugins.training.recipes import get_recipe
 
-    output = Output(json, quiet)
     if early_stop is not None and dev is None:
-        _common.usage_error("--early-stop needs --dev PATH to look at.")
+        usage_error("--early-stop needs --dev PATH to look at.")
     chosen = get_recipe(recipe)
-    given = {
-        "runs": runs, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-        "warmup_ratio": warmup_ratio, "warmup_steps": warmup_steps, "weight_decay": weight_decay,
-        "train_length": train_length, "max_length": max_length, "bf16": bf16, "seed": seed, "log_steps": log_steps,
-        "save_steps": save_steps, "dev_steps": dev_steps,
-    }  # fmt: skip
+    given = {**asdict(settings), "dev_steps": dev_steps}
     overrides = {name: value for name, value in given.items() if value is not None}
     chosen.settings(optimizer, overrides)  # a wrong setting shows before the rows are read
     rows = _rows(chosen, pairs, limit_rows)
@@ -102,7 +99,7 @@ def train(
         from biorerank_plugins.training.dev import read_dev
 
         dev_set = read_dev(dev, candidates=dev_candidates, limit=limit_dev)
-    _common.quiet_libraries()
+    quiet_libraries()
     from biorerank_plugins.training.recipes import train_recipe
 
     output.note(f"{len(rows):,} rows, recipe {recipe}, from {chosen.base if base is None else base}")

@@ -98,19 +98,10 @@ def candidates_document(query: str, candidates: FoundCandidates) -> dict[str, An
     return {"query": query, "passages": lines, **({"missing_shards": list(missing)} if missing else {})}
 
 
-def measure_label(name: str) -> str:
-    """Return the usual name of a mean: the mean of ``RR@10`` is MRR@10.
-
-    >>> measure_label("RR@10"), measure_label("R@100"), measure_label("nDCG@10")
-    ('MRR@10', 'recall@100', 'nDCG@10')
-    """
-    from biorerank_plugins.evaluation.metrics import measure_label as label  # numpy is loaded only when it is used
-
-    return label(name)
-
-
 def systems_table(report: SystemsReport) -> Table:
     """Lay out several systems: their measures, and the first one against the baseline."""
+    from biorerank_plugins.evaluation.metrics import measure_label
+
     first = report.measures[0]
     shown = [name for name in report.measures if " " not in name]  # BioASQ's have a table of their own
     names = [*map(measure_label, shown), "change", "95 % interval", "p", "p (Holm)", "won/lost"]
@@ -141,6 +132,8 @@ def bioasq_table(report: SystemsReport) -> Table:
 
 def show_systems(output: Output, report: SystemsReport) -> None:
     """Write what several systems are worth, and what they cost."""
+    from biorerank_plugins.evaluation.metrics import measure_label
+
     output.table(*systems_table(report))
     if report.gold_method is not None:
         output.table(*bioasq_table(report))

@@ -11,7 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from biorerank_plugins.cli._common import Debug, command
+from biorerank_plugins.cli.one_line_errors import command
+from biorerank_plugins.cli.output import Output
 from biorerank_plugins.errors import ReaderError
 
 
@@ -20,7 +21,7 @@ def _end_by(error: BaseException | None, *arguments: str) -> Result:
 
     @app.command()
     @command
-    def only(debug: Debug = False) -> None:
+    def only(*, output: Output) -> None:
         """Do something."""
         if error is not None:
             raise error
@@ -109,8 +110,8 @@ def test_libraries_only_speak_of_errors() -> None:
     names = ("huggingface_hub", "transformers", "sentence_transformers")
     script = (
         "import logging\n"
-        "from biorerank_plugins.cli import _common\n"
-        "_common.quiet_libraries()\n"
+        "from biorerank_plugins.cli.loading import quiet_libraries\n"
+        "quiet_libraries()\n"
         f"print([logging.getLevelName(logging.getLogger(name).level) for name in {names}])\n"
     )
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_VERBOSITY")}

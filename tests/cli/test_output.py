@@ -16,8 +16,9 @@ from biorerank_plugins.cli.before_after import before_after_table
 from biorerank_plugins.cli.demo_view import Shown, render
 from biorerank_plugins.cli.filter_options import parse_filters
 from biorerank_plugins.cli.output import Column, Output, one_line, printable, rich_table
-from biorerank_plugins.cli.views import measure_label, move
+from biorerank_plugins.cli.views import move
 from biorerank_plugins.evaluation import compare
+from biorerank_plugins.evaluation.metrics import measure_label
 from biorerank_plugins.passages import Passage, RankedPassage, Ranking
 
 COLUMNS = [Column("rank", numeric=True), Column("passage", wide=True)]
