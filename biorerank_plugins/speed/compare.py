@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from biorerank_plugins.speed.texts import Mix, Request
 
 COLUMNS = ("mix", "candidates", "system", "dtype", "ms", "pairs/s", "ratio", "lowest–highest", "Δ score")
-"""Headings of :func:`rows`; the first, second, third and fourth are words, the others numbers."""
+"""Headings of :func:`rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     """Return the table of comparisons under :data:`COLUMNS`, the fastest system of each last."""
     return [
         [
-            _mix(comparison),
+            comparison.mix + (f", {comparison.concurrency} at once" if comparison.concurrency > 1 else ""),
             str(comparison.candidates),
             name,
             system.dtype,
@@ -124,11 +124,6 @@ def rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
         for comparison in comparisons
         for name, system in sorted(comparison.systems.items(), key=lambda item: item[1].ratio)
     ]
-
-
-def _mix(comparison: Comparison) -> str:
-    at_once = f", {comparison.concurrency} at once" if comparison.concurrency > 1 else ""
-    return f"{comparison.mix}{at_once}"
 
 
 def compare(
@@ -144,9 +139,7 @@ def compare(
 
     :param systems: by name, with the baseline.
     :param requests: ``concurrency`` for warming up and as many for every round, all of the same number of passages.
-    :param mix: of the requests.
     :param concurrency: requests at once, each from its own thread.
-    :param clock: seconds.
     :param on_round: called after each round with the number of rounds done.
     :raises ValueError: if the baseline is missing, or the requests are not enough for a round.
     :raises RuntimeError: if the baseline does not run.
@@ -183,11 +176,7 @@ def compare(
 
 
 def prepared(system: System, groups: Sequence[Sequence[Request]]) -> Prepared:
-    """Return what is timed: the calls for the requests of a round, at once if there are several.
-
-    :param system: the system.
-    :param groups: requests of each round.
-    """
+    """Return what is timed: the calls for the requests of a round, at once if there are several."""
     lock = threading.Lock()
 
     def in_turn(given: Any) -> Any:
@@ -200,22 +189,17 @@ def prepared(system: System, groups: Sequence[Sequence[Request]]) -> Prepared:
         given = [system.prepare(request) for request in groups[number]]
         if len(given) == 1:
             return lambda: system.call(given[0])
-        return lambda: _at_once(call, given)
+        return lambda: at_once(given)
+
+    def at_once(given: Sequence[Any]) -> list[Any]:
+        with ThreadPoolExecutor(len(given)) as pool:
+            return list(pool.map(call, given))
 
     return of_round
 
 
-def _at_once(call: Callable[[Any], Any], given: Sequence[Any]) -> list[Any]:
-    with ThreadPoolExecutor(len(given)) as pool:
-        return list(pool.map(call, given))
-
-
 def scores_of(system: System, request: Request) -> NDArray[np.floating[Any]]:
-    """Return the scores of a request's passages, in its order, between 0 and 1.
-
-    :param system: the system.
-    :param request: the request.
-    """
+    """Return the scores of a request's passages, in its order, between 0 and 1."""
     values = np.asarray(system.values(system.call(system.prepare(request))), dtype=np.float64)
     return 1 / (1 + np.exp(-values)) if system.are_logits else values
 

@@ -12,25 +12,13 @@ from biorerank_plugins._common.versions import versions
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "onnxruntime", "faiss-cpu")
 _ARITHMETIC = (
-    "avx2",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx_vnni",
-    "amx_bf16",
-    "amx_int8",
-    "asimd",
-    "bf16",
-    "i8mm",
+    *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8"),
+    *("asimd", "bf16", "i8mm"),
 )
 
 
 def describe_machine(device: str, threads: int) -> dict[str, Any]:
-    """Say on what figures were taken, as plain JSON types; no path and no host is named.
-
-    :param device: where systems run.
-    :param threads: threads of each system on the CPU.
-    """
+    """Say on what figures were taken, as plain JSON types; no path and no host is named."""
     facts = _cpu_facts()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -24,8 +24,6 @@ _PROBES = 2
 def load(setting: Setting, dtype: str) -> CrossEncoder:
     """Load the model in one precision, and make sure that it has it.
 
-    :param setting: what all systems share.
-    :param dtype: ``"float32"``, …
     :raises RuntimeError: if a parameter is in another precision: transformers takes the stored one unless it is told.
     """
     import torch
@@ -44,10 +42,8 @@ def load(setting: Setting, dtype: str) -> CrossEncoder:
 
 
 def assert_dtype(model: Any, wanted: Any) -> None:
-    """Make sure that a model computes in the precision that it is said to.
+    """Make sure that a torch module computes in the precision that it is said to.
 
-    :param model: a torch module.
-    :param wanted: torch dtype.
     :raises RuntimeError: if not.
     """
     found = {parameter.dtype for parameter in model.parameters()}
@@ -76,9 +72,6 @@ def predict(setting: Setting) -> System:
 def by_batch_size(model: CrossEncoder, dtype: str, batch_size: int, how: str) -> System:
     """Return ``predict`` of a model with one batch size.
 
-    :param model: the model.
-    :param dtype: precision it computes in.
-    :param batch_size: pairs a batch.
     :param how: the precision and the runtime, in words.
     """
     import torch
@@ -118,8 +111,6 @@ def batch_sizes(model: CrossEncoder, dtype: str, how: str, setting: Setting) -> 
 def pick_batch_size(candidates: Mapping[str, System], setting: Setting) -> System:
     """Return the system that is fastest on the setting's probe.
 
-    :param candidates: systems, by their description.
-    :param setting: what all systems share.
     :raises NotPossibleError: if none of them runs.
     """
 
@@ -139,14 +130,8 @@ def pick_batch_size(candidates: Mapping[str, System], setting: Setting) -> Syste
 
 
 def ours(setting: Setting, *, backend: str, dtype: str, max_batch_tokens: int | None = None) -> System:
-    """Load the reranker with one backend and precision.
+    """Load the reranker with one backend and precision; long passages are cut at the limit, as by all other systems.
 
-    Long passages are cut at the limit, as all other systems do, and not read in windows.
-
-    :param setting: what all systems share.
-    :param backend: as :class:`~biorerank_plugins.BioReranker` takes it.
-    :param dtype: as it takes it.
-    :param max_batch_tokens: as it takes it.
     :raises ValueError: if this is not possible here.
     """
     from biorerank_plugins.reranking.reranker import BioReranker

@@ -21,11 +21,7 @@ Prepared = Callable[[int], Callable[[], object]]
 
 @dataclass(slots=True)
 class Times:
-    """What was measured.
-
-    :param seconds: for each system the seconds of each round, in order of rounds.
-    :param failed: why a system gave no times: it raised.
-    """
+    """For each system the seconds of each round; for those that raised, why they gave no times."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -42,8 +38,6 @@ def measure(
 
     A system that raises is left out from then on, and its times are dropped.
 
-    :param systems: by name.
-    :param rounds: how many rounds.
     :param clock: seconds.
     :param on_round: called after each round with the number of rounds done.
     :raises ValueError: if there is no round to measure.
@@ -59,7 +53,7 @@ def measure(
     gc.freeze()  # the libraries' own objects, of which there are many, are not looked at before each call
     try:
         for number in range(rounds):
-            for name in _order(list(times.seconds), number):
+            for name in list(times.seconds)[:: -1 if number % 2 else 1]:
                 _measure_one(name, systems[name], number, times, clock)
             if on_round is not None:
                 on_round(number + 1)
@@ -80,26 +74,13 @@ def _measure_one(name: str, system: Prepared, number: int, times: Times, clock: 
         del times.seconds[name]
 
 
-def _order(names: Sequence[str], number: int) -> list[str]:
-    return list(reversed(names)) if number % 2 else list(names)
-
-
 def ratios(baseline: Sequence[float], seconds: Sequence[float]) -> list[float]:
-    """Return how many times faster than the baseline a system was, round by round.
-
-    :param baseline: seconds of the baseline.
-    :param seconds: seconds of the system, in the same rounds.
-    """
+    """Return how many times faster than the baseline a system was, round by round."""
     return [base / own for base, own in zip(baseline, seconds, strict=True)]
 
 
 def fastest(systems: Mapping[str, Prepared], rounds: int, *, clock: Callable[[], float] = time.perf_counter) -> Times:
-    """Time systems in turns, and return them from the fastest to the slowest by median.
-
-    :param systems: by name.
-    :param rounds: how many rounds.
-    :param clock: seconds.
-    """
+    """Time systems in turns, and return them from the fastest to the slowest by median."""
     times = measure(systems, rounds, clock=clock)
     order = sorted(times.seconds, key=lambda name: statistics.median(times.seconds[name]))
     return Times({name: times.seconds[name] for name in order}, times.failed)

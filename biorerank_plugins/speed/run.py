@@ -68,12 +68,13 @@ class Options:
         for mix in self.mixes:
             Mix.parse(mix)
         choose_systems(self.systems, known)
-        for name in ("rounds", "concurrency", "max_length"):
-            whole_number(name, getattr(self, name), least=16 if name == "max_length" else 1)
-        for candidates in self.candidates:
-            whole_number("candidates", candidates)
+        whole_number("max_length", self.max_length, least=16)
+        whole_number("rounds", self.rounds)
+        whole_number("concurrency", self.concurrency)
         if self.threads is not None:
             whole_number("threads", self.threads)
+        for candidates in self.candidates:
+            whole_number("candidates", candidates)
 
 
 _PROBED = 128  # passages on which a system tries its batch sizes
@@ -107,14 +108,7 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Systems that are ready to be timed.
-
-    :param setting: what they share.
-    :param systems: by name, with the baseline.
-    :param not_possible: the others, with the reason.
-    :param source: where words come from.
-    :param tokenizer: the model's.
-    """
+    """Systems that are ready to be timed, by name, with the baseline; for the others the reason why not."""
 
     setting: Setting
     systems: Mapping[str, System]
@@ -123,15 +117,23 @@ class Loaded:
     tokenizer: Tokenizer
 
     def requests(self, mix: Mix, count: int, candidates: int) -> list[Request]:
-        """Make requests.
+        """Make so many requests, each of so many passages.
 
-        :param mix: lengths of pairs.
-        :param count: of requests.
-        :param candidates: passages of each.
         :raises ReaderError: if the source does not have so many different passages.
         """
         limit = self.setting.max_length
         return make_requests(self.source, mix, self.tokenizer, count=count, candidates=candidates, max_length=limit)
+
+    def compare(self, mix: Mix, candidates: int, options: Options, note: Callable[[str], None]) -> Comparison:
+        """Time all systems on a mix."""
+        note(f"Mix {mix.name}, {candidates} candidates: {options.rounds} rounds of {len(self.systems)} systems …")
+        return compare(
+            self.systems,
+            self.requests(mix, (options.rounds + 1) * options.concurrency, candidates),
+            mix=mix,
+            concurrency=options.concurrency,
+            on_round=lambda done: note(f"  round {done} of {options.rounds}"),
+        )
 
 
 def run_benchmark(
@@ -152,7 +154,7 @@ def run_benchmark(
     with loaded(options, known=known, note=note) as ready:
         setting = ready.setting
         comparisons = [
-            _compare(ready, Mix.parse(mix), candidates, options, note)
+            ready.compare(Mix.parse(mix), candidates, options, note)
             for mix in options.mixes
             for candidates in options.candidates
         ]
@@ -167,12 +169,8 @@ def loaded(
 ) -> Iterator[Loaded]:
     """Load systems, and give back what they hold afterwards.
 
-    :param options: what to compare.
-    :param known: the systems that there are, with the baseline.
-    :param note: is told what is loaded.
-    :raises ValueError: if an option is impossible.
-    :raises ModelError: if there is no such model.
-    :raises ReaderError: if the data cannot be read.
+    The parameters and errors are those of :func:`run_benchmark`.
+
     :raises RuntimeError: if the baseline does not run.
     """
     from biorerank_plugins.runtime.devices import resolve_device
@@ -209,14 +207,3 @@ def _threads(wanted: int | None) -> Iterator[int]:
         yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
-
-
-def _compare(ready: Loaded, mix: Mix, candidates: int, options: Options, note: Callable[[str], None]) -> Comparison:
-    note(f"Mix {mix.name}, {candidates} candidates: {options.rounds} rounds of {len(ready.systems)} systems …")
-    return compare(
-        ready.systems,
-        ready.requests(mix, (options.rounds + 1) * options.concurrency, candidates),
-        mix=mix,
-        concurrency=options.concurrency,
-        on_round=lambda done: note(f"  round {done} of {options.rounds}"),
-    )

@@ -75,16 +75,15 @@ _HERE = "biorerank_plugins.speed"
 Known: TypeAlias = "Mapping[str, tuple[str, dict[str, Any]]]"
 """Systems by name: the module and the function that make each (``"module:function"``), and the function's options."""
 
+_FLOATS = ("float32", "bfloat16", "float16")
 SYSTEMS: Known = {
     BASELINE: (f"{_HERE}.rerankers:predict", {}),
     "st-best": (f"{_HERE}.rerankers:best", {}),
-    "ours-torch-float32": (f"{_HERE}.rerankers:ours", {"backend": "torch", "dtype": "float32"}),
-    "ours-torch-bfloat16": (f"{_HERE}.rerankers:ours", {"backend": "torch", "dtype": "bfloat16"}),
-    "ours-torch-float16": (f"{_HERE}.rerankers:ours", {"backend": "torch", "dtype": "float16"}),
-    "ours-packed-float32": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "float32"}),
-    "ours-packed-bfloat16": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "bfloat16"}),
-    "ours-packed-float16": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "float16"}),
-    "ours-packed-int8": (f"{_HERE}.rerankers:ours", {"backend": "packed", "dtype": "int8"}),
+    **{
+        f"ours-{backend}-{dtype}": (f"{_HERE}.rerankers:ours", {"backend": backend, "dtype": dtype})
+        for backend, dtypes in (("torch", _FLOATS), ("packed", (*_FLOATS, "int8")))
+        for dtype in dtypes
+    },
     "ours-default": (f"{_HERE}.rerankers:ours", {"backend": "auto", "dtype": "auto"}),
 }
 """What ``biorerank bench`` compares; no package is needed beyond this one's own."""
@@ -112,19 +111,11 @@ def _begins(name: str, known: str) -> bool:
 
 
 def load_systems(
-    names: Iterable[str],
-    setting: Setting,
-    *,
-    known: Known = SYSTEMS,
-    note: Callable[[str], None] = lambda _: None,
+    names: Iterable[str], setting: Setting, *, known: Known = SYSTEMS, note: Callable[[str], None] = lambda _: None
 ) -> tuple[dict[str, System], dict[str, str]]:
-    """Load systems.
+    """Return the systems that are possible here, and for the others the reason why not.
 
-    :param names: of known systems.
-    :param setting: what they share.
-    :param known: the systems that there are.
     :param note: is told what is loaded.
-    :returns: the systems that are possible here, and for the others the reason why not.
     """
     systems: dict[str, System] = {}
     not_possible: dict[str, str] = {}
@@ -142,9 +133,7 @@ def load_systems(
 def folder_of(model: str | os.PathLike[str] | None, work: Path) -> Path:
     """Return the folder of a model; one from the hub is saved in ``work`` first, as fp32.
 
-    :param model: name of an embedded model (``None``: the default one), a folder, or a name on the hub.
-    :param work: an existing folder.
-    :raises ModelError: if it is none of them.
+    :raises ModelError: if it is neither an embedded model (``None``: the default one) nor a folder nor on the hub.
     """
     folder = resolve_folder(models.DEFAULT_RERANKER if model is None else model)
     if folder is not None:
@@ -175,11 +164,7 @@ def tokenizer_of(folder: Path) -> Tokenizer:
 
 
 def token_limit(folder: Path, wanted: int) -> int:
-    """Return how many tokens all systems read of a pair: no more than the model takes.
-
-    :param folder: the model.
-    :param wanted: tokens.
-    """
+    """Return how many tokens all systems read of a pair: no more than the model takes."""
     from transformers import AutoConfig, AutoTokenizer
 
     from biorerank_plugins.scoring.choose_scorer import position_limit

@@ -31,8 +31,6 @@ _TRIES = 50
 class Request:
     """A question with the passages to score for it.
 
-    :param query: the question.
-    :param texts: the passages.
     :param lengths: tokens of each pair, special tokens included, cut at the model's limit.
     """
 
@@ -45,9 +43,6 @@ class Request:
 class Source:
     """Where words come from.
 
-    :param name: in words.
-    :param queries: questions.
-    :param passages: texts.
     :param is_bioasq: the passages have the lengths of BioASQ's by themselves.
     """
 
@@ -116,9 +111,6 @@ def make_requests(
     Passages are drawn at random from the source where it has the lengths of the mix by itself, and are put together
     from its passages and cut elsewhere.
 
-    :param source: where words come from.
-    :param mix: lengths.
-    :param tokenizer: the model's.
     :param count: requests.
     :param candidates: passages of each.
     :param max_length: tokens a pair; longer ones are cut by the systems.
