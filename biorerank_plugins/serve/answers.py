@@ -79,44 +79,6 @@ def refusal(error: RefusedError, headers: Mapping[str, str] | None = None) -> Js
     return Json(content, status_code=error.status, headers=more)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RefusedError)
-    return refusal(error)
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    # What came is not repeated: it may be a body of megabytes, or a patient's.
-    found = [f"{_place(one['loc'])}: {one['msg']}" for one in error.errors()]
-    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return refusal(RefusedError(422, "validation", "; ".join(found[:_SHOWN]) + more))
-
-
-def _place(loc: Sequence[str | int]) -> str:
-    if loc[0] == "body" and len(loc) == 2 and isinstance(loc[1], int):  # where in malformed JSON
-        return f"The body is no JSON at character {loc[1]}"
-    return ".".join(str(part) for part in loc if part not in ("body", "texts-shape", "documents-shape")) or "The body"
-
-
-async def _http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    kind = _TYPES.get(error.status_code, "error")
-    return refusal(RefusedError(error.status_code, kind, str(error.detail)), error.headers)
-
-
-async def _late(_: Request, error: Exception) -> Response:
-    message = str(error) or "The answer was not there in time. Send fewer texts, or try again later."
-    return refusal(RefusedError(504, "timeout", message))
-
-
-async def _overloaded(_: Request, error: Exception) -> Response:
-    return refusal(RefusedError(429, "overloaded", str(error), 1))
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    return refusal(RefusedError(500, "backend", str(error)))
-
-
 def unexpected(error: Exception) -> RefusedError:
     """Return what a client is told of an error that nobody foresaw: what it says may be about this machine."""
     return RefusedError(500, "internal", f"The server failed: {type(error).__name__}. Its log says why.")
@@ -124,11 +86,35 @@ def unexpected(error: Exception) -> RefusedError:
 
 def handlers() -> dict[Any, Any]:
     """Return what answers which exception, as FastAPI takes it."""
-    return {
-        RefusedError: _refused,
-        RequestValidationError: _invalid,
-        HTTPException: _http,
-        OverloadedError: _overloaded,
-        TimeoutError: _late,
-        BioRerankError: _failed,
-    }
+    foreseen = (RefusedError, RequestValidationError, HTTPException, TimeoutError, BioRerankError)
+    return dict.fromkeys(foreseen, _answered)
+
+
+async def _answered(_: Request, error: Exception) -> Response:
+    return refusal(_refused(error), getattr(error, "headers", None))
+
+
+def _refused(error: Exception) -> RefusedError:
+    match error:
+        case RefusedError():
+            return error
+        case RequestValidationError():
+            # What came is not repeated: it may be a body of megabytes, or a patient's.
+            found = [f"{_place(one['loc'])}: {one['msg']}" for one in error.errors()]
+            more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            return RefusedError(422, "validation", "; ".join(found[:_SHOWN]) + more)
+        case HTTPException():
+            return RefusedError(error.status_code, _TYPES.get(error.status_code, "error"), str(error.detail))
+        case TimeoutError():
+            late = "The answer was not there in time. Send fewer texts, or try again later."
+            return RefusedError(504, "timeout", str(error) or late)
+        case OverloadedError():
+            return RefusedError(429, "overloaded", str(error), 1)
+        case _:
+            return RefusedError(500, "backend", str(error))
+
+
+def _place(loc: Sequence[str | int]) -> str:
+    if loc[0] == "body" and len(loc) == 2 and isinstance(loc[1], int):  # where in malformed JSON
+        return f"The body is no JSON at character {loc[1]}"
+    return ".".join(str(part) for part in loc if part not in ("body", "texts-shape", "documents-shape")) or "The body"

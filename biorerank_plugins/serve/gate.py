@@ -7,8 +7,7 @@ import hmac
 import logging
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -77,8 +76,7 @@ class Gate:
             if scope["path"] in _WORK:
                 self._engine.check_ready()
                 self._engine.admission.refuse_full()
-            with self._reading() as count:
-                body = await self._body(headers, receive, count)
+            body = await self._body(headers, receive)
             if body is not None:
                 if headers.get(b"content-encoding", b"").lower() in (b"gzip", b"x-gzip"):
                     body = await asyncio.to_thread(unpacked, body, self._limits.max_body_bytes)
@@ -93,45 +91,47 @@ class Gate:
         if scheme.lower() != b"bearer" or not hmac.compare_digest(key.strip(), self._key):
             raise RefusedError(401, "unauthorized", "This server asks for its key: Authorization: Bearer KEY.")
 
-    @contextmanager
-    def _reading(self) -> Iterator[_Count]:
-        count = _Count()
-        try:
-            yield count
-        finally:
-            self._being_read -= count.bytes
-
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive, count: _Count) -> bytes | None:
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
         """Read the body; ``None`` if the client left."""
         most = self._limits.max_body_bytes
         announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced[:20]) > most:
             raise _too_large(most)
         parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(self._limits.body_timeout):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return None
-                    part = message.get("body", b"")
-                    count.bytes += len(part)
-                    self._being_read += len(part)
-                    if count.bytes > most:
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    self._being_read += len(parts[-1])
+                    if size > most:
                         raise _too_large(most)
                     if self._being_read > self._limits.max_read_bytes:
                         raise RefusedError(429, "overloaded", "Too many requests are being sent. Try again later.", 1)
-                    parts.append(part)
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
             seconds = self._limits.body_timeout
             raise RefusedError(408, "slow", f"The request was not sent within {seconds:g} seconds.") from None
+        finally:
+            self._being_read -= size
 
     async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Run the application; when the client leaves, what it asked for is given up."""
         gone = asyncio.create_task(_left(receive))
-        work = asyncio.ensure_future(self._app(scope, _Replay(body, gone), send))
+        unread = [body]
+
+        async def replay() -> Message:
+            if unread:
+                return {"type": "http.request", "body": unread.pop(), "more_body": False}
+            await asyncio.shield(gone)
+            return {"type": "http.disconnect"}
+
+        work = asyncio.ensure_future(self._app(scope, replay, send))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -142,13 +142,6 @@ class Gate:
                     task.cancel()
                     with suppress(asyncio.CancelledError):
                         await task
-
-
-class _Count:
-    """Bytes that one request holds while it is read."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
 
 
 class _Watched:
@@ -164,21 +157,6 @@ class _Watched:
         await self._send(message)
 
 
-class _Replay:
-    """A ``receive`` of a body that was read already."""
-
-    def __init__(self, body: bytes, gone: asyncio.Task[None]) -> None:
-        self._body: bytes | None = body
-        self._gone = gone
-
-    async def __call__(self) -> Message:
-        if self._body is None:
-            await asyncio.shield(self._gone)
-            return {"type": "http.disconnect"}
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
-
-
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -187,7 +165,6 @@ async def _left(receive: Receive) -> None:
 def unpacked(body: bytes, most: int) -> bytes:
     """Return what a gzipped body holds.
 
-    :param body: as it came.
     :param most: bytes that may come out.
     :raises RefusedError: if it is more, or the body is damaged.
     """

@@ -20,11 +20,7 @@ _PAIRS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000)
 
 
 class Metrics:
-    """Counters of one server, in a registry of their own.
-
-    :param waiting: gives the pairs under way.
-    :param ready: gives whether requests are taken.
-    """
+    """Counters of one server, in a registry of their own; ``waiting`` gives the pairs under way."""
 
     def __init__(self, waiting: Callable[[], float], ready: Callable[[], float]) -> None:
         self._registry = own = CollectorRegistry()

@@ -14,10 +14,7 @@ _STYLE = (
 
 
 def docs_page(schema: dict[str, Any]) -> str:
-    """Return the page.
-
-    :param schema: the OpenAPI description.
-    """
+    """Return the page of an OpenAPI description."""
     parts = [
         f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(_text(operation))}</p>{_bodies(operation)}"
         for path, operations in schema["paths"].items()

@@ -23,7 +23,6 @@ _WEIGHTS = {b"{": 250, b"[": 64, b'"': 25, b",": 10}
 def check_weight(body: bytes, most: int) -> None:
     """Refuse a body that is small and would be large: millions of empty lists, say.
 
-    :param body: as it came.
     :param most: bytes that it may take once it is read.
     :raises RefusedError: with status 422 if it may be more.
 
@@ -34,11 +33,7 @@ def check_weight(body: bytes, most: int) -> None:
 
 
 def body_of(shape: Any, max_body_bytes: int) -> Callable[[Request], Awaitable[Any]]:
-    """Return a dependency that reads the body of a request.
-
-    :param shape: what the body must be.
-    :param max_body_bytes: limit of the server.
-    """
+    """Return a dependency that reads the body of a request in some shape."""
     adapter: TypeAdapter[Any] = TypeAdapter(shape)
 
     def parse(body: bytes) -> Any:

@@ -13,7 +13,6 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins._common.checks import finite_number, whole_number
@@ -84,8 +83,13 @@ class Replicas:
         serve.start(http_options=HTTPOptions(host=self.host, port=self.port))
         build, api_key, cors_origins = self.build, self.api_key, tuple(self.cors_origins)
 
-        def application() -> FastAPI:  # Ray knows a function that makes an application from an application itself
-            return _application(build, api_key, cors_origins)
+        # Ray knows a function that makes an application from an application itself, and sends it no request before.
+        def application() -> FastAPI:
+            from biorerank_plugins.serve.app import create_app
+
+            engine = build()
+            engine.start()
+            return create_app(engine, api_key=api_key, cors_origins=cors_origins)
 
         deployment = serve.deployment(
             name="Reranker",
@@ -110,15 +114,11 @@ class Replicas:
         :param on_ready: called once all replicas are there.
         """
         ended = threading.Event()
-
-        def end(number: int, frame: FrameType | None) -> None:
-            ended.set()
-
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self.start()
             for number in before:  # after Ray has set its own, which would end the process at once
-                signal.signal(number, end)
+                signal.signal(number, lambda _, __: ended.set())
             if on_ready is not None:
                 on_ready()
             while not ended.wait(0.2):
@@ -127,15 +127,6 @@ class Replicas:
             self.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _application(build: Callable[[], Engine], api_key: str | None, cors_origins: tuple[str, ...]) -> FastAPI:
-    """Make the application of a replica; Ray sends it no request before this returns."""
-    from biorerank_plugins.serve.app import create_app
-
-    engine = build()
-    engine.start()
-    return create_app(engine, api_key=api_key, cors_origins=cors_origins)
 
 
 def _ray() -> tuple[Any, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI
 from pydantic import BaseModel
@@ -19,6 +21,8 @@ from biorerank_plugins.serve.page import docs_page
 from biorerank_plugins.serve.reading import body_of
 from biorerank_plugins.serve.schemas import AnyRerank, DocumentsRerank, ScoreRequest, SearchRequest, TextsRerank
 
+Route = TypeVar("Route", bound=Callable[..., Any])
+
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The key is missing or wrong."},
     404: {"description": "The model is not served here, or there is no index."},
@@ -31,12 +35,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def routes(app: FastAPI, engine: Engine, metrics: Metrics) -> APIRouter:
-    """Return the routes of a server.
-
-    :param app: whose description ``/docs`` shows.
-    :param engine: what answers.
-    :param metrics: what ``/metrics`` shows.
-    """
+    """Return the routes of a server; ``/docs`` shows the application's description."""
     router = APIRouter()
     _add_rerank(router, engine, metrics)
     _add_score_and_search(router, engine, metrics)
@@ -56,6 +55,11 @@ def _described(*shapes: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+def _post(router: APIRouter, path: str, summary: str, *shapes: type[BaseModel]) -> Callable[[Route], Route]:
+    """Return what makes a function the route of a path; its body is in one of some shapes."""
+    return router.post(path, responses=_ERRORS, summary=summary, openapi_extra=_described(*shapes))
+
+
 def describe_shapes(schema: dict[str, Any]) -> dict[str, Any]:
     """Add the shapes of bodies to an OpenAPI description."""
     shapes = (TextsRerank, DocumentsRerank, ScoreRequest, SearchRequest)
@@ -63,6 +67,15 @@ def describe_shapes(schema: dict[str, Any]) -> dict[str, Any]:
         {shape.__name__: shape.model_json_schema() for shape in shapes}
     )
     return schema
+
+
+@contextmanager
+def _validated() -> Iterator[None]:
+    """Refuse a request of which something is said to be wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise RefusedError(422, "validation", str(error)) from None
 
 
 def _note(metrics: Metrics, pairs: int) -> None:
@@ -75,16 +88,14 @@ def _add_rerank(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
 
     async def documents(request: DocumentsRerank, version: str) -> Response:
         model = engine.check_model(request.model)
-        try:
+        with _validated():
             texts = request.texts()
-        except ValueError as error:
-            raise RefusedError(422, "validation", str(error)) from None
         # Cohere's second version says nothing of tokens, and counting them takes time.
         ranking, tokens = await engine.rank(request.query, texts, count_tokens=version == "1")
         _note(metrics, engine.limits.pairs(request.query, texts))
         return Json(_documents_answer(request, ranking, texts, model, version, tokens))
 
-    @router.post("/rerank", responses=_ERRORS, summary="Rerank", openapi_extra=_described(TextsRerank, DocumentsRerank))
+    @_post(router, "/rerank", "Rerank", TextsRerank, DocumentsRerank)
     async def rerank(request: Any = either) -> Response:
         """Rerank: with `texts` as Text Embeddings Inference does, with `documents` as Cohere, Jina and vLLM do."""
         if isinstance(request, TextsRerank):
@@ -93,22 +104,12 @@ def _add_rerank(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
             return Json(_texts_answer(request, ranking))
         return await documents(request, "1")
 
-    @router.post(
-        "/v1/rerank",
-        responses=_ERRORS,
-        summary="Rerank, as Cohere's and Jina's first version",
-        openapi_extra=_described(DocumentsRerank),
-    )
+    @_post(router, "/v1/rerank", "Rerank, as Cohere's and Jina's first version", DocumentsRerank)
     async def rerank_v1(request: Any = body) -> Response:
         """Rerank documents as version 1 of Cohere's API and Jina's do."""
         return await documents(request, "1")
 
-    @router.post(
-        "/v2/rerank",
-        responses=_ERRORS,
-        summary="Rerank, as Cohere's second version",
-        openapi_extra=_described(DocumentsRerank),
-    )
+    @_post(router, "/v2/rerank", "Rerank, as Cohere's second version", DocumentsRerank)
     async def rerank_v2(request: Any = body) -> Response:
         """Rerank documents as version 2 of Cohere's API does."""
         return await documents(request, "2")
@@ -118,24 +119,26 @@ def _add_score_and_search(router: APIRouter, engine: Engine, metrics: Metrics) -
     pairs_body, search_body = _takes(ScoreRequest, engine), _takes(SearchRequest, engine)
 
     @router.post("/score", include_in_schema=False)
-    @router.post("/v1/score", responses=_ERRORS, summary="Score", openapi_extra=_described(ScoreRequest))
+    @_post(router, "/v1/score", "Score", ScoreRequest)
     async def score(request: Any = pairs_body) -> Response:
         """Score pairs of texts, as vLLM does."""
         model = engine.check_model(request.model)
-        try:
+        with _validated():
             pairs = request.pairs()
-        except ValueError as error:
-            raise RefusedError(422, "validation", str(error)) from None
         scores = await engine.score(pairs)
         _note(metrics, len(pairs))
         return Json(_scores_answer(scores, model))
 
-    @router.post("/search", responses=_ERRORS, summary="Search", openapi_extra=_described(SearchRequest))
+    @_post(router, "/search", "Search", SearchRequest)
     async def search(request: Any = search_body) -> Response:
         """Find passages of the index and rerank them: `passages` with scores, probabilities, metadata and evidence."""
         ranking = await engine.search(request)
         _note(metrics, len(ranking) + ranking.below_threshold)
         return Json(ranking.to_dict())
+
+
+def _head(kind: str, model: str) -> dict[str, Any]:
+    return {"id": str(uuid.uuid4()), "object": kind, "created": int(time.time()), "model": model}
 
 
 def _texts_answer(request: TextsRerank, ranking: Ranking) -> list[dict[str, Any]]:
@@ -151,10 +154,7 @@ def _texts_answer(request: TextsRerank, ranking: Ranking) -> list[dict[str, Any]
 
 def _scores_answer(scores: list[float], model: str) -> dict[str, Any]:
     return {
-        "id": str(uuid.uuid4()),
-        "object": "list",
-        "created": int(time.time()),
-        "model": model,
+        **_head("list", model),
         "data": [{"index": place, "object": "score", "score": score} for place, score in enumerate(scores)],
         "usage": {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0},
     }
@@ -177,10 +177,7 @@ def _documents_answer(
             }
         )
     return {
-        "id": str(uuid.uuid4()),
-        "object": "rerank",
-        "created": int(time.time()),
-        "model": model,
+        **_head("rerank", model),
         "results": results,
         **({} if tokens is None else {"usage": {"total_tokens": tokens, "prompt_tokens": tokens}}),
         "meta": {

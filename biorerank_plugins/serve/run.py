@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins._common.ports import listen
@@ -81,8 +81,7 @@ class Server:
 
         :raises BioRerankError: if the model or the index cannot be loaded.
         """
-        watcher = threading.Thread(target=self._tell_ready, daemon=True)
-        watcher.start()
+        threading.Thread(target=self._tell_ready, daemon=True).start()
         if threading.current_thread() is threading.main_thread():
             self._run_with_signals()
         else:
@@ -99,10 +98,10 @@ class Server:
 
     def _run_with_signals(self) -> None:
         # uvicorn's own handlers would close the socket at once, and then end the process with the signal.
-        loop_server = self._uvicorn
         before = {number: signal.signal(number, self._signalled) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            worker = threading.Thread(target=loop_server.run, kwargs={"sockets": [self._socket]}, name="biorerank-http")
+            listening = {"sockets": [self._socket]}
+            worker = threading.Thread(target=self._uvicorn.run, kwargs=listening, name="biorerank-http")
             worker.start()
             while worker.is_alive():  # signals are handled in this thread, between two waits
                 worker.join(0.2)
@@ -203,11 +202,4 @@ class _Patient:
 
 def _patient_for(limits: Limits) -> type[asyncio.Protocol]:
     """Return uvicorn's protocol, the fast one where it is installed, with limits on the time of headers and replies."""
-    base: type[asyncio.Protocol] = H11Protocol
-    try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-    except ImportError:
-        pass
-    else:
-        base = HttpToolsProtocol
-    return type("PatientProtocol", (_Patient, base), {"limits": limits, "unread": set()})
+    return type("PatientProtocol", (_Patient, AutoHTTPProtocol), {"limits": limits, "unread": set()})
