@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from biorerank_plugins._common.checks import positive_number, string
 from biorerank_plugins.answers.llm_errors import KEY_VARIABLE, broke_off, llm_error, was_interrupted
 from biorerank_plugins.errors import LLMError, require_extra
-
-if TYPE_CHECKING:
-    from openai import OpenAI
 
 __all__ = ["KEY_VARIABLE", "MODEL_VARIABLE", "TIMEOUT_VARIABLE", "URL_VARIABLE", "ChatModel", "llm_error"]
 
@@ -66,7 +63,15 @@ class ChatModel:
             )
         if not self.model:
             raise ValueError("The language model has no name: give the one that its server knows it by.")
-        self._client = _client(self.base_url, api_key, self.timeout)
+        with require_extra("llm"):
+            from openai import OpenAI, Timeout
+        # No second try: with a silent server it would double the wait, and a person can ask again.
+        self._client = OpenAI(
+            base_url=self.base_url,
+            api_key=api_key or "none",
+            timeout=Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS)),
+            max_retries=0,
+        )
 
     @classmethod
     def from_settings(
@@ -150,18 +155,6 @@ def _seconds() -> float:
         return float(given) if given else _PATIENCE
     except ValueError:
         raise ValueError(f"{TIMEOUT_VARIABLE} must be a number of seconds, got {given!r:.40}.") from None
-
-
-def _client(base_url: str, api_key: str | None, timeout: float) -> OpenAI:
-    with require_extra("llm"):
-        from openai import OpenAI, Timeout
-    # No second try: with a silent server it would double the wait, and a person can ask again.
-    return OpenAI(
-        base_url=base_url,
-        api_key=api_key or "none",
-        timeout=Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
-        max_retries=0,
-    )
 
 
 def _without_thoughts(pieces: Iterable[str], model: str) -> Iterator[str]:

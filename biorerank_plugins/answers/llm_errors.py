@@ -7,8 +7,6 @@ from typing import Any
 
 from biorerank_plugins.errors import LLMError
 
-__all__ = ["KEY_VARIABLE", "broke_off", "llm_error", "was_interrupted"]
-
 KEY_VARIABLE = "BIORERANK_LLM_KEY"
 """Not ``OPENAI_API_KEY``: a key must not go to whatever address happens to be set."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["LONG_QUESTION", "question_notes"]
-
 LONG_QUESTION = 1000  # characters; the embedded reranker reads 128 tokens, some 600 characters
 
 _WORD = re.compile(r"[^\W\d_]+")

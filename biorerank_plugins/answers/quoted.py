@@ -94,19 +94,20 @@ class Answer:
             "no_evidence": self.no_evidence,
             "quotes": [
                 {
-                    "text": quote.evidence.text,
+                    **evidence_document(quote.evidence),
                     "citation": quote.number,
                     "passage": self.citations[quote.number - 1].passage.id,
-                    "start": quote.evidence.start,
-                    "end": quote.evidence.end,
-                    "score": quote.evidence.score,
-                    "probability": quote.evidence.probability,
                 }
                 for quote in self.quotes
             ],
             "citations": [citation.to_dict() for citation in self.citations],
             "nearest": [citation.to_dict() for citation in self.nearest],
         }
+
+
+def evidence_document(sentence: Evidence) -> dict[str, Any]:
+    """Return a sentence that may be quoted as plain JSON types."""
+    return {name: getattr(sentence, name) for name in ("text", "start", "end", "score", "probability")}
 
 
 def compose_answer(
@@ -136,7 +137,6 @@ def compose_answer(
         answer = compose_answer(ranking)
         print(answer.text, *(f"[{c.number}] {c.text}" for c in answer.citations), sep="\n")
     """
-    keys = check_metadata_keys(metadata_keys)
     state, why = _state(ranking)
     found = [(ranked.passage, ranked.evidence) for ranked in ranking]
     if state != "nothing" and not any(own for _, own in found) and any(passage.text.strip() for passage, _ in found):
@@ -147,7 +147,7 @@ def compose_answer(
         state=state,
         max_sentences=max_sentences,
         min_probability=min_probability,
-        metadata_keys=keys,
+        metadata_keys=metadata_keys,
     )
     return replace(answer, no_evidence=bool(ranking.no_evidence), why=why or answer.why)
 
@@ -201,9 +201,7 @@ def quote(
     best = _distinct(lines, max_sentences, min_probability) if quotable else []
     for place, sentence in sorted(best, key=lambda line: (line[0], line[1].start)):
         if place not in citations:
-            passage = given[place][0]
-            number = len(citations) + 1
-            citations[place] = Citation.of(number, passage, keys)
+            citations[place] = Citation.of(len(citations) + 1, given[place][0], keys)
         quotes.append(Quote(sentence, citations[place].number))
     if not quotes and quotable:
         state = "not_sure" if given else "nothing"
@@ -221,15 +219,11 @@ def quote(
 
 def _distinct(found: list[tuple[int, Evidence]], limit: int, min_probability: float) -> list[tuple[int, Evidence]]:
     """Return the best sentences, none of them twice."""
-    seen: set[str] = set()
-    kept: list[tuple[int, Evidence]] = []
+    kept: dict[str, tuple[int, Evidence]] = {}
     quotable = [line for line in found if line[1].quotable]
     statements = [line for line in quotable if not line[1].text.rstrip().endswith("?")]
     # A question that a passage asks answers nothing; it is quoted only where there is nothing else.
-    for place, sentence in sorted(statements or quotable, key=lambda line: -line[1].score):
-        words = "".join(filter(str.isalnum, sentence.text.casefold()))
-        if sentence.probability < min_probability or words in seen or len(kept) == limit:
-            continue
-        seen.add(words)
-        kept.append((place, sentence))
-    return kept
+    for line in sorted(statements or quotable, key=lambda line: -line[1].score):
+        if line[1].probability >= min_probability:
+            kept.setdefault("".join(filter(str.isalnum, line[1].text.casefold())), line)
+    return list(kept.values())[:limit]

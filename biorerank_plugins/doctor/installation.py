@@ -16,7 +16,12 @@ from biorerank_plugins import models
 from biorerank_plugins._common.versions import VERSION, install_line, version_of
 
 _REQUIRED = ("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "numpy", "bm25s")
-_MODULES = {"faiss-cpu": "faiss", "llama-index-core": "llama_index.core", "haystack-ai": "haystack", "ray": "ray"}
+_MODULES = {
+    "faiss-cpu": "faiss",
+    "llama-index-core": "llama_index.core",
+    "haystack-ai": "haystack",
+    "opentelemetry-api": "opentelemetry.trace",
+}
 _EXTRAS = {
     "llama-index": ("llama-index-core",),
     "haystack": ("haystack-ai",),
@@ -68,11 +73,8 @@ def _extras(problems: list[str]) -> dict[str, Any]:
 
 
 def _import_problem(package: str) -> str | None:
-    module = _MODULES.get(package, package.replace("-", "_"))
-    if module == "opentelemetry_api":
-        module = "opentelemetry.trace"
     try:
-        importlib.import_module(module)
+        importlib.import_module(_MODULES.get(package, package.replace("-", "_")))
     except Exception as error:  # whatever a broken package raises
         return f"{type(error).__name__}: {error}"[:200]
     return None
@@ -146,27 +148,23 @@ def _told(name: str) -> Iterator[list[str]]:
     """Collect what a logger says, whatever the caller has set up."""
     messages: list[str] = []
 
-    class _Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
+    def keep(record: logging.LogRecord) -> bool:
+        messages.append(record.getMessage())
+        return True
 
-    logger, handler = logging.getLogger(name), _Handler()
+    logger = logging.getLogger(name)
     level = logger.level
-    logger.addHandler(handler)
+    logger.addFilter(keep)
     logger.setLevel(logging.INFO)
     try:
         yield messages
     finally:
-        logger.removeHandler(handler)
+        logger.removeFilter(keep)
         logger.setLevel(level)
 
 
 def try_reranker(model: str | None, problems: list[str]) -> dict[str, Any]:
-    """Load a reranker, and rank three passages of which one is the answer.
-
-    :param model: as ``BioReranker`` takes it.
-    :param problems: where what is wrong is added.
-    """
+    """Load a reranker, and rank three passages of which one is the answer."""
     from biorerank_plugins.reranking.reranker import BioReranker
 
     start = time.perf_counter()
@@ -191,11 +189,7 @@ def try_reranker(model: str | None, problems: list[str]) -> dict[str, Any]:
 
 
 def check_index(folder: Path, problems: list[str]) -> dict[str, Any]:
-    """Check every file of an index, open it and search it.
-
-    :param folder: the index.
-    :param problems: where what is wrong is added.
-    """
+    """Check every file of an index, open it and search it."""
     from biorerank_plugins.first_stage.verification import is_index, open_version
     from biorerank_plugins.scale.opening import open_index
     from biorerank_plugins.scale.shard_layout import is_sharded, read_layout

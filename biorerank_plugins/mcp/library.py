@@ -8,13 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from biorerank_plugins.answers.question_language import question_notes
-from biorerank_plugins.answers.quoted import Answer, Citation, compose_answer
+from biorerank_plugins.answers.quoted import Answer, Citation, compose_answer, evidence_document
 from biorerank_plugins.articles.metadata import DEFAULT_KEYS
 from biorerank_plugins.mcp.requests import GetPassage, Rerank, SearchEvidence
-from biorerank_plugins.passages import Passage, RankedPassage
+from biorerank_plugins.passages import RankedPassage
 from biorerank_plugins.two_stage import TwoStageSearch
-
-__all__ = ["Library", "NotFoundError"]
 
 _SHOWN = 4_000  # characters of a passage in an answer: get_passage has the rest, and a context is dear
 
@@ -124,38 +122,18 @@ def _answer(answer: Answer) -> dict[str, Any]:
     whole = answer.to_dict()
     return {
         "question": answer.query,
-        "state": answer.state,
-        "why": answer.why,
-        "answer": answer.text,
-        "quotes": whole["quotes"],
-        "citations": [_citation(citation) for citation in answer.citations],
-        "nearest": [_citation(citation) for citation in answer.nearest],
-    }
-
-
-def _citation(citation: Citation) -> dict[str, Any]:
-    return {
-        "number": citation.number,
-        "passage": citation.passage.id,
-        "text": citation.text,
-        "retracted": citation.retracted,
+        **{name: whole[name] for name in ("state", "why", "answer", "quotes")},
+        "citations": [{**one.to_dict(), "passage": one.passage.id} for one in answer.citations],
+        "nearest": [{**one.to_dict(), "passage": one.passage.id} for one in answer.nearest],
     }
 
 
 def _found(ranked: RankedPassage) -> dict[str, Any]:
-    whole, passage = ranked.to_dict(), ranked.passage
+    whole, text = ranked.to_dict(), ranked.passage.text
     kept = ("rank", "id", "title", "score", "probability", "retrieval_score", "retracted", "metadata")
     return {
         **{name: whole[name] for name in kept},
-        **_text(passage),
-        "sentences": [
-            {"text": one.text, "start": one.start, "end": one.end, "score": one.score, "probability": one.probability}
-            for one in ranked.evidence
-        ],
+        "text": text[:_SHOWN],
+        "text_is_cut": len(text) > _SHOWN,
+        "sentences": [evidence_document(one) for one in ranked.evidence],
     }
-
-
-def _text(passage: Passage) -> dict[str, Any]:
-    if len(passage.text) <= _SHOWN:
-        return {"text": passage.text, "text_is_cut": False}
-    return {"text": passage.text[:_SHOWN], "text_is_cut": True}

@@ -9,8 +9,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fai
 from biorerank_plugins.first_stage.filters import requested_filter
 from biorerank_plugins.passages import Passage
 
-__all__ = ["MOST_CHARACTERS", "GetPassage", "GivenPassage", "Rerank", "SearchEvidence"]
-
 MOST_CHARACTERS = 1_000_000
 """Of all texts of a rerank call together; some minutes of work for a laptop."""
 

@@ -13,8 +13,6 @@ from biorerank_plugins._common.ports import listen
 from biorerank_plugins.mcp.library import Library
 from biorerank_plugins.mcp.server import create_server
 
-__all__ = ["run_http", "run_stdio"]
-
 logger = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"  # nobody is asked for a key

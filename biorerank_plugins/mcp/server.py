@@ -19,8 +19,6 @@ from biorerank_plugins.errors import BioRerankError
 from biorerank_plugins.mcp.library import Library, NotFoundError
 from biorerank_plugins.mcp.requests import GetPassage, Rerank, SearchEvidence
 
-__all__ = ["create_server"]
-
 logger = logging.getLogger(__name__)
 
 _INSTRUCTIONS = (
