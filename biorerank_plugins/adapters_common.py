@@ -22,6 +22,7 @@ from biorerank_plugins.text.templates import Template
 
 if TYPE_CHECKING:
     from biorerank_plugins.articles.boosts import Boosts
+    from biorerank_plugins.first_stage import PassageIndex
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +97,13 @@ class HostTexts:
         """
         if not self.own:
             return Passage(id_, host_text(), metadata=metadata)
-        title = metadata.get(title_key)
-        return Passage(id_, text, title=None if title is None else str(title), metadata=metadata)
+        return Passage(id_, text, title=title_of(metadata, title_key), metadata=metadata)
+
+
+def title_of(metadata: Mapping[str, Any], key: str = "title") -> str | None:
+    """Return the title that the metadata of a host's object hold, if any."""
+    title = metadata.get(key)
+    return None if title is None else str(title)
 
 
 def host_candidate(passage: Passage, score: Any, rank: int, metadata: Mapping[str, Any]) -> Candidate:
@@ -247,22 +253,31 @@ def saved_model_name(model: object) -> str | None:
     )
 
 
-def with_text(passages: Iterable[Passage], on_bad: OnBad, left_out: list[str]) -> Iterator[Passage]:
-    """Give what a host wants indexed; what has no text, as an image, is left out if asked for, and told in the log.
+def index_passages(passages: Iterable[Passage], on_bad: OnBad, **options: Any) -> tuple[PassageIndex, tuple[str, ...]]:
+    """Index what a host wants indexed; what has no text, as an image, is left out if asked for, and told in the log.
 
     :param passages: what was made of the host's objects.
-    :param on_bad: ``"error"`` gives all: the index refuses the first without text, by its id.
-    :param left_out: gets the ids of what is left out.
+    :param on_bad: ``"error"`` indexes all: the index refuses the first without text, by its id.
+    :param options: of :meth:`~biorerank_plugins.PassageIndex.build`.
+    :returns: the index, and the ids of what was left out.
     :raises ValueError: if ``on_bad`` is something else.
     """
-    for passage in passages:
-        if on_bad == "error" or passage.text.strip():
-            yield passage
-        else:
-            left_out.append(passage.id)
-    if left_out:
-        few = ", ".join(map(repr, left_out[:5])) + (", …" if len(left_out) > 5 else "")
-        logger.warning("Without text and left out: %d of the objects to index (%s).", len(left_out), few)
+    from biorerank_plugins.first_stage import PassageIndex
+
+    check_on_bad(on_bad)
+    left_out: list[str] = []
+
+    def with_text() -> Iterator[Passage]:
+        for passage in passages:
+            if on_bad == "error" or passage.text.strip():
+                yield passage
+            else:
+                left_out.append(passage.id)
+        if left_out:
+            few = ", ".join(map(repr, left_out[:5])) + (", …" if len(left_out) > 5 else "")
+            logger.warning("Without text and left out: %d of the objects to index (%s).", len(left_out), few)
+
+    return PassageIndex.build(with_text(), **options), tuple(left_out)
 
 
 def check_on_bad(on_bad: str) -> OnBad:

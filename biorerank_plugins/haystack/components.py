@@ -15,8 +15,6 @@ from haystack import default_from_dict, default_to_dict
 
 from biorerank_plugins.adapters_common import saved_model_name
 
-__all__ = ["LazyComponent"]
-
 T = TypeVar("T")
 
 

@@ -19,8 +19,6 @@ from haystack.errors import FilterError
 
 from biorerank_plugins.first_stage.filters import Filter
 
-__all__ = ["InvalidFilterError", "translated"]
-
 _ORDER = (">", ">=", "<", "<=")
 _EQUALITY = ("==", "!=")
 _MEMBERSHIP = ("in", "not in")

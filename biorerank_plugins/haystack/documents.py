@@ -15,21 +15,11 @@ from biorerank_plugins.adapters_common import (
     copied_metadata,
     host_candidate,
     ranking_marks,
+    title_of,
 )
 from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 from biorerank_plugins.text.templates import Template, check_template, passage_text
-
-__all__ = [
-    "RETRIEVAL_SCORE_KEY",
-    "DocumentTexts",
-    "as_passage",
-    "check_documents",
-    "check_fields",
-    "found_document",
-    "joined_text",
-    "ranked_document",
-]
 
 RETRIEVAL_SCORE_KEY = "biorerank_retrieval_score"
 """Key of ``meta`` under which the first stage's score is kept; no text that a model reads holds it."""
@@ -132,10 +122,7 @@ def ranked_document(document: Document, score: float, ranking: Ranking, ranked: 
 
 def as_passage(document: Document) -> Passage:
     """Return a document as a passage of an index; scores of an earlier search are left out."""
-    title = document.meta.get("title")
-    return Passage(
-        str(document.id), document.content or "", title=None if title is None else str(title), metadata=_meta(document)
-    )
+    return Passage(str(document.id), document.content or "", title_of(document.meta), _meta(document))
 
 
 def found_document(candidate: Candidate) -> Document:

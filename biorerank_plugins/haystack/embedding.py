@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from biorerank_plugins.first_stage.encoder import TitleUse
 
-__all__ = ["BI_ENCODER_SETTINGS", "BiEncoderComponent"]
-
 
 class BiEncoderComponent(LazyComponent[BiEncoder]):
     """Base of the embedders; the arguments are those of Haystack's ``SentenceTransformers…Embedder`` classes."""

@@ -8,8 +8,6 @@ from biorerank_plugins.haystack.documents import DocumentTexts
 from biorerank_plugins.haystack.options import device_name, dtype_name, length_limit, token_value
 from biorerank_plugins.reranking.reranker import BioReranker
 
-__all__ = ["HOST_BATCH_SIZE", "load_reranker"]
-
 HOST_BATCH_SIZE = 16
 """The host's default, which leaves it to the core how much a batch holds."""
 

@@ -12,16 +12,6 @@ from biorerank_plugins._common.checks import check_query, whole_number
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "HUB_TOKEN",
-    "check_loading",
-    "checked_query",
-    "device_name",
-    "dtype_name",
-    "flag",
-    "length_limit",
-    "token_value",
-]
 
 HUB_TOKEN = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
 """Where the access token for the hub is looked for, as in Haystack's own classes."""

@@ -12,8 +12,6 @@ from biorerank_plugins.haystack.documents import check_documents, ranked_documen
 from biorerank_plugins.haystack.options import flag
 from biorerank_plugins.passages import Ranking
 
-__all__ = ["RankingCall"]
-
 
 @dataclass(frozen=True)
 class RankingCall:
@@ -53,19 +51,14 @@ class RankingCall:
         return cls(query, check_documents(documents), options, scaled, limit, threshold if on_logit else None)
 
     def results(self, ranking: Ranking, no_evidence: bool) -> dict[str, Any]:
-        """Return what the component returns.
+        """Return what the component returns, of this call's ranking.
 
-        :param ranking: of this call.
         :param no_evidence: whether that output is asked for.
         """
         lines = [line for line in ranking if self.least_value is None or line.order_value >= self.least_value]
+        scores = [line.score if self.scaled else line.order_value for line in lines]
         documents = [
-            ranked_document(
-                self.documents[line.input_index],
-                line.score if self.scaled else line.order_value,
-                ranking,
-                line,
-            )
-            for line in lines[: self.top_k]
+            ranked_document(self.documents[line.input_index], score, ranking, line)
+            for line, score in zip(lines[: self.top_k], scores, strict=False)
         ]
         return {"documents": documents, **({"no_evidence": bool(ranking.no_evidence)} if no_evidence else {})}

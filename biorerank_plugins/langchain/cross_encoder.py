@@ -6,8 +6,6 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["CrossEncoderScorer", "is_cross_encoder"]
-
 
 def is_cross_encoder(model: object) -> bool:
     """Return whether a model is a ``BaseCrossEncoder`` of LangChain."""

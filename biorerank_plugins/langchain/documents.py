@@ -9,8 +9,6 @@ from langchain_core.documents import Document
 
 from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, MARKS
 
-__all__ = ["RELEVANCE_SCORE", "RETRIEVAL_SCORE", "FoundDocument", "check_documents", "without_scores"]
-
 RELEVANCE_SCORE = "relevance_score"
 """Metadata key of the reranker's score, the one that LangChain's rerankers of hosted models use."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -13,7 +14,7 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from biorerank_plugins._common.checks import whole_number
-from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, OnBad, check_on_bad, with_text
+from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, OnBad, index_passages, title_of
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.first_stage.filters import compile_filter
 from biorerank_plugins.first_stage.protocol import SearchableIndex
@@ -91,16 +92,15 @@ class BioRetriever(BaseRetriever):
         :raises ValueError: if an id comes twice, or a document has no text.
         :raises PassageIndexError: if there are no documents.
         """
-        from biorerank_plugins.first_stage import PassageIndex
-
-        left_out: list[str] = []
-        given = (_passage(document, place) for place, document in enumerate(documents))
-        passages = with_text(given, check_on_bad(on_bad), left_out)
-        index = PassageIndex.build(
-            passages, encoder=encoder, factory=factory, lexical=lexical, show_progress=show_progress
+        passages = (
+            Passage(one.id or str(place), one.page_content or "", title_of(one.metadata), without_scores(one.metadata))
+            for place, one in enumerate(documents)
+        )
+        index, left_out = index_passages(
+            passages, on_bad, encoder=encoder, factory=factory, lexical=lexical, show_progress=show_progress
         )
         made = cls(index=index, **settings)
-        made._left_out = tuple(left_out)
+        made._left_out = left_out
         return made
 
     @property
@@ -133,33 +133,21 @@ class BioRetriever(BaseRetriever):
         check_first_stage(self.first_stage, has_lexical=self._index.lexical)
 
     def _get_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: CallbackManagerForRetrieverRun,
-        k: int | None = None,
-        filters: Mapping[str, Any] | None = None,
-        first_stage: Literal["hybrid", "dense", "lexical"] | None = None,
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        return self._search(query, k, filters, first_stage)
+        return self._search(query, **options)
 
     async def _aget_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: AsyncCallbackManagerForRetrieverRun,
-        k: int | None = None,
-        filters: Mapping[str, Any] | None = None,
-        first_stage: Literal["hybrid", "dense", "lexical"] | None = None,
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        return await asyncio.to_thread(self._search, query, k, filters, first_stage)
+        return await asyncio.to_thread(partial(self._search, query, **options))
 
     def _search(
         self,
         query: str,
-        k: int | None,
-        filters: Mapping[str, Any] | None,
-        first_stage: Literal["hybrid", "dense", "lexical"] | None,
+        k: int | None = None,
+        filters: Mapping[str, Any] | None = None,
+        first_stage: Literal["hybrid", "dense", "lexical"] | None = None,
     ) -> list[Document]:
         if query is None:
             raise ValueError("The query is None; give the question to search for.")
@@ -174,16 +162,6 @@ class BioRetriever(BaseRetriever):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy; one with other settings is made of them anew: they are checked, and they are what counts."""
         return type(self)(**{**dict(self), **update}) if update else super().model_copy(deep=deep)
-
-
-def _passage(document: Document, place: int) -> Passage:
-    title = document.metadata.get("title")
-    return Passage(
-        document.id or str(place),
-        document.page_content or "",
-        title=None if title is None else str(title),
-        metadata=without_scores(document.metadata),
-    )
 
 
 def _document(candidate: Candidate) -> Document:

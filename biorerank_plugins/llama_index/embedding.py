@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_validator
@@ -21,21 +21,12 @@ from biorerank_plugins.passages import Passage
 __all__ = ["BioEmbedding"]
 
 Vector = list[float]
+T = TypeVar("T")
+R = TypeVar("R")
 
 _OPTIONS = (
-    "query_model",
-    "device",
-    "dtype",
-    "pooling",
-    "normalize",
-    "query_prefix",
-    "passage_prefix",
-    "max_length",
-    "query_max_length",
-    "revision",
-    "token",
-    "cache_folder",
-    "local_files_only",
+    *("query_model", "device", "dtype", "pooling", "normalize", "query_prefix", "passage_prefix"),
+    *("max_length", "query_max_length", "revision", "token", "cache_folder", "local_files_only"),
 )
 
 
@@ -122,32 +113,25 @@ class BioEmbedding(BaseEmbedding, SavedBySettings):
                 self._encoder = BiEncoder(self.model_name, **{name: getattr(self, name) for name in _OPTIONS})
             return self._encoder
 
-    def _queries(self, queries: Sequence[str]) -> list[Vector]:
-        vectors: list[Vector] = self._loaded().encode_queries(queries).tolist()
-        return vectors
-
-    def _passages(self, texts: Sequence[str]) -> list[Vector]:
-        passages = [Passage(str(number), text) for number, text in enumerate(texts)]
-        vectors: list[Vector] = self._loaded().encode_passages(passages).tolist()
-        return vectors
-
-    async def _in_thread(self, call: Callable[[Sequence[str]], list[Vector]], texts: Sequence[str]) -> list[Vector]:
-        return await asyncio.get_running_loop().run_in_executor(self._threads.executor, partial(call, texts))
+    async def _in_thread(self, call: Callable[[T], R], given: T) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._threads.executor, partial(call, given))
 
     def _get_query_embedding(self, query: str) -> Vector:
-        return self._queries([query])[0]
+        [vector] = self._loaded().encode_queries([query]).tolist()
+        return cast(Vector, vector)
 
     async def _aget_query_embedding(self, query: str) -> Vector:
-        return (await self._in_thread(self._queries, [query]))[0]
+        return await self._in_thread(self._get_query_embedding, query)
 
     def _get_text_embedding(self, text: str) -> Vector:
-        return self._passages([text])[0]
+        return self._get_text_embeddings([text])[0]
 
     async def _aget_text_embedding(self, text: str) -> Vector:
-        return (await self._in_thread(self._passages, [text]))[0]
+        return await self._in_thread(self._get_text_embedding, text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Vector]:
-        return self._passages(texts)
+        passages = [Passage(str(number), text) for number, text in enumerate(texts)]
+        return cast("list[Vector]", self._loaded().encode_passages(passages).tolist())
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Vector]:
-        return await self._in_thread(self._passages, texts)
+        return await self._in_thread(self._get_text_embeddings, texts)

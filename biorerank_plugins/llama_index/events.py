@@ -16,8 +16,6 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from biorerank_plugins import models
 from biorerank_plugins.llama_index.nodes import query_text
 
-__all__ = ["dispatcher", "reported"]
-
 dispatcher = get_dispatcher(__name__)
 
 
@@ -25,12 +23,7 @@ dispatcher = get_dispatcher(__name__)
 def reported(
     reranker: Any, nodes: Sequence[NodeWithScore], query_bundle: QueryBundle | None
 ) -> Iterator[tuple[str, list[NodeWithScore], list[NodeWithScore]]]:
-    """Report start and end, or an error; gives the question, the nodes, and a list for those that come out.
-
-    :param reranker: the postprocessor.
-    :param nodes: what it was given.
-    :param query_bundle: the question.
-    """
+    """Report start and end, or an error; gives the question, the nodes, and a list for those that come out."""
     result: list[NodeWithScore] = []
     name = models.DEFAULT_RERANKER if reranker.model is None else reranker.model
     name = os.fspath(name) if isinstance(name, (str, os.PathLike)) else type(name).__name__

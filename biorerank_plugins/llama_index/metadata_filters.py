@@ -8,8 +8,6 @@ from llama_index.core.vector_stores.types import FilterCondition, FilterOperator
 
 from biorerank_plugins.first_stage.filters import Filter, compile_filter
 
-__all__ = ["index_filter"]
-
 _OF_ONE_VALUE = {
     FilterOperator.EQ: "==",
     FilterOperator.GT: ">",

@@ -18,24 +18,8 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
-from biorerank_plugins.adapters_common import (
-    MARKS,
-    HostTexts,
-    kept_score,
-    ranking_marks,
-)
+from biorerank_plugins.adapters_common import MARKS, HostTexts, kept_score, ranking_marks, title_of
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
-
-__all__ = [
-    "RETRIEVAL_SCORE",
-    "FoundNode",
-    "SavedBySettings",
-    "found_node",
-    "node_candidate",
-    "node_passage",
-    "query_text",
-    "reranked_node",
-]
 
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the first stage's score, as LlamaIndex's own rerankers name it."""
@@ -87,9 +71,7 @@ def query_text(query: QueryType | None) -> str:
 def node_candidate(one: NodeWithScore, rank: int, texts: HostTexts) -> Candidate:
     """Return a node as a candidate of the reranker.
 
-    :param one: the node and its score.
     :param rank: its place, from 1.
-    :param texts: which text the model reads.
     :raises ValueError: if that text holds metadata that nest too deeply.
     """
     node = one.node
@@ -113,9 +95,6 @@ def reranked_node(
 ) -> NodeWithScore:
     """Return a copy of a node with its new score.
 
-    :param one: the node as it came in; it is not changed.
-    :param ranking: the ranking.
-    :param ranked: what it says about this node.
     :param keep_retrieval_score: whether its metadata says what the first stage's score was.
     """
     metadata = {key: value for key, value in one.node.metadata.items() if key not in _HIDDEN}
@@ -159,13 +138,8 @@ def node_passage(node: BaseNode) -> Passage:
     # LlamaIndex writes the ids of the source document over keys of these names.
     over = {"document_id", "doc_id", "ref_doc_id"} & node.metadata.keys()
     own = {key: node.metadata[key] for key in over}
-    title = node.metadata.get("title")
-    return Passage(
-        node.node_id,
-        node.get_content(metadata_mode=MetadataMode.NONE) or "",
-        title=None if title is None else str(title),
-        metadata={**metadata, **own},
-    )
+    text = node.get_content(metadata_mode=MetadataMode.NONE) or ""
+    return Passage(node.node_id, text, title_of(node.metadata), {**metadata, **own})
 
 
 def found_node(candidate: Candidate) -> FoundNode:

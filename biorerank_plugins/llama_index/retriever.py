@@ -15,9 +15,8 @@ from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBun
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from biorerank_plugins._common.checks import whole_number
-from biorerank_plugins.adapters_common import OnBad, check_on_bad, with_text
+from biorerank_plugins.adapters_common import OnBad, index_passages
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
-from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.llama_index.metadata_filters import index_filter
 from biorerank_plugins.llama_index.nodes import found_node, node_passage, query_text
@@ -106,19 +105,15 @@ class BioRetriever(BaseRetriever):
         :raises ValueError: if a node has no text, an id comes twice, or metadata is not JSON; the message names it.
         :raises PassageIndexError: if there are no nodes.
         """
-        given, left_out = list(nodes), list[str]()
-        check_on_bad(on_bad)
+        given = list(nodes)
         if "object_map" not in options and "objects" not in options:
             options["objects"] = [node for node in given if isinstance(node, IndexNode) and node.obj is not None]
-        index = PassageIndex.build(
-            with_text((node_passage(node) for node in given), on_bad, left_out),
-            encoder=encoder,
-            factory=factory,
-            lexical=lexical,
-            show_progress=show_progress,
+        passages = map(node_passage, given)
+        index, left_out = index_passages(
+            passages, on_bad, encoder=encoder, factory=factory, lexical=lexical, show_progress=show_progress
         )
         made = cls(index, **options)
-        made.left_out = tuple(left_out)
+        made.left_out = left_out
         return made
 
     @property
@@ -130,14 +125,11 @@ class BioRetriever(BaseRetriever):
     def similarity_top_k(self, value: int) -> None:
         self._similarity_top_k = whole_number("similarity_top_k", value)
 
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._find(query_bundle)
-
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await asyncio.to_thread(self._find, query_bundle)
+        return await asyncio.to_thread(self._retrieve, query_bundle)
 
-    def _find(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if isinstance(query_bundle, QueryBundle) and query_bundle.custom_embedding_strs is not None:
             logger.warning("BioRetriever searches for the question itself; custom_embedding_strs are not used.")
         found = self.index.search(

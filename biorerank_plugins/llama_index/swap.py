@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["from_cross_encoder_kwargs", "refuse_remote_code"]
-
 _SAME = ("backend", "cache_folder", "local_files_only", "max_length", "revision", "token")
 _REFUSED = {
     "activation_fn": "node.score is the model's own activation.",

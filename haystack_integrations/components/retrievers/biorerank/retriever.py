@@ -11,8 +11,8 @@ from haystack.document_stores.types import FilterPolicy
 from haystack.document_stores.types.filter_policy import apply_filter_policy
 
 from biorerank_plugins._common.checks import whole_number
-from biorerank_plugins.adapters_common import OnBad, check_on_bad, with_text
-from biorerank_plugins.first_stage import BiEncoder, PassageIndex, SearchableIndex
+from biorerank_plugins.adapters_common import OnBad, check_on_bad, index_passages
+from biorerank_plugins.first_stage import BiEncoder, SearchableIndex
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.haystack.components import LazyComponent
 from biorerank_plugins.haystack.document_filters import translated
@@ -129,10 +129,7 @@ class BioRetriever(LazyComponent[SearchableIndex]):
             encoder = BiEncoder(encoder)
         if self.index is not None:
             return open_index(self.index, encoder=encoder)
-        left_out: list[str] = []
-        passages = with_text(map(as_passage, self.documents or []), self.on_bad, left_out)
-        index = PassageIndex.build(passages, encoder=encoder)
-        self.left_out = tuple(left_out)
+        index, self.left_out = index_passages(map(as_passage, self.documents or []), self.on_bad, encoder=encoder)
         return index
 
     def _release(self, resource: SearchableIndex) -> None:
