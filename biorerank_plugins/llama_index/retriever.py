@@ -125,11 +125,14 @@ class BioRetriever(BaseRetriever):
     def similarity_top_k(self, value: int) -> None:
         self._similarity_top_k = whole_number("similarity_top_k", value)
 
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self._find(query_bundle)
+
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await asyncio.to_thread(self._retrieve, query_bundle)
+        return await asyncio.to_thread(self._find, query_bundle)  # not _retrieve, which is a span of its own
 
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+    def _find(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if isinstance(query_bundle, QueryBundle) and query_bundle.custom_embedding_strs is not None:
             logger.warning("BioRetriever searches for the question itself; custom_embedding_strs are not used.")
         found = self.index.search(
