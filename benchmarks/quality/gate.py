@@ -67,6 +67,7 @@ class PathQuality:
 
     :param pairs: that were scored.
     :param largest: difference of a logit.
+    :param of_99: of 100 logits 99 differ by no more.
     :param mean: difference of a logit.
     :param ndcg: mean nDCG@10 in the order of the path's logits.
     :param delta: to that of the reference's logits.
@@ -76,6 +77,7 @@ class PathQuality:
 
     pairs: int
     largest: float
+    of_99: float
     mean: float
     ndcg: float
     delta: float
@@ -153,6 +155,7 @@ def compare_path(
     return PathQuality(
         pairs=len(differences),
         largest=float(differences.max()),
+        of_99=float(np.quantile(differences, 0.99)),
         mean=float(differences.mean()),
         ndcg=ndcg,
         delta=ndcg - _ndcg(expected, judged),

@@ -18,8 +18,9 @@ import pytest
 from support.serve import QUERY, Quick, Running, Slow, order_of, started
 
 from biorerank_plugins import BioReranker
-from biorerank_plugins.errors import ModelError
+from biorerank_plugins.errors import ModelError, ScoringTimeoutError
 from biorerank_plugins.serve import Engine, Limits, Server, create_app
+from biorerank_plugins.testing import ScriptedScorer
 
 BODY = {"query": QUERY, "texts": ["1", "22", "333"]}
 
@@ -140,6 +141,15 @@ def test_a_client_that_leaves_frees_its_place():
         slow.go_on.set()
         assert running.client.post("/rerank", json=BODY).status_code == 200
         assert 'path="/rerank",status="499"} 1.0' in running.client.get("/metrics").text
+
+
+def test_scoring_that_gives_up_is_a_timeout_too():
+    def late(*_: object) -> float:
+        raise ScoringTimeoutError("Scoring took too long.")
+
+    with started(BioReranker(ScriptedScorer(late))) as running:
+        answer = running.client.post("/rerank", json=BODY)
+    assert (answer.status_code, answer.json()["error_type"]) == (504, "timeout")
 
 
 def test_an_answer_that_takes_too_long_is_a_timeout():
