@@ -47,7 +47,7 @@ ANSWER_KEY = "biorerank_answer"
 MARKS = (EVIDENCE_KEY, ANSWER_KEY, RETRACTED_KEY, BOOST_KEY)
 """Metadata keys that an earlier ranking may have left."""
 
-RANK_SETTINGS = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "retracted", "timeout")
+RANK_SETTINGS = ("min_score", "min_probability", "evidence", "fusion", "deduplicate", "retracted", "effort", "timeout")
 """Settings of an adapter that a ranking is given as they are."""
 
 LOAD_SETTINGS = (

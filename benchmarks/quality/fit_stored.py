@@ -120,6 +120,7 @@ def fitted(values: Scores, task: Task, index: PassageIndex) -> tuple[Calibration
 def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> dict[str, Any]:
     task = read_task("bioasq-calib", args.data, None)
     stages, fusion = {}, {}
+    quantiles = read_result(args.effort).get("chosen") or {}
     with open_index(task, encoder, args.work) as index:
         found = {stage: search(index, task, stage, CANDIDATES) for stage in FIRST_STAGES}
         logits = logits_of(task, list(found.values()), reranker, args.name, args.work)
@@ -136,6 +137,8 @@ def fit(args: argparse.Namespace, encoder: BiEncoder, reranker: BioReranker) -> 
             first = round(ndcg({query: list(own) for query, own in scores.items()}, task), 4)
             stages[stage] = {"first stage": first, "weight": weight, "by weight": by_weight, **measured}
             fusion[name] = {"weight": weight, "reference": reference, "calibration": calibration.to_dict()}
+            if quantiles.get(stage) is not None:
+                fusion[name]["quantile"] = quantiles[stage]
             told += cases(values, task, index, calibration)
         evidence, of_evidence = fit_evidence(
             args.data, values, task, index, reranker, args.work / f"sentences-{args.name}.json"
@@ -173,6 +176,7 @@ def main() -> None:
     parser.add_argument("--keep-weights", action="store_true", help="fit the rest for the weights that are stored now")
     parser.add_argument("--behind", type=Path, help="behind.json, which says the weight of the rank")
     parser.add_argument("--second-reader", type=Path, help="second_reader.json, which says the rank's weight beside it")
+    parser.add_argument("--effort", type=Path, help="effort.json, which says how far a list is read")
     parser.add_argument("--store", type=Path, help="folder of the reranker: write what was fitted into it")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)

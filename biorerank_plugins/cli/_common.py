@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,13 @@ def _finite(value: float | None) -> float | None:
     return value
 
 
+class EffortChoice(StrEnum):
+    """How much the reranker reads."""
+
+    FULL = "full"
+    AUTO = "auto"
+
+
 IndexArgument = Annotated[
     Path, typer.Argument(metavar="INDEX", parser=path, help="A folder that biorerank index wrote.")
 ]
@@ -57,6 +65,10 @@ Fusion = Annotated[
         callback=_finite,
         help="Weight of the first stage's score in the order; as stored with the model.",
     ),
+]
+Effort = Annotated[
+    EffortChoice,
+    typer.Option("--effort", help="full: the reranker reads all candidates; auto: those that may be shown."),
 ]
 NO_EVIDENCE = 3
 """Exit code of ``--abstain``."""

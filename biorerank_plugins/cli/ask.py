@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biorerank_plugins.answers.question_language import question_notes
-from biorerank_plugins.cli._common import NO_EVIDENCE, Candidates, IndexArgument, check_question, path_option
+from biorerank_plugins.cli._common import (
+    NO_EVIDENCE,
+    Candidates,
+    Effort,
+    EffortChoice,
+    IndexArgument,
+    check_question,
+    path_option,
+)
 from biorerank_plugins.cli.articles import Retracted, RetractedArticles
 from biorerank_plugins.cli.ask_view import (
     nothing,
@@ -44,6 +52,7 @@ def ask(
     passages: Annotated[int, typer.Option("--passages", "-k", min=1, help="Passages to quote from.")] = 5,
     candidates: Candidates = 100,
     filter: Filter = None,
+    effort: Effort = EffortChoice.FULL,
     retracted: Retracted = RetractedArticles.FLAG,
     llm: Annotated[
         str | None,
@@ -89,6 +98,7 @@ def ask(
             "top_k": passages,
             "evidence": sentences,
             "retracted": retracted.value,
+            "effort": effort.value,
         }
         answerer = _Answerer(output, TwoStageSearch(opened, reranker), options, sentences, writer)
         if question is None:

@@ -62,7 +62,7 @@ class Models:
     device: Device = None
     dtype: Annotated[
         str,
-        typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16, float16; for a reranker also int8."),
+        typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16, float16; on a CPU also int8."),
     ] = "auto"
 
     def reranker(self) -> BioReranker:
@@ -107,7 +107,7 @@ class Models:
         return PassageIndex.load(folder, encoder=model)
 
     def open_beside_reranker(self, folder: Path) -> PassageIndex | ShardedIndex:
-        """Open an index where ``--dtype`` says how a reranker computes too: int8 is for rerankers only."""
+        """Open an index where ``--dtype`` says how a reranker computes too: questions are not embedded in int8."""
         return replace(self, dtype="auto" if self.dtype == "int8" else self.dtype).open_index(folder)
 
 

@@ -14,6 +14,8 @@ import typer
 from biorerank_plugins.cli._common import (
     NO_EVIDENCE,
     Candidates,
+    Effort,
+    EffortChoice,
     Fusion,
     IndexArgument,
     Kept,
@@ -80,6 +82,7 @@ def search(
     filter: Filter = None,
     kept: Kept,
     fusion: Fusion = None,
+    effort: Effort = EffortChoice.FULL,
     articles: Articles,
     bioasq: Annotated[
         Path | None,
@@ -140,6 +143,7 @@ def search(
                 "filters": conditions,
                 "top_k": k,
                 "fusion": "stored" if fusion is None else fusion,
+                "effort": effort.value,
                 **kept.rank_options(),
                 **of_articles,
             }

@@ -32,7 +32,7 @@ from biorerank_plugins.langchain.documents import (
     without_scores,
 )
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
-from biorerank_plugins.reranking.options import Fusion, Retracted
+from biorerank_plugins.reranking.options import Effort, Fusion, Retracted
 from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["BioRerankCompressor"]
@@ -79,6 +79,8 @@ class BioRerankCompressor(BaseDocumentCompressor):
     :param fusion: weight of the retrieval scores in the order, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
     :param retracted: articles that their metadata call retracted: ``"keep"``, ``"flag"``
         (``metadata["biorerank_retracted"]``) or ``"drop"``.
+    :param effort: ``"auto"`` reads only what may come among the first ``top_n``, behind first stages of ours, as
+        :meth:`~biorerank_plugins.BioReranker.rank` takes it.
     :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name: recent articles and strong kinds of
         study further up; what was added is in ``metadata["biorerank_boost"]``.
     :param timeout: seconds that scoring may take.
@@ -119,6 +121,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
     deduplicate: str | tuple[str, ...] | None = None
     fusion: Fusion = "stored"
     retracted: Retracted = "keep"
+    effort: Effort = "full"
     boosts: dict[str, Any] | None = None
     timeout: float | None = None
     device: Any = Field(default=None, frozen=True)

@@ -31,7 +31,7 @@ from biorerank_plugins.llama_index.events import dispatcher, reported
 from biorerank_plugins.llama_index.nodes import SavedBySettings, node_candidate, reranked_node
 from biorerank_plugins.llama_index.swap import from_cross_encoder_kwargs, refuse_remote_code
 from biorerank_plugins.passages import Candidate, Passage, Ranking
-from biorerank_plugins.reranking.options import Fusion, Retracted
+from biorerank_plugins.reranking.options import Effort, Fusion, Retracted
 from biorerank_plugins.reranking.reranker import BioReranker
 
 __all__ = ["BioRerankPostprocessor"]
@@ -91,6 +91,8 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
         where the model stores one. ``None``: by the model alone.
     :param retracted: articles that their metadata call retracted: ``"keep"``, ``"flag"``
         (``metadata["biorerank_retracted"]``) or ``"drop"``.
+    :param effort: ``"auto"`` reads only what may come among the first ``top_n``, behind first stages of ours, as
+        :meth:`BioReranker.rank` takes it.
     :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name: recent articles and strong kinds of
         study further up; what was added is in ``metadata["biorerank_boost"]``.
     :param timeout: seconds a call may take.
@@ -126,6 +128,7 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     deduplicate: list[str] | None = None
     fusion: Fusion = "stored"
     retracted: Retracted = "keep"
+    effort: Effort = "full"
     boosts: dict[str, Any] | None = None
     timeout: float | None = None
     dtype: str | None = Field(default="auto", frozen=True)

@@ -45,13 +45,13 @@ class StoredFusion:
     :param reference: score that leaves a logit as it is; ``None`` for the best of each list.
     :param calibration: from the sum to a probability; ``None`` for the model's own.
     :param quantile: of the logits read so far; with ``effort="auto"`` no other candidate is expected to have a higher
-        one. 1 is the highest of them.
+        one. ``None``: that was not measured, and all is read.
     """
 
     weight: float
     reference: float | None = None
     calibration: Calibration | None = None
-    quantile: float = 1.0
+    quantile: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,12 @@ def _fusion_of(value: Any) -> StoredFusion:
         return StoredFusion(finite_number("fusion", value, low=0, high=1e6))
     if unknown := value.keys() - {one.name for one in fields(StoredFusion)}:
         raise ValueError(f"a fusion has no {sorted(unknown)[0]!r}.")
-    reference, calibration = value.get("reference"), value.get("calibration")
+    reference, calibration, quantile = (value.get(name) for name in ("reference", "calibration", "quantile"))
     return StoredFusion(
         finite_number("weight", value.get("weight"), low=0, high=1e6),
         None if reference is None else finite_number("reference", reference),
         None if calibration is None else Calibration.of(calibration),
-        finite_number("quantile", value.get("quantile", 1.0), low=0, high=1),
+        None if quantile is None else finite_number("quantile", quantile, low=0, high=1),
     )
 
 

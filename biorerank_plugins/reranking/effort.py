@@ -2,8 +2,9 @@
 
 The value that orders is a logit and what the first stage adds. Where that falls along its list, a candidate far down
 would need a logit that hardly any passage of the list has shown. The rule is that of the threshold algorithm (Fagin,
-Lotem and Naor, 2003), with a quantile of the logits read so far as what an unread one may bring.
-``benchmarks/quality/effort.py`` measures what it spares, and what it costs.
+Lotem and Naor, 2003), with a quantile of the logits read so far as what an unread one may bring. It holds behind good
+first stages, and not behind BM25, whose best passages may all be beside the point while good ones come later: it is
+used where the model stores a quantile. ``benchmarks/quality/effort.py`` measures what it spares, and what it costs.
 """
 
 from __future__ import annotations
@@ -32,21 +33,22 @@ class Reading:
     :param request: the request.
     :param prior: what the first stage adds.
     :param options: how many are wanted, and with which effort.
-    :param quantile: of the logits read so far; no unread candidate is expected to have a higher one.
+    :param quantile: of the logits read so far; no unread candidate is expected to have a higher one. ``None`` where the
+        model stores none for this first stage: all is read.
 
     >>> while places := reading.wanted():             # doctest: +SKIP
     ...     reading.add(places, score(reading.request.only(places)))
     """
 
-    def __init__(self, request: RankRequest, prior: Prior, options: RankOptions, quantile: float) -> None:
+    def __init__(self, request: RankRequest, prior: Prior, options: RankOptions, quantile: float | None) -> None:
         self.request = request
         self._prior = prior
         self._quantile = quantile
         self._read: list[int] = []
         self._parts: list[Scored] = []
-        sparing = options.effort == "auto" and options.top_k is not None and prior.added is not None
-        self._leading = options.top_k if sparing else None
+        self._leading = options.top_k if options.effort == "auto" and quantile is not None else None
         if self._leading is not None:
+            assert prior.added is not None  # a quantile belongs to the weight of a first stage's scores
             self._added = np.array(prior.added) + np.array(boosts_of(request, options))
             self._equal: dict[tuple[str | None, str], list[int]] = defaultdict(list)
             for place, one in enumerate(request.scored()):
@@ -64,7 +66,7 @@ class Reading:
         assert self._leading is not None
         logits = np.concatenate([part.scores.logits for part in self._parts])
         last = np.sort(self._added[self._read] + logits)[-self._leading]
-        most = np.quantile(logits, self._quantile)
+        most = np.quantile(logits, self._quantile or 0.0)
         return [place for place in best[:_STEP] if self._added[place] + most > last]
 
     def _with_equal(self, places: Sequence[int]) -> list[int]:

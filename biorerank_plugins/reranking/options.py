@@ -64,9 +64,10 @@ class RankOptions:
         (``RankedPassage.retracted``), ``"drop"`` leaves them out before scoring (``Ranking.dropped``).
     :param boosts: what to add for recent articles or kinds of study before passages are put in order; reported in
         ``RankedPassage.boost``.
-    :param effort: ``"full"``: the model reads every passage. ``"auto"``: where ``top_k`` is given and the first stage
-        enters the order, it reads from the first stage's best passage on, until no other one is likely to come among
-        the first ``top_k``; ``Ranking.unread`` counts those (:mod:`~biorerank_plugins.reranking.effort`).
+    :param effort: ``"full"``: the model reads every passage. ``"auto"``: where ``top_k`` is given and the model stores
+        how much its first stage tells, it reads from the first stage's best passage on, until no other one is likely
+        to come among the first ``top_k``; ``Ranking.unread`` counts those
+        (:mod:`~biorerank_plugins.reranking.effort`).
     :raises ValueError: if an option is impossible.
     :raises TypeError: if ``boosts`` is something else than :class:`~biorerank_plugins.Boosts`.
 

@@ -101,7 +101,7 @@ class RankPipeline:
         readings = []
         for request, own in zip(requests, cosines, strict=True):
             prior = choose_prior(options.fusion, request.scored(), self._stored, own)
-            quantile = 1.0 if prior.stored is None else self._stored.fusion[prior.stored].quantile
+            quantile = None if prior.stored is None else self._stored.fusion[prior.stored].quantile
             readings.append(Reading(request, prior, options, quantile))
         while any(wanted := [reading.wanted() for reading in readings]):
             parts = [reading.request.only(places) for reading, places in zip(readings, wanted, strict=True)]

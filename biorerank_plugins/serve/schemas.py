@@ -154,3 +154,4 @@ class SearchRequest(BaseModel):
     fusion: Annotated[float, Field(ge=0, le=1e6)] | Literal["stored", "order"] | None = "stored"
     deduplicate: list[Literal["id", "pmid", "doi", "text"]] | Literal["id", "pmid", "doi", "text"] | None = None
     retracted: Literal["keep", "flag", "drop"] = "keep"
+    effort: Literal["full", "auto"] = Field("full", description="auto: read only what may come among the first top_k.")

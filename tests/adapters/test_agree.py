@@ -279,10 +279,12 @@ def test_bad_input_is_refused_alike(tiny_cross_encoder_dir):
 # Both stages
 
 
-def _two_stages(index: PassageIndex, model: Any, first_stage: Any, k: int, top: int) -> Iterator[tuple[str, Any, Any]]:
+def _two_stages(
+    index: PassageIndex, model: Any, first_stage: Any, k: int, top: int, options: dict[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
     """Name, sync call and async call of each host's retriever followed by its reranker."""
     retriever = bio_llama_index.BioRetriever(index=index, similarity_top_k=k, first_stage=first_stage)
-    llama = LlamaIndex(model, top)
+    llama = LlamaIndex(model, top, **options)
     process, aprocess = llama.postprocessor.postprocess_nodes, llama.postprocessor.apostprocess_nodes
 
     async def llama_async(query: str) -> list[Line]:
@@ -291,7 +293,7 @@ def _two_stages(index: PassageIndex, model: Any, first_stage: Any, k: int, top: 
     yield "LlamaIndex", lambda query: llama.lines(process(retriever.retrieve(query), query_str=query)), llama_async
 
     finder = bio_haystack.BioRetriever(index, top_k=k, first_stage=first_stage)
-    hay = Haystack(model, top)
+    hay = Haystack(model, top, **options)
 
     def hay_sync(query: str) -> list[Line]:
         return hay.lines(hay.ranker.run(query=query, documents=finder.run(query=query)["documents"]))
@@ -303,7 +305,7 @@ def _two_stages(index: PassageIndex, model: Any, first_stage: Any, k: int, top: 
     yield "Haystack", hay_sync, hay_async
 
     searcher = bio_langchain.BioRetriever(index=index, k=k, first_stage=first_stage)
-    chain = LangChain(model, top)
+    chain = LangChain(model, top, **options)
     compress, acompress = chain.compressor.compress_documents, chain.compressor.acompress_documents
 
     async def chain_async(query: str) -> list[Line]:
@@ -313,18 +315,18 @@ def _two_stages(index: PassageIndex, model: Any, first_stage: Any, k: int, top: 
 
 
 def _assert_two_stages_agree(
-    index: PassageIndex, model: Any, first_stage: Any, questions: list[str], k: int, top: int
+    index: PassageIndex, model: Any, first_stage: Any, questions: list[str], k: int, top: int, **options: Any
 ) -> list[list[Line]]:
     reranker = BioReranker(model, **CPU)
     search = TwoStageSearch(index, reranker, first_stage=first_stage)
     expected = [
         [
             (line.passage.id, line.score, line.retrieval_score)
-            for line in search.search(question, candidates=k, top_k=top)
+            for line in search.search(question, candidates=k, top_k=top, **options)
         ]
         for question in questions
     ]
-    for name, sync, awaitable in _two_stages(index, model, first_stage, k, top):
+    for name, sync, awaitable in _two_stages(index, model, first_stage, k, top, options):
         for question, lines in zip(questions, expected, strict=True):
             assert sync(question) == lines, name
             assert asyncio.run(awaitable(question)) == lines, f"{name}, async"
@@ -346,6 +348,17 @@ def test_both_stages_with_stored_weights(tiny_cross_encoder_dir, tiny_encoder_di
         )
         assert [name for name, _, _ in lines] != [line.passage.id for line in by_model]
         assert found[0] == lines[0][0]  # the weight is large: the first stage decides
+
+
+def test_both_stages_with_effort_as_it_is_needed(tiny_cross_encoder_dir, tiny_encoder_dir, tmp_path):
+    encoder = BiEncoder(tiny_encoder_dir, device="cpu")
+    model = shutil.copytree(tiny_cross_encoder_dir, tmp_path / "model")
+    fusion = {encoder.model_id: {"weight": 300, "reference": 0.5, "quantile": 0.5}}
+    (model / "biorerank.json").write_text(json.dumps({"template": "{title}. {text}", "fusion": fusion}), "utf-8")
+    index = PassageIndex.build([p for p in _passages(40) if p.text], encoder=encoder)
+    _assert_two_stages_agree(index, model, "dense", [QUERY], 40, 3, effort="auto")
+    search = TwoStageSearch(index, BioReranker(model, **CPU), first_stage="dense")
+    assert search.search(QUERY, candidates=40, top_k=3, effort="auto").unread > 0
 
 
 embedded = pytest.mark.skipif(

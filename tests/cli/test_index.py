@@ -40,6 +40,16 @@ def test_an_index_is_built(biorerank: Run, collection: Path, tmp_path: Path) -> 
     assert _ids(tmp_path / "new") == ["p1", "p2", "p3", "p4", "p5", "p6"]
 
 
+def test_an_index_in_int8_answers_as_one_in_fp32(biorerank: Run, collection: Path, tmp_path: Path) -> None:
+    for dtype in ("int8", "float32"):
+        assert biorerank("index", collection, "--out", tmp_path / dtype, "--dtype", dtype).exit_code == 0
+    with PassageIndex.load(tmp_path / "int8") as ours, PassageIndex.load(tmp_path / "float32") as exact:
+        found, expected = (index.search("what lowers glucose?", 6, first_stage="dense") for index in (ours, exact))
+    scores = {one.passage.id: one.score for one in expected}
+    assert [one.score for one in found] == pytest.approx([scores[one.passage.id] for one in found], abs=0.02)
+    assert [one.score for one in found] != [scores[one.passage.id] for one in found]
+
+
 def test_several_inputs_and_stdin_become_one_index(biorerank: Run, tmp_path: Path) -> None:
     first = _jsonl(tmp_path / "a.jsonl", "a")
     second = tmp_path / "b.tsv.gz"

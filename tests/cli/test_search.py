@@ -34,6 +34,18 @@ def test_results_are_those_of_the_library(
     assert document == {"first_stage": "hybrid", **expected}
 
 
+@pytest.mark.parametrize("options", [["--effort", "auto"], ["--dtype", "int8"]])
+def test_effort_and_precision_are_the_rerankers(
+    biorerank: Run, index_folder: Path, tiny_cross_encoder_dir: Path, options: list[str]
+) -> None:
+    document = json.loads(biorerank("search", index_folder, QUESTION, "--k", "4", "--json", *options).stdout)
+    given = {"dtype": "int8"} if "int8" in options else {}
+    with PassageIndex.load(index_folder) as index, BioReranker(str(tiny_cross_encoder_dir), **given) as reranker:
+        expected = TwoStageSearch(index, reranker).search(QUESTION, top_k=4)
+    assert [line["id"] for line in document["passages"]] == [line.passage.id for line in expected]
+    assert [line["logit"] for line in document["passages"]] == pytest.approx([line.logit for line in expected])
+
+
 def test_a_pipe_gets_tabs_and_whole_passages(biorerank: Run, index_folder: Path) -> None:
     rows = _cells(biorerank("search", index_folder, QUESTION, "--k", "3"))
     assert rows[0] == ["rank", "score", "moved", "id", "passage"]

@@ -93,6 +93,15 @@ def test_the_time_of_a_second_reader() -> None:
     assert shown in " ".join(MEASURED.split())
 
 
+@pytest.mark.parametrize("top_k", ["5", "10"])
+@pytest.mark.parametrize(("name", "stage"), [("our hybrid", "hybrid"), ("our bi-encoder", "dense")])
+def test_effort(name: str, stage: str, top_k: str) -> None:
+    found = _result("effort")["dev"]["means"][stage][top_k]
+    wanted = [f"{found['read']:.0%}", f"{found['same']:.0%}"]
+    wanted += [f"{found['difference']:+.3f} ({found['lowest difference']:+.3f})"]
+    assert [cell.replace(" %", "%") for cell in _row(MEASURED, f"{name}, {top_k}")] == wanted
+
+
 def test_sentences() -> None:
     rows = _result("sentences")["dev"]["variants"]
     ways = ("alone, in the words of the question", "alone", "bi-encoder")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from biorerank_plugins import BiEncoder, BioReranker, Boosts, Candidate, Passage, PassageIndex, Ranking, TwoStageSearch
@@ -18,89 +17,16 @@ from biorerank_plugins.errors import ModelError
 from biorerank_plugins.testing import ScriptedScorer
 
 QUERY = "which drug inhibits platelets"
-NAME = "a first stage"
+NAME, WEIGHT = "a first stage", 2.0
 
 
-def scripted(logits: Sequence[float], read: list[str] | None = None) -> BioReranker:
-    """A reranker whose logits are these, passage by passage; it notes what it reads."""
-
-    def logit(_: str, text: str) -> float:
-        if read is not None:
-            read.append(text)
-        return float(logits[int(text.split()[-1])])
-
-    return BioReranker(ScriptedScorer(logit))
-
-
-def candidates(scores: Sequence[float]) -> list[Candidate]:
-    return [Candidate(Passage(f"p{n}", f"text {n}"), float(score)) for n, score in enumerate(scores)]
-
-
-def lines(ranking: Ranking) -> list[tuple[Any, ...]]:
-    return [(one.passage.id, one.rank, one.input_index, one.logit, one.fused, one.score) for one in ranking]
-
-
-def test_what_cannot_lead_is_not_read():
-    read: list[str] = []
-    reranker = scripted([1.0] * 100, read)
-    ranking = reranker.rank(QUERY, candidates(range(100, 0, -1)), fusion=1.0, top_k=3, effort="auto")
-    assert [one.passage.id for one in ranking] == ["p0", "p1", "p2"]
-    assert read == [f"text {n}" for n in range(16)]
-    assert ranking.unread == 84
-    assert ranking.to_dict()["unread"] == 84
-    assert lines(ranking) == lines(reranker.rank(QUERY, candidates(range(100, 0, -1)), fusion=1.0, top_k=3))
-
-
-def test_it_goes_on_while_another_one_may_lead():
-    logits = [0.0] * 100
-    logits[3], logits[40] = 60.0, 60.0  # with what p3 shows p40 may still lead, and once it is read no other one
-    read: list[str] = []
-    ranking = scripted(logits, read).rank(QUERY, candidates(range(100, 0, -1)), fusion=1.0, top_k=2, effort="auto")
-    assert [one.passage.id for one in ranking] == ["p3", "p40"]
-    assert len(read) == 48
-
-
-@pytest.mark.parametrize("options", [{}, {"top_k": 100}, {"top_k": 3, "fusion": None}])
-def test_where_nothing_can_be_spared_all_is_read(options: dict[str, Any]):
-    given = candidates(range(40, 0, -1))
-    reranker = scripted(np.random.default_rng(0).normal(size=40))
-    ranking = reranker.rank(QUERY, given, **{"fusion": 1.0, "effort": "auto", **options})
-    assert ranking.unread == 0
-    assert "unread" not in ranking.to_dict()
-    assert lines(ranking) == lines(reranker.rank(QUERY, given, **{"fusion": 1.0, **options}))
-
-
-def test_texts_without_scores_are_all_read():
-    read: list[str] = []
-    ranking = scripted(range(40), read).rank(QUERY, [f"text {n}" for n in range(40)], top_k=3, effort="auto")
-    assert (len(read), ranking.unread) == (40, 0)
-
-
-@given(
-    st.lists(st.tuples(st.integers(-6, 6), st.integers(-6, 6)), min_size=1, max_size=60),
-    st.integers(1, 12),
-    st.sampled_from([0.0, 0.5, 3.0]),
-)
-def test_it_stops_where_the_slow_way_does(values: list[tuple[int, int]], top_k: int, weight: float):
-    scores, logits = ([pair[n] for pair in values] for n in (0, 1))
-    read: list[str] = []
-    reranker = scripted(logits, read)
-    ranking = reranker.rank(QUERY, candidates(scores), fusion=weight, top_k=top_k, effort="auto")
-    added = [weight * (score - max(scores)) for score in scores]
-    order = sorted(range(len(values)), key=lambda n: -added[n])
-    expected = order[: max(2 * top_k, 16)]
-    while len(expected) < len(order):
-        last = sorted(added[n] + logits[n] for n in expected)[-top_k]
-        rest = order[len(expected) :]
-        more = [n for n in rest[:16] if added[n] + max(logits[n] for n in expected) > last]
-        if not more:
-            break
-        expected += more
-    assert sorted(read) == sorted(f"text {n}" for n in expected)
-    full = lines(reranker.rank(QUERY, candidates(scores), fusion=weight))
-    of_read = [line for line in full if f"text {line[2]}" in set(read)] if top_k else []
-    assert [line[0] for line in lines(ranking)] == [line[0] for line in of_read[:top_k]]
-    assert ranking.unread == len(values) - len(expected)
+def with_quantile(
+    model: Path, folder: Path, quantile: object, name: str = NAME, weight: float = WEIGHT, **options: Any
+) -> BioReranker:
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    stored = {"fusion": {name: {"weight": weight, "reference": 1.0, "quantile": quantile}}, "rank_weight": 20.0}
+    (folder / "biorerank.json").write_text(json.dumps(stored), encoding="utf-8")
+    return BioReranker(folder, device="cpu", dtype="float32", **options)
 
 
 @pytest.fixture
@@ -108,11 +34,10 @@ def reranker(tiny_cross_encoder_dir: Path, tmp_path: Path) -> BioReranker:
     return with_quantile(tiny_cross_encoder_dir, tmp_path / "m", 1.0)
 
 
-def with_quantile(model: Path, folder: Path, quantile: object, **options: Any) -> BioReranker:
-    shutil.copytree(model, folder, dirs_exist_ok=True)
-    stored = {"fusion": {NAME: {"weight": 2.0, "reference": 1.0, "quantile": quantile}}, "rank_weight": 20.0}
-    (folder / "biorerank.json").write_text(json.dumps(stored), encoding="utf-8")
-    return BioReranker(folder, device="cpu", dtype="float32", **options)
+@pytest.fixture(scope="module")
+def by_quantile(tiny_cross_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[float, BioReranker]:
+    folder = tmp_path_factory.mktemp("quantiles")
+    return {q: with_quantile(tiny_cross_encoder_dir, folder / str(q), q) for q in (0.0, 0.5, 1.0)}
 
 
 WORDS = "aspirin inhibits platelets insulin lowers glucose cells divide the heart drug which".split()
@@ -129,32 +54,73 @@ def near(ours: Ranking, full: Ranking) -> None:
         assert [getattr(line, name) for line in ours] == pytest.approx([getattr(line, name) for line in full], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", [NAME, "another"])
-def test_a_stored_weight_and_a_rank_serve_as_well(reranker: BioReranker, name: str):
-    ours, full = (reranker.rank(QUERY, found(name), top_k=3, effort=effort) for effort in ("auto", "full"))
+def test_what_cannot_lead_is_not_read(reranker: BioReranker):
+    ours, full = (reranker.rank(QUERY, found(), top_k=3, effort=effort) for effort in ("auto", "full"))
     near(ours, full)
-    assert ours.unread > 0
+    assert ours.to_dict()["unread"] == ours.unread > 0
     assert ours.no_evidence == full.no_evidence
 
 
-def test_a_lower_quantile_reads_less(tiny_cross_encoder_dir: Path, tmp_path: Path):
-    unread = []
-    for quantile in (1.0, 0.5, 0.0):
-        one = with_quantile(tiny_cross_encoder_dir, tmp_path / str(quantile), quantile)
-        unread.append(one.rank(QUERY, found(step=0.002), top_k=5, effort="auto").unread)
-    assert unread == sorted(unread)
-    assert unread[0] < unread[-1]
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=80),
+    st.integers(1, 12),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_it_stops_where_the_slow_way_does(
+    by_quantile: dict[float, BioReranker], scores: list[float], top_k: int, quantile: float
+):
+    reranker = by_quantile[quantile]
+    passages = [Candidate(one.passage, score, first_stage=NAME) for one, score in zip(found(), scores, strict=False)]
+    full = reranker.rank(QUERY, passages)
+    logits = {line.input_index: line.logit for line in full}
+    added = [WEIGHT * (score - 1.0) for score in scores]
+    order = sorted(range(len(scores)), key=lambda n: -added[n])
+    expected = order[: max(2 * top_k, 16)]
+    while len(expected) < len(order):
+        last = sorted(added[n] + logits[n] for n in expected)[-top_k]
+        likely = float(np.quantile([logits[n] for n in expected], quantile))
+        more = [n for n in order[len(expected) :][:16] if added[n] + likely > last]
+        if not more:
+            break
+        expected += more
+    ours = reranker.rank(QUERY, passages, top_k=top_k, effort="auto")
+    assert ours.unread == len(scores) - len(expected)
+    of_read = [line for line in full if line.input_index in expected]
+    assert [line.input_index for line in ours] == [line.input_index for line in of_read[:top_k]]
+    assert [line.logit for line in ours] == pytest.approx([line.logit for line in of_read[:top_k]], abs=1e-5)
 
 
-def test_boosts_count_before_it_is_read():
-    typed = candidates(range(100, 0, -1))
-    review = Passage("p70", "text 70", metadata={"publication_types": ["Review"]})
-    typed[70] = Candidate(review, typed[70].score)
-    boosts = Boosts(publication_types={"Review": 90.0})
-    options: dict[str, Any] = {"fusion": 1.0, "boosts": boosts, "top_k": 3}
-    ours, full = (scripted([1.0] * 100).rank(QUERY, typed, effort=effort, **options) for effort in ("auto", "full"))
-    assert [one.passage.id for one in ours] == ["p70", "p0", "p1"]
-    assert ours.unread == 84
+def test_a_lower_quantile_reads_less(by_quantile: dict[float, BioReranker]):
+    rankings = [one.rank(QUERY, found(step=0.002), top_k=5, effort="auto") for one in by_quantile.values()]
+    unread = [ranking.unread for ranking in rankings]
+    assert unread == sorted(unread, reverse=True)
+    assert unread[0] > unread[-1]
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 80}, {"top_k": 3, "fusion": None}, {"top_k": 3, "fusion": 9.0}])
+def test_where_nothing_can_be_spared_all_is_read(reranker: BioReranker, options: dict[str, Any]):
+    ranking = reranker.rank(QUERY, found(), effort="auto", **options)
+    assert ranking.unread == 0
+    assert "unread" not in ranking.to_dict()
+    near(ranking, reranker.rank(QUERY, found(), **options))
+
+
+def test_behind_what_the_model_does_not_know_all_is_read(reranker: BioReranker):
+    for passages in (found("another"), found(None), TEXTS):
+        assert reranker.rank(QUERY, passages, top_k=3, effort="auto").unread == 0
+    scripted = BioReranker(ScriptedScorer(lambda *_: 0.0))
+    assert scripted.rank(QUERY, found(), top_k=3, effort="auto").unread == 0
+
+
+def test_boosts_count_before_it_is_read(reranker: BioReranker):
+    typed = found()
+    review = Passage("p70", TEXTS[70], metadata={"publication_types": ["Review"]})
+    typed[70] = Candidate(review, typed[70].score, first_stage=NAME)
+    options: dict[str, Any] = {"boosts": Boosts(publication_types={"Review": 500.0}), "top_k": 3}
+    ours, full = (reranker.rank(QUERY, typed, effort=effort, **options) for effort in ("auto", "full"))
+    assert ours[0].passage.id == "p70"
+    assert ours.unread > 0
     near(ours, full)
 
 
@@ -191,17 +157,19 @@ def test_long_passages_duplicates_thresholds_and_evidence(tiny_cross_encoder_dir
     assert ours.dropped == full.dropped
 
 
-def test_a_search_takes_it(tiny_encoder_dir: Path):
+def test_a_search_takes_it(tiny_cross_encoder_dir: Path, tiny_encoder_dir: Path, tmp_path: Path):
     encoder = BiEncoder(tiny_encoder_dir, device="cpu", dtype="float32")
     with PassageIndex.build([one.passage for one in found()], encoder=encoder) as index:
-        search = TwoStageSearch(index, BioReranker(ScriptedScorer(lambda _, text: float(len(text) % 7))))
-        options: dict[str, Any] = {"candidates": 80, "fusion": 500.0, "top_k": 2}
-        ours, full = (search.search(QUERY, effort=effort, **options) for effort in ("auto", "full"))
-    near(ours, full)
-    assert ours.unread > 0
+        name = str(index.scores_of("dense"))
+        reranker = with_quantile(tiny_cross_encoder_dir, tmp_path / "m", 0.5, name, 300.0)
+        search = TwoStageSearch(index, reranker, first_stage="dense")
+        ours, full = (search.search(QUERY, candidates=80, top_k=2, effort=effort) for effort in ("auto", "full"))
+    assert 0 < ours.unread < 80
+    logits = {line.passage.id: line.logit for line in full}
+    assert [line.logit for line in ours] == pytest.approx([logits[line.passage.id] for line in ours], abs=1e-5)
 
 
-@pytest.mark.parametrize("quantile", [-0.1, 1.5, "high", None])
+@pytest.mark.parametrize("quantile", [-0.1, 1.5, "high"])
 def test_a_damaged_quantile_is_named(tiny_cross_encoder_dir: Path, tmp_path: Path, quantile: object):
     with pytest.raises(ModelError, match="quantile"):
         with_quantile(tiny_cross_encoder_dir, tmp_path / "m", quantile).warm_up()

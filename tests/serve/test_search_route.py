@@ -23,7 +23,7 @@ def search(index_dir: Path, oracle: BioReranker):
         {},
         {"top_k": 2, "candidates": 3},
         {"filters": {"year": {">=": 2015}}},
-        {"evidence": 2, "top_k": 1},
+        {"evidence": 2, "top_k": 1, "effort": "auto"},
         {"min_probability": 0.5, "retracted": "flag", "deduplicate": "text", "fusion": None},
     ],
 )
@@ -58,6 +58,7 @@ def test_the_first_stage_can_be_chosen(server: Running, index_dir: Path, oracle:
         ({"query": " \n"}, "the query is empty"),
         ({"evidence": -1}, "evidence"),
         ({"fusion": "second-reader"}, "fusion"),
+        ({"effort": "some"}, "effort"),
     ],
 )
 def test_a_malformed_search_is_refused_by_name(server: Running, options: dict, said: str):

@@ -22,7 +22,7 @@ from biorerank_plugins.haystack.options import (
     flag,
 )
 from biorerank_plugins.haystack.ranking import RankingCall
-from biorerank_plugins.reranking.options import Fusion, Retracted
+from biorerank_plugins.reranking.options import Effort, Fusion, Retracted
 from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.runtime.devices import BACKENDS
 from biorerank_plugins.text.templates import Template, check_template
@@ -89,6 +89,8 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
     :param fusion: weight of the first stage's scores, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
     :param retracted: documents that their ``meta`` calls retracted: ``"keep"``, ``"flag"``
         (``meta["biorerank_retracted"]``) or ``"drop"``.
+    :param effort: ``"auto"`` reads only what may come among the first ``top_k``, behind first stages of ours, as
+        :meth:`~biorerank_plugins.BioReranker.rank` takes it.
     :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name: recent articles and strong kinds of
         study further up; what was added is in ``meta["biorerank_boost"]``.
     :param timeout: seconds after which a run raises :class:`~biorerank_plugins.errors.ScoringTimeoutError`.
@@ -139,6 +141,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         deduplicate: Deduplicate = "id",
         fusion: Fusion = "stored",
         retracted: Retracted = "keep",
+        effort: Effort = "full",
         boosts: Boosts | Mapping[str, Any] | None = None,
         timeout: float | None = None,
         revision: str | None = None,
@@ -178,6 +181,7 @@ class BioRanker(LazyComponent[tuple[BioReranker, DocumentTexts]]):
         self.deduplicate = deduplicate
         self.fusion = check_rank_option("fusion", fusion)
         self.retracted = check_rank_option("retracted", retracted)
+        self.effort = check_rank_option("effort", effort)
         self.boosts = check_rank_option("boosts", boosts)
         self.timeout = check_rank_option("timeout", timeout)
         self.revision = revision
