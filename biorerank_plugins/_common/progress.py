@@ -30,7 +30,7 @@ def progress_bar(show: bool, **settings: Any) -> Iterator[Progress]:
     ...     progress.update(3)
     """
     if not show:
-        yield SimpleNamespace(update=lambda n: None)
+        yield SimpleNamespace(update=lambda n=1: None)
         return
     from tqdm.auto import tqdm
 
