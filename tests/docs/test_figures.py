@@ -201,11 +201,13 @@ def test_start() -> None:
     ]
     for row, name in (
         ("… ours in fp32", "ours, float32"),
+        ("… ours in int8", "ours, int8"),
         ("… sentence-transformers, its defaults", "sentence-transformers, its defaults"),
         ("… sentence-transformers in bf16", "sentence-transformers, bfloat16"),
     ):
         assert _row(MEASURED, row) == [_spread(found[name], 0) if name in found else "" for found in rates]
-    indexed = [f"{both[0]['index']['seconds']} s", ""]  # not measured with AVX2 alone
+    assert both[1]["index"]["dtype"] == "int8"
+    indexed = [f"{both[0]['index']['seconds']} s", f"{both[1]['index']['seconds']} s (int8)"]
     assert _row(MEASURED, "55,258 snippets indexed, BM25 included (one run)") == indexed
     cold = both[0]["cold process"]
     shown = _row(README, "a cold process to its first ranking, against sentence-transformers")[:2]
