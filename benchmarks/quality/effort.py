@@ -27,9 +27,9 @@ from biorerank_plugins import BioReranker, Candidate, PassageIndex, TwoStageSear
 from biorerank_plugins.articles.metadata import DEFAULT_KEYS
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
 from biorerank_plugins.first_stage import BiEncoder
+from biorerank_plugins.models.stored import StoredValues
 from biorerank_plugins.reranking.effort import Reading
 from biorerank_plugins.reranking.first_stage_prior import choose_prior
-from biorerank_plugins.reranking.model_share import StoredValues
 from biorerank_plugins.reranking.options import RankOptions
 from biorerank_plugins.reranking.order import Scored
 from biorerank_plugins.reranking.passage_windows import PassageTexts

@@ -24,7 +24,7 @@ from biorerank_plugins import BioReranker
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
 from biorerank_plugins.evaluation.significance import holm
 from biorerank_plugins.first_stage import BiEncoder
-from biorerank_plugins.models.stored import stored_fusion, stored_rank_weight, stored_second_reader
+from biorerank_plugins.models.stored import StoredValues
 
 RESULT = "second_reader.json"
 KEYS = ("reranker", "candidates", "weight", "rank weight", "time", "dev", "report")
@@ -126,11 +126,12 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=40, help="of each set at most so many, drawn by hash")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    reader = stored_second_reader(args.reranker)
+    stored = StoredValues(args.reranker)
+    reader = stored.second_reader
     if reader is None:
         raise SystemExit("This reranker stores no second reader.")
-    args.weight = stored_fusion(args.reranker)[reader.encoder].weight
-    args.rank_weight = stored_rank_weight(args.reranker)
+    args.weight = stored.fusion[reader.encoder].weight
+    args.rank_weight = stored.rank_weight
     encoders = {"own": BiEncoder(reader.encoder)} | ({"minilm": BiEncoder(args.minilm)} if args.minilm else {})
     result: dict[str, Any] = dict.fromkeys(KEYS) | {"dev": {}, "report": {}} | read_result(args.out)
     result |= {"reranker": args.name, "candidates": args.candidates, "weight": args.weight}

@@ -9,10 +9,6 @@ from typing import Any
 from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins.models.calibration import Calibration, sigmoid
 
-__all__ = ["AnswerModel", "EvidenceModel", "relevance_features"]
-
-FEATURES = ("best", "second")
-
 
 def relevance_features(log_odds: Sequence[float]) -> tuple[float, float]:
     """Return what the decision rests on: log-odds of the best and of the second.
@@ -51,7 +47,7 @@ class AnswerModel:
     nothing: float
 
     def __post_init__(self) -> None:
-        for name in (*FEATURES, "intercept"):
+        for name in ("best", "second", "intercept"):
             finite_number(name, getattr(self, name))
         finite_number("answered", self.answered, low=0, high=1)
         finite_number("nothing", self.nothing, low=0, high=self.answered)
@@ -62,16 +58,18 @@ class AnswerModel:
 
         :raises ValueError: if a value is impossible, missing or has an unknown name.
         """
-        return cls(**_named(cls, values))
+        known = {one.name for one in fields(cls)}
+        if wrong := sorted(known ^ values.keys()):
+            raise ValueError(f"an answer model has the values {', '.join(sorted(known))}; {wrong[0]!r} is not right.")
+        return cls(**values)
 
     def probability(self, log_odds: Sequence[float]) -> float:
         """Return the probability that the answer is among the candidates.
 
         :param log_odds: as in :func:`relevance_features`.
         """
-        weights = (self.best, self.second)
-        told = zip(weights, relevance_features(log_odds), strict=True)
-        return sigmoid(sum(weight * value for weight, value in told) + self.intercept)
+        best, second = relevance_features(log_odds)
+        return sigmoid(self.best * best + self.second * second + self.intercept)
 
     def to_dict(self) -> dict[str, float]:
         """Return the values as plain JSON types."""
@@ -105,12 +103,4 @@ class EvidenceModel:
         calibration = values.get("calibration")
         if calibration is not None and not isinstance(calibration, Mapping):
             raise ValueError(f"calibration must be an object, got {calibration!r:.80}.")
-        given = {**values, "calibration": None if calibration is None else Calibration.of(calibration)}
-        return cls(**given)
-
-
-def _named(cls: type[AnswerModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    known = {one.name for one in fields(cls)}
-    if wrong := sorted(known ^ values.keys()):
-        raise ValueError(f"an answer model has the values {', '.join(sorted(known))}; {wrong[0]!r} is not right.")
-    return dict(values)
+        return cls(**{**values, "calibration": None if calibration is None else Calibration.of(calibration)})

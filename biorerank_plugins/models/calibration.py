@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from biorerank_plugins._common.checks import finite_number
-
-__all__ = ["Calibration", "fit_calibration", "sigmoid"]
 
 _FORMER = "per_log_window"  # of 0.1: it let probabilities rise along a list, and is no longer read
 
@@ -50,23 +48,16 @@ class Calibration:
         :raises ValueError: if a value is impossible or has an unknown name.
         """
         kept = {name: value for name, value in values.items() if name != _FORMER}
-        unknown = kept.keys() - {"slope", "intercept", "evidence_threshold"}
-        if unknown:
+        if unknown := kept.keys() - {one.name for one in fields(cls)}:
             raise ValueError(f"a calibration has no {sorted(unknown)[0]!r}.")
         return cls(**kept)
 
     def log_odds(self, value: float) -> float:
-        """Return the log-odds of relevance.
-
-        :param value: what passages are ordered by: the model's raw output, or the value fused with a first stage's.
-        """
+        """Return the log-odds of relevance, from what orders passages: a logit, or one fused with a first stage's."""
         return self.slope * value + self.intercept
 
     def probability(self, value: float) -> float:
-        """Return the probability of relevance.
-
-        :param value: as in :meth:`log_odds`.
-        """
+        """Return the probability of relevance, from what :meth:`log_odds` takes."""
         return sigmoid(self.log_odds(value))
 
     def to_dict(self) -> dict[str, float | None]:

@@ -9,8 +9,6 @@ from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.models.offered import offered_folder, offered_names
 
-__all__ = ["is_installed", "portable_name", "resolve_folder"]
-
 
 def resolve_folder(name: str | os.PathLike[str]) -> Path | None:
     """Return the folder of an embedded or offered model, or of a path; ``None`` if it can only be a name on the hub.

@@ -20,8 +20,6 @@ from types import ModuleType
 
 from biorerank_plugins.errors import ModelError
 
-__all__ = ["GROUP", "offered_folder", "offered_names"]
-
 GROUP = "biorerank_plugins.models"
 """The group of entry points."""
 
@@ -34,7 +32,6 @@ def offered_names() -> list[str]:
 def offered_folder(name: str) -> Path | None:
     """Return the folder of an offered model; ``None`` if nobody offers one under this name.
 
-    :param name: as in :func:`offered_names`.
     :raises ModelError: if two distributions offer different models under it, or what one offers is no model folder.
     """
     found = _offered(tuple(sys.path)).get(name, ())

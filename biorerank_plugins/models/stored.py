@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,21 +19,6 @@ from biorerank_plugins.models.answering import AnswerModel, EvidenceModel
 from biorerank_plugins.models.calibration import Calibration
 from biorerank_plugins.models.folders import resolve_folder
 from biorerank_plugins.text.templates import check_template
-
-__all__ = [
-    "SETTINGS_FILE",
-    "StoredFusion",
-    "StoredReader",
-    "read_stored",
-    "store_calibration",
-    "stored_answering",
-    "stored_calibration",
-    "stored_evidence",
-    "stored_fusion",
-    "stored_rank_weight",
-    "stored_second_reader",
-    "stored_template",
-]
 
 SETTINGS_FILE = "biorerank.json"
 _T = TypeVar("_T")
@@ -66,23 +53,129 @@ class StoredReader:
     rank_weight: float = 0.0
 
 
-def stored_fusion(model: object) -> Mapping[str, StoredFusion]:
-    """Return the fusion weights that a reranker's folder stores.
+class StoredValues:
+    """What a reranker's folder stores beside its template; a search must not wait for the disk, so it is read once.
 
-    ::
-
-        {"fusion": {"lexical": 0.5, "my-encoder": {"weight": 12, "reference": 0.6, "calibration": {"slope": 0.8}}}}
+    Each value raises :class:`~biorerank_plugins.errors.ModelError` if the file is damaged.
 
     :param model: what the reranker was given as ``model``; only an embedded model or a folder can store anything.
-    :returns: by the scores it is for: ``"<bi-encoder>"`` for its inner products, ``"hybrid/<bi-encoder>"`` for
-        the fused scores that its own folder settles, ``"lexical"`` for BM25; empty if nothing is stored.
-    :raises ModelError: if the file is damaged.
     """
-    weights = read_stored(model).get("fusion", {})
-    if not isinstance(weights, dict):
-        raise ModelError(f"{SETTINGS_FILE}: 'fusion' must map names of first stages to weights, got {weights!r:.80}.")
+
+    def __init__(self, model: object) -> None:
+        self._model = model
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        return read_stored(self._model)
+
+    @cached_property
+    def fusion(self) -> Mapping[str, StoredFusion]:
+        """How the scores of first stages enter the order; empty if nothing is stored.
+
+        By the scores it is for: ``"<bi-encoder>"`` for its inner products, ``"hybrid/<bi-encoder>"`` for the fused
+        scores that its own folder settles, ``"lexical"`` for BM25::
+
+            {"fusion": {"lexical": 0.5, "my-encoder": {"weight": 12, "reference": 0.6, "calibration": {"slope": 0.8}}}}
+        """
+        weights = self._content.get("fusion", {})
+        if not isinstance(weights, dict):
+            raise ModelError(
+                f"{SETTINGS_FILE}: 'fusion' must map names of first stages to weights, got {weights!r:.80}."
+            )
+        with _sound():
+            return {scores: _fusion_of(value) for scores, value in weights.items()}
+
+    @cached_property
+    def rank_weight(self) -> float | None:
+        """Weight of the rank that a first stage of unknown scale gives; ``None``: such candidates are ordered by logit.
+
+        ::
+
+            {"rank_weight": 0.75}
+        """
+        weight = self._content.get("rank_weight")
+        with _sound():
+            return None if weight is None else finite_number("rank_weight", weight, low=0, high=1e6)
+
+    @cached_property
+    def second_reader(self) -> StoredReader | None:
+        """The bi-encoder that reads what a first stage of unknown scale found, if one is stored, with its fusion.
+
+        ::
+
+            {"second_reader": {"encoder": "my-encoder", "rank_weight": 0.5}, "fusion": {"my-encoder": 12}}
+        """
+        found = self._object("second_reader", _reader_of)
+        if found is None:
+            return None
+        known = self.fusion.get(found.encoder)
+        if known is None or known.reference is None:
+            raise ModelError(
+                f"{SETTINGS_FILE} is damaged: 'second_reader' names {found.encoder!r}, for which 'fusion' has no "
+                "weight with a reference."
+            )
+        return found
+
+    @cached_property
+    def answering(self) -> AnswerModel | None:
+        """What tells whether the answer is among the candidates, if that is stored.
+
+        ::
+
+            {"answering": {"best": 0.9, "second": 0.2, "intercept": -0.3, "answered": 0.5, "nothing": 0.2}}
+        """
+        return self._object("answering", AnswerModel.of)
+
+    @cached_property
+    def evidence(self) -> EvidenceModel:
+        """What the values of sentences mean; what those of passages do, if nothing is stored.
+
+        ::
+
+            {"evidence": {"passage_weight": 0.3, "calibration": {"slope": 0.8, "intercept": -2}}}
+        """
+        return self._object("evidence", EvidenceModel.of) or EvidenceModel()
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """How logits become probabilities; the plain sigmoid unless something is stored.
+
+        ::
+
+            {"calibration": {"slope": 0.8, "intercept": -2.1, "evidence_threshold": 0.2}}
+        """
+        return self._object("calibration", Calibration.of) or Calibration()
+
+    def calibration_for(self, first_stage: str | None) -> Calibration:
+        """Return how the value that orders becomes a probability.
+
+        :param first_stage: whose stored weight is used; ``None`` if none is.
+        """
+        own = None if first_stage is None else self.fusion[first_stage].calibration
+        return self.calibration if own is None else own
+
+    def read(self) -> None:
+        """Read everything now.
+
+        :raises ModelError: if what is stored is damaged.
+        """
+        _ = self.calibration, self.fusion, self.rank_weight, self.second_reader, self.answering, self.evidence
+
+    def _object(self, name: str, read: Callable[[dict[str, Any]], _T]) -> _T | None:
+        """Return what one of the objects in the file says; ``None`` if it is not there."""
+        values = self._content.get(name)
+        if values is None:
+            return None
+        if not isinstance(values, dict):
+            raise ModelError(f"{SETTINGS_FILE} is damaged: {name!r} must be an object, got {values!r:.80}.")
+        with _sound():
+            return read(values)
+
+
+@contextmanager
+def _sound() -> Iterator[None]:
     try:
-        return {scores: _fusion_of(value) for scores, value in weights.items()}
+        yield
     except (TypeError, ValueError) as error:
         raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
 
@@ -101,100 +194,13 @@ def _fusion_of(value: Any) -> StoredFusion:
     )
 
 
-def stored_rank_weight(model: object) -> float | None:
-    """Return the weight of the rank that a first stage of unknown scale gives, as a reranker's folder says.
-
-    ::
-
-        {"rank_weight": 0.75}
-
-    :param model: as in :func:`stored_fusion`.
-    :returns: ``None`` if nothing is stored: such candidates are ordered by logit.
-    :raises ModelError: if the file is damaged.
-    """
-    weight = read_stored(model).get("rank_weight")
-    try:
-        return None if weight is None else finite_number("rank_weight", weight, low=0, high=1e6)
-    except ValueError as error:
-        raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
-
-
-def stored_second_reader(model: object) -> StoredReader | None:
-    """Return the bi-encoder that reads what a first stage of unknown scale found, as a reranker's folder says.
-
-    ::
-
-        {"second_reader": {"encoder": "my-encoder", "rank_weight": 0.5}, "fusion": {"my-encoder": 12}}
-
-    :param model: as in :func:`stored_fusion`.
-    :returns: ``None`` if nothing is stored.
-    :raises ModelError: if the file is damaged, or stores no fusion for this bi-encoder.
-    """
-    values = _object(model, "second_reader")
-    if values is None:
-        return None
-    found = _sound(_reader_of, values)
-    known = stored_fusion(model).get(found.encoder)
-    if known is None or known.reference is None:
-        raise ModelError(
-            f"{SETTINGS_FILE} is damaged: 'second_reader' names {found.encoder!r}, for which 'fusion' has no weight "
-            "with a reference."
-        )
-    return found
-
-
 def _reader_of(values: dict[str, Any]) -> StoredReader:
-    if unknown := values.keys() - {"encoder", "rank_weight"}:
+    if unknown := values.keys() - {one.name for one in fields(StoredReader)}:
         raise ValueError(f"a second reader has no {sorted(unknown)[0]!r}.")
-    if not isinstance(values.get("encoder"), str):
-        raise ValueError(f"the encoder of 'second_reader' must be a name, got {values.get('encoder')!r:.80}.")
-    return StoredReader(
-        values["encoder"], finite_number("rank_weight", values.get("rank_weight", 0.0), low=0, high=1e6)
-    )
-
-
-def stored_answering(model: object) -> AnswerModel | None:
-    """Return what tells whether the answer is among candidates, as a reranker's folder says.
-
-    ::
-
-        {"answering": {"best": 0.9, "second": 0.2, "intercept": -0.3, "answered": 0.5, "nothing": 0.2}}
-
-    :param model: as in :func:`stored_fusion`.
-    :returns: ``None`` if nothing is stored.
-    :raises ModelError: if the file is damaged.
-    """
-    values = _object(model, "answering")
-    return None if values is None else _sound(AnswerModel.of, values)
-
-
-def stored_evidence(model: object) -> EvidenceModel:
-    """Return what the values of sentences mean, as a reranker's folder says.
-
-    ::
-
-        {"evidence": {"passage_weight": 0.3, "calibration": {"slope": 0.8, "intercept": -2}}}
-
-    :param model: as in :func:`stored_fusion`.
-    :returns: the values of passages if nothing is stored.
-    :raises ModelError: if the file is damaged.
-    """
-    values = _object(model, "evidence")
-    return EvidenceModel() if values is None else _sound(EvidenceModel.of, values)
-
-
-def stored_calibration(model: object) -> Calibration:
-    """Return how a reranker's logits become probabilities, as its folder says.
-
-    ::
-
-        {"calibration": {"slope": 0.8, "intercept": -2.1, "evidence_threshold": 0.2}}
-
-    :param model: as in :func:`stored_fusion`.
-    :returns: the plain sigmoid if nothing is stored.
-    :raises ModelError: if the file is damaged.
-    """
-    return _sound(Calibration.of, _object(model, "calibration") or {})
+    encoder = values.get("encoder")
+    if not isinstance(encoder, str):
+        raise ValueError(f"the encoder of 'second_reader' must be a name, got {encoder!r:.80}.")
+    return StoredReader(encoder, finite_number("rank_weight", values.get("rank_weight", 0.0), low=0, high=1e6))
 
 
 def store_calibration(folder: str | os.PathLike[str], calibration: Calibration, first_stage: str | None = None) -> None:
@@ -209,7 +215,7 @@ def store_calibration(folder: str | os.PathLike[str], calibration: Calibration, 
     if first_stage is None:
         content["calibration"] = calibration.to_dict()
     else:
-        own = stored_fusion(folder)[first_stage]
+        own = StoredValues(folder).fusion[first_stage]
         before = content["fusion"][first_stage]
         kept = before if isinstance(before, dict) else {"weight": own.weight, "reference": own.reference}
         content["fusion"] = {**content["fusion"], first_stage: {**kept, "calibration": calibration.to_dict()}}
@@ -223,30 +229,13 @@ def stored_template(model: object) -> str | None:
 
         {"template": "{title}. {text}"}
 
-    :param model: as in :func:`stored_fusion`.
+    :param model: as in :class:`StoredValues`.
     :returns: ``None`` if nothing is stored.
     :raises ModelError: if the file is damaged.
     """
     template = read_stored(model).get("template")
-    try:
+    with _sound():
         return None if template is None else str(check_template(template))
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
-
-
-def _object(model: object, name: str) -> dict[str, Any] | None:
-    """Return one of the objects in the file; ``None`` if it is not there."""
-    values = read_stored(model).get(name)
-    if values is not None and not isinstance(values, dict):
-        raise ModelError(f"{SETTINGS_FILE} is damaged: {name!r} must be an object, got {values!r:.80}.")
-    return values
-
-
-def _sound(read: Callable[[dict[str, Any]], _T], values: dict[str, Any]) -> _T:
-    try:
-        return read(values)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{SETTINGS_FILE} is damaged: {error}") from error
 
 
 def read_stored(model: object) -> dict[str, Any]:

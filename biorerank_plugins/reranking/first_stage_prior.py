@@ -8,17 +8,12 @@ there the *rank* enters, as ``-weight · ln(rank)``, and where it is asked for o
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from biorerank_plugins.models.stored import StoredReader
+from biorerank_plugins.models.stored import StoredReader, StoredValues
 from biorerank_plugins.passages import Candidate
 from biorerank_plugins.reranking.options import Fusion
-
-if TYPE_CHECKING:
-    from biorerank_plugins.reranking.model_share import StoredValues
 
 RANK_WEIGHT = 0.75
 """Weight of ``-ln(rank)`` for a model that stores none and is asked to take the given order into account."""
@@ -63,19 +58,13 @@ def choose_prior(
     if not isinstance(fusion, str):
         # The best keeps its logit: a constant changes no order, and scores stay on the model's scale.
         return Prior(_weighted(filled, float(fusion), max(known)))
-    name = _known_stage(candidates, stored)
-    if name is not None:
+    names = {one.first_stage for one, score in zip(candidates, scores, strict=True) if score is not None}
+    name = names.pop() if len(names) == 1 else None
+    if name is not None and name in stored.fusion:
         own = stored.fusion[name]
         reference = max(known) if own.reference is None else own.reference
         return Prior(_weighted(filled, own.weight, reference), name)
     return Prior() if stored.rank_weight is None else Prior(_by_rank(scores, stored.rank_weight))
-
-
-def _known_stage(candidates: Sequence[Candidate], stored: StoredValues) -> str | None:
-    """Return the first stage that all scores come from, if the model stores a weight for it."""
-    names = {candidate.first_stage for candidate in candidates if finite_score(candidate) is not None}
-    name = names.pop() if len(names) == 1 else None
-    return name if name in stored.fusion else None
 
 
 def _by_second_reader(
@@ -97,13 +86,10 @@ def _weighted(scores: Sequence[float], weight: float, reference: float) -> list[
 
 def _by_rank(scores: Sequence[float | None], weight: float) -> list[float]:
     """Return ``-weight · ln(rank)``; equal scores share the better rank, and candidates without one come last."""
-    counts = Counter(score for score in scores if score is not None)
-    rank_of: dict[float | None, int] = {}
-    rank = 1
-    for score in sorted(counts, reverse=True):
-        rank_of[score] = rank
-        rank += counts[score]
-    rank_of[None] = rank
+    best_first = sorted((score for score in scores if score is not None), reverse=True)
+    rank_of: dict[float | None, int] = {None: len(best_first) + 1}
+    for rank, score in enumerate(best_first, 1):
+        rank_of.setdefault(score, rank)
     return [-weight * math.log(rank_of[score]) for score in scores]
 
 

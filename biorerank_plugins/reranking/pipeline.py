@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biorerank_plugins.articles.metadata import MetadataKeys
-    from biorerank_plugins.reranking.model_share import ModelShare, StoredValues
+    from biorerank_plugins.models.stored import StoredValues
+    from biorerank_plugins.reranking.model_share import ModelShare
     from biorerank_plugins.reranking.options import Fusion, RankOptions
     from biorerank_plugins.reranking.passage_windows import PassageReader
     from biorerank_plugins.scoring.scores import Scorer
@@ -32,15 +33,7 @@ Pair = tuple[str, str]
 
 
 class RankPipeline:
-    """What one reranker does with a call; it keeps nothing of it.
-
-    :param share: the model.
-    :param reader: what the model reads of a passage.
-    :param stored: what is stored with the model.
-    :param query_prefix: text before each query.
-    :param keys: where metadata hold PMID, year and so on.
-    :param calls: how much may be under way.
-    """
+    """What one reranker does with a call; it keeps nothing of it."""
 
     def __init__(
         self,
@@ -125,7 +118,10 @@ class RankPipeline:
         pairs = [(query, text) for (query, _), own in zip(items, texts, strict=True) for text in own.texts]
         every = self._score(scorer, pairs, call, show_progress)
         scores, best = fold(every, [len(own.texts) for own in texts], self._reader.windows.aggregation)
-        telemetry.note(model=scorer.name, truncated=_count_cut(scores))
+        cut = int(scores.truncated.sum())
+        telemetry.count("truncations", cut, truncated="passage")
+        telemetry.count("truncations", int(scores.query_truncated.sum()), truncated="query")
+        telemetry.note(model=scorer.name, truncated=cut)
         found, first = [], 0
         for request in requests:
             part = slice(first, first + len(request.kept))
@@ -183,13 +179,6 @@ class RankPipeline:
             else:
                 scores = cache.scores(self._share.model_hash, list(places), lambda new: scorer.score(new, watch))
         return scores[[places[pair] for pair in pairs]]
-
-
-def _count_cut(scores: PairScores) -> int:
-    cut = int(scores.truncated.sum())
-    telemetry.count("truncations", cut, truncated="passage")
-    telemetry.count("truncations", int(scores.query_truncated.sum()), truncated="query")
-    return cut
 
 
 def count_passages(requests: Iterable[tuple[str, Iterable[PassageLike]]]) -> int | None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from biorerank_plugins._common.checks import string, whole_number
 from biorerank_plugins.articles.metadata import MetadataKeys, check_metadata_keys
-from biorerank_plugins.models.stored import stored_template
+from biorerank_plugins.models.stored import StoredValues, stored_template
 from biorerank_plugins.passages import PassageLike, Ranking
-from biorerank_plugins.reranking.model_share import ModelShare, StoredValues
+from biorerank_plugins.reranking.model_share import ModelShare
 from biorerank_plugins.reranking.options import CallKeywords, RankKeywords, RankOptions
 from biorerank_plugins.reranking.pair_interface import PairInterface
 from biorerank_plugins.reranking.passage_windows import PassageReader

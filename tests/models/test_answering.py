@@ -10,7 +10,7 @@ import pytest
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.models.answering import AnswerModel, EvidenceModel, relevance_features
-from biorerank_plugins.models.stored import stored_answering, stored_evidence
+from biorerank_plugins.models.stored import StoredValues
 
 VALUES = {"best": 1.0, "second": 0.5, "intercept": -1, "answered": 0.6, "nothing": 0.2}
 IMPOSSIBLE = [
@@ -49,21 +49,21 @@ def test_what_is_stored_comes_back(tmp_path: Path):
     calibration = {"slope": 0.5, "intercept": 0.0, "evidence_threshold": 0.3}
     evidence = {"passage_weight": 0.3, "calibration": calibration}
     folder = folder_with(tmp_path, {"answering": VALUES, "evidence": evidence})
-    found = stored_answering(folder)
+    found = StoredValues(folder).answering
     assert found is not None and found.to_dict() == VALUES
-    read = stored_evidence(folder)
+    read = StoredValues(folder).evidence
     assert read.passage_weight == 0.3
     assert read.calibration is not None and read.calibration.to_dict() == calibration
 
 
 def test_nothing_stored_is_sentences_by_themselves_and_no_decision(tmp_path: Path):
     folder = folder_with(tmp_path, {})
-    assert stored_answering(folder) is None
-    assert stored_evidence(folder) == EvidenceModel()
+    assert StoredValues(folder).answering is None
+    assert StoredValues(folder).evidence == EvidenceModel()
 
 
 @pytest.mark.parametrize("content", IMPOSSIBLE, ids=str)
 def test_what_is_impossible_is_refused_by_the_name_of_the_file(content: object, tmp_path: Path):
-    read = stored_answering if "answering" in str(content) else stored_evidence
+    stored = StoredValues(folder_with(tmp_path, content))
     with pytest.raises(ModelError, match=r"biorerank\.json is damaged"):
-        read(folder_with(tmp_path, content))
+        _ = stored.answering if "answering" in str(content) else stored.evidence

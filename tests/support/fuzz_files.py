@@ -156,8 +156,8 @@ def model_targets(scratch: Path, encoder: Path) -> dict[str, Target]:
     def our_file(given: Any) -> None:
         raw = given if isinstance(given, bytes) else as_json(given)
         (folder / settings.SETTINGS_FILE).write_bytes(raw)
-        settings.stored_fusion(folder)
-        settings.stored_calibration(folder)
+        stored = settings.StoredValues(folder)
+        _ = stored.fusion, stored.calibration
         settings.stored_template(folder)
 
     def spoil(named: tuple[str, bytes], chance: random.Random) -> tuple[str, Any]:
