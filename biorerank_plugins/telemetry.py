@@ -37,9 +37,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from biorerank_plugins._common.forks import Lock
@@ -47,7 +46,7 @@ from biorerank_plugins._common.versions import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.trace import TracerProvider
 
 __all__ = ["configure", "count", "enabled", "note", "record", "stage", "staged"]
 
@@ -119,14 +118,11 @@ def stage(name: str, **attributes: Value) -> AbstractContextManager[None]:
     :param attributes: of the span; no text of anybody's.
     """
     found = _found()
-    return _NOTHING if found is None else _Stage(found, name, attributes)
+    return _NOTHING if found is None else _measured(found, name, attributes)
 
 
 def staged(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let each call of a function be a :func:`stage`.
-
-    :param name: its name.
-    """
+    """Let each call of a function be a :func:`stage`."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)
@@ -170,38 +166,23 @@ def record(name: Histogram, value: float, **attributes: Value) -> None:
         found.histograms[name].record(value, _prefixed(attributes))
 
 
-class _Stage(AbstractContextManager[None]):
-    __slots__ = ("_attributes", "_found", "_manager", "_name", "_span", "_started")
-
-    def __init__(self, found: _Instruments, name: str, attributes: Mapping[str, Value]) -> None:
-        self._found = found
-        self._name = name
-        self._attributes = attributes
-        self._manager: AbstractContextManager[Span] | None = None
-
-    def __enter__(self) -> None:
-        # An exception's message may quote a passage: it is not recorded, only its type is.
-        self._manager = self._found.tracer.start_as_current_span(
-            f"biorerank.{self._name}",
-            attributes=_prefixed(self._attributes),
-            record_exception=False,
-            set_status_on_exception=False,
-        )
-        self._started = time.perf_counter()
-        self._span = self._manager.__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._manager is not None
-        about: dict[str, Value] = {"biorerank.stage": self._name}
-        if kind is not None:
-            about["error.type"] = kind.__qualname__
-            self._span.set_attribute("error.type", kind.__qualname__)
-            self._span.set_status(self._found.trace.StatusCode.ERROR)
-        # Inside of the span, so that an exporter can point from a duration to its trace.
-        self._found.histograms["stage.duration"].record(time.perf_counter() - self._started, about)
-        self._manager.__exit__(kind, error, trace)
+@contextmanager
+def _measured(found: _Instruments, name: str, attributes: Mapping[str, Value]) -> Iterator[None]:
+    about: dict[str, Value] = {"biorerank.stage": name}
+    # An exception's message may quote a passage: it is not recorded, only its type is.
+    with found.tracer.start_as_current_span(
+        f"biorerank.{name}", attributes=_prefixed(attributes), record_exception=False, set_status_on_exception=False
+    ) as span:
+        started = time.perf_counter()
+        try:
+            yield
+        except BaseException as error:
+            about["error.type"] = type(error).__qualname__
+            span.set_attribute("error.type", about["error.type"])
+            span.set_status(found.trace.StatusCode.ERROR)
+            raise
+        finally:  # inside of the span, so that an exporter can point from a duration to its trace
+            found.histograms["stage.duration"].record(time.perf_counter() - started, about)
 
 
 def _prefixed(attributes: Mapping[str, Value]) -> dict[str, Value]:
@@ -209,21 +190,14 @@ def _prefixed(attributes: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _found() -> _Instruments | None:
-    if not _looked:
-        _look()
-    return _instruments
-
-
-def _look() -> None:
     global _instruments, _looked
-    with _lock:
-        if _looked:
-            return
-        try:
-            _instruments = _made(None, None)
-        except ImportError:
-            _instruments = None
-        _looked = True
+    if not _looked:
+        with _lock:
+            if not _looked:  # nor has another thread
+                with suppress(ImportError):
+                    _instruments = _made(None, None)
+                _looked = True
+    return _instruments
 
 
 def _made(tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None) -> _Instruments:
