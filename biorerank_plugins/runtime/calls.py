@@ -102,7 +102,6 @@ class Call:
 class Watch:
     """A :data:`~biorerank_plugins.scoring.scores.Check` that looks after a call.
 
-    :param call: the call.
     :param total: how many texts it scores.
     :param advance: told how many are done.
     """
@@ -119,12 +118,7 @@ class Watch:
 
 @contextmanager
 def watched(call: Call, total: int, show_progress: bool) -> Iterator[Watch]:
-    """Watch a call while the body scores texts, with a progress bar on standard error where that is asked for.
-
-    :param call: the call.
-    :param total: how many texts are scored.
-    :param show_progress: whether a bar is drawn.
-    """
+    """Watch a call while the body scores ``total`` texts, with a progress bar on standard error if it is asked for."""
     shown = 0
 
     def advance(done: int) -> None:
@@ -226,10 +220,7 @@ class Calls:
             executor.shutdown(wait=False)
 
     def refuse_closed(self) -> None:
-        """Go on only if it is not closed.
-
-        :raises RuntimeError: if it is.
-        """
+        """Raise :class:`RuntimeError` if it is closed."""
         if self.closed:
             raise RuntimeError(CLOSED)
 

@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "packed")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+_DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 _SHORT_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
 
 
 @contextmanager
 def inference(device: torch.device) -> Iterator[None]:
-    """Compute without gradients and in the precision of the weights, though the caller be inside ``torch.autocast``.
-
-    :param device: where the model is.
-    """
+    """Compute without gradients and in the precision of the weights, though the caller be inside ``torch.autocast``."""
     import torch
 
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
@@ -85,8 +82,8 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
 
     name = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else "auto" if dtype is None else dtype
     name = _SHORT_NAMES.get(name, name)
-    if name not in DTYPES:
-        raise ValueError(f"dtype={dtype!r} is unknown. Choose one of: {', '.join(DTYPES)}.")
+    if name not in _DTYPES[:-1]:
+        raise ValueError(f"dtype={dtype!r} is unknown. Choose one of: {', '.join(_DTYPES)}.")
     if name == "auto":
         chosen, why = _automatic_dtype(device)
         logger.info("Computing in %s on %s: %s.", str(chosen).removeprefix("torch."), device, why)
@@ -114,23 +111,12 @@ def device_and_dtype(
     import torch
 
     if str(dtype).removeprefix("torch.") != "int8":
-        _refuse_unknown(dtype)
         chosen = resolve_device(device)
         return chosen, resolve_dtype(dtype, chosen)
     chosen = resolve_device("cpu" if device is None else device)
     if chosen.type != "cpu":
         raise ValueError(f"int8 runs on a CPU; got device={str(chosen)!r}.")
     return chosen, torch.int8
-
-
-def _refuse_unknown(dtype: str | torch.dtype | None) -> None:
-    import torch
-
-    try:
-        resolve_dtype(dtype, torch.device("cpu"))
-    except ValueError as error:
-        if "is unknown" in str(error):
-            raise ValueError(f"dtype={dtype!r} is unknown. Choose one of: {', '.join(DTYPES)}, int8.") from error
 
 
 def _automatic_dtype(device: torch.device) -> tuple[torch.dtype, str]:
@@ -156,11 +142,18 @@ def cpu_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def overflows_fp16(model: torch.nn.Module) -> bool:
+    """Return whether a weight of a model does not fit into fp16."""
+    import torch
+
+    most = torch.finfo(torch.float16).max
+    return any(weight.numel() and weight.detach().abs().max() > most for weight in model.parameters())
+
+
 def refuse_in_child(device: torch.device, loaded_in: int) -> None:
     """Refuse to compute on a GPU that a fork has lost.
 
-    :param device: where the model is.
-    :param loaded_in: id of the process that loaded it.
+    :param loaded_in: id of the process that loaded the model.
     :raises ModelError: in a forked process, if the model is on a GPU.
     """
     import torch

@@ -10,13 +10,7 @@ _SECONDS = 10.0
 
 
 def cache_only(name: str, *, revision: str | None, token: str | bool | None, local_files_only: bool | None) -> bool:
-    """Return whether a model must be taken from the local cache: asked for, or the hub does not answer.
-
-    :param name: name on the hub.
-    :param revision: branch, tag or commit.
-    :param token: access token.
-    :param local_files_only: what the caller asked for.
-    """
+    """Return whether a model must be taken from the local cache: asked for, or the hub does not answer."""
     if local_files_only:
         return True
     from huggingface_hub import HfApi

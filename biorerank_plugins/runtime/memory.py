@@ -93,7 +93,6 @@ class Budget:
     def run(self, pairs: Sequence[EncodedPair]) -> Logits:
         """Return the logits of a batch; in halves, where it does not fit.
 
-        :param pairs: the batch.
         :raises ScoringError: if not even one pair fits.
         """
         try:
@@ -106,11 +105,6 @@ class Budget:
                     f"Not even one pair of {len(pairs[0].ids)} tokens fits into memory: {error}"
                 ) from error
         telemetry.count("memory.halvings")
-        self._halve(pairs)
-        middle = len(pairs) // 2
-        return np.concatenate([self.run(pairs[:middle]), self.run(pairs[middle:])])
-
-    def _halve(self, pairs: Sequence[EncodedPair]) -> None:
         tried = tokens_of(pairs, padded=self._padded)
         smaller = max(1, tried // 2)
         if tried <= self.tokens:  # not the second half of a batch whose first half was too large already
@@ -122,3 +116,5 @@ class Budget:
             )
             self.tokens = smaller
         release_cached_memory()
+        middle = len(pairs) // 2
+        return np.concatenate([self.run(pairs[:middle]), self.run(pairs[middle:])])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from biorerank_plugins import telemetry
+from biorerank_plugins.runtime.devices import overflows_fp16
 from biorerank_plugins.runtime.tokens import EncodedPair
 
 if TYPE_CHECKING:
@@ -27,14 +28,13 @@ class TorchBackend:
     few steps that passages would tie.
 
     :param model: a sequence-classification model with one label, not used by anyone else: it is moved and converted.
-    :param device: where to run.
     :param dtype: precision of the layers.
     :param pad_id: token id that pads.
     :param has_types: whether the model takes segment ids.
     """
 
     def __init__(self, model: Any, *, device: torch.device, dtype: torch.dtype, pad_id: int, has_types: bool) -> None:
-        if dtype == torch.float16 and _overflows_fp16(model):
+        if dtype == torch.float16 and overflows_fp16(model):
             logger.warning("A weight does not fit into fp16; computing in fp32.")
             dtype = torch.float32
         self.device = device
@@ -44,7 +44,7 @@ class TorchBackend:
         self._model = model.to(device=device, dtype=dtype).eval()
         if dtype != torch.float32:
             _keep_head_in_fp32(self._model)
-        self._exact: Any = self._model if dtype == torch.float32 else None
+        self._exact: Any = None
         self._exact_lock = threading.Lock()
 
     def forward(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
@@ -57,7 +57,10 @@ class TorchBackend:
             return logits
         logger.warning("A logit was not finite in %s; the batch is computed again in fp32.", self.dtype)
         telemetry.count("fallbacks")
-        return self._run(self._in_fp32(), pairs)
+        with self._exact_lock:
+            if self._exact is None:
+                self._exact = copy.deepcopy(self._model).float()
+        return self._run(self._exact, pairs)
 
     @torch.inference_mode()
     def _run(self, model: Any, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
@@ -75,17 +78,6 @@ class TorchBackend:
         logits = model(**{name: torch.from_numpy(value).to(self.device) for name, value in inputs.items()}).logits
         result: NDArray[np.float32] = logits.float().reshape(-1).cpu().numpy()
         return result
-
-    def _in_fp32(self) -> Any:
-        with self._exact_lock:
-            if self._exact is None:
-                self._exact = copy.deepcopy(self._model).float()
-        return self._exact
-
-
-def _overflows_fp16(model: Any) -> bool:
-    most = torch.finfo(torch.float16).max
-    return any(parameter.numel() and parameter.detach().abs().max() > most for parameter in model.parameters())
 
 
 def _keep_head_in_fp32(model: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -29,14 +29,8 @@ def attention_for(device: torch.device) -> Attention:
         return CpuAttention()
     from torch.nn.attention import varlen
 
-    # Only what all versions since 2.10 take in the same way; in all of them the default is full attention.
-    kernel: Any = varlen.varlen_attn
-
-    def attend(q: Tensor, k: Tensor, v: Tensor, in_q: Tensor, in_k: Tensor, most_q: int, most_k: int) -> Tensor:
-        read: Tensor = kernel(q, k, v, in_q, in_k, most_q, most_k)
-        return read
-
-    return attend
+    # Asked only for what all versions since 2.10 take in the same way; in all of them the default is full attention.
+    return cast(Attention, varlen.varlen_attn)
 
 
 def reference_attention(
@@ -49,32 +43,13 @@ def reference_attention(
     most_k: int,
     bias: DistanceBias | None = None,
 ) -> Tensor:
-    """Attend pair by pair: slow, and the oracle of the others.
-
-    :param q: queries [tokens, heads, size].
-    :param k: keys.
-    :param v: values.
-    :param in_q: offsets of the pairs in the queries [N + 1].
-    :param in_k: offsets of the pairs in the keys [N + 1].
-    :param most_q: not looked at.
-    :param most_k: not looked at.
-    :param bias: what is added to the products before the softmax.
-    :returns: what the queries read [tokens, heads, size].
-    """
+    """Attend pair by pair, as an :data:`Attention`: slow, and the oracle of the others."""
     read = q.new_zeros(q.shape)
-    ends_q, ends_k = in_q.tolist(), in_k.tolist()
-    for of_q, of_k in zip(_spans(ends_q), _spans(ends_k), strict=True):
+    spans = ([slice(*ends) for ends in pairwise(offsets.tolist())] for offsets in (in_q, in_k))
+    for of_q, of_k in zip(*spans, strict=True):
         if of_q.start < of_q.stop:
-            queries, keys, values = _heads_first(q[of_q]), _heads_first(k[of_k]), _heads_first(v[of_k])
+            queries, keys, values = (part.transpose(0, 1).unsqueeze(0) for part in (q[of_q], k[of_k], v[of_k]))
             added = None if bias is None else bias.between(queries.shape[2], keys.shape[2]).to(q.dtype)
             one = scaled_dot_product_attention(queries, keys, values, attn_mask=added)
             read[of_q] = one.squeeze(0).transpose(0, 1)
     return read
-
-
-def _heads_first(part: Tensor) -> Tensor:
-    return part.transpose(0, 1).unsqueeze(0)
-
-
-def _spans(ends: list[int]) -> list[slice]:
-    return [slice(start, stop) for start, stop in pairwise(ends)]

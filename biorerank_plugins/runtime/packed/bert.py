@@ -37,6 +37,8 @@ class PackedLayers(nn.Module):
 
     words: Tensor
     places: Tensor
+    reads_first_only = False
+    """Whether the last layer gives the first token of each text only."""
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, attention: Attention) -> None:
         super().__init__()
@@ -57,12 +59,8 @@ class PackedLayers(nn.Module):
             attention = partial(with_bias, bias=DistanceBias(base.encoder, longest))
         *layers, last = base.encoder.layer
         self.layers = nn.ModuleList(_Layer(layer, family, device, dtype, attention) for layer in layers)
-        self.last_layer = self._last(last, family, device, dtype, attention)
-
-    def _last(
-        self, layer: Any, family: Family, device: torch.device, dtype: torch.dtype, attention: Attention
-    ) -> _Layer:
-        return _Layer(layer, family, device, dtype, attention)
+        kind = _LastLayer if self.reads_first_only else _Layer
+        self.last_layer = kind(last, family, device, dtype, attention)
 
     def prepare(self, *, in_bytes: bool = False) -> None:
         """Lay the weights out for oneDNN, on a CPU.
@@ -99,6 +97,8 @@ class PackedBert(PackedLayers):
     >>> logits = network(*layout.split(buffer), layout.longest)  # doctest: +SKIP
     """
 
+    reads_first_only = True
+
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, attention: Attention) -> None:
         super().__init__(model, device, dtype, attention)
         family = family_of(model)
@@ -109,11 +109,6 @@ class PackedBert(PackedLayers):
         )
         self.dense, self.out = _linear(dense, device, torch.float32), _linear(out, device, torch.float32)
         self.activation = family.activation
-
-    def _last(
-        self, layer: Any, family: Family, device: torch.device, dtype: torch.dtype, attention: Attention
-    ) -> _Layer:
-        return _LastLayer(layer, family, device, dtype, attention)
 
     def forward(self, ids: Tensor, places: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:
         """Return the logits of packed pairs, fp32 [N]; of pairs without tokens they are anything.
@@ -150,11 +145,11 @@ class _Layer(nn.Module):
         gelu = (
             type(self.activation).__name__ == "GELUActivation" or getattr(self.activation, "approximate", "") == "none"
         )
-        self.up.prepare(memory, gelu=gelu)
+        for one in self.children():
+            if isinstance(one, _Linear):
+                one.prepare(memory, gelu=gelu and one is self.up)
         if gelu:
             self.activation = nn.Identity()
-        for one in (self.qkv, self.out, self.down):
-            one.prepare(memory)
 
     def _after(self, x: Tensor, read: Tensor) -> Tensor:
         x = self.out_norm(self.out(read.flatten(1)) + x)
@@ -169,7 +164,12 @@ class _LastLayer(_Layer):
         self, layer: Any, family: Family, device: torch.device, dtype: torch.dtype, attention: Attention
     ) -> None:
         super().__init__(layer, family, device, dtype, attention)
-        self._split()
+        width = self.heads * self.size
+        self.q, self.kv = (
+            _Linear(self.qkv.weight[part], self.qkv.bias[part], device, dtype)
+            for part in (slice(width), slice(width, None))
+        )
+        del self.qkv
 
     def forward(self, x: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:
         # Pairs without tokens, at the end of a bucket, begin where the buffer may end.
@@ -177,19 +177,6 @@ class _LastLayer(_Layer):
         q = self.q(first).view(-1, self.heads, self.size)
         k, v = self.kv(x).view(-1, 2, self.heads, self.size).unbind(1)
         return self._after(first, self.attention(q, k, v, rows, offsets, 1, longest))
-
-    def prepare(self, memory: Memory | None) -> None:
-        self.q.prepare(memory)
-        self.kv.prepare(memory)
-        super().prepare(memory)
-
-    def _split(self) -> None:
-        width = self.heads * self.size
-        device, dtype = self.qkv.weight.device, self.qkv.weight.dtype
-        self.q, self.kv = (
-            _Linear(self.qkv.weight[part], self.qkv.bias[part], device, dtype)
-            for part in (slice(width), slice(width, None))
-        )
 
 
 class _Linear(nn.Module):

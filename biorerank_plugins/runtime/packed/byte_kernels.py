@@ -54,7 +54,6 @@ class ByteLinear:
         exact = weight[:, self._exact].t()
         steps, size = quantized(weight.index_fill(1, self._exact, 0), adds_in_16_bits=adds_in_16_bits())
         operators: Any = torch.ops.onednn
-        self._apply: Any = operators.qlinear_pointwise
         self._weight = operators.qlinear_prepack(steps.contiguous(), [_TYPICAL_ROWS, weight.shape[1]])
         self._size = size
         self._no_zeros = torch.zeros(len(size), dtype=torch.int32)
@@ -65,12 +64,9 @@ class ByteLinear:
         self._gelu = gelu
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the layer's output.
-
-        :param x: fp32 [rows, in].
-        """
+        """Return the layer's output for ``x``, fp32 [rows, in]."""
         steps, size, zero = self._in_steps(x)
-        out: Tensor = _product(self._apply, steps, self._weight, self._size, self._no_zeros)
+        out: Tensor = _product(steps, self._weight, self._size, self._no_zeros)
         beside = torch.cat([-size * zero, torch.ones_like(size), x.index_select(1, self._exact)], 1)
         out.mul_(size).addmm_(beside, self._beside)
         return torch.ops.aten.gelu_(out) if self._gelu else out
@@ -151,11 +147,14 @@ def _is_exact(most: int) -> bool:
     steps[0] = 255
     prepared = operators.qlinear_prepack(weight, [_TYPICAL_ROWS, 96])
     no_zeros = torch.zeros(64, dtype=torch.int32)
-    given = _product(operators.qlinear_pointwise, steps, prepared, torch.ones(64), no_zeros)
+    given = _product(steps, prepared, torch.ones(64), no_zeros)
     return torch.equal(given, steps.float() @ weight.t().float())
 
 
-def _product(apply: Any, steps: Tensor, weight: Tensor, size: Tensor, no_zeros: Tensor) -> Tensor:
+def _product(steps: Tensor, weight: Tensor, size: Tensor, no_zeros: Tensor) -> Tensor:
     """Return the products of steps with a prepared weight, times the size of the weight's steps, fp32."""
-    out: Tensor = apply(steps, 1.0, 0, weight, size, no_zeros, None, 1.0, 0, torch.float32, "none", [], "")
+    operators: Any = torch.ops.onednn
+    out: Tensor = operators.qlinear_pointwise(
+        steps, 1.0, 0, weight, size, no_zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
     return out

@@ -80,10 +80,7 @@ class PreparedLinear:
         self._after, self._form = ("gelu", "none") if gelu and not self._gelu_after else ("none", "")
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the layer's output.
-
-        :param x: [rows, in].
-        """
+        """Return the layer's output for ``x`` [rows, in]."""
         out: Tensor = self._apply(x, self._weight, self._bias, self._after, [], self._form)
         return torch.ops.aten.gelu_(out) if self._gelu_after else out
 
@@ -117,18 +114,15 @@ class CpuAttention:
         # Zeros: rows that belong to no pair go through the next layers too, and tiny numbers left in them are slow.
         read = torch.zeros_like(q, memory_format=torch.contiguous_format)
         one_query_each = in_q is not in_k
-        for group in self._groups(in_k):
+        if self._last.offsets is not in_k:
+            self._last.groups = _groups(in_k.numpy())
+            self._last.offsets = in_k
+        for group in self._last.groups:
             queries = group.pairs if one_query_each else group.places
             read[queries if one_query_each else group.tokens] = _attend(
                 q.index_select(0, queries), k, v, group, self._last, bias, one_query_each=one_query_each
             )
         return read
-
-    def _groups(self, offsets: Tensor) -> list[_Group]:
-        if self._last.offsets is not offsets:
-            self._last.groups = _groups(offsets.numpy())
-            self._last.offsets = offsets
-        return self._last.groups
 
 
 class Memory(threading.local):
@@ -138,12 +132,7 @@ class Memory(threading.local):
         self._memory: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def room(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return memory for a tensor; it holds until the same name is asked for again.
-
-        :param name: what it is for.
-        :param shape: of the tensor.
-        :param dtype: of the tensor.
-        """
+        """Return memory for a tensor; it holds until the same name is asked for again."""
         size = math.prod(shape)
         memory = self._memory.get((name, dtype))
         if memory is None or len(memory) < size:

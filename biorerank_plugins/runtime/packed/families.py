@@ -47,11 +47,8 @@ FAMILIES = {
         torch.tanh,
         after_padding=True,
         attention=(
-            "attention.attn.q",
-            "attention.attn.k",
-            "attention.attn.v",
-            "attention.attn.o",
-            "attention.LayerNorm",
+            *("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+            *("attention.attn.o", "attention.LayerNorm"),
         ),
         segments=False,
         distances=True,
@@ -59,17 +56,15 @@ FAMILIES = {
 }
 
 
-def _name(model: Any) -> str:
+def family_name(model: Any) -> str:
+    """Return the name under which :data:`FAMILIES` would have a model, with a head or without."""
     name = getattr(model, "architecture", type(model).__name__)
     return name if name in FAMILIES else f"{name.removesuffix('Model')}ForSequenceClassification"
 
 
 def family_of(model: Any) -> Family:
-    """Return the family of a model, with a head (``BertForSequenceClassification``) or without (``BertModel``).
-
-    :raises KeyError: if it belongs to none.
-    """
-    return FAMILIES[_name(model)]
+    """Return the family of a model, with a head (``BertForSequenceClassification``) or without (``BertModel``)."""
+    return FAMILIES[family_name(model)]
 
 
 def base_of(model: Any) -> Any:
@@ -83,11 +78,7 @@ def has_head(model: Any) -> bool:
 
 
 def places_of(model: Any, *, has_types: bool) -> Places:
-    """Return how a model counts positions and segments.
-
-    :param model: a model of one of the :data:`FAMILIES`.
-    :param has_types: whether it is given segment ids.
-    """
+    """Return how a model of one of the :data:`FAMILIES` counts positions and segments."""
     family, tables = family_of(model), base_of(model).embeddings
     return Places(
         n_words=tables.word_embeddings.num_embeddings,
@@ -112,11 +103,7 @@ class DistanceBias:
         self._of_distance = table[encoder.relative_position_bucket(distances)].t().contiguous()
 
     def between(self, queries: int, keys: int) -> Tensor:
-        """Return what is added for the first so many queries and keys of a pair, [heads, queries, keys].
-
-        :param queries: number of queries.
-        :param keys: number of keys.
-        """
+        """Return what is added for the first so many queries and keys of a pair, [heads, queries, keys]."""
         start = self._longest - queries
         # A row begins one distance before the row above it.
         rows: Tensor = self._of_distance[:, start : start + queries + keys - 1].unfold(1, keys, 1)

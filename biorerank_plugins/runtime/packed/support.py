@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from biorerank_plugins.runtime.devices import overflows_fp16
 from biorerank_plugins.runtime.packed.attention import reference_attention
 from biorerank_plugins.runtime.packed.bert import PackedBert, PackedLayers
 from biorerank_plugins.runtime.packed.byte_kernels import why_no_bytes
-from biorerank_plugins.runtime.packed.families import FAMILIES, base_of, family_of, has_head, places_of
+from biorerank_plugins.runtime.packed.families import FAMILIES, base_of, family_name, family_of, has_head, places_of
 from biorerank_plugins.runtime.packed.packing import Layout, Packed, packed
 from biorerank_plugins.runtime.packed.plain_bert import PlainBert
 from biorerank_plugins.runtime.tokens import EncodedPair
@@ -43,13 +44,10 @@ def cannot_be_packed(model: Any, device: torch.device, dtype: torch.dtype) -> st
 
 
 def _wrong_architecture(model: Any) -> str | None:
-    name = type(model).__name__
-    try:
-        family_of(model)
-    except KeyError:
-        return f"{name} is none of {', '.join(FAMILIES)}."
-    if type(model) is not PlainBert and not type(model).__module__.startswith("transformers.models."):
-        return f"{name} is none of {', '.join(FAMILIES)}."
+    kind = type(model)
+    known = kind is PlainBert or kind.__module__.startswith("transformers.models.")
+    if not known or family_name(model) not in FAMILIES:
+        return f"{kind.__name__} is none of {', '.join(FAMILIES)}."
     config: Any = model.config
     if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
         return f"its positions are {config.position_embedding_type}, not absolute."
@@ -129,11 +127,7 @@ def _wrong_sizes(model: Any, device: torch.device, dtype: torch.dtype) -> str | 
     size = first.get_submodule(family.attention[0].rpartition(".")[0]).attention_head_size
     if device.type == "cuda" and (size % 8 or size > 256):
         return f"its heads have {size} dimensions; the kernel takes multiples of 8 up to 256."
-    if dtype == torch.float16:
-        most = torch.finfo(torch.float16).max
-        if any(weight.numel() and weight.detach().abs().max() > most for weight in model.parameters()):
-            return "a weight does not fit into fp16."
-    return None
+    return "a weight does not fit into fp16." if dtype == torch.float16 and overflows_fp16(model) else None
 
 
 @torch.inference_mode()
@@ -179,7 +173,6 @@ def _own_forward(model: Any, pairs: list[EncodedPair], longest: int) -> torch.Te
         given = model(**inputs)
     finally:
         model.train(trained)
-    own: torch.Tensor = (
-        given.logits.reshape(-1) if has_head(model) else given.last_hidden_state[inputs["attention_mask"] == 1]
-    )
+    real = inputs["attention_mask"] == 1
+    own: torch.Tensor = given.logits.reshape(-1) if has_head(model) else given.last_hidden_state[real]
     return own
