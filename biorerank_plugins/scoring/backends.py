@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -68,27 +69,36 @@ def where_to_compute(
     return place
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how a model computes.
+
+    :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
+    :param dtype: precision; ``None`` keeps what the model has.
+    """
+
+    backend: str
+    device: torch.device
+    dtype: torch.dtype | None
+
+    def refuse_if_asked_for(self, name: str, why: str) -> None:
+        """Raise if a model is to run without padding, or in int8, and cannot; ``why`` is a sentence."""
+        if self.backend == "packed" or self.dtype == torch.int8:
+            wish = "dtype='int8'" if self.dtype == torch.int8 else "backend='packed'"
+            raise ModelError(f"{wish} is not possible for {name} here: {why} Choose backend='auto' and another dtype.")
+
+
 def choose_backend(
-    name: str,
-    model: Any,
-    tokenizer: PairTokenizer,
-    *,
-    backend: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    has_types: bool,
+    name: str, model: Any, tokenizer: PairTokenizer, place: Place, *, has_types: bool
 ) -> tuple[Backend, int]:
     """Return what runs a model, and the tokens a batch that suit it.
 
     ``"auto"`` takes the forward pass without padding where it covers the model and the device, else transformers' own.
     Where int8 is not possible, the best precision of this CPU is taken, with a warning.
 
-    :param name: name of the model, for messages.
+    :param name: of the model, for messages.
     :param model: a sequence-classification model with one label, not used by anyone else: it may be moved.
-    :param tokenizer: builds its pairs.
-    :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
-    :param device: where to run.
-    :param dtype: precision of the layers.
+    :param place: with a precision.
     :param has_types: whether the model takes segment ids.
     :raises ModelError: if the backend that was asked for cannot run the model here; the message says why.
     """
@@ -96,29 +106,21 @@ def choose_backend(
     from biorerank_plugins.runtime.packed.support import why_not_packed
     from biorerank_plugins.scoring.packed_backend import PackedBackend
 
+    assert place.dtype is not None
+    device, dtype = place.device, bytes_if_possible(place.dtype, place.device)
     common: dict[str, Any] = {"device": device, "dtype": dtype, "has_types": has_types, "pad_id": tokenizer.pad_id}
-    common["dtype"] = dtype = bytes_if_possible(dtype, device)
     int8 = dtype == torch.int8
     on_cpu = _BYTES_BATCH_TOKENS if int8 and not adds_in_16_bits() else _BATCH_TOKENS
-    tokens = on_cpu if device.type == "cpu" else _GPU_BATCH_TOKENS
-    if backend == "torch":
-        chosen: Backend = TorchBackend(model, **common)
-        _say(name, chosen, "torch", "asked for")
-        return chosen, tokens
-    why_not = why_not_packed(model, device, dtype)
-    if why_not is None:
-        chosen = PackedBackend(model, **common)
-        asked = "int8 was asked for" if int8 else "asked for" if backend == "packed" else None
-        _say(name, chosen, "packed", asked or "no padding, and this model allows it")
-        return chosen, tokens
-    if backend == "packed" or int8:
-        wish = "dtype='int8'" if int8 else "backend='packed'"
-        raise ModelError(f"{wish} is not possible for {name} here: {why_not} Choose backend='auto' and another dtype.")
-    chosen = TorchBackend(model, **common)
-    _say(name, chosen, "torch", why_not)
-    return chosen, tokens
-
-
-def _say(name: str, chosen: Backend, backend: str, why: str) -> None:
-    dtype = str(chosen.dtype).removeprefix("torch.")
-    logger.info("%s runs on backend %s in %s on %s: %s.", name, backend, dtype, chosen.device, why.rstrip("."))
+    why = "asked for" if place.backend == "torch" else why_not_packed(model, device, dtype)
+    if why is None:
+        kind = "packed"
+        chosen: Backend = PackedBackend(model, **common)
+        asked = "int8 was asked for" if int8 else "asked for" if place.backend == "packed" else None
+        why = asked or "no padding, and this model allows it"
+    else:
+        replace(place, dtype=dtype).refuse_if_asked_for(name, why)
+        kind = "torch"
+        chosen = TorchBackend(model, **common)
+    computes_in = str(chosen.dtype).removeprefix("torch.")
+    logger.info("%s runs on backend %s in %s on %s: %s.", name, kind, computes_in, chosen.device, why.rstrip("."))
+    return chosen, on_cpu if device.type == "cpu" else _GPU_BATCH_TOKENS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,6 @@ from biorerank_plugins.scoring.scores import PairScores
 
 ENTRY_BYTES = 320
 """What an entry takes, at most: a key of 16 bytes, a number, and their places in an ordered table."""
-
-Keys: TypeAlias = list[bytes]
 
 
 class ScoreCacheInfo(NamedTuple):
@@ -93,7 +91,7 @@ class ScoreCache:
             n = len(self._entries)
             return ScoreCacheInfo(self._hits, self._misses, n, n * ENTRY_BYTES, self._max_bytes)
 
-    def _find(self, keys: Keys) -> list[int | None]:
+    def _find(self, keys: list[bytes]) -> list[int | None]:
         with self._lock:
             found = [self._entries.get(key) for key in keys]
             for key, value in zip(keys, found, strict=True):
@@ -106,7 +104,7 @@ class ScoreCache:
         telemetry.count("cache.lookups", len(keys) - misses, cache="scores", hit=True)
         return found
 
-    def _keep(self, keys: Keys, values: list[int]) -> None:
+    def _keep(self, keys: list[bytes], values: list[int]) -> None:
         with self._lock:
             for key, value in zip(keys[-self._most :], values[-self._most :], strict=True):
                 self._entries[key] = value
@@ -115,19 +113,17 @@ class ScoreCache:
                 self._entries.popitem(last=False)
 
 
-def _keys(model: bytes, pairs: Sequence[tuple[str, str]]) -> Keys:
-    begun = {query: _begin(model, query) for query in {query for query, _ in pairs}}
+def _keys(model: bytes, pairs: Sequence[tuple[str, str]]) -> list[bytes]:
+    begun = {}
+    for query in {query for query, _ in pairs}:
+        encoded = query.encode("utf-8", "surrogatepass")
+        begun[query] = hashlib.blake2b(b"%s %d %s" % (model, len(encoded), encoded), digest_size=16)
     keys = []
     for query, text in pairs:
         key = begun[query].copy()
         key.update(text.encode("utf-8", "surrogatepass"))
         keys.append(key.digest())
     return keys
-
-
-def _begin(model: bytes, query: str) -> hashlib.blake2b:
-    encoded = query.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(b"%s %d %s" % (model, len(encoded), encoded), digest_size=16)
 
 
 def _pack(scores: PairScores) -> NDArray[np.int64]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from biorerank_plugins.errors import ModelError
 from biorerank_plugins.runtime.plain_folder import PlainCrossEncoder
 from biorerank_plugins.runtime.text_ids import UnsupportedTokenizerError
 from biorerank_plugins.runtime.tokens import PairTokenizer
-from biorerank_plugins.scoring.backends import choose_backend
+from biorerank_plugins.scoring.backends import Place, choose_backend
 from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenScorer
 
 if TYPE_CHECKING:
@@ -24,50 +22,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_POSITIONS_AFTER_PADDING = {
-    "roberta",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "camembert",
-    "data2vec-text",
-    "longformer",
-    "mpnet",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where and how a model computes.
-
-    :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
-    :param device: the device.
-    :param dtype: precision; ``None`` keeps what the model has.
-    """
-
-    backend: str
-    device: torch.device
-    dtype: torch.dtype | None
+_POSITIONS_AFTER_PADDING = frozenset(
+    "roberta xlm-roberta xlm-roberta-xl camembert data2vec-text longformer mpnet".split()
+)
 
 
 def scorer_for(name: str, model: CrossEncoder, place: Place, options: LoadOptions) -> Scorer:
-    """Return the scorer of a cross-encoder that nobody else uses.
+    """Return the scorer of a cross-encoder that nobody else uses: it is moved and converted.
 
-    :param name: name or folder of the model.
-    :param model: the model; it is moved and converted.
-    :param place: where and how to run it.
-    :param options: how much is read and scored at once.
     :raises ModelError: if it cannot be run in the way that was asked for.
     """
     why = _not_covered(model)
-    if why is None and place.dtype is not None:
+    if why is None:
         plain = PlainCrossEncoder(model.model, model.tokenizer, model.activation_fn)
         try:
             return token_scorer(name, plain, place, options, stated=model.max_seq_length)
         except UnsupportedTokenizerError as error:
             why = str(error)
-    if place.backend == "packed" or place.dtype == torch.int8:
-        wish = "dtype='int8'" if place.dtype == torch.int8 else f"backend={place.backend!r}"
-        raise ModelError(f"{wish} is not possible for {name}: {why} Choose backend='auto' and another dtype.")
+    place.refuse_if_asked_for(name, why)
     logger.info("%s runs through CrossEncoder.predict: %s", name, why)
     own = model.max_seq_length
     if own is None or own > options.max_length:
@@ -83,12 +55,8 @@ def token_scorer(
     *,
     stated: int | None = None,
 ) -> TokenScorer:
-    """Return the scorer that builds pairs and batches itself.
+    """Return the scorer that builds pairs and batches itself; the model is moved and converted.
 
-    :param name: name or folder of the model.
-    :param model: the model; it is moved and converted.
-    :param place: where and how to run it; with a precision.
-    :param options: how much is read and scored at once.
     :param stated: longest pair that the model states; ``None`` takes the tokenizer's.
     :raises UnsupportedTokenizerError: if pairs cannot be built by us.
     """
@@ -103,17 +71,8 @@ def token_scorer(
     )
     # A tokenizer may give segment ids that the model does not take, as BERT's beside a DistilBERT.
     has_types = tokenizer.has_types and "token_type_ids" in signature(model.network.forward).parameters
-    assert place.dtype is not None
     with torch.autocast(place.device.type, enabled=False):  # the caller's must not reach what is compared and fitted
-        backend, batch_tokens = choose_backend(
-            name,
-            model.network,
-            tokenizer,
-            backend=place.backend,
-            device=place.device,
-            dtype=place.dtype,
-            has_types=has_types,
-        )
+        backend, batch_tokens = choose_backend(name, model.network, tokenizer, place, has_types=has_types)
     given = options.max_batch_tokens
     return TokenScorer(name, tokenizer, backend, model.activation, batch_tokens if given is None else given)
 

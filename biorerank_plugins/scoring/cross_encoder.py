@@ -38,10 +38,7 @@ class TokenScorer:
     """The fast path: our own pairs, token-budget batches, one backend.
 
     :param name: name or folder of the model.
-    :param tokenizer: builds the pairs.
-    :param backend: runs a batch.
     :param activation: the model's activation, a torch module.
-    :param max_batch_tokens: tokens a batch.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins._common.checks import whole_number
@@ -47,26 +47,20 @@ class LoadOptions:
         if self.max_batch_tokens is not None:
             whole_number("max_batch_tokens", self.max_batch_tokens)
         if self.backend == "onnx":
-            self._go_on_without_onnx()
-
-    def _go_on_without_onnx(self) -> None:
-        warnings.warn(
-            "backend='onnx' is gone: the packed backend is as fast, also in int8, and needs no export. Leave it out.",
-            DeprecationWarning,
-            stacklevel=5,
-        )
-        object.__setattr__(self, "backend", "auto")
-        if self.dtype in (None, "auto"):
-            object.__setattr__(self, "dtype", "float32")
+            warnings.warn(
+                "backend='onnx' is gone: the packed backend is as fast, also in int8, and needs no export. "
+                "Leave it out.",
+                DeprecationWarning,
+                stacklevel=4,
+            )
+            object.__setattr__(self, "backend", "auto")
+            if self.dtype in (None, "auto"):
+                object.__setattr__(self, "dtype", "float32")
 
     @property
     def named(self) -> bool:
         """Whether the model is a name or a folder, and no object of the caller's."""
         return self.model is None or isinstance(self.model, (str, os.PathLike))
-
-    def on(self, device: torch.device, dtype: torch.dtype) -> LoadOptions:
-        """Return the same with the device and the precision that were chosen."""
-        return replace(self, device=device, dtype=dtype)
 
     def key(self) -> tuple[Any, ...]:
         """Return what two rerankers of named models must agree in to share one."""

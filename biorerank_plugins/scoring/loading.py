@@ -31,13 +31,12 @@ T = TypeVar("T")
 def load_scorer(options: LoadOptions) -> Scorer:
     """Load what ``options.model`` names.
 
-    :param options: the model, and how to run it.
     :raises ModelError: if the model cannot be found or loaded, or has more than one label.
     :raises ValueError: if an option is impossible.
     :raises TypeError: if the model is of another type.
     """
-    from biorerank_plugins.scoring.backends import where_to_compute
-    from biorerank_plugins.scoring.choose_scorer import Place, scorer_for, token_scorer
+    from biorerank_plugins.scoring.backends import Place, where_to_compute
+    from biorerank_plugins.scoring.choose_scorer import scorer_for, token_scorer
     from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
 
     model, backend = options.model, options.backend
@@ -47,10 +46,11 @@ def load_scorer(options: LoadOptions) -> Scorer:
         # What the caller chose for the object holds, unless something else is asked for here.
         as_it_is = options.dtype is None or options.dtype == "auto"
         place = Place(backend, where[0], (own.dtype if own is not None else None) if as_it_is else where[1])
-        loaded = _independent_of(model)
-        name = str(
-            getattr(model.model_card_data, "base_model", None) or getattr(own, "name_or_path", "") or "CrossEncoder"
-        )
+        # A copy: what the caller gave stays as it is (mode, precision, device, maximal length), whatever we do. The
+        # card of a model that was just trained holds the trainer, which cannot be copied.
+        card = model.model_card_data
+        loaded = copy.deepcopy(model, {id(card): card})
+        name = str(getattr(card, "base_model", None) or getattr(own, "name_or_path", "") or "CrossEncoder")
     elif model is None or isinstance(model, (str, os.PathLike)):
         place = Place(backend, *where_to_compute(backend, options.device, options.dtype))
         folder = resolve_folder(models.DEFAULT_RERANKER if model is None else model)
@@ -128,9 +128,10 @@ def _explained(name: str, folder: Path | None, load: Callable[[], T]) -> T:
         return load()
     except Exception as error:  # the libraries below raise whatever they meet: OSError, ValueError, KeyError, …
         where = f"the folder {str(folder)!r}" if folder is not None else f"{name!r} from the hub"
+        said = next(iter(str(error).strip().splitlines()), "no message")
         way_out = "" if folder is not None else " Without internet, give a folder or an embedded model."
         raise ModelError(
-            f"Cannot load a cross-encoder from {where}: {_first_line(error)}{way_out} "
+            f"Cannot load a cross-encoder from {where}: {type(error).__name__}: {said}{way_out} "
             f"Embedded models: {', '.join(models.names())}."
         ) from error
 
@@ -167,14 +168,3 @@ def _refuse_foreign_tokenizer(name: str, network: Any, tokenizer: Any) -> None:
         raise ModelError(
             f"The tokenizer of {name} has {known} tokens, and its model knows {words}: they do not belong together."
         )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
-
-
-def _independent_of(model: CrossEncoder) -> CrossEncoder:
-    """Return a copy: what the caller gave stays as it is (mode, precision, device, maximal length), whatever we do."""
-    card = model.model_card_data  # of a model that was just trained, it holds the trainer, which cannot be copied
-    return copy.deepcopy(model, {id(card): card})

@@ -71,7 +71,6 @@ class PackedBackend:
     def forward(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
         """Return the logits of one batch, float32 [n]. A logit that is not finite is computed again in fp32.
 
-        :param pairs: the batch, at least one pair.
         :raises ValueError: if a pair does not fit the model.
         """
         exact = Layout.of(pairs)
@@ -79,11 +78,9 @@ class PackedBackend:
         flat = packed(pairs, self.places, layout)
         with torch.inference_mode():
             logits = self._network(*layout.split(torch.from_numpy(flat).to(self.device)), layout.longest)
-        return self._checked(pairs, logits[: len(pairs)].cpu().numpy())
-
-    def _checked(self, pairs: Sequence[EncodedPair], logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._exact is None or np.isfinite(logits).all():
-            return logits
+        found: NDArray[np.float32] = logits[: len(pairs)].cpu().numpy()
+        if self._exact is None or np.isfinite(found).all():
+            return found
         logger.warning("A logit was not finite in %s; the batch is computed again in fp32.", self.dtype)
         telemetry.count("fallbacks")
         with self._exact_lock:

@@ -141,7 +141,6 @@ class PairStream:
 
     :param wait_for_room: takes pairs of the request; waits while too many wait.
     :param complete: told when no more of them will come.
-    :param check: called before each batch.
     """
 
     def __init__(
@@ -158,7 +157,6 @@ class PairStream:
     def add(self, pairs: Sequence[EncodedPair]) -> None:
         """Bring pairs; they may be computed from now on. Waits while too many pairs wait.
 
-        :param pairs: encoded pairs.
         :raises RuntimeError: if the worker is closed.
         :raises OverloadedError: if there is no room for the first pairs until the call's time is up.
         :raises ScoringError: if pairs that were brought before could not be computed, or whatever ``check`` raised.

@@ -8,6 +8,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Hashable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,6 @@ class SharedScorer:
 
     Users that are forgotten without leaving count no more, and a model that all have forgotten is freed too.
 
-    :param load: loads it.
     :param fingerprint: hash of everything that its scores depend on.
     """
 
@@ -40,9 +40,8 @@ class SharedScorer:
         self._lock = Lock()  # held while the model is loaded
 
     def open(self, user: object) -> Scorer:
-        """Return the scorer, and count one more user.
+        """Return the scorer, and count one more user, which holds it until it leaves.
 
-        :param user: holds the scorer until it leaves.
         :raises ModelError: if the model cannot be loaded.
         """
         with self._lock:
@@ -76,19 +75,21 @@ def shared_scorer(options: LoadOptions) -> SharedScorer:
     Models that are named share, by the files in their folder as they are now or by their name on the hub. An object is
     its owner's, and is never shared.
 
-    :param options: the model, and how to run it.
     :raises ModelError: if a folder holds no model, or a name is unknown.
     :raises ValueError: if an option is impossible.
     """
     if not options.named:
         return SharedScorer(partial(load_scorer, options), lambda: uuid.uuid4().hex)
+    import torch
+
     from biorerank_plugins.scoring.backends import where_to_compute
 
     # "The fastest" and its name are the same.
-    options = options.on(*where_to_compute(options.backend, options.device, options.dtype))
+    device, dtype = where_to_compute(options.backend, options.device, options.dtype)
+    options = replace(options, device=device, dtype=dtype)
     model: Any = models.DEFAULT_RERANKER if options.model is None else options.model
     folder = resolve_folder(model)
-    key = (os.fspath(model), _state(folder), _threads(), *options.key())
+    key = (os.fspath(model), _state(folder), torch.get_num_threads(), *options.key())
     with _LOCK:
         found = _SHARED.get(key)
         if found is None:
@@ -100,24 +101,12 @@ def _state(folder: Path | None) -> Hashable:
     """Return what changes when a folder's files are replaced; reading them would take as long as loading."""
     if folder is None:
         return None
-    stats = [stat for part in (folder, *folder.iterdir()) if part.is_dir() for stat in _stats(part)]
-    return os.path.realpath(folder), tuple(sorted(stats))
-
-
-def _stats(folder: Path) -> list[tuple[str, int, int]]:
     found: list[tuple[str, int, int]] = []
-    with suppress(OSError):  # a folder that may not be read, or a file that is gone: loading will tell if it matters
-        for file in folder.iterdir():
-            if file.is_file():
-                stat = file.stat()
-                found.append((str(file), stat.st_size, stat.st_mtime_ns))
-    return found
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
+    for part in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        with suppress(OSError):  # one that may not be read, or a file that is gone: loading will tell if it matters
+            stats = [(file, file.stat()) for file in part.iterdir() if file.is_file()]
+            found += [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+    return os.path.realpath(folder), tuple(sorted(found))
 
 
 def _fingerprint(folder: Path | None, key: tuple[Hashable, ...]) -> str:

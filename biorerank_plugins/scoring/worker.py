@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING = 200_000
-"""Pairs that may wait; callers that bring more are held up until there is room."""
-
 
 class BatchWorker:
     """Runs batches of one model in a thread of its own.
@@ -43,7 +40,7 @@ class BatchWorker:
     :param max_batch_tokens: tokens a batch; halved, for good, when memory runs out.
     :param padded: whether all pairs of a batch count as long as its longest.
     :param merge: whether a batch may hold pairs of several requests.
-    :param max_waiting: pairs that may wait.
+    :param max_waiting: pairs that may wait; callers that bring more are held up until there is room.
     :param idle_seconds: without work the thread ends after so long, so that a model that nobody closed can be
         collected; the next request starts it again.
 
@@ -60,7 +57,7 @@ class BatchWorker:
         *,
         padded: bool = True,
         merge: bool = True,
-        max_waiting: int = MAX_WAITING,
+        max_waiting: int = 200_000,
         idle_seconds: float = 5.0,
     ) -> None:
         self._budget = Budget(forward, max_batch_tokens, padded=padded)

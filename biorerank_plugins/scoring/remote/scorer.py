@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 from biorerank_plugins._common.checks import positive_number, string, whole_number
-from biorerank_plugins.errors import BioRerankError, OverloadedError, ScoringError, require_extra
+from biorerank_plugins.errors import BioRerankError, OverloadedError, ScoringError, ScoringTimeoutError, require_extra
 from biorerank_plugins.scoring.remote.shapes import (
     SHAPES,
     RefusedError,
@@ -24,7 +24,6 @@ from biorerank_plugins.scoring.remote.shapes import (
     logits_of,
     parts,
     seconds,
-    unreachable,
 )
 from biorerank_plugins.text.templates import wellformed
 
@@ -160,12 +159,17 @@ class RemoteScorer:
 
     def _post(self, url: str, body: dict[str, Any]) -> Any:
         httpx = _httpx()
-        left = self.retries
+        key, left = self._key(), self.retries
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         while True:
             try:
-                response = self._open().post(url, json=body, headers=self._headers())
+                response = self._open().post(url, json=body, headers=headers)
+            except httpx.TimeoutException:
+                late = f"{url} did not answer in time. Give a longer timeout, or a smaller batch."
+                failure: BioRerankError = ScoringTimeoutError(late)
+                pause = None
             except httpx.TransportError as error:
-                failure: BioRerankError = unreachable(url, error, is_late=isinstance(error, httpx.TimeoutException))
+                failure = ScoringError(f"{url} cannot be reached: {type(error).__name__}: {error}.")
                 pause = None
             else:
                 if response.status_code == 200:
@@ -190,10 +194,6 @@ class RemoteScorer:
         if response.status_code in _BUSY:
             return OverloadedError(message)
         return RefusedError(message, response.status_code)
-
-    def _headers(self) -> dict[str, str]:
-        key = self._key()
-        return {"Authorization": f"Bearer {key}"} if key else {}
 
     def _key(self) -> str | None:
         return os.environ.get(self._api_key_env) if self._api_key_env is not None else self._api_key

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from biorerank_plugins._common.checks import string
-from biorerank_plugins.errors import BioRerankError, ScoringError, ScoringTimeoutError
+from biorerank_plugins.errors import ScoringError
 
 if TYPE_CHECKING:
     import httpx
@@ -58,15 +58,17 @@ SHAPES = {
 
 
 def logits_of(answer: Any, shape: Shape, count: int, *, raw: bool) -> list[float]:
-    """Return the logits in an answer, in the order of the texts.
+    """Return the logits in an answer (parsed JSON), in the order of the texts.
 
-    :param answer: parsed JSON.
-    :param shape: the protocol.
     :param count: how many texts were sent.
     :param raw: whether the numbers are logits.
     :raises ValueError, TypeError, KeyError: if the answer is not of that protocol, or not for each text.
     """
-    lines, key = (answer, "score") if shape.texts_key == "texts" else (_results(answer), "relevance_score")
+    lines, key = answer, "score"
+    if shape.texts_key != "texts":
+        if not isinstance(answer, dict):
+            raise TypeError(f"expected an object with results, got {type(answer).__name__}.")
+        lines, key = answer["results"], "relevance_score"
     if not isinstance(lines, list):
         raise TypeError(f"expected a list of results, got {type(lines).__name__}.")
     found: dict[int, float] = {}
@@ -74,22 +76,13 @@ def logits_of(answer: Any, shape: Shape, count: int, *, raw: bool) -> list[float
         index, score = line["index"], line[key]
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count or index in found:
             raise ValueError(f"index {index!r:.40} does not belong to one of {count} texts, or came twice.")
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not _is_finite(score):
+        # Not math.isfinite, which fails for a whole number that is too large for a float.
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) <= sys.float_info.max:
             raise ValueError(f"the score of text {index} is {score!r:.40}, and no finite number.")
         found[index] = float(score) if raw else _inverse_sigmoid(float(score))
     if len(found) != count:
         raise ValueError(f"{len(found)} scores for {count} texts.")
     return [found[index] for index in range(count)]
-
-
-def _results(answer: Any) -> Any:
-    if not isinstance(answer, dict):
-        raise TypeError(f"expected an object with results, got {type(answer).__name__}.")
-    return answer["results"]
-
-
-def _is_finite(number: float) -> bool:
-    return abs(number) <= sys.float_info.max  # math.isfinite fails for a whole number that is too large for a float
 
 
 def _inverse_sigmoid(score: float) -> float:
@@ -134,13 +127,6 @@ def json_of(url: str, response: httpx.Response) -> Any:
         return response.json()
     except ValueError:
         raise ScoringError(f"{url} answered with something that is no JSON: {response.text[:80]!r}.") from None
-
-
-def unreachable(url: str, error: Exception, *, is_late: bool) -> BioRerankError:
-    """Return the error of a server that cannot be reached, or is late."""
-    if is_late:
-        return ScoringTimeoutError(f"{url} did not answer in time. Give a longer timeout, or a smaller batch.")
-    return ScoringError(f"{url} cannot be reached: {type(error).__name__}: {error}.")
 
 
 def seconds(header: str | None) -> float | None:
