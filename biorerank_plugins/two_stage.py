@@ -22,18 +22,12 @@ if TYPE_CHECKING:
     from biorerank_plugins.reranking.options import CallKeywords, RankKeywords
     from biorerank_plugins.reranking.reranker import BioReranker
 
-__all__ = ["TwoStageSearch"]
-
 _MOMENT = 0.001  # seconds that the reranker is given where the first stage took all there were: it says so itself
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the first stage found.
-
-    :param lists: for each query its candidates.
-    :param seconds: what that took.
-    """
+    """What the first stage found: for each query its candidates, and the seconds that it took."""
 
     lists: list[FoundCandidates]
     seconds: float

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from biorerank_plugins.first_stage.analysis import words
 from biorerank_plugins.models.calibration import Calibration
-from biorerank_plugins.passages import Answerability, AnswerState
+from biorerank_plugins.passages import Answerability
 
 if TYPE_CHECKING:
     from biorerank_plugins.models.answering import AnswerModel
@@ -27,24 +27,20 @@ def decide(
 ) -> Answerability:
     """Return the state of a question.
 
-    :param query: the question.
     :param values: what orders the candidates, without boosts; at least one.
     :param texts: of the candidates.
     :param calibration: from such a value to a probability.
-    :param model: what is stored with the reranker.
     """
     probability = model.probability([calibration.log_odds(value) for value in values])
-    state: AnswerState = "nothing" if probability < model.nothing else "not_sure"
     if probability >= model.answered:
         return Answerability("answered", probability)
-    return Answerability(state, probability, unseen_words(query, texts))
+    return Answerability(
+        "nothing" if probability < model.nothing else "not_sure", probability, unseen_words(query, texts)
+    )
 
 
 def unseen_words(query: str, texts: Iterable[str]) -> tuple[str, ...]:
     """Return the words of a question that stand in no text, in no form of theirs.
-
-    :param query: the question.
-    :param texts: where they are looked for.
 
     >>> unseen_words("Does nintedanib slow fibrosis?", ["Pirfenidone slowed fibrotic disease.", "Fibrosis."])
     ('nintedanib',)

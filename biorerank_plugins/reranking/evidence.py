@@ -53,11 +53,8 @@ def with_evidence(
     (:func:`~biorerank_plugins.reranking.readings.readings`). A share of what orders its passage is added: a sentence of
     a passage that answers is a better answer than the same words elsewhere.
 
-    :param rankings: the rankings.
     :param count: sentences a passage, at most.
     :param score: from (query, sentence) pairs to logits, float32 [n].
-    :param activate: the model's activation of logits.
-    :param model: what is added for the passage, and what the values mean.
     :param calibration: of passages, where the model has none for sentences.
     :returns: the rankings with evidence, best sentence first; equal ones in the order of the text.
     """

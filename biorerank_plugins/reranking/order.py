@@ -11,7 +11,7 @@ import numpy as np
 
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.models.calibration import Calibration
-from biorerank_plugins.passages import Answerability, RankedPassage, Ranking
+from biorerank_plugins.passages import RankedPassage, Ranking
 from biorerank_plugins.reranking.answerable import decide
 from biorerank_plugins.reranking.first_stage_prior import Prior, finite_score
 from biorerank_plugins.reranking.options import RankOptions
@@ -61,12 +61,8 @@ def order_candidates(
     are made of it, so that neither rises along the list. Thresholds and ``no_evidence`` leave the boost out: it is a
     preference, and makes nothing relevant.
 
-    :param request: the request.
     :param scored: of ``request.scored()``, in that order; ``None`` if there are none.
-    :param options: thresholds, boosts, and how many.
-    :param prior: what the first stage adds to the logits.
     :param calibration: from the value that orders to a probability.
-    :param timings: seconds by stage.
     :param answering: what tells whether the answer is among the candidates, if the model stores it.
     :raises ScoringError: if a logit is not finite; it names the passages. A sort would put them anywhere.
     """
@@ -110,7 +106,9 @@ def order_candidates(
         dropped=request.left_out(),
         below_threshold=len(values) - len(ranked),
         no_evidence=None if threshold is None else all(probability < threshold for _, probability in relevance),
-        answerability=_answerability(request, fused, calibration, answering),
+        answerability=(
+            decide(request.query, fused, request.texts(), calibration, answering) if answering and fused else None
+        ),
         query_truncated=scored is not None and bool(scored.scores.query_truncated.any()),
         timings=timings,
         drop_reasons=tuple(request.dropped.values()),
@@ -124,14 +122,6 @@ def boosts_of(request: RankRequest, options: RankOptions) -> list[float]:
     return [0.0 if boosts is None else boosts.of(one.passage, request.keys) for one in request.scored()]
 
 
-def _answerability(
-    request: RankRequest, values: Sequence[float], calibration: Calibration, answering: AnswerModel | None
-) -> Answerability | None:
-    if answering is None or not values:
-        return None
-    return decide(request.query, values, request.texts(), calibration, answering)
-
-
 def _shown(values: Sequence[float], scored: Scored | None, calibration: Calibration) -> list[tuple[float, float]]:
     """Return score and probability of each value."""
     if scored is None:  # there are no values
@@ -141,12 +131,7 @@ def _shown(values: Sequence[float], scored: Scored | None, calibration: Calibrat
 
 
 def refuse_non_finite(ids: Sequence[str], logits: Iterable[float]) -> None:
-    """Raise if a logit is not finite.
-
-    :param ids: what the message calls the passages.
-    :param logits: one for each.
-    :raises ScoringError: if a logit is not finite; it names the passages.
-    """
+    """Raise :class:`~biorerank_plugins.errors.ScoringError` if a logit is not finite; it names the passages."""
     bad = tuple(name for name, logit in zip(ids, logits, strict=True) if not math.isfinite(logit))
     if bad:
         named = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")

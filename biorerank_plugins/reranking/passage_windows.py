@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _PLACE = "\N{OBJECT REPLACEMENT CHARACTER}\N{INFORMATION SEPARATOR ONE}"  # stands for the text while a template is cut
 
-
 _LONG_TEXTS_AT_ONCE = 64  # that are cut between two looks at the clock
 
 

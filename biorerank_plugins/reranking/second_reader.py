@@ -45,8 +45,9 @@ class SecondReader:
     def cosines(self, encoder: str, requests: Sequence[RankRequest], call: Call) -> list[list[float]]:
         """Return the inner product of each request's query with each of its candidates that are scored.
 
+        Passages that come in several requests are embedded once.
+
         :param encoder: name or folder of the bi-encoder.
-        :param requests: the requests; passages that come in several are embedded once.
         :param call: is asked between two batches.
         :raises ModelError: if the bi-encoder cannot be found or loaded.
         """
@@ -87,12 +88,11 @@ def _shared(name: str, options: LoadOptions) -> BiEncoder:
     key = (name, str(options.device), str(dtype))
     encoder = _SHARED.get(key)
     if encoder is None:
-        encoder = BiEncoder(
+        encoder = _SHARED[key] = BiEncoder(
             name,
             device=options.device,
             dtype=dtype,
             cache_folder=options.cache_folder,
             local_files_only=options.local_files_only,
         )
-        _SHARED[key] = encoder
     return encoder
