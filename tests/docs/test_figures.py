@@ -93,6 +93,21 @@ def test_the_time_of_a_second_reader() -> None:
     assert shown in " ".join(MEASURED.split())
 
 
+def test_the_cost_of_precision() -> None:
+    text = " ".join(MEASURED.split())
+    paths = _result("quality_gate")["paths"]
+    half, bytes_ = paths["ours-packed-bfloat16"], paths["ours-packed-int8"]
+    assert f"bf16 moves nDCG@10 by {half['delta']:+.4f}, int8 by {bytes_['delta']:+.4f}" in text
+    assert f"by {half['fused_delta']:+.4f} and {bytes_['fused_delta']:+.4f}." in text
+    assert f"for {half['changed']} in bf16 and for {bytes_['changed']} in int8" in text
+    assert f"by {bytes_['mean']:.3f} on average" in text
+    now = _result("quality_gate-avx2")["paths"]["ours-packed-int8"]
+    assert f"moves nDCG@10 by {now['delta']:+.4f} by the logit" in text
+    assert f"by {now['fused_delta']:+.4f} in the default order" in text
+    assert f"by {now['mean']:.3f} on average, 99 of 100 of them by {now['of_99']:.2f} or less" in text
+    assert f"the ten best of {now['changed']} questions" in text
+
+
 @pytest.mark.parametrize("top_k", ["5", "10"])
 @pytest.mark.parametrize(("name", "stage"), [("our hybrid", "hybrid"), ("our bi-encoder", "dense")])
 def test_effort(name: str, stage: str, top_k: str) -> None:
