@@ -48,8 +48,8 @@ class BiEncoder:
     :param model: passage encoder: name of an embedded model, folder, or hub name; ``None`` for the embedded default.
     :param query_model: query encoder, if it is another one.
     :param device: see :func:`~biorerank_plugins.runtime.devices.resolve_device`.
-    :param dtype: precision; ``"auto"`` is bf16 on a CPU that has it, fp16 on CUDA, else fp32. ``"int8"`` makes passages
-        faster to embed on a CPU, with vectors a little off. Vectors are fp32 always.
+    :param dtype: precision; ``"auto"`` is bf16 on a CPU that has it, fp16 on CUDA, else fp32. ``"int8"`` is a little
+        faster for passages with AVX2 alone, with vectors a little off. Vectors are fp32 always.
     :param pooling: ``"mean"``, ``"cls"``, ``"max"`` or ``"lasttoken"``; ``None`` for what the folder says.
     :param normalize: whether vectors are brought to length 1, so that scores are cosines; ``None`` for what the
         folder says.

@@ -117,6 +117,18 @@ def test_effort(name: str, stage: str, top_k: str) -> None:
     assert [cell.replace(" %", "%") for cell in _row(MEASURED, f"{name}, {top_k}")] == wanted
 
 
+def test_the_time_that_effort_spares() -> None:
+    found = _result("effort")["time"]["times as fast"]
+    default, bytes_ = (
+        f"{one['median']:.1f} times {{}}({one['min']:.1f} to {one['max']:.1f}" for one in (found["auto"], found["int8"])
+    )
+    text = " ".join(MEASURED.split())
+    assert default.format("as fast as with full effort ") in text
+    assert f"in int8 {bytes_.format('')})" in text
+    shown = _row(README, 'a search for ten passages with `effort="auto"`, against full effort (AVX2 alone)')
+    assert shown[1] == f"{found['auto']['median']:.1f}×"
+
+
 def test_sentences() -> None:
     rows = _result("sentences")["dev"]["variants"]
     ways = ("alone, in the words of the question", "alone", "bi-encoder")
