@@ -50,29 +50,28 @@ class Reading:
         if self._leading is not None:
             assert prior.added is not None  # a quantile belongs to the weight of a first stage's scores
             self._added = np.array(prior.added) + np.array(boosts_of(request, options))
+            self._texts = [(one.passage.title, one.passage.text) for one in request.scored()]
             self._equal: dict[tuple[str | None, str], list[int]] = defaultdict(list)
-            for place, one in enumerate(request.scored()):
-                self._equal[one.passage.title, one.passage.text].append(place)
+            for place, text in enumerate(self._texts):
+                self._equal[text].append(place)
+            self._unread = [int(place) for place in np.argsort(-self._added, kind="stable")]  # best first
 
     def wanted(self) -> list[int]:
         """Return the places, among the candidates that are to be scored, of those to be read next; none at the end."""
-        unread = sorted(set(range(len(self.request.kept))) - set(self._read))
-        if self._leading is None or not unread:
-            return unread
-        best = sorted(unread, key=lambda place: -self._added[place])
-        return self._with_equal(best[: max(2 * self._leading, _STEP)] if not self._read else self._possible(best))
+        if self._leading is None:
+            return [] if self._read else list(range(len(self.request.kept)))
+        best = self._possible(self._leading) if self._read else self._unread[: max(2 * self._leading, _STEP)]
+        # Equal passages are read in one batch: their logits are the same then.
+        return sorted({equal for place in best for equal in self._equal[self._texts[place]]})
 
-    def _possible(self, best: Sequence[int]) -> list[int]:
-        assert self._leading is not None
+    def _possible(self, leading: int) -> list[int]:
+        next_ones = self._unread[:_STEP]
+        if not next_ones:
+            return []
         logits = np.concatenate([part.scores.logits for part in self._parts])
-        last = np.sort(self._added[self._read] + logits)[-self._leading]
+        last = np.sort(self._added[self._read] + logits)[-leading]
         most = np.quantile(logits, self._quantile or 0.0)
-        return [place for place in best[:_STEP] if self._added[place] + most > last]
-
-    def _with_equal(self, places: Sequence[int]) -> list[int]:
-        """Return places with those of equal passages, which are read in one batch: their logits are the same then."""
-        passages = [self.request.scored()[place].passage for place in places]
-        return sorted({equal for one in passages for equal in self._equal[one.title, one.text]})
+        return [place for place in next_ones if self._added[place] + most > last]
 
     def add(self, places: Sequence[int], scored: Scored) -> None:
         """Take what the model says of candidates.
@@ -82,6 +81,9 @@ class Reading:
         """
         self._read += places
         self._parts.append(scored)
+        if self._leading is not None:
+            read = set(places)
+            self._unread = [place for place in self._unread if place not in read]
 
     def result(self) -> tuple[RankRequest, Prior, Scored | None]:
         """Return the request without what was not read, and what is known of the rest, in the order of its input."""

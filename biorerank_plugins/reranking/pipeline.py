@@ -94,7 +94,9 @@ class RankPipeline:
         readings = []
         for request, own in zip(requests, cosines, strict=True):
             prior = choose_prior(options.fusion, request.scored(), self._stored, own)
-            quantile = None if prior.stored is None else self._stored.fusion[prior.stored].quantile
+            quantile = None
+            if prior.stored is not None and own is None:  # behind a second reader it was not measured
+                quantile = self._stored.fusion[prior.stored].quantile
             readings.append(Reading(request, prior, options, quantile))
         while any(wanted := [reading.wanted() for reading in readings]):
             parts = [reading.request.only(places) for reading, places in zip(readings, wanted, strict=True)]

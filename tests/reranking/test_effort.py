@@ -113,6 +113,15 @@ def test_behind_what_the_model_does_not_know_all_is_read(reranker: BioReranker):
     assert scripted.rank(QUERY, found(), top_k=3, effort="auto").unread == 0
 
 
+def test_behind_a_second_reader_all_is_read(tiny_cross_encoder_dir: Path, tiny_encoder_dir: Path, tmp_path: Path):
+    name = str(tiny_encoder_dir)
+    reranker = with_quantile(tiny_cross_encoder_dir, tmp_path / "m", 0.0, name, 300.0)
+    stored = json.loads((tmp_path / "m/biorerank.json").read_text(encoding="utf-8"))
+    (tmp_path / "m/biorerank.json").write_text(json.dumps(stored | {"second_reader": {"encoder": name}}), "utf-8")
+    assert reranker.rank(QUERY, found(name), top_k=3, effort="auto").unread > 0
+    assert reranker.rank(QUERY, TEXTS, top_k=3, effort="auto", fusion="second-reader").unread == 0
+
+
 def test_boosts_count_before_it_is_read(reranker: BioReranker):
     typed = found()
     review = Passage("p70", TEXTS[70], metadata={"publication_types": ["Review"]})
