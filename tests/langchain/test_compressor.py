@@ -195,7 +195,7 @@ def test_settings_of_a_call_may_be_set_later_and_those_of_loading_may_not():
     assert compressor.top_n == 1
     of_a_call = (
         *("top_n", "min_score", "min_probability", "evidence", "deduplicate", "fusion", "retracted", "boosts"),
-        "timeout",
+        *("effort", "timeout"),
     )
     for name in BioRerankCompressor.model_fields.keys() - of_a_call:
         with pytest.raises(ValueError, match="frozen"):

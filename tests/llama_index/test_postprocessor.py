@@ -367,6 +367,7 @@ def test_settings_survive_saving(own_dir):
         evidence=1,
         deduplicate=("pmid", "text"),
         fusion=0.5,
+        effort="auto",
         timeout=60,
         dtype=torch.float32,
         backend="torch",
