@@ -70,6 +70,15 @@ def write_result(path: Path | None, result: Any, keys: Collection[str], *, each:
         path.write_text(text + "\n", encoding="utf-8")
 
 
+def spread(times: Sequence[float], digits: int = 2) -> dict[str, float]:
+    """Return the least, the middle and the most."""
+    return {
+        "min": round(min(times), digits),
+        "median": round(statistics.median(times), digits),
+        "max": round(max(times), digits),
+    }
+
+
 def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown.
 

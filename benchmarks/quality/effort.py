@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import machine, read_result, seconds_in_turns, write_result
+from benchmarks.common import machine, read_result, seconds_in_turns, spread, write_result
 from benchmarks.quality.behind import limited
 from benchmarks.quality.tasks import Scores, logits_of, open_index, parser_for, read_task
 from biorerank_plugins import BioReranker, Candidate, PassageIndex, TwoStageSearch
@@ -87,13 +87,14 @@ def measure(args: argparse.Namespace, name: str, encoder: BiEncoder, reranker: B
     stored = StoredValues(args.reranker)
     rows: dict[str, Any] = {}
     for stage, every in found.items():
+        asked = [one for one in zip(task.queries, queries, every, strict=True) if one[2]]
+        # Where all are wanted all are read.
+        whole = {q: read(text, own, logits[q], stored, len(own), 1.0)[0] for q, text, own in asked}
         for top_k in TOP_K:
-            asked = list(zip(task.queries, queries, every, strict=True))
-            # With a quantile that nothing exceeds all is read.
-            full = {q: read(text, own, logits[q], stored, len(own), 1.0)[0][:top_k] for q, text, own in asked if own}
+            full = {q: order[:top_k] for q, order in whole.items()}
             exact = _values(full, task.qrels)
             for quantile in QUANTILES:
-                ours = {q: read(text, own, logits[q], stored, top_k, quantile) for q, text, own in asked if own}
+                ours = {q: read(text, own, logits[q], stored, top_k, quantile) for q, text, own in asked}
                 values = _values({q: order for q, (order, _) in ours.items()}, task.qrels)
                 rows.setdefault(stage, {}).setdefault(str(top_k), {})[str(quantile)] = {
                     "read": round(sum(n for _, n in ours.values()) / sum(len(own) for *_, own in asked), 3),
@@ -131,9 +132,7 @@ def means(sets: Mapping[str, Any], quantiles: Mapping[str, float | None]) -> dic
     """Means over the sets, with the chosen quantiles; without one nothing is spared."""
     table: dict[str, Any] = {}
     for stage, quantile in quantiles.items():
-        for top_k in TOP_K:
-            if quantile is None:
-                continue
+        for top_k in TOP_K if quantile is not None else ():
             rows = [one["stages"][stage][str(top_k)][str(quantile)] for one in sets.values()]
             table.setdefault(stage, {})[str(top_k)] = {
                 **{
@@ -158,9 +157,7 @@ def times(args: argparse.Namespace, encoder: BiEncoder) -> dict[str, Any]:
             for call in calls.values():
                 call()
             seconds = seconds_in_turns(calls, ROUNDS)
-        ratios = [full / auto for full, auto in zip(*seconds.values(), strict=True)]
-        spread = {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)}
-        found[dtype] = {name: round(ratio, 2) for name, ratio in spread.items()}
+        found[dtype] = spread([full / auto for full, auto in zip(*seconds.values(), strict=True)])
     return {"machine": machine(), "rounds": ROUNDS, "queries": len(task.queries), "times as fast": found}
 
 

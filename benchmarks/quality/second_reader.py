@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.common import machine, read_result, read_rows, seconds_in_turns, write_result
+from benchmarks.common import machine, read_result, read_rows, seconds_in_turns, spread, write_result
 from benchmarks.quality.behind import by_rank, limited
 from benchmarks.quality.tasks import Scores, Task, logits_of, open_index, parser_for, read_task, search
 from biorerank_plugins import BioReranker
@@ -92,9 +91,8 @@ def times(reranker: BioReranker, args: argparse.Namespace) -> dict[str, Any]:
     for call in calls.values():
         call()
     seconds = seconds_in_turns(calls, ROUNDS)
-    ratios = sorted(read / alone for alone, read in zip(*seconds.values(), strict=True))
-    spread = {"min": ratios[0], "median": statistics.median(ratios), "max": ratios[-1]}
-    return {"machine": machine(), "rounds": ROUNDS, "times": {name: round(ratio, 2) for name, ratio in spread.items()}}
+    ratios = [read / alone for alone, read in zip(*seconds.values(), strict=True)]
+    return {"machine": machine(), "rounds": ROUNDS, "times": spread(ratios)}
 
 
 def means(sets: Mapping[str, Any], weight: str) -> dict[str, Any]:

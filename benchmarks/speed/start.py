@@ -10,7 +10,6 @@ was written with ``--passages 600 --index-dtype int8``.
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import DEMO, machine, parser_of, read_rows, seconds_in_turns, write_result
+from benchmarks.common import DEMO, machine, parser_of, read_rows, seconds_in_turns, spread, write_result
 
 RESULT = "start.json"
 KEYS = ("machine", "rounds", "cold process", "passages a second", "index")
@@ -42,15 +41,6 @@ PROGRAMS = {
     ),
 }
 """What a cold process does, as Python; the argument is an index of the demo collection."""
-
-
-def spread(times: Sequence[float], digits: int = 2) -> dict[str, float]:
-    """Return the least, the middle and the most."""
-    return {
-        "min": round(min(times), digits),
-        "median": round(statistics.median(times), digits),
-        "max": round(max(times), digits),
-    }
 
 
 def cold(index: Path, rounds: int) -> dict[str, Any]:

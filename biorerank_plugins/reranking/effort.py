@@ -58,19 +58,22 @@ class Reading:
 
     def wanted(self) -> list[int]:
         """Return the places, among the candidates that are to be scored, of those to be read next; none at the end."""
-        if self._leading is None:
+        if self._leading is None or self._quantile is None:
             return [] if self._read else list(range(len(self.request.kept)))
-        best = self._possible(self._leading) if self._read else self._unread[: max(2 * self._leading, _STEP)]
+        if self._read:
+            best = self._possible(self._leading, self._quantile)
+        else:
+            best = self._unread[: max(2 * self._leading, _STEP)]
         # Equal passages are read in one batch: their logits are the same then.
         return sorted({equal for place in best for equal in self._equal[self._texts[place]]})
 
-    def _possible(self, leading: int) -> list[int]:
+    def _possible(self, leading: int, quantile: float) -> list[int]:
         next_ones = self._unread[:_STEP]
         if not next_ones:
             return []
         logits = np.concatenate([part.scores.logits for part in self._parts])
         last = np.sort(self._added[self._read] + logits)[-leading]
-        most = np.quantile(logits, self._quantile or 0.0)
+        most = np.quantile(logits, quantile)
         return [place for place in next_ones if self._added[place] + most > last]
 
     def add(self, places: Sequence[int], scored: Scored) -> None:
