@@ -33,6 +33,8 @@ class RankingGroup:
     :param more_positives: further passages that answer it.
     :param prior: log-odds that the first stage gives each passage, up to a constant: positive, further positives,
         negatives. Empty where it is not known.
+    :param teacher: log-odds that a stronger ranker gives each passage, up to a constant, in the same order. The model
+        learns this order instead of the labels'. Empty where there is none.
     """
 
     query: str
@@ -41,6 +43,7 @@ class RankingGroup:
     source: str = ""
     more_positives: tuple[str, ...] = ()
     prior: tuple[float, ...] = ()
+    teacher: tuple[float, ...] = ()
 
     @property
     def positives(self) -> tuple[str, ...]:
@@ -54,8 +57,9 @@ class RankingGroup:
 
 
 def read_groups(path: str | Path) -> list[RankingGroup]:
-    """Read groups from JSON Lines, gzipped or not: ``{"query", "positive", "negatives", "source"?, "prior"?}``.
+    """Read groups from JSON Lines, gzipped or not.
 
+    A line is ``{"query", "positive", "negatives", "source"?, "prior"?, "teacher"?}``, as in :class:`RankingGroup`.
     ``positive`` is a text, or a list of them. A file of (question, passage, label) rows, as ``biorerank pairs`` writes
     it, is read too and grouped by question.
 
@@ -74,20 +78,25 @@ def _group(record: dict[str, Any]) -> RankingGroup:
     positives = [as_text(text, "positive").strip() for text in (given if isinstance(given, list) else [given])]
     if not positives:
         raise Malformed("'positive' is an empty list.")
-    prior = record.get("prior")
-    prior = [] if prior is None else prior
-    if not isinstance(prior, list) or not all(isinstance(p, int | float) and not isinstance(p, bool) for p in prior):
-        raise Malformed("'prior' is no list of numbers.")
-    if any(abs(p) > MOST_LOG_ODDS for p in prior):
-        raise Malformed(f"'prior' holds a number beyond ±{MOST_LOG_ODDS}, which is no log-odds.")
     return RankingGroup(
         as_text(record["query"], "query").strip(),
         positives[0],
         tuple(as_text(text, "negatives").strip() for text in negatives),
         str(record.get("source") or ""),
         tuple(positives[1:]),
-        tuple(map(float, prior)),
+        _log_odds(record, "prior"),
+        _log_odds(record, "teacher"),
     )
+
+
+def _log_odds(record: dict[str, Any], key: str) -> tuple[float, ...]:
+    given = record.get(key)
+    given = [] if given is None else given
+    if not isinstance(given, list) or not all(isinstance(p, int | float) and not isinstance(p, bool) for p in given):
+        raise Malformed(f"{key!r} is no list of numbers.")
+    if any(abs(p) > MOST_LOG_ODDS for p in given):
+        raise Malformed(f"{key!r} holds a number beyond ±{MOST_LOG_ODDS}, which is no log-odds.")
+    return tuple(map(float, given))
 
 
 def groups_from_pairs(
@@ -121,7 +130,8 @@ def groups_from_pairs(
 def check_groups(groups: Sequence[RankingGroup]) -> None:
     """Refuse groups that nothing can be learned from.
 
-    :raises ValueError: if there are none, a text is empty, a group has no negative, or not one finite prior a passage.
+    :raises ValueError: if there are none, a text is empty, a group has no negative, or not one finite prior (and score
+        of a teacher) a passage.
     """
     if not groups:
         raise ValueError("There are no training groups: a question needs a positive and a negative.")
@@ -130,8 +140,11 @@ def check_groups(groups: Sequence[RankingGroup]) -> None:
             raise ValueError(f"Group {number} has an empty query or an empty positive.")
         if not group.negatives or not all(text.strip() for text in group.negatives):
             raise ValueError(f"Group {number} ({group.query[:60]!r}) needs at least one negative, and none empty.")
-        if group.prior and (len(group.prior) != len(group.passages) or not all(map(math.isfinite, group.prior))):
-            raise ValueError(f"Group {number} ({group.query[:60]!r}) needs a finite prior for each of its passages.")
+        for name, scores in (("prior", group.prior), ("score of a teacher", group.teacher)):
+            if scores and (len(scores) != len(group.passages) or not all(map(math.isfinite, scores))):
+                raise ValueError(
+                    f"Group {number} ({group.query[:60]!r}) needs a finite {name} for each of its passages."
+                )
 
 
 def describe_groups(groups: Sequence[RankingGroup]) -> dict[str, Any]:
@@ -148,12 +161,15 @@ def describe_groups(groups: Sequence[RankingGroup]) -> dict[str, Any]:
 
 
 def group_columns(groups: Sequence[RankingGroup]) -> dict[str, list[Any]]:
-    """Return the columns of the data set: query, passages, and label and prior of each passage."""
+    """Return the columns of the data set: query, passages, and label, prior and teacher's score of each passage."""
     return {
         "query": [group.query for group in groups],
         "passages": [list(group.passages) for group in groups],
-        "labels": [
-            [[float(n < len(one.positives)), p] for n, p in enumerate(one.prior or [math.nan] * len(one.passages))]
-            for one in groups
-        ],
+        "labels": [_facts(group) for group in groups],
     }
+
+
+def _facts(group: RankingGroup) -> list[list[float]]:
+    unknown = [math.nan] * len(group.passages)
+    known = zip(group.prior or unknown, group.teacher or unknown, strict=True)
+    return [[float(n < len(group.positives)), *scores] for n, scores in enumerate(known)]

@@ -7,10 +7,15 @@ cross-entropy keeps the logit a statement about the single pair, so that thresho
 A group may say what the first stage holds of its passages. Then half of the contrast is asked of the sum of both, as
 where scores are fused: the model learns what the first stage does not know (as Gao et al. 2021, "Complement Lexical
 Retrieval Model with Semantic Residual Embeddings"), and, to keep general relevance, how it orders the negatives.
+
+A group may have a teacher's scores instead. Then the model learns the teacher's distribution over the passages, in
+which what the labels do not tell is graded too (listwise distillation, as Cao et al. 2007, "Learning to Rank: From
+Pairwise Approach to Listwise Approach").
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +39,7 @@ def group_loss(
     *,
     positives: Sequence[int] | None = None,
     prior: torch.Tensor | None = None,
+    teacher: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the loss of some groups.
 
@@ -42,9 +48,11 @@ def group_loss(
     :param pair_weight: weight of the binary cross-entropy, in which a group's positives count as much as its negatives.
     :param positives: positives in each group; ``None`` for one each.
     :param prior: float [sum of sizes], log-odds of the first stage; NaN throughout a group where they are not known.
+    :param teacher: float [sum of sizes], log-odds of a teacher; NaN throughout a group that has none.
     :returns: a scalar: mean over the groups of ``contrast + pair_weight · BCE``. The contrast is the mean over the
         positives of ``-log softmax`` of that positive and all negatives; with a prior, half of it is asked of
-        ``logits + prior``, and ``0.25 · KL(softmax prior ‖ softmax logits)`` over the negatives is added.
+        ``logits + prior``, and ``0.25 · KL(softmax prior ‖ softmax logits)`` over the negatives is added. With a
+        teacher it is ``KL(softmax teacher ‖ softmax logits)`` over all passages.
 
     >>> import torch
     >>> round(group_loss(torch.tensor([0.0, 0.0]), [2], pair_weight=0.0).item(), 4)
@@ -54,16 +62,21 @@ def group_loss(
     from torch.nn import functional
 
     cuts = list(sizes)
-    priors = [None] * len(cuts) if prior is None else torch.split(prior, cuts)
+    unknown = torch.full_like(logits, math.nan)
+    priors = torch.split(unknown if prior is None else prior, cuts)
+    teachers = torch.split(unknown if teacher is None else teacher, cuts)
     losses = []
-    for group, known, n in zip(torch.split(logits, cuts), priors, positives or [1] * len(cuts), strict=True):
+    for group, known, taught, n in zip(
+        torch.split(logits, cuts), priors, teachers, positives or [1] * len(cuts), strict=True
+    ):
         good, bad = group[:n], group[n:]
-        loss = _contrast(good, bad)
-        if known is not None and not bool(known.isnan().any()):
-            loss = 0.5 * loss + 0.5 * _contrast(good + known[:n], bad + known[n:])
-            first_stage = functional.log_softmax(known[n:], dim=0)
-            own = functional.log_softmax(bad, dim=0)
-            loss = loss + DISTIL_WEIGHT * functional.kl_div(own, first_stage, reduction="sum", log_target=True)
+        if not bool(taught.isnan().any()):
+            loss = _divergence(taught, group)
+        elif bool(known.isnan().any()):
+            loss = _contrast(good, bad)
+        else:
+            loss = 0.5 * _contrast(good, bad) + 0.5 * _contrast(good + known[:n], bad + known[n:])
+            loss = loss + DISTIL_WEIGHT * _divergence(known[n:], bad)
         pair = 0.5 * functional.softplus(-good).mean() + 0.5 * functional.softplus(bad).mean()
         losses.append(loss + pair_weight * pair)
     return torch.stack(losses).mean()
@@ -74,6 +87,14 @@ def _contrast(good: torch.Tensor, bad: torch.Tensor) -> torch.Tensor:
     import torch
 
     return (torch.logaddexp(good, torch.logsumexp(bad, dim=0)) - good).mean()
+
+
+def _divergence(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """``KL(softmax target ‖ softmax logits)``."""
+    from torch.nn import functional
+
+    own, wanted = functional.log_softmax(logits, dim=0), functional.log_softmax(target, dim=0)
+    return functional.kl_div(own, wanted, reduction="sum", log_target=True)
 
 
 def _loss(model: CrossEncoder, config: Any) -> torch.nn.Module:
@@ -102,6 +123,7 @@ def _loss(model: CrossEncoder, config: Any) -> torch.nn.Module:
                 [len(passages) for passages in lists],
                 positives=[int(torch.as_tensor(label)[:, 0].sum()) for label in labels],
                 prior=facts[:, 1].float(),
+                teacher=facts[:, 2].float(),
             )
 
     return GroupLoss()
@@ -131,7 +153,7 @@ GROUPS = Task(
     columns=group_columns,
     questions=lambda groups: (group.query for group in groups),
     loss=_loss,
-    loss_name=f"localized contrastive estimation + {PAIR_WEIGHT} · balanced binary cross-entropy",
+    loss_name=f"localized contrastive estimation or a teacher's order + {PAIR_WEIGHT} · balanced binary cross-entropy",
     sampler=similar_length_sampler,
     sample=lambda group: (group.query, group.positive, "1"),
 )

@@ -142,19 +142,33 @@ def test_several_positives_and_a_prior_against_plain_arithmetic():
     assert unknown == pytest.approx(contrast(z) + 0.2 * pair, abs=1e-6)
 
 
-def test_groups_with_and_without_a_prior_share_a_batch(tiny_cross_encoder_dir: Path):
+def test_a_teachers_order_is_learned_instead_of_the_labels():
+    logits, teacher = torch.tensor([1.0, 0.2, -0.3]), torch.tensor([0.0, 2.0, -1.0])
+
+    def softmax(values: torch.Tensor) -> list[float]:
+        return [math.exp(x) / sum(map(math.exp, values.tolist())) for x in values.tolist()]
+
+    divergence = sum(p * math.log(p / q) for p, q in zip(softmax(teacher), softmax(logits), strict=True))
+    pair = math.log1p(math.exp(-1.0)) / 2 + (math.log1p(math.exp(0.2)) + math.log1p(math.exp(-0.3))) / 4
+    assert group_loss(logits, [3], 0.2, teacher=teacher).item() == pytest.approx(divergence + 0.2 * pair, abs=1e-6)
+    assert group_loss(teacher, [3], 0.0, teacher=teacher).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_groups_with_and_without_a_prior_or_a_teacher_share_a_batch(tiny_cross_encoder_dir: Path):
     from sentence_transformers import CrossEncoder
 
     model = CrossEncoder(str(tiny_cross_encoder_dir), device="cpu").eval()
     plain = RankingGroup("does aspirin work", "aspirin inhibits platelets", ("cells divide", "insulin lowers glucose"))
     rich = RankingGroup("the heart", "a", ("b", "c"), more_positives=("the heart",), prior=(1.0, 2.0, 3.0, 4.0))
+    taught = RankingGroup("insulin", "cells divide", ("insulin lowers glucose",), teacher=(1.0, 2.0))
 
     def loss(groups: list[RankingGroup]) -> float:
         columns = list(GROUPS.columns(groups).values())
         with torch.no_grad():
             return GROUPS.loss(model, CONFIG)(columns[:2], columns[2]).item()
 
-    assert loss([plain, rich]) == pytest.approx((loss([plain]) + loss([rich])) / 2, abs=1e-5)
+    apart = (loss([plain]) + loss([rich]) + loss([taught])) / 3
+    assert loss([plain, rich, taught]) == pytest.approx(apart, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -162,18 +176,22 @@ def test_groups_with_and_without_a_prior_share_a_batch(tiny_cross_encoder_dir: P
     [
         (RankingGroup("q", "p", ("n",), prior=(1.0,)), "finite prior"),
         (RankingGroup("q", "p", ("n",), prior=(1.0, math.nan)), "finite prior"),
+        (RankingGroup("q", "p", ("n",), teacher=(1.0, 2.0, 3.0)), "finite score of a teacher"),
+        (RankingGroup("q", "p", ("n",), teacher=(math.inf, 0.0)), "finite score of a teacher"),
         (RankingGroup("q", "p", ("n",), more_positives=(" ",)), "empty positive"),
     ],
 )
-def test_a_prior_or_a_positive_that_cannot_be_used_is_refused(group: RankingGroup, message: str):
+def test_scores_or_a_positive_that_cannot_be_used_are_refused(group: RankingGroup, message: str):
     with pytest.raises(ValueError, match=message):
         check_groups([group])
 
 
-def test_a_file_may_hold_several_positives_and_a_prior(tmp_path: Path):
+def test_a_file_may_hold_several_positives_a_prior_and_a_teachers_scores(tmp_path: Path):
     path = tmp_path / "groups.jsonl"
-    path.write_text('{"query": "q", "positive": ["a", "b"], "negatives": ["n"], "prior": [1, 2.5, 0]}\n')
-    assert read_groups(path) == [RankingGroup("q", "a", ("n",), "", ("b",), (1.0, 2.5, 0.0))]
+    path.write_text(
+        '{"query": "q", "positive": ["a", "b"], "negatives": ["n"], "prior": [1, 2.5, 0], "teacher": [3, 1, 0]}\n'
+    )
+    assert read_groups(path) == [RankingGroup("q", "a", ("n",), "", ("b",), (1.0, 2.5, 0.0), (3.0, 1.0, 0.0))]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +200,10 @@ def test_a_file_may_hold_several_positives_and_a_prior(tmp_path: Path):
         ('{"query": "q", "positive": [], "negatives": ["n"]}', "empty list"),
         ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": "high"}', "no list of numbers"),
         ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": [true, 1]}', "no list of numbers"),
+        (
+            '{"query": "q", "positive": "a", "negatives": ["n"], "teacher": [null, 1]}',
+            "'teacher' is no list of numbers",
+        ),
         ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": 0}', "no list of numbers"),
         ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": [1e38, 0]}', "no log-odds"),
         ('{"query": "q", "positive": "a", "negatives": ["n"], "prior": [1' + "0" * 400 + ", 1]}", "no log-odds"),
