@@ -17,7 +17,7 @@ ROWS = re.findall(
     r"^\|.*\| `([\w/]+\.py)` \| `results/(\w+\.json)` \|$", (BENCHMARKS / "README.md").read_text("utf-8"), re.MULTILINE
 )
 SCRIPTS = {result: script for script, result in ROWS}
-OTHER_MACHINE = re.compile(r"-avx2(?=\.json$)")
+OTHER_MACHINE = re.compile(r"-(avx2|amx)(?=\.json$)")
 """In the name of a result that the same script wrote on a machine of another kind."""
 DOCUMENTS = [
     ROOT / "README.md",

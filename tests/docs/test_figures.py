@@ -172,10 +172,33 @@ AVX2_SYSTEMS = {
 }
 
 
+AMX_MIXES = ("minilm-bioasq-100", "minilm-bioasq-1000", "minilm-150-100")
+AMX_SYSTEMS = {
+    "AMX: sentence-transformers, its best setting (bf16)": "st-best",
+    "… on ONNX Runtime, fp32 (AMX)": "st-onnx",
+    "… on OpenVINO, fp32 (AMX)": "st-openvino-float32",
+    "… on OpenVINO, bf16 (AMX)": "st-openvino-bfloat16",
+    '**ours**, `dtype="float32"` (AMX)': "ours-packed-float32",
+    '**ours**, `dtype="int8"` (AMX)': "ours-packed-int8",
+    "**ours**, bf16 (the default with AMX)": "ours-default",
+}
+
+
 @pytest.mark.parametrize(("name", "key"), AVX2_SYSTEMS.items())
 def test_speed_with_avx2_alone(name: str, key: str) -> None:
     parts = [_result("speed-avx2")[mix] for mix in AVX2_MIXES]
     assert {tuple(part["machine"]["cpu_arithmetic"]) for part in parts} == {("avx2",)}
+    _shows_the_ratios(name, key, parts)
+
+
+@pytest.mark.parametrize(("name", "key"), AMX_SYSTEMS.items())
+def test_speed_with_amx(name: str, key: str) -> None:
+    parts = [_result("speed-amx")[mix] for mix in AMX_MIXES]
+    assert all("amx_bf16" in part["machine"]["cpu_arithmetic"] for part in parts)
+    _shows_the_ratios(name, key, parts)
+
+
+def _shows_the_ratios(name: str, key: str, parts: list[dict[str, Any]]) -> None:
     shown = []
     for part in parts:
         found = part["comparisons"][0]["systems"].get(key)
@@ -213,15 +236,15 @@ def _spread(found: dict[str, float], digits: int) -> str:
 
 
 def test_start() -> None:
-    both = [_result("start"), _result("start-avx2")]
+    machines = [_result("start"), _result("start-amx"), _result("start-avx2")]
     for row, name in (
         ("a cold process ranks 10 passages", "ours: rank 10 passages"),
         ("… `import torch` alone", "import torch"),
         ("… sentence-transformers' `CrossEncoder` predicts them", "sentence-transformers: predict 10 pairs"),
         ("… opens an index, searches and ranks", "ours: open an index, search, rank"),
     ):
-        assert _row(MEASURED, row) == [f"{_spread(found['cold process'][name], 2)} s" for found in both]
-    rates = [found["passages a second"] for found in both]
+        assert _row(MEASURED, row) == [f"{_spread(found['cold process'][name], 2)} s" for found in machines]
+    rates = [found["passages a second"] for found in machines]
     defaults = [next(own for name, own in found.items() if "the default here" in name) for found in rates]
     assert _row(MEASURED, "passages embedded a second, as is the default there") == [
         _spread(own, 0) for own in defaults
@@ -233,10 +256,11 @@ def test_start() -> None:
         ("… sentence-transformers in bf16", "sentence-transformers, bfloat16"),
     ):
         assert _row(MEASURED, row) == [_spread(found[name], 0) if name in found else "" for found in rates]
-    assert both[1]["index"]["dtype"] == "int8"
-    indexed = [f"{both[0]['index']['seconds']} s", f"{both[1]['index']['seconds']} s (int8)"]
+    assert machines[2]["index"]["dtype"] == "int8"
+    indexed = [f"{found['index']['seconds']} s" for found in machines]
+    indexed[2] += " (int8)"
     assert _row(MEASURED, "55,258 snippets indexed, BM25 included (one run)") == indexed
-    cold = both[0]["cold process"]
+    cold = machines[0]["cold process"]
     shown = _row(README, "a cold process to its first ranking, against sentence-transformers")[:2]
     medians = (cold["sentence-transformers: predict 10 pairs"]["median"], cold["ours: rank 10 passages"]["median"])
     assert shown == [f"{seconds:.1f} s" for seconds in medians]
