@@ -17,7 +17,7 @@ test *arguments:
 
 # Run all tests and say what they do not cover; takes about two thirds longer.
 coverage:
-    {{bin}}/python -m pytest --ignore=tests/reliability --cov=biorerank_plugins --cov-branch --cov-report=term:skip-covered
+    {{bin}}/python -m pytest -n 2 --ignore=tests/reliability --cov=biorerank_plugins --cov-branch --cov-report=term:skip-covered
 
 # Check style and format.
 lint:
