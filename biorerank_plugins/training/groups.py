@@ -34,7 +34,7 @@ class RankingGroup:
     :param prior: log-odds that the first stage gives each passage, up to a constant: positive, further positives,
         negatives. Empty where it is not known.
     :param teacher: log-odds that a stronger ranker gives each passage, up to a constant, in the same order. The model
-        learns this order instead of the labels'. Empty where there is none.
+        learns this order instead of the labels', and the prior counts for nothing. Empty where there is none.
     """
 
     query: str
