@@ -1,15 +1,16 @@
 """Abbreviations and what they stand for, as texts define them: "neuromyelitis optica (NMO)".
 
 The algorithm of Schwartz and Hearst, A simple algorithm for identifying abbreviation definitions in biomedical text,
-PSB 2003, with two rules more: a short form has two capital letters, or one and a digit, and a long form of one word
-begins as the short form does.
+PSB 2003, with three rules more: a short form has two capital letters, or one and a digit; words whose initials are the
+letters of the short form are its long form, though fewer words may have them; a long form of one word begins as the
+short form does.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 _PARENTHESES = re.compile(r"\(([^()\n]{2,120})\)")
 _AFTER_FORM = re.compile(r"[;,]")
@@ -48,17 +49,14 @@ def _is_short_form(text: str) -> bool:
 
 def _long_form(short: str, before: str) -> str | None:
     """Return the words at the end of a text whose letters a short form is made of; ``None`` if there are none."""
-    words = before.split()[-min(len(short) + 5, 2 * len(short)) :]
-    window = " ".join(words)
-    place = len(window)
+    window = " ".join(before.split()[-min(len(short) + 5, 2 * len(short)) :])
     letters = [character for character in short.lower() if character.isalnum()]
-    for number, letter in enumerate(reversed(letters), 1):
-        first = number == len(letters)
-        place -= 1
-        while place >= 0 and (window[place].lower() != letter or (first and place and window[place - 1].isalnum())):
-            place -= 1
-        if place < 0:
-            return None
+    singular = letters[:-1] if short.endswith("s") else letters
+    place = _by_initials(singular, window)
+    if place is None:
+        place = _by_letters(letters, window)
+    if place is None:
+        return None
     long_form = window[window.rfind(" ", 0, place + 1) + 1 :]
     if len(long_form) <= len(short) or short in _WORD.findall(long_form):
         return None
@@ -66,6 +64,25 @@ def _long_form(short: str, before: str) -> str | None:
     if len(_WORD.findall(long_form)) == 1 and not long_form.lower().startswith(short[:2].lower()):
         return None
     return long_form
+
+
+def _by_initials(letters: Sequence[str], window: str) -> int | None:
+    """Return where the last words start if their initials are the letters: of "proton pump inhibitor" all is PPI."""
+    words = list(_WORD.finditer(window))[-len(letters) :]
+    return words[0].start() if [word[0][0].lower() for word in words] == letters else None
+
+
+def _by_letters(letters: Sequence[str], window: str) -> int | None:
+    """Return where the shortest end of a text starts that has the letters in their order, the first as an initial."""
+    place = len(window)
+    for number, letter in enumerate(reversed(letters), 1):
+        first = number == len(letters)
+        place -= 1
+        while place >= 0 and (window[place].lower() != letter or (first and place and window[place - 1].isalnum())):
+            place -= 1
+        if place < 0:
+            return None
+    return place
 
 
 class Abbreviations:

@@ -16,7 +16,16 @@ DEFINED = [
     ("CRM (cis-regulatory modules) are defined.", [("CRM", "cis-regulatory modules")]),
     ("Of CRM (see Figure 2) nothing.", []),
     ("Doxorubicin (DOX) is cardiotoxic.", [("DOX", "Doxorubicin")]),
-    ("the retinoid orphan receptor (ROR)", []),  # nor here: its last word alone has the letters
+    ("the retinoid orphan receptor (ROR)", [("ROR", "retinoid orphan receptor")]),  # "receptor" has all letters
+    (
+        "Proton pump inhibitors (PPIs) or a proton-pump inhibitor (PPI)",
+        [
+            ("PPIs", "Proton pump inhibitors"),
+            ("PPI", "proton-pump inhibitor"),
+        ],
+    ),
+    ("In idiopathic intracranial hypertension (IIH)", [("IIH", "idiopathic intracranial hypertension")]),
+    ("MM (multiple myeloma) and AD dementia (AD)", [("MM", "multiple myeloma")]),
     ("a receptor (ROR)", []),  # one word that has the letters by chance
     ("It fell (p < 0.05), (see Methods), (n = 20) and (3).", []),
     ("It was safe. The (EMA) agreed.", []),  # nothing before it in its sentence
