@@ -12,6 +12,9 @@ from typing import Any, Protocol
 class Progress(Protocol):
     """What is told how far the work is."""
 
+    n: int
+    """How much is done."""
+
     def update(self, n: int = 1) -> Any:
         """Note that so much more is done."""
 
@@ -30,7 +33,7 @@ def progress_bar(show: bool, **settings: Any) -> Iterator[Progress]:
     ...     progress.update(3)
     """
     if not show:
-        yield SimpleNamespace(update=lambda n=1: None)
+        yield SimpleNamespace(n=0, update=lambda n=1: None)
         return
     from tqdm.auto import tqdm
 

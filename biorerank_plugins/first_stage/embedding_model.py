@@ -17,12 +17,11 @@ from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
 from biorerank_plugins.first_stage.token_states import Tokens, TokenStates, token_states
-from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
 from biorerank_plugins.runtime.devices import inference, refuse_in_child
 from biorerank_plugins.runtime.memory import token_budget_batches
-from biorerank_plugins.runtime.packed.plain_bert import load_bert
+from biorerank_plugins.runtime.packed.plain_bert import PlainTokenizer, load_bert
 from biorerank_plugins.runtime.plain_folder import quiet_loading
-from biorerank_plugins.runtime.plain_tokenizer import PlainTokenizer
+from biorerank_plugins.runtime.text_ids import warn_if_cased_vocabulary_is_lowered
 
 TextInput: TypeAlias = str | tuple[str, str]
 """A text, or a pair of title and text that the tokenizer joins with its separator."""

@@ -11,8 +11,7 @@ from typing import Any
 
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.models.folders import resolve_folder
-from biorerank_plugins.runtime.hub import cache_only
+from biorerank_plugins.models.folders import cache_only, resolve_folder
 
 # Weights in safetensors only: nothing that is fetched can hold code.
 _WANTED_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.runtime.packed.attention import attention_for
-from biorerank_plugins.runtime.packed.bert import PackedLayers
+from biorerank_plugins.runtime.packed.bert import PackedLayers, attention_for
 from biorerank_plugins.runtime.packed.byte_kernels import bytes_if_possible
 from biorerank_plugins.runtime.packed.cpu_kernels import can_prepare
 from biorerank_plugins.runtime.packed.families import places_of

@@ -57,10 +57,7 @@ def is_embedded(folder: Path) -> bool:
 
 
 def is_as_released(name: str) -> bool:
-    """Return whether the files of an embedded model are those that were released: nothing damaged, nothing changed.
-
-    :param name: one of :func:`names`.
-    """
+    """Return whether the files of an embedded model are those that were released: nothing damaged, nothing changed."""
     return content_hash(path(name)) == _SHA256.get(name)
 
 

@@ -43,10 +43,7 @@ class Calibration:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Calibration:
-        """Return what :meth:`to_dict` described.
-
-        :raises ValueError: if a value is impossible or has an unknown name.
-        """
+        """Return what :meth:`to_dict` described; raise ``ValueError`` if a value is impossible or unknown."""
         kept = {name: value for name, value in values.items() if name != _FORMER}
         if unknown := kept.keys() - {one.name for one in fields(cls)}:
             raise ValueError(f"a calibration has no {sorted(unknown)[0]!r}.")

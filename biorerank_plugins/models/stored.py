@@ -28,7 +28,6 @@ _T = TypeVar("_T")
 class StoredFusion:
     """How the scores of one first stage enter the order.
 
-    :param weight: of its score beside the logit.
     :param reference: score that leaves a logit as it is; ``None`` for the best of each list.
     :param calibration: from the sum to a probability; ``None`` for the model's own.
     :param quantile: of the logits read so far; with ``effort="auto"`` no other candidate is expected to have a higher
@@ -56,7 +55,13 @@ class StoredReader:
 class StoredValues:
     """What a reranker's folder stores beside its template; a search must not wait for the disk, so it is read once.
 
-    Each value raises :class:`~biorerank_plugins.errors.ModelError` if the file is damaged.
+    Each value raises :class:`~biorerank_plugins.errors.ModelError` if the file is damaged. What may stand there::
+
+        {"fusion": {"lexical": 0.5, "my-encoder": {"weight": 12, "reference": 0.6, "calibration": {"slope": 0.8}}},
+         "rank_weight": 0.75, "second_reader": {"encoder": "my-encoder", "rank_weight": 0.5},
+         "calibration": {"slope": 0.8, "intercept": -2.1, "evidence_threshold": 0.2},
+         "evidence": {"passage_weight": 0.3, "calibration": {"slope": 0.8, "intercept": -2}},
+         "answering": {"best": 0.9, "second": 0.2, "intercept": -0.3, "answered": 0.5, "nothing": 0.2}}
 
     :param model: what the reranker was given as ``model``; only an embedded model or a folder can store anything.
     """
@@ -73,9 +78,7 @@ class StoredValues:
         """How the scores of first stages enter the order; empty if nothing is stored.
 
         By the scores it is for: ``"<bi-encoder>"`` for its inner products, ``"hybrid/<bi-encoder>"`` for the fused
-        scores that its own folder settles, ``"lexical"`` for BM25::
-
-            {"fusion": {"lexical": 0.5, "my-encoder": {"weight": 12, "reference": 0.6, "calibration": {"slope": 0.8}}}}
+        scores that its own folder settles, ``"lexical"`` for BM25.
         """
         weights = self._content.get("fusion", {})
         if not isinstance(weights, dict):
@@ -87,24 +90,14 @@ class StoredValues:
 
     @cached_property
     def rank_weight(self) -> float | None:
-        """Weight of the rank that a first stage of unknown scale gives; ``None``: such candidates are ordered by logit.
-
-        ::
-
-            {"rank_weight": 0.75}
-        """
+        """Weight of the rank that a first stage of unknown scale gives; ``None``: its candidates go by logit."""
         weight = self._content.get("rank_weight")
         with _sound():
             return None if weight is None else finite_number("rank_weight", weight, low=0, high=1e6)
 
     @cached_property
     def second_reader(self) -> StoredReader | None:
-        """The bi-encoder that reads what a first stage of unknown scale found, if one is stored, with its fusion.
-
-        ::
-
-            {"second_reader": {"encoder": "my-encoder", "rank_weight": 0.5}, "fusion": {"my-encoder": 12}}
-        """
+        """The bi-encoder that reads what a first stage of unknown scale found, if one is stored, with its fusion."""
         found = self._object("second_reader", _reader_of)
         if found is None:
             return None
@@ -118,47 +111,26 @@ class StoredValues:
 
     @cached_property
     def answering(self) -> AnswerModel | None:
-        """What tells whether the answer is among the candidates, if that is stored.
-
-        ::
-
-            {"answering": {"best": 0.9, "second": 0.2, "intercept": -0.3, "answered": 0.5, "nothing": 0.2}}
-        """
+        """What tells whether the answer is among the candidates, if that is stored."""
         return self._object("answering", AnswerModel.of)
 
     @cached_property
     def evidence(self) -> EvidenceModel:
-        """What the values of sentences mean; what those of passages do, if nothing is stored.
-
-        ::
-
-            {"evidence": {"passage_weight": 0.3, "calibration": {"slope": 0.8, "intercept": -2}}}
-        """
+        """What the values of sentences mean; what those of passages do, if nothing is stored."""
         return self._object("evidence", EvidenceModel.of) or EvidenceModel()
 
     @cached_property
     def calibration(self) -> Calibration:
-        """How logits become probabilities; the plain sigmoid unless something is stored.
-
-        ::
-
-            {"calibration": {"slope": 0.8, "intercept": -2.1, "evidence_threshold": 0.2}}
-        """
+        """How logits become probabilities; the plain sigmoid unless something is stored."""
         return self._object("calibration", Calibration.of) or Calibration()
 
     def calibration_for(self, first_stage: str | None) -> Calibration:
-        """Return how the value that orders becomes a probability.
-
-        :param first_stage: whose stored weight is used; ``None`` if none is.
-        """
+        """Return how the value that orders becomes a probability, with a first stage's stored weight or without."""
         own = None if first_stage is None else self.fusion[first_stage].calibration
         return self.calibration if own is None else own
 
     def read(self) -> None:
-        """Read everything now.
-
-        :raises ModelError: if what is stored is damaged.
-        """
+        """Read everything now; raise :class:`ModelError` if something is damaged."""
         _ = self.calibration, self.fusion, self.rank_weight, self.second_reader, self.answering, self.evidence
 
     def _object(self, name: str, read: Callable[[dict[str, Any]], _T]) -> _T | None:
@@ -206,8 +178,6 @@ def _reader_of(values: dict[str, Any]) -> StoredReader:
 def store_calibration(folder: str | os.PathLike[str], calibration: Calibration, first_stage: str | None = None) -> None:
     """Write a calibration into a reranker's folder, beside what else is stored there.
 
-    :param folder: the model's folder.
-    :param calibration: what to store.
     :param first_stage: the first stage with whose stored weight it was fitted; ``None`` for logits alone.
     :raises ModelError: if the folder holds no model, or what is stored there is damaged.
     """
@@ -225,12 +195,7 @@ def store_calibration(folder: str | os.PathLike[str], calibration: Calibration, 
 def stored_template(model: object) -> str | None:
     """Return how the passages that a reranker was trained on were written, as its folder says.
 
-    ::
-
-        {"template": "{title}. {text}"}
-
-    :param model: as in :class:`StoredValues`.
-    :returns: ``None`` if nothing is stored.
+    :returns: ``"{title}. {text}"``, say; ``None`` if nothing is stored.
     :raises ModelError: if the file is damaged.
     """
     template = read_stored(model).get("template")
@@ -239,10 +204,9 @@ def stored_template(model: object) -> str | None:
 
 
 def read_stored(model: object) -> dict[str, Any]:
-    """Return all that a model's folder stores for us.
+    """Return all that a model's folder stores for us; raise :class:`ModelError` if the file is damaged.
 
     :param model: an embedded model (``None``: the default reranker) or a folder; anything else stores nothing.
-    :raises ModelError: if the file is damaged.
     """
     if model is not None and not isinstance(model, (str, os.PathLike)):
         return {}

@@ -1,7 +1,7 @@
 """Calls of a reranker on their way: time limits, how much may wait, and giving up.
 
-Calls of plain Python run in their own threads. Those of tasks wait in a few threads of ours, in front of which they
-queue; a task that is cancelled, or whose time is up, leaves the queue at once, and what it asked for is forgotten.
+Calls of plain Python run in their own threads, those of tasks queue in front of a few of ours; a task that is
+cancelled, or whose time is up, leaves the queue at once, and what it asked for is forgotten.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class Call:
     """
 
     def __init__(self, timeout: float | None = None) -> None:
-        self.places = 0
-        """How many of the places of :class:`Calls` it takes."""
+        self.places = 0  # of those of `Calls`
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._ended: str | None = None
@@ -73,11 +72,7 @@ class Call:
 
     @contextmanager
     def ended_by(self, stop: Callable[[Exception], None]) -> Iterator[None]:
-        """While the body runs, let :meth:`end` call a function too; it may be called in any thread.
-
-        :param stop: is given the error.
-        :raises RuntimeError: if it was ended already.
-        """
+        """While the body runs, let :meth:`end` call a function too, in its thread; raise if it was ended already."""
         with self._lock:
             if self._ended is not None:
                 raise RuntimeError(self._ended)
@@ -90,28 +85,21 @@ class Call:
                     self._stops.remove(stop)
 
     def wait_for(self, lock: Lock) -> None:
-        """Take a lock that others hold for long; the caller releases it.
-
-        :raises ScoringTimeoutError: if time is up before.
-        """
+        """Take a lock that others hold for long, or raise when time is up; the caller releases it."""
         while not lock.acquire(-1 if (left := self.seconds_left()) is None else left):
             self.check("the model was not free")
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A :data:`~biorerank_plugins.scoring.scores.Check` that looks after a call.
-
-    :param total: how many texts it scores.
-    :param advance: told how many are done.
-    """
+    """Called with the number of texts done before each batch; it raises if the call must not go on."""
 
     call: Call
     total: int
     advance: Callable[[int], object]
 
     def __call__(self, done: int) -> None:
-        """Raise if the call must not go on; see :meth:`Call.check`."""
+        """Tell how far it is; see :meth:`Call.check`."""
         self.call.check(f"{done} of {self.total} texts were scored")
         self.advance(done)
 
@@ -119,16 +107,9 @@ class Watch:
 @contextmanager
 def watched(call: Call, total: int, show_progress: bool) -> Iterator[Watch]:
     """Watch a call while the body scores ``total`` texts, with a progress bar on standard error if it is asked for."""
-    shown = 0
-
-    def advance(done: int) -> None:
-        nonlocal shown
-        bar.update(done - shown)
-        shown = done
-
     with progress_bar(show_progress, total=total, unit="pair", desc="Reranking", leave=False) as bar:
-        yield Watch(call, total, advance)
-        advance(total)
+        yield Watch(call, total, lambda done: bar.update(done - bar.n))
+        bar.update(total - bar.n)
 
 
 class Calls:
@@ -153,12 +134,7 @@ class Calls:
 
     @contextmanager
     def begin(self, timeout: float | None = None) -> Iterator[Call]:
-        """Let the body be a call.
-
-        :param timeout: seconds that it may take.
-        :raises ValueError: if ``timeout`` is no number above 0.
-        :raises RuntimeError: if the reranker is closed, now or before the body is through.
-        """
+        """Let the body be a call; raise :class:`RuntimeError` if the reranker is closed, now or meanwhile."""
         call = Call(None if timeout is None else positive_number("timeout", timeout))
         with self._lock:
             self.refuse_closed()
@@ -172,10 +148,7 @@ class Calls:
                 call.places = 0
 
     def take(self, call: Call, places: int) -> None:
-        """Let a call have so many passages under way, instead of what it had before.
-
-        :raises OverloadedError: if there is no room for them.
-        """
+        """Let a call have so many passages under way; raise :class:`OverloadedError` if there is no room for them."""
         with self._lock:
             if call not in self._active:  # it was cancelled, and has given back what it had
                 call.check()
@@ -190,12 +163,7 @@ class Calls:
             call.places = places
 
     async def run(self, work: Callable[[Call], T], timeout: float | None, places: int | None) -> T:
-        """Do work in a thread, without blocking the event loop.
-
-        :param work: is given its call.
-        :param timeout: seconds that it may take, the time that it waits for a thread included.
-        :param places: passages that it will have under way, if that is known.
-        """
+        """Do work in a thread, without blocking the event loop; the timeout includes the time it waits for a thread."""
         with self.begin(timeout) as call:
             if places is not None:
                 self.take(call, places)

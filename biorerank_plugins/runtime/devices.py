@@ -75,7 +75,6 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
 
     :param dtype: ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"``, the short forms ``"fp32"``, ``"bf16"``,
         ``"fp16"``, or a torch dtype.
-    :param device: device the model runs on.
     :raises ValueError: if the name is unknown, or the device cannot compute in it; the message says what is possible.
     """
     import torch
@@ -84,12 +83,11 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
     name = _SHORT_NAMES.get(name, name)
     if name not in _DTYPES[:-1]:
         raise ValueError(f"dtype={dtype!r} is unknown. Choose one of: {', '.join(_DTYPES)}.")
-    if name == "auto":
-        chosen, why = _automatic_dtype(device)
-        logger.info("Computing in %s on %s: %s.", str(chosen).removeprefix("torch."), device, why)
-        return chosen
     if name == "float16" and device.type == "cpu":
         raise ValueError("dtype='float16' is not possible on a CPU. Choose one of: float32, bfloat16.")
+    if name == "auto":
+        name, why = _automatic_dtype(device)
+        logger.info("Computing in %s on %s: %s.", name, device, why)
     resolved: torch.dtype = getattr(torch, name)
     return resolved
 
@@ -97,12 +95,8 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
 def device_and_dtype(
     device: str | torch.device | None, dtype: str | torch.dtype | None
 ) -> tuple[torch.device, torch.dtype]:
-    """Return where and in which precision to compute, int8 among them.
+    """Return what :func:`resolve_device` and :func:`resolve_dtype` do, where ``"int8"`` is possible too, on a CPU.
 
-    int8 is taken only when asked for; it runs on a CPU, without padding.
-
-    :param device: see :func:`resolve_device`.
-    :param dtype: see :func:`resolve_dtype`; also ``"int8"``.
     :raises ValueError: if a name is unknown, or the two do not go together; the message says what does.
 
     >>> device_and_dtype(None, "int8")
@@ -119,14 +113,12 @@ def device_and_dtype(
     return chosen, torch.int8
 
 
-def _automatic_dtype(device: torch.device) -> tuple[torch.dtype, str]:
-    import torch
-
+def _automatic_dtype(device: torch.device) -> tuple[str, str]:
     if device.type == "cuda":
-        return torch.float16, "CUDA device"
+        return "float16", "CUDA device"
     if device.type == "cpu" and cpu_has_bf16():
-        return torch.bfloat16, "the CPU multiplies bf16 natively"
-    return torch.float32, "no native half precision here"
+        return "bfloat16", "the CPU multiplies bf16 natively"
+    return "float32", "no native half precision here"
 
 
 @cache
@@ -151,11 +143,7 @@ def overflows_fp16(model: torch.nn.Module) -> bool:
 
 
 def refuse_in_child(device: torch.device, loaded_in: int) -> None:
-    """Refuse to compute on a GPU that a fork has lost.
-
-    :param loaded_in: id of the process that loaded the model.
-    :raises ModelError: in a forked process, if the model is on a GPU.
-    """
+    """Raise :class:`ModelError` for a GPU that a fork has lost since the model was loaded, in a process of that id."""
     import torch
 
     lost = device.type == "cuda" and bool(getattr(torch.cuda, "_is_in_bad_fork", bool)())

@@ -5,20 +5,19 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biorerank_plugins import telemetry
 from biorerank_plugins.errors import ScoringError
-from biorerank_plugins.runtime.tokens import tokens_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from biorerank_plugins.runtime.tokens import EncodedPair
+from biorerank_plugins.runtime.tokens import EncodedPair, tokens_of
 
 logger = logging.getLogger(__name__)
+
+Logits: TypeAlias = NDArray[np.float32]
+_SAYINGS = ("out of memory", "can't allocate memory", "alloc_failed", "bad_alloc", "memoryallocation")
 
 
 def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
@@ -27,8 +26,6 @@ def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[li
     Sequences are sorted by token count, longest first: little padding, and a batch that does not fit into memory fails
     at once rather than at the end. Equal lengths keep their order. A sequence above the budget is a batch by itself.
 
-    :param lengths: tokens of each sequence, special tokens included.
-    :param max_tokens: budget, at least 1.
     :returns: positions, batch by batch; each position once.
 
     >>> list(token_budget_batches([3, 9, 4, 2], max_tokens=9))
@@ -43,11 +40,6 @@ def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[li
         batch.append(position)
     if batch:
         yield batch
-
-
-Logits: TypeAlias = "NDArray[np.float32]"
-
-_SAYINGS = ("out of memory", "can't allocate memory", "alloc_failed", "bad_alloc", "memoryallocation")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -80,8 +72,6 @@ def trim_memory() -> None:
 class Budget:
     """Tokens a batch; halved, for good, when memory runs out.
 
-    :param forward: from one batch to its logits, float32 [n].
-    :param tokens: tokens a batch.
     :param padded: whether all pairs of a batch count as long as its longest.
     """
 
@@ -91,10 +81,7 @@ class Budget:
         self._padded = padded
 
     def run(self, pairs: Sequence[EncodedPair]) -> Logits:
-        """Return the logits of a batch; in halves, where it does not fit.
-
-        :raises ScoringError: if not even one pair fits.
-        """
+        """Return the logits of a batch; in halves, where it does not fit."""
         try:
             return self.forward(pairs)
         except (MemoryError, RuntimeError) as error:

@@ -1,8 +1,7 @@
 """Cross-encoder folders that transformers alone can run: importing sentence-transformers takes seconds, we spare them.
 
 A folder is plain if everything that sentence-transformers would read from it says "one sequence-classification model,
-no prompts, a known activation". Whatever else is left to ``CrossEncoder`` itself. The embedded models, whose files we
-know, do not even need transformers.
+no prompts, a known activation". The embedded models, whose files we know, do not even need transformers.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _ACTIVATIONS = {"torch.nn.modules.activation.Sigmoid": "Sigmoid", "torch.nn.modules.linear.Identity": "Identity"}
 _TRANSFORMER = {
@@ -23,14 +21,8 @@ _TRANSFORMER = {
 _KNOWN = {"__version__", "activation_fn", "default_prompt_name", "model_type", "prompts"}
 
 
-@dataclass(frozen=True, slots=True)
-class PlainCrossEncoder:
-    """What of a folder is needed to score pairs.
-
-    :param network: the sequence-classification model, fp32, one label.
-    :param tokenizer: its tokenizer.
-    :param activation: from logit to score, a torch module.
-    """
+class PlainCrossEncoder(NamedTuple):
+    """What is needed to score pairs: a model with one label, its tokenizer, and its activation, a torch module."""
 
     network: Any
     tokenizer: Any
@@ -70,17 +62,14 @@ def _says_plain(config: dict[str, Any], modules: list[Any], about: dict[str, Any
 def load_plain(folder: Path, *, without_transformers: bool = False) -> PlainCrossEncoder:
     """Load a folder for which :func:`is_plain` holds.
 
-    :param folder: the folder.
     :param without_transformers: whether to read weights and tokenizer ourselves: of embedded models only.
-    :raises OSError, ValueError, RuntimeError: whatever the libraries meet in a damaged folder.
     """
     import torch
 
     tokenizer: Any
     network: Any
     if without_transformers:
-        from biorerank_plugins.runtime.packed.plain_bert import load_bert
-        from biorerank_plugins.runtime.plain_tokenizer import PlainTokenizer
+        from biorerank_plugins.runtime.packed.plain_bert import PlainTokenizer, load_bert
 
         tokenizer, network = PlainTokenizer(folder), load_bert(folder)
     else:

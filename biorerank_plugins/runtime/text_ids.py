@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
+
+logger = logging.getLogger(__name__)
 
 TokenIds: TypeAlias = NDArray[np.int32]
 
@@ -23,12 +26,34 @@ class UnsupportedTokenizerError(Exception):
     """Pairs cannot be put together from separate ids for this tokenizer; the model is run by sentence-transformers."""
 
 
-class TextIds:
-    """Turns texts into token ids without special tokens.
+def lowers_cased_vocabulary(tokenizer: Tokenizer) -> bool:
+    """Return whether capitals of a vocabulary can never be reached, as where BioBERT's hub files lack a config."""
+    normalizer = tokenizer.normalizer
+    if normalizer is None or normalizer.normalize_str("A") != "a":
+        return False
+    capitals, entries = _capitals(tokenizer)
+    return capitals > 0.05 * entries
 
-    :param tokenizer: a fast tokenizer of transformers; it is copied.
-    :raises UnsupportedTokenizerError: if it is no fast one.
-    """
+
+def warn_if_cased_vocabulary_is_lowered(tokenizer: Tokenizer) -> None:
+    """Warn when capitals of a vocabulary can never be reached."""
+    if lowers_cased_vocabulary(tokenizer):
+        logger.warning(
+            "The tokenizer lower-cases text but its vocabulary is cased (%d of %d entries have capitals): scores will "
+            "suffer. Save the model with do_lower_case=False in its tokenizer configuration.",
+            *_capitals(tokenizer),
+        )
+
+
+def _capitals(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Return how many entries of a vocabulary have capitals, and how many there are, special ones left out."""
+    tokens = [token for token in tokenizer.get_vocab() if not token.startswith(("[", "<"))]
+    # ASCII only: byte-level vocabularies write a space as a capital letter (Ġ).
+    return sum(1 for token in tokens if any("A" <= letter <= "Z" for letter in token)), len(tokens)
+
+
+class TextIds:
+    """Turns texts into token ids without special tokens, with a copy of a fast tokenizer of transformers."""
 
     def __init__(self, tokenizer: Any) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -42,10 +67,7 @@ class TextIds:
         self._measured = _HandOver()
 
     def of(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Return the ids of texts, int32 each.
-
-        :param texts: different texts.
-        """
+        """Return the ids of different texts, int32 each."""
         ids = self._measured.take(texts)
         missing = [number for number, own in enumerate(ids) if own is None]
         for number, own in zip(missing, self.tokenise([texts[number] for number in missing]), strict=True):
@@ -57,8 +79,6 @@ class TextIds:
 
         The ids of the others, for which it returns ``None``, are kept for a call of :meth:`of` soon after.
 
-        :param texts: different texts.
-        :param rooms: tokens that there is room for, one number a text.
         :returns: [tokens, 2]: first code point of each token, and one past its last.
         """
         found: list[NDArray[np.int64] | None] = [None] * len(texts)

@@ -1,8 +1,6 @@
-"""(query, passage) pairs as token ids, with a tokenizer that nobody else uses.
+"""(query, passage) pairs as token ids: tokenised separately, without truncation, and put together by us.
 
-Query and passage are tokenised separately, without truncation, and put together by us. So a query is tokenised once,
-only the passage is ever cut, and no truncation state is shared between threads (a shared fast tokenizer whose settings
-change between calls cuts texts of one thread at the length of another, silently).
+So a query is tokenised once, only the passage is ever cut, and threads share no truncation state of a tokenizer.
 """
 
 from __future__ import annotations
@@ -15,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biorerank_plugins.runtime.casing import warn_if_cased_vocabulary_is_lowered
-from biorerank_plugins.runtime.text_ids import TextIds, TokenIds, UnsupportedTokenizerError
+from biorerank_plugins.runtime.text_ids import (
+    TextIds,
+    TokenIds,
+    UnsupportedTokenizerError,
+    warn_if_cased_vocabulary_is_lowered,
+)
 from biorerank_plugins.text.windows import window_spans
 
 if TYPE_CHECKING:
@@ -42,18 +44,12 @@ class EncodedPair:
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """What the pairs of one query have in common.
+    """What the pairs of one query have in common."""
 
-    :param ids: what stands before the passage.
-    :param types: segment ids of a pair whose passage takes up all the room, without what stands after it.
-    :param room: tokens that are left for a passage.
-    :param truncated: whether the query was cut.
-    """
-
-    ids: TokenIds
-    types: NDArray[np.uint8]
-    room: int
-    truncated: bool
+    ids: TokenIds  # what stands before the passage
+    types: NDArray[np.uint8]  # of a pair whose passage takes up all the room, without what stands after it
+    room: int  # tokens that are left for a passage
+    truncated: bool  # whether the query was cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,6 @@ class _Template:
         return len(self.before) + len(self.between) + len(self.after)
 
     def beginning(self, query: TokenIds, query_max_length: int, max_length: int) -> _Beginning:
-        """Return what the pairs of a query have in common."""
         kept = query[:query_max_length]
         room = max_length - len(kept) - self.special_tokens
         query_types = np.full(len(kept), self.query_type, np.uint8)
@@ -127,10 +122,7 @@ class PairTokenizer:
         warn_if_cased_vocabulary_is_lowered(self.texts.tokenizer)
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> list[EncodedPair]:
-        """Return the token ids of pairs; a query that occurs again is tokenised once.
-
-        :param pairs: (query, text) pairs.
-        """
+        """Return the token ids of pairs; a query that occurs again is tokenised once."""
         cut = self._beginnings(query for query, _ in pairs)
         whole = self._whole_beginnings(cut)
         texts = list(dict.fromkeys(text for _, text in pairs))
@@ -139,8 +131,9 @@ class PairTokenizer:
         encoded = []
         for query, text in pairs:
             beginning = whole.get(query) if whole else None
-            fits = beginning is not None and len(ids[text]) <= beginning.room
-            encoded.append(join(beginning if beginning is not None and fits else cut[query], ids[text]))
+            if beginning is None or len(ids[text]) > beginning.room:
+                beginning = cut[query]
+            encoded.append(join(beginning, ids[text]))
         return encoded
 
     @property
@@ -149,11 +142,7 @@ class PairTokenizer:
         return self.max_length - self.query_max_length - self._template.special_tokens
 
     def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[Span]]:
-        """Return the windows in which passages are read, as spans of their body; none for one that is read as a whole.
-
-        :param items: (query, passage) pairs.
-        :param windows: how long they are, and how far they overlap.
-        """
+        """Return the windows in which passages are read, as spans of their body; none for one read as a whole."""
         beginnings = self._beginnings(query for query, _ in items)
         rooms: dict[str, int] = {}
         for query, text in items:
@@ -229,11 +218,18 @@ def _learn_template(tokenizer: Tokenizer) -> _Template:
     )
 
 
-def tokens_of(pairs: Sequence[EncodedPair], *, padded: bool) -> int:
-    """Return how many tokens pairs count as in one batch.
+def padded_inputs(pairs: Sequence[EncodedPair], pad_id: int) -> dict[str, NDArray[np.int64]]:
+    """Return what transformers takes for a batch: ids, mask and segment ids, [n, longest] each."""
+    shape = len(pairs), max(len(pair.ids) for pair in pairs)
+    ids, mask, types = np.full(shape, pad_id), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for row, pair in enumerate(pairs):
+        ids[row, : len(pair.ids)] = pair.ids
+        mask[row, : len(pair.ids)] = 1
+        types[row, : len(pair.ids)] = pair.types
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
-    :param pairs: at least one pair.
-    :param padded: whether all count as long as the longest.
-    """
+
+def tokens_of(pairs: Sequence[EncodedPair], *, padded: bool) -> int:
+    """Return how many tokens pairs count as in one batch, where all are padded to the longest, or are not."""
     lengths = [len(pair.ids) for pair in pairs]
     return len(lengths) * max(lengths) if padded else sum(lengths)

@@ -1,23 +1,30 @@
-"""Which backend runs a model, in which precision, and why."""
+"""How a model is run: our own pairs and batches or ``CrossEncoder.predict``, on which backend, in which precision."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.runtime.devices import BACKENDS, device_and_dtype
-from biorerank_plugins.scoring.torch_backend import TorchBackend
+from biorerank_plugins.runtime.packed.byte_kernels import adds_in_16_bits, bytes_if_possible
+from biorerank_plugins.runtime.packed.support import why_not_packed
+from biorerank_plugins.runtime.plain_folder import PlainCrossEncoder
+from biorerank_plugins.runtime.text_ids import UnsupportedTokenizerError
+from biorerank_plugins.runtime.tokens import PairTokenizer
+from biorerank_plugins.scoring.cross_encoder import CrossEncoderScorer, TokenScorer
+from biorerank_plugins.scoring.packed_backend import PackedBackend
+from biorerank_plugins.scoring.torch_backend import Backend, TorchBackend
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from sentence_transformers import CrossEncoder
 
-    from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
+    from biorerank_plugins.scoring.load_options import LoadOptions
+    from biorerank_plugins.scoring.scores import Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -25,27 +32,9 @@ logger = logging.getLogger(__name__)
 # smaller batches pay with VNNI, and cost an eighth with AVX2 alone.
 _BATCH_TOKENS, _BYTES_BATCH_TOKENS = 2_048, 1_024
 _GPU_BATCH_TOKENS = 32_768
-
-
-class Backend(Protocol):
-    """Token ids in, logits out."""
-
-    @property
-    def device(self) -> torch.device:
-        """Device the model runs on."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the layers."""
-        ...
-
-    def forward(self, pairs: Sequence[EncodedPair]) -> NDArray[np.float32]:
-        """Return the logits of one batch, float32 [n].
-
-        :param pairs: the batch, at least one pair.
-        """
-        ...
+_POSITIONS_AFTER_PADDING = frozenset(
+    "roberta xlm-roberta xlm-roberta-xl camembert data2vec-text longformer mpnet".split()
+)
 
 
 def where_to_compute(
@@ -53,13 +42,7 @@ def where_to_compute(
 ) -> tuple[torch.device, torch.dtype]:
     """Return device and precision for what a user asks for.
 
-    :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
-    :param device: see :func:`~biorerank_plugins.runtime.devices.device_and_dtype`.
-    :param dtype: in the same way.
     :raises ValueError: if a name is unknown, or the three do not go together; the message says what does.
-
-    >>> where_to_compute("auto", None, "int8")
-    (device(type='cpu'), torch.int8)
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is unknown. Choose one of: {', '.join(BACKENDS)}.")
@@ -71,15 +54,11 @@ def where_to_compute(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where and how a model computes.
-
-    :param backend: one of :data:`~biorerank_plugins.runtime.devices.BACKENDS`.
-    :param dtype: precision; ``None`` keeps what the model has.
-    """
+    """Where and how a model computes."""
 
     backend: str
     device: torch.device
-    dtype: torch.dtype | None
+    dtype: torch.dtype | None  # ``None`` keeps what the model has
 
     def refuse_if_asked_for(self, name: str, why: str) -> None:
         """Raise if a model is to run without padding, or in int8, and cannot; ``why`` is a sentence."""
@@ -88,24 +67,14 @@ class Place:
             raise ModelError(f"{wish} is not possible for {name} here: {why} Choose backend='auto' and another dtype.")
 
 
-def choose_backend(
+def _choose_backend(
     name: str, model: Any, tokenizer: PairTokenizer, place: Place, *, has_types: bool
 ) -> tuple[Backend, int]:
-    """Return what runs a model, and the tokens a batch that suit it.
+    """Return what runs a model, which may be moved, and the tokens a batch that suit it.
 
     ``"auto"`` takes the forward pass without padding where it covers the model and the device, else transformers' own.
     Where int8 is not possible, the best precision of this CPU is taken, with a warning.
-
-    :param name: of the model, for messages.
-    :param model: a sequence-classification model with one label, not used by anyone else: it may be moved.
-    :param place: with a precision.
-    :param has_types: whether the model takes segment ids.
-    :raises ModelError: if the backend that was asked for cannot run the model here; the message says why.
     """
-    from biorerank_plugins.runtime.packed.byte_kernels import adds_in_16_bits, bytes_if_possible
-    from biorerank_plugins.runtime.packed.support import why_not_packed
-    from biorerank_plugins.scoring.packed_backend import PackedBackend
-
     assert place.dtype is not None
     device, dtype = place.device, bytes_if_possible(place.dtype, place.device)
     common: dict[str, Any] = {"device": device, "dtype": dtype, "has_types": has_types, "pad_id": tokenizer.pad_id}
@@ -124,3 +93,71 @@ def choose_backend(
     computes_in = str(chosen.dtype).removeprefix("torch.")
     logger.info("%s runs on backend %s in %s on %s: %s.", name, kind, computes_in, chosen.device, why.rstrip("."))
     return chosen, on_cpu if device.type == "cpu" else _GPU_BATCH_TOKENS
+
+
+def scorer_for(name: str, model: CrossEncoder, place: Place, options: LoadOptions) -> Scorer:
+    """Return the scorer of a cross-encoder that nobody else uses: it is moved and converted."""
+    why = _not_covered(model)
+    if why is None:
+        plain = PlainCrossEncoder(model.model, model.tokenizer, model.activation_fn)
+        try:
+            return token_scorer(name, plain, place, options, stated=model.max_seq_length)
+        except UnsupportedTokenizerError as error:
+            why = str(error)
+    place.refuse_if_asked_for(name, why)
+    logger.info("%s runs through CrossEncoder.predict: %s", name, why)
+    own = model.max_seq_length
+    if own is None or own > options.max_length:
+        model.max_seq_length = options.max_length
+    return CrossEncoderScorer(name, model.to(device=place.device, dtype=place.dtype))
+
+
+def token_scorer(
+    name: str, model: PlainCrossEncoder, place: Place, options: LoadOptions, *, stated: int | None = None
+) -> TokenScorer:
+    """Return the scorer that builds pairs and batches itself; the model is moved and converted.
+
+    :param stated: longest pair that the model states; ``None`` takes the tokenizer's.
+    :raises UnsupportedTokenizerError: if pairs cannot be built by us.
+    """
+    limits = (
+        options.max_length,
+        model.tokenizer.model_max_length if stated is None else stated,
+        position_limit(model.network.config),
+    )
+    limit = min(limit for limit in limits if isinstance(limit, int) and limit > 0)
+    tokenizer = PairTokenizer(
+        model.tokenizer, max_length=limit, query_max_length=min(options.query_max_length, max(1, limit // 2))
+    )
+    # A tokenizer may give segment ids that the model does not take, as BERT's beside a DistilBERT.
+    has_types = tokenizer.has_types and "token_type_ids" in signature(model.network.forward).parameters
+    with torch.autocast(place.device.type, enabled=False):  # the caller's must not reach what is compared and fitted
+        backend, batch_tokens = _choose_backend(name, model.network, tokenizer, place, has_types=has_types)
+    given = options.max_batch_tokens
+    return TokenScorer(name, tokenizer, backend, model.activation, batch_tokens if given is None else given)
+
+
+def _not_covered(model: CrossEncoder) -> str | None:
+    """Return why the token path does not compute what ``CrossEncoder.predict`` does for this model, if so."""
+    if model.backend != "torch":
+        return f"it runs on {model.backend}."
+    transformer: Any = model[0]
+    if len(list(model.children())) != 1 or getattr(transformer, "transformer_task", None) != "sequence-classification":
+        return "it is not one sequence-classification model."
+    if "message" in transformer.modality_config:
+        return "it puts its input into a chat template."
+    if transformer.processing_kwargs:
+        return "it has its own settings of the tokenizer."
+    if model.default_prompt_name is not None:
+        return f"it puts the prompt {model.default_prompt_name!r} before its input."
+    if getattr(transformer, "do_lower_case", False):
+        return "it lower-cases its input by itself."
+    return None
+
+
+def position_limit(config: Any) -> int | None:
+    """Return the number of tokens that a model has positions for; ``None`` if its configuration does not say."""
+    positions = getattr(config, "max_position_embeddings", None)
+    # RoBERTa's family counts positions from behind the padding token's.
+    used = 2 if getattr(config, "model_type", "") in _POSITIONS_AFTER_PADDING else 0
+    return positions - used if isinstance(positions, int) and positions > used else None

@@ -14,19 +14,14 @@ from biorerank_plugins import telemetry
 from biorerank_plugins._common.forks import Lock
 from biorerank_plugins.scoring.scores import PairScores
 
+Pair = tuple[str, str]
+
 ENTRY_BYTES = 320
 """What an entry takes, at most: a key of 16 bytes, a number, and their places in an ordered table."""
 
 
 class ScoreCacheInfo(NamedTuple):
-    """How well a cache does.
-
-    :param hits: pairs that were found.
-    :param misses: pairs that were not.
-    :param entries: pairs in it now.
-    :param bytes: what they take.
-    :param max_bytes: what they may take.
-    """
+    """How well a cache does: pairs that were found, and not; pairs in it now, what they take, and what they may."""
 
     hits: int
     misses: int
@@ -48,10 +43,6 @@ class ScoreCache:
     (1e-5 in fp32, more in half precision).
 
     :param max_bytes: what it may take; :data:`ENTRY_BYTES` a pair.
-
-    >>> cache = ScoreCache(1_000_000)
-    >>> cache.info().hit_rate
-    0.0
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -61,12 +52,7 @@ class ScoreCache:
         self._hits = self._misses = 0
         self._lock = Lock()
 
-    def scores(
-        self,
-        model: bytes,
-        pairs: Sequence[tuple[str, str]],
-        compute: Callable[[list[tuple[str, str]]], PairScores],
-    ) -> PairScores:
+    def scores(self, model: bytes, pairs: Sequence[Pair], compute: Callable[[list[Pair]], PairScores]) -> PairScores:
         """Return the scores of pairs.
 
         :param model: hash of everything else that scores depend on.
@@ -113,7 +99,7 @@ class ScoreCache:
                 self._entries.popitem(last=False)
 
 
-def _keys(model: bytes, pairs: Sequence[tuple[str, str]]) -> list[bytes]:
+def _keys(model: bytes, pairs: Sequence[Pair]) -> list[bytes]:
     begun = {}
     for query in {query for query, _ in pairs}:
         encoded = query.encode("utf-8", "surrogatepass")

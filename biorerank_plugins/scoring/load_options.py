@@ -24,9 +24,6 @@ class LoadOptions:
     precision is named, with a ``DeprecationWarning``.
 
     :raises ValueError: if a length is impossible. Device, precision and backend are checked where they are chosen.
-
-    >>> LoadOptions().max_length
-    512
     """
 
     model: str | os.PathLike[str] | CrossEncoder | PairScorer | None = None

@@ -5,27 +5,27 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import torch
 
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.models.folders import resolve_folder
-from biorerank_plugins.runtime.hub import cache_only
+from biorerank_plugins.models.folders import cache_only, resolve_folder
 from biorerank_plugins.runtime.plain_folder import is_plain, load_plain, quiet_loading
 from biorerank_plugins.runtime.text_ids import UnsupportedTokenizerError
+from biorerank_plugins.scoring.backends import Place, scorer_for, token_scorer, where_to_compute
+from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
 from biorerank_plugins.scoring.scores import PairScorer
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import CrossEncoder
 
     from biorerank_plugins.scoring.load_options import LoadOptions
     from biorerank_plugins.scoring.scores import Scorer
-
-T = TypeVar("T")
 
 
 def load_scorer(options: LoadOptions) -> Scorer:
@@ -35,10 +35,6 @@ def load_scorer(options: LoadOptions) -> Scorer:
     :raises ValueError: if an option is impossible.
     :raises TypeError: if the model is of another type.
     """
-    from biorerank_plugins.scoring.backends import Place, where_to_compute
-    from biorerank_plugins.scoring.choose_scorer import scorer_for, token_scorer
-    from biorerank_plugins.scoring.cross_encoder import PairScorerAdapter
-
     model, backend = options.model, options.backend
     if _is_cross_encoder(model):
         own = model.model
@@ -57,7 +53,8 @@ def load_scorer(options: LoadOptions) -> Scorer:
         name = models.DEFAULT_RERANKER if model is None else os.fspath(model)
         if folder is not None and is_plain(folder):
             ourselves = models.is_embedded(folder) and backend in ("auto", "packed")
-            plain = _explained(name, folder, lambda: load_plain(folder, without_transformers=ourselves))
+            with _explained(name, folder):
+                plain = load_plain(folder, without_transformers=ourselves)
             _refuse_foreign_tokenizer(name, plain.network, plain.tokenizer)
             with suppress(UnsupportedTokenizerError):
                 return token_scorer(name, plain, place, options)
@@ -87,45 +84,36 @@ def _is_cross_encoder(model: object) -> TypeGuard[CrossEncoder]:
     return library is not None and isinstance(model, library.CrossEncoder)
 
 
-def _load_cross_encoder(
-    name: str,
-    folder: Path | None,
-    device: torch.device,
-    options: LoadOptions,
-) -> CrossEncoder:
-    import torch
+def _load_cross_encoder(name: str, folder: Path | None, device: torch.device, options: LoadOptions) -> CrossEncoder:
     from sentence_transformers import CrossEncoder
 
-    if folder is not None:
-        _refuse_pickled_weights(folder)
-
-    def load() -> CrossEncoder:
-        with quiet_loading():
-            loaded: CrossEncoder = CrossEncoder(
-                str(folder or name),
-                device=str(device),
-                revision=options.revision,
-                token=options.token,
-                cache_folder=None if options.cache_folder is None else os.fspath(options.cache_folder),
-                # A folder needs no network, and must not ask for one: hospitals have none.
-                local_files_only=folder is not None
-                or cache_only(
-                    name,
-                    revision=options.revision,
-                    token=options.token,
-                    local_files_only=options.local_files_only,
-                ),
-                # transformers takes the precision that the weights are stored in unless it is told another.
-                model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-            )
-            return loaded
-
-    return _explained(name, folder, load)
+    if folder is not None and any(folder.rglob("*.bin")) and not any(folder.rglob("*.safetensors")):
+        raise ModelError(
+            f"The folder {str(folder)!r} holds pickled weights only (*.bin), which can run code when they are loaded. "
+            "Save the model again as safetensors."
+        )
+    with _explained(name, folder), quiet_loading():
+        # A folder needs no network, and must not ask for one: hospitals have none.
+        local = folder is not None or cache_only(
+            name, revision=options.revision, token=options.token, local_files_only=options.local_files_only
+        )
+        loaded: CrossEncoder = CrossEncoder(
+            str(folder or name),
+            device=str(device),
+            revision=options.revision,
+            token=options.token,
+            cache_folder=None if options.cache_folder is None else os.fspath(options.cache_folder),
+            local_files_only=local,
+            # transformers takes the precision that the weights are stored in unless it is told another.
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        )
+        return loaded
 
 
-def _explained(name: str, folder: Path | None, load: Callable[[], T]) -> T:
+@contextmanager
+def _explained(name: str, folder: Path | None) -> Iterator[None]:
     try:
-        return load()
+        yield
     except Exception as error:  # the libraries below raise whatever they meet: OSError, ValueError, KeyError, …
         where = f"the folder {str(folder)!r}" if folder is not None else f"{name!r} from the hub"
         said = next(iter(str(error).strip().splitlines()), "no message")
@@ -134,14 +122,6 @@ def _explained(name: str, folder: Path | None, load: Callable[[], T]) -> T:
             f"Cannot load a cross-encoder from {where}: {type(error).__name__}: {said}{way_out} "
             f"Embedded models: {', '.join(models.names())}."
         ) from error
-
-
-def _refuse_pickled_weights(folder: Path) -> None:
-    if any(folder.rglob("*.bin")) and not any(folder.rglob("*.safetensors")):
-        raise ModelError(
-            f"The folder {str(folder)!r} holds pickled weights only (*.bin), which can run code when they are loaded. "
-            "Save the model again as safetensors."
-        )
 
 
 def _refuse_untrained_head(name: str, model: CrossEncoder) -> None:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biorerank_plugins import telemetry
-from biorerank_plugins.runtime.calls import Call, Watch
-from biorerank_plugins.runtime.tokens import tokens_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from biorerank_plugins.runtime.tokens import EncodedPair
-    from biorerank_plugins.scoring.scores import Check
+from biorerank_plugins.runtime.calls import Watch
+from biorerank_plugins.runtime.tokens import EncodedPair, tokens_of
 
 Taken: TypeAlias = list[int]
 """Positions of pairs in their request."""
@@ -28,19 +23,17 @@ Taken: TypeAlias = list[int]
 class PairRequest:
     """Pairs that came so far; the worker's lock is held wherever it is changed.
 
-    :param check: called before each batch that holds pairs of this request; it may raise to end it.
+    :param watch: called before each batch that holds pairs of this request; it may raise to end it.
     """
 
-    def __init__(self, check: Check) -> None:
-        self.check = check
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
         self.pairs: list[EncodedPair] = []
         self.logits: NDArray[np.float32] = np.empty(0, np.float32)
         self.done = 0
-        self.complete = False
-        """Whether no more pairs will come."""
+        self.complete = False  # no more pairs will come
         self.result: Future[NDArray[np.float32]] = Future()
-        self.waits_since: float | None = None
-        """When its first pairs came; ``None`` before, and once a batch has some of them."""
+        self.waits_since: float | None = None  # when its first pairs came, until a batch has some of them
         # Shortest pair first, so that the longest is taken from the end.
         self._remaining: Taken = []
         self._lengths: list[int] = []
@@ -101,7 +94,6 @@ def next_batch(requests: deque[PairRequest], max_tokens: int, *, padded: bool, m
 
     :param requests: at least one of which waits; the one that was served goes to the end.
     :param max_tokens: tokens a batch; one pair that is longer is a batch of its own.
-    :param padded: whether all pairs of a batch count as long as its longest.
     :param merge: whether it may hold pairs of several requests.
     """
     first = next(request for request in requests if request.waiting)
@@ -134,48 +126,3 @@ def tell_batch(batch: Batch, *, padded: bool) -> None:
 def pairs_of(batch: Batch) -> list[EncodedPair]:
     """Return the pairs of a batch, request by request."""
     return [request.pairs[position] for request, taken in batch for position in taken]
-
-
-class PairStream:
-    """Pairs that one caller brings in parts; made by :meth:`BatchWorker.submit`.
-
-    :param wait_for_room: takes pairs of the request; waits while too many wait.
-    :param complete: told when no more of them will come.
-    """
-
-    def __init__(
-        self,
-        wait_for_room: Callable[[PairRequest, Sequence[EncodedPair], Call], None],
-        complete: Callable[[PairRequest], None],
-        check: Check,
-    ) -> None:
-        self._wait_for_room = wait_for_room
-        self._complete = complete
-        self.request = PairRequest(check)
-        self.call = check.call if isinstance(check, Watch) else Call()
-
-    def add(self, pairs: Sequence[EncodedPair]) -> None:
-        """Bring pairs; they may be computed from now on. Waits while too many pairs wait.
-
-        :raises RuntimeError: if the worker is closed.
-        :raises OverloadedError: if there is no room for the first pairs until the call's time is up.
-        :raises ScoringError: if pairs that were brought before could not be computed, or whatever ``check`` raised.
-        """
-        if pairs:
-            self._wait_for_room(self.request, pairs, self.call)
-
-    def result(self) -> NDArray[np.float32]:
-        """Wait for the logits of all pairs, float32 [n], in the order in which they were brought.
-
-        :raises RuntimeError, ScoringError: see :meth:`add`.
-        :raises ScoringTimeoutError: as soon as the call's time is up, whatever is being computed.
-        """
-        request = self.request
-        self._complete(request)
-        while True:
-            try:
-                return request.result.result(self.call.seconds_left())
-            except TimeoutError:
-                if request.result.done():  # that is what the request ended with
-                    raise
-            request.check(request.done)

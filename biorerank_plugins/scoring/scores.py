@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from biorerank_plugins.text.windows import Aggregation, WindowedText, Windows
-
-Check: TypeAlias = Callable[[int], None]
-"""Called with the number of pairs done so far before each batch; it may raise to stop (time limits, progress bars)."""
+    from biorerank_plugins.runtime.calls import Watch
+    from biorerank_plugins.text.windows import Aggregation, Span, WindowedText, Windows
 
 
 @runtime_checkable
@@ -38,62 +37,61 @@ class PairScorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PairScores:
-    """What scoring gives, one entry a pair.
-
-    :param logits: float32 [n].
-    :param truncated: bool [n]: a part of the passage was not read.
-    :param query_truncated: bool [n]: a part of the query was not read.
-    """
+    """What scoring gives, one entry a pair."""
 
     logits: NDArray[np.float32]
-    truncated: NDArray[np.bool_]
-    query_truncated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]  # whether a part of the passage was not read
+    query_truncated: NDArray[np.bool_]  # whether a part of the query was not read
 
     def __getitem__(self, part: slice | list[int]) -> PairScores:
-        """Return the scores of some of the pairs: a slice, or a list of positions."""
+        """Return the scores of some of the pairs."""
         return PairScores(self.logits[part], self.truncated[part], self.query_truncated[part])
 
 
-class Scorer(Protocol):
-    """What the reranker works with: many pairs at once, of one or several queries."""
+class Scorer(ABC):
+    """What the reranker works with: many pairs at once, of one or several queries.
 
-    @property
-    def name(self) -> str:
-        """Name or folder of the model."""
-        ...
+    Unless a subclass knows what the model cuts, passages are read as they come, and words are counted.
 
-    @property
-    def surely_fits(self) -> int | None:
-        """A passage of so many characters is never cut; ``None`` if what is cut is not known here."""
-        ...
+    :param name: name or folder of the model.
+    :param activation: the model's own, a torch module.
+    """
 
-    def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[tuple[int, int]]]:
-        """Return the windows in which long passages are read, as spans of their body; none for one read as a whole.
+    surely_fits: int | None = None
+    """A passage of so many characters is never cut; ``None`` if what is cut is not known here."""
 
-        :param items: (query, passage) pairs.
-        :param windows: how far windows overlap.
-        """
-        ...
+    def __init__(self, name: str, activation: Any) -> None:
+        self.name = name
+        self._activation = activation
+
+    def spans(self, items: Sequence[tuple[str, WindowedText]], windows: Windows) -> list[list[Span]]:
+        """Return the windows in which long passages are read, as spans of their body; none for one read as a whole."""
+        return [[(0, len(text.body))] for _, text in items]
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return how many tokens texts have, without special ones; words, where the model tokenises in its own way."""
-        ...
+        return sum(len(text.split()) for text in texts)
 
-    def score(self, pairs: Sequence[tuple[str, str]], check: Check) -> PairScores:
-        """Return the scores of pairs, in the same order.
-
-        :param pairs: (query, text) pairs.
-        :param check: called before each batch.
-        """
-        ...
+    @abstractmethod
+    def score(self, pairs: Sequence[tuple[str, str]], watch: Watch) -> PairScores:
+        """Return the scores of pairs, in the same order."""
 
     def activate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the model's own activation of logits: what ``CrossEncoder.predict`` gives."""
-        ...
+        import torch
+
+        # A copy of shape [n, 1], as there: an activation may work in place or look at the last dimension. A sigmoid in
+        # double precision: in fp32 the last entries of a tensor are computed otherwise than those before, and equal
+        # logits would have scores that differ in the last bits.
+        dtype = torch.float64 if isinstance(self._activation, torch.nn.Sigmoid) else torch.float32
+        with torch.inference_mode():
+            values = self._activation(torch.tensor(logits, dtype=dtype).unsqueeze(1))
+        result: NDArray[np.float32] = values.reshape(-1).float().cpu().numpy()
+        return result
 
     def close(self) -> None:
-        """Give the weights back."""
-        ...
+        """Give the weights back; an object of the caller's keeps them."""
+        return
 
 
 def fold(scores: PairScores, counts: Sequence[int], aggregation: Aggregation | None) -> tuple[PairScores, list[int]]:

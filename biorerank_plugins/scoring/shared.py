@@ -11,26 +11,22 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from biorerank_plugins import models
 from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.models.folders import resolve_folder
 from biorerank_plugins.runtime.memory import trim_memory
+from biorerank_plugins.scoring.backends import where_to_compute
+from biorerank_plugins.scoring.load_options import LoadOptions
 from biorerank_plugins.scoring.loading import load_scorer
-
-if TYPE_CHECKING:
-    from biorerank_plugins.scoring.load_options import LoadOptions
-    from biorerank_plugins.scoring.scores import Scorer
+from biorerank_plugins.scoring.scores import Scorer
 
 
 class SharedScorer:
-    """A model, loaded at the first use, with those who use it.
-
-    Users that are forgotten without leaving count no more, and a model that all have forgotten is freed too.
-
-    :param fingerprint: hash of everything that its scores depend on.
-    """
+    """A model, loaded at the first use, with those who use it; who is forgotten without leaving counts no more."""
 
     def __init__(self, load: Callable[[], Scorer], fingerprint: Callable[[], str]) -> None:
         self._load = load
@@ -40,10 +36,7 @@ class SharedScorer:
         self._lock = Lock()  # held while the model is loaded
 
     def open(self, user: object) -> Scorer:
-        """Return the scorer, and count one more user, which holds it until it leaves.
-
-        :raises ModelError: if the model cannot be loaded.
-        """
+        """Return the scorer, and count one more user, which holds it until it leaves."""
         with self._lock:
             if self._scorer is None:
                 self._scorer = computing(self._load)
@@ -75,15 +68,10 @@ def shared_scorer(options: LoadOptions) -> SharedScorer:
     Models that are named share, by the files in their folder as they are now or by their name on the hub. An object is
     its owner's, and is never shared.
 
-    :raises ModelError: if a folder holds no model, or a name is unknown.
-    :raises ValueError: if an option is impossible.
+    :raises ModelError, ValueError: as :func:`load_scorer` does.
     """
     if not options.named:
         return SharedScorer(partial(load_scorer, options), lambda: uuid.uuid4().hex)
-    import torch
-
-    from biorerank_plugins.scoring.backends import where_to_compute
-
     # "The fastest" and its name are the same.
     device, dtype = where_to_compute(options.backend, options.device, options.dtype)
     options = replace(options, device=device, dtype=dtype)

@@ -1,11 +1,9 @@
 """One thread a model: requests that wait at the same time share batches, and none of them waits for all of another.
 
-Callers hand in encoded pairs and wait. The worker serves them in turn, one batch each, longest pairs first; what a
-request leaves free in its batch is filled with pairs of the others where that is asked for. On a GPU it turns many
-small requests into few large batches. On a CPU one request fills its batches by itself, and the last bits of a logit,
-which differ with the pairs beside it, stay the same whatever else is going on. A request that fails fails alone.
-
-A caller can bring its pairs in parts: the first are computed while the next are tokenised.
+Callers hand in encoded pairs, in parts or at once, and wait. The worker serves them in turn, one batch each, longest
+pairs first; what a request leaves free in its batch is filled with pairs of the others where that is asked for, as on a
+GPU. On a CPU one request fills its batches by itself, and the last bits of a logit, which differ with the pairs beside
+it, stay the same whatever else is going on. A request that fails fails alone.
 """
 
 from __future__ import annotations
@@ -18,17 +16,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from biorerank_plugins._common.forks import renew_in_child
 from biorerank_plugins.errors import OverloadedError, ScoringTimeoutError
-from biorerank_plugins.runtime.calls import CLOSED, Call
+from biorerank_plugins.runtime.calls import CLOSED, Watch
 from biorerank_plugins.runtime.memory import Budget, Logits
-from biorerank_plugins.scoring.requests import Batch, PairRequest, PairStream, Taken, next_batch, pairs_of, tell_batch
-
-if TYPE_CHECKING:
-    from biorerank_plugins.runtime.tokens import EncodedPair
-    from biorerank_plugins.scoring.scores import Check
+from biorerank_plugins.runtime.tokens import EncodedPair
+from biorerank_plugins.scoring.requests import Batch, PairRequest, next_batch, pairs_of, tell_batch
 
 logger = logging.getLogger(__name__)
 
@@ -36,18 +31,12 @@ logger = logging.getLogger(__name__)
 class BatchWorker:
     """Runs batches of one model in a thread of its own.
 
-    :param forward: from one batch to its logits, float32 [n].
     :param max_batch_tokens: tokens a batch; halved, for good, when memory runs out.
     :param padded: whether all pairs of a batch count as long as its longest.
     :param merge: whether a batch may hold pairs of several requests.
     :param max_waiting: pairs that may wait; callers that bring more are held up until there is room.
     :param idle_seconds: without work the thread ends after so long, so that a model that nobody closed can be
         collected; the next request starts it again.
-
-    >>> with worker.submit(check) as stream:  # doctest: +SKIP
-    ...     for part in parts:
-    ...         stream.add(tokenizer.encode(part))
-    ...     logits = stream.result()
     """
 
     def __init__(
@@ -82,18 +71,19 @@ class BatchWorker:
         return self._budget.tokens
 
     @contextmanager
-    def submit(self, check: Check) -> Iterator[PairStream]:
+    def submit(self, watch: Watch) -> Iterator[PairRequest]:
         """Let the body bring pairs in parts; what is left of them is forgotten when it ends.
 
-        :param check: called with the number of pairs done, over all parts, before each batch that holds some of this
+        :param watch: called with the number of pairs done, over all parts, before each batch that holds some of this
             request, in the worker's thread; what it raises ends the request and is raised in the body.
         """
-        stream = PairStream(self.add, self.complete, check)
+        request = PairRequest(watch)
+        end = partial(self._finish, request)
         try:
-            with stream.call.ended_by(partial(self._drop, stream.request)):
-                yield stream
+            with watch.call.ended_by(end):
+                yield request
         finally:  # an error, or Ctrl-C while waiting: nobody wants the rest
-            self._drop(stream.request, RuntimeError("cancelled"))
+            end(RuntimeError("cancelled"))
 
     def close(self) -> None:
         """End the thread, after the batch it runs; requests that wait raise. Closing twice is fine."""
@@ -107,8 +97,15 @@ class BatchWorker:
             thread.join()
         self._budget.forward = _closed  # the one before holds the weights
 
-    def add(self, request: PairRequest, pairs: Sequence[EncodedPair], call: Call) -> None:
-        """Let pairs of a request wait; see :meth:`PairStream.add`."""
+    def add(self, request: PairRequest, pairs: Sequence[EncodedPair]) -> None:
+        """Bring pairs of a request; they may be computed from now on. Waits while too many pairs wait.
+
+        :raises RuntimeError: if the worker is closed.
+        :raises OverloadedError: if there is no room for the first pairs until the call's time is up.
+        :raises ScoringError: if pairs that were brought before could not be computed, or whatever the watch raised.
+        """
+        if not pairs:
+            return
         with self._changed:
             # More than the whole queue holds is let in when nothing else waits.
             room = self._changed.wait_for(
@@ -118,7 +115,7 @@ class BatchWorker:
                     or not self._waiting()
                     or self._waiting() + len(pairs) <= self._max_waiting
                 ),
-                call.seconds_left(),
+                request.watch.call.seconds_left(),
             )
             if request.result.done():
                 request.result.result()  # raises why
@@ -139,12 +136,23 @@ class BatchWorker:
                 self._thread.start()
             self._changed.notify_all()
 
-    def complete(self, request: PairRequest) -> None:
-        """Expect no more pairs of a request; see :meth:`PairStream.result`."""
+    def result(self, request: PairRequest) -> Logits:
+        """Expect no more pairs, and wait for the logits of all, float32 [n], in the order in which they were brought.
+
+        :raises RuntimeError, ScoringError: see :meth:`add`.
+        :raises ScoringTimeoutError: as soon as the call's time is up, whatever is being computed.
+        """
         with self._changed:
             request.complete = True
             if request.answered:
-                self._finish(request, None)
+                self._finish(request)
+        while True:
+            try:
+                return request.result.result(request.watch.call.seconds_left())
+            except TimeoutError:
+                if request.result.done():  # that is what the request ended with
+                    raise
+            request.watch(request.done)
 
     def _waiting(self) -> int:
         return sum(request.waiting for request in self._requests)
@@ -158,16 +166,17 @@ class BatchWorker:
                     return
                 batch = next_batch(self._requests, self._budget.tokens, padded=self._padded, merge=self._merge)
             tell_batch(batch, padded=self._padded)
-            batch = [part for part in batch if self._may_go_on(*part)]  # not with the lock: it may draw a progress bar
+            batch = [
+                part for part in batch if self._may_go_on(part[0])
+            ]  # not with the lock: it may draw a progress bar
             if batch:
                 self._compute(batch)
 
-    def _may_go_on(self, request: PairRequest, taken: Taken) -> bool:
+    def _may_go_on(self, request: PairRequest) -> bool:
         try:
-            request.check(request.done)
+            request.watch(request.done)
         except BaseException as error:  # a time limit, or whatever the caller's progress bar raises
-            with self._changed:
-                self._finish(request, error)
+            self._finish(request, error)
             return False
         return True
 
@@ -175,12 +184,11 @@ class BatchWorker:
         try:
             logits = self._budget.run(pairs_of(batch))
         except BaseException as error:
-            if len(batch) > 1:  # whose pairs they were is not known: each on its own
-                for part in batch:
-                    self._compute([part])
-                return
-            with self._changed:
+            if len(batch) == 1:
                 self._finish(batch[0][0], error)
+                return
+            for part in batch:  # whose pairs they were is not known: each on its own
+                self._compute([part])
             return
         start = 0
         with self._changed:
@@ -189,24 +197,21 @@ class BatchWorker:
                 start += len(taken)
                 request.done += len(taken)
                 if request.answered:
-                    self._finish(request, None)
+                    self._finish(request)
             self._changed.notify_all()
 
-    def _drop(self, request: PairRequest, error: Exception) -> None:
+    def _finish(self, request: PairRequest, error: BaseException | None = None) -> None:
+        """Answer a request, if nobody did."""
         with self._changed:
-            self._finish(request, error)
-
-    def _finish(self, request: PairRequest, error: BaseException | None) -> None:
-        """Answer a request; the lock is held."""
-        if request in self._requests:
-            self._requests.remove(request)
-            self._changed.notify_all()
-        if request.result.done():
-            return
-        if error is None:
-            request.result.set_result(request.logits)
-        else:
-            request.result.set_exception(error)
+            if request in self._requests:
+                self._requests.remove(request)
+                self._changed.notify_all()
+            if request.result.done():
+                return
+            if error is None:
+                request.result.set_result(request.logits)
+            else:
+                request.result.set_exception(error)
 
 
 # A thread that is inside torch, or on its way out of it, while Python shuts down takes the process with it.

@@ -167,7 +167,7 @@ def token_limit(folder: Path, wanted: int) -> int:
     """Return how many tokens all systems read of a pair: no more than the model takes."""
     from transformers import AutoConfig, AutoTokenizer
 
-    from biorerank_plugins.scoring.choose_scorer import position_limit
+    from biorerank_plugins.scoring.backends import position_limit
 
     stated = AutoTokenizer.from_pretrained(folder, local_files_only=True).model_max_length
     positions = position_limit(AutoConfig.from_pretrained(folder, local_files_only=True))

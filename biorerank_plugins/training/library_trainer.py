@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.errors import ModelError, require_extra
-from biorerank_plugins.runtime.casing import lowers_cased_vocabulary
 from biorerank_plugins.runtime.devices import cpu_has_bf16
+from biorerank_plugins.runtime.text_ids import lowers_cased_vocabulary
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -56,8 +56,7 @@ def load_base(base: str | Path, *, device: str | None = None, local_files_only: 
     import torch
     from sentence_transformers import CrossEncoder
 
-    from biorerank_plugins.models.folders import resolve_folder
-    from biorerank_plugins.runtime.hub import cache_only
+    from biorerank_plugins.models.folders import cache_only, resolve_folder
 
     folder = resolve_folder(base)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -13,7 +13,7 @@ from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins._common.files import write_json
 from biorerank_plugins.models import content_hash
 from biorerank_plugins.models.folders import resolve_folder
-from biorerank_plugins.scoring.choose_scorer import position_limit
+from biorerank_plugins.scoring.backends import position_limit
 from biorerank_plugins.training import checkpoints
 from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.dev import DEV_MEASURES, DevSet, check_apart, evaluator

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
+from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits, reference_attention
 from support.worker import run
 
 from biorerank_plugins import BioReranker, models
-from biorerank_plugins.runtime.packed.attention import attention_for, reference_attention
+from biorerank_plugins.runtime.packed.bert import attention_for
 from biorerank_plugins.runtime.packed.support import why_not_packed
 from biorerank_plugins.scoring.packed_backend import PackedBackend
 from biorerank_plugins.scoring.worker import BatchWorker

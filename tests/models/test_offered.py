@@ -9,8 +9,7 @@ import pytest
 
 from biorerank_plugins import BiEncoder, BioReranker, models
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.models.folders import is_installed, portable_name, resolve_folder
-from biorerank_plugins.models.offered import offered_names
+from biorerank_plugins.models.folders import is_installed, offered_names, portable_name, resolve_folder
 
 TEXTS = ["p53 suppresses tumours.", "aspirin inhibits platelets.", ""]
 

@@ -19,6 +19,7 @@ from support.texts import texts_of
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import OverloadedError, ScoringTimeoutError
+from biorerank_plugins.runtime.calls import Call, Watch
 
 QUERIES = ["is p53 a tumour suppressor", "what is brca1", "aspirin platelets heart " * 30]
 OPTIONS: list[dict[str, Any]] = [
@@ -153,7 +154,7 @@ def busy(tiny_cross_encoder_dir: Path) -> Iterator[tuple[BioReranker, Callable[[
 
     def score() -> None:
         with suppress(RuntimeError):  # where the test closes the reranker
-            scorer.score([("a", "b")] * 3, stand)
+            scorer.score([("a", "b")] * 3, Watch(Call(), 3, stand))
 
     thread = threading.Thread(target=score)
     thread.start()

@@ -15,8 +15,7 @@ import transformers
 from biorerank_plugins import models
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage import BiEncoder
-from biorerank_plugins.runtime.packed.plain_bert import load_bert
-from biorerank_plugins.runtime.plain_tokenizer import PlainTokenizer
+from biorerank_plugins.runtime.packed.plain_bert import PlainTokenizer, load_bert
 
 RERANKER, ENCODER = (models.path(name) for name in (models.DEFAULT_RERANKER, models.DEFAULT_ENCODER))
 TEXTS = [

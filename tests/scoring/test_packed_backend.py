@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, needs_bytes, padded_logits
 
+from biorerank_plugins.runtime.calls import Call, Watch
 from biorerank_plugins.scoring.packed_backend import PackedBackend
 from biorerank_plugins.scoring.worker import BatchWorker
 
@@ -104,9 +105,9 @@ def test_through_the_worker_with_pairs_in_parts():
     work = BatchWorker(backend_of(model).forward, 300, padded=False)
     draw = np.random.default_rng(1)
     parts = [make_pairs(*draw.integers(1, 64, 30), seed=seed) for seed in range(6)]
-    with work.submit(lambda _: None) as stream:
+    with work.submit(Watch(Call(), 180, lambda _: None)) as request:
         for part in parts:
-            stream.add(part)
-        logits = stream.result()
+            work.add(request, part)
+        logits = work.result(request)
     work.close()
     np.testing.assert_allclose(logits, padded_logits(model, [pair for part in parts for pair in part]), **CLOSE)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.worker import Recorder, expected, nothing, pair, run, wait_until
+from support.worker import Recorder, expected, nothing, pair, run, wait_until, watch
 
 from biorerank_plugins.scoring.worker import BatchWorker
 
@@ -73,11 +73,11 @@ def test_pairs_may_come_in_parts():
     work = BatchWorker(forward, 20)
     parts = [[pair(length, length + n) for length in (3, 9, 5)] for n in range(6)]
     done = []
-    with work.submit(done.append) as stream:
+    with work.submit(watch(done.append)) as request:
         for part in parts:
-            stream.add(part)
-        stream.add([])
-        logits = stream.result()
+            work.add(request, part)
+        work.add(request, [])
+        logits = work.result(request)
     assert logits.tolist() == [value for part in parts for value in expected(part)]
     assert logits.dtype == np.float32
     assert done == sorted(done)
@@ -86,25 +86,25 @@ def test_pairs_may_come_in_parts():
 def test_the_first_part_is_computed_before_the_second_comes():
     forward = Recorder()
     work = BatchWorker(forward, 100)
-    with work.submit(nothing) as stream:
-        stream.add([pair(4)])
+    with work.submit(watch(nothing)) as request:
+        work.add(request, [pair(4)])
         wait_until(lambda: forward.batches == [[4]])
-        stream.add([pair(5)])
-        assert stream.result().tolist() == [4.0, 5.0]
+        work.add(request, [pair(5)])
+        assert work.result(request).tolist() == [4.0, 5.0]
 
 
 def test_a_large_request_in_parts_does_not_get_more_turns():
     forward = Recorder()
     work = BatchWorker(forward, 10)
     forward.go_on.clear()
-    with ThreadPoolExecutor(1) as pool, work.submit(nothing) as stream:
+    with ThreadPoolExecutor(1) as pool, work.submit(watch(nothing)) as request:
         for _ in range(5):
-            stream.add([pair(10)] * 10)
+            work.add(request, [pair(10)] * 10)
         small = pool.submit(run, work, [pair(9)], nothing)
         wait_until(lambda: len(work._requests) == 2)
         forward.go_on.set()
         small.result(10)
-        stream.result()
+        work.result(request)
     assert [9] in forward.batches[:4]
 
 
@@ -113,13 +113,13 @@ def test_what_ends_a_request_is_raised_where_the_next_part_is_brought():
         raise TimeoutError("too late")
 
     work = BatchWorker(Recorder(), 100)
-    with work.submit(check) as stream:
-        stream.add([pair(4)])
+    with work.submit(watch(check)) as request:
+        work.add(request, [pair(4)])
         wait_until(lambda: not work._requests)
         with pytest.raises(TimeoutError, match="too late"):
-            stream.add([pair(4)])
+            work.add(request, [pair(4)])
         with pytest.raises(TimeoutError, match="too late"):
-            stream.result()
+            work.result(request)
 
 
 def test_a_body_that_fails_leaves_nothing_behind():
@@ -128,8 +128,8 @@ def test_a_body_that_fails_leaves_nothing_behind():
     work = BatchWorker(forward, 10)
 
     def body():
-        with work.submit(nothing) as stream:
-            stream.add([pair(10)] * 500)
+        with work.submit(watch(nothing)) as request:
+            work.add(request, [pair(10)] * 500)
             raise ValueError("the tokenizer")
 
     with pytest.raises(ValueError, match="the tokenizer"):
@@ -142,19 +142,19 @@ def test_a_body_that_fails_leaves_nothing_behind():
 
 def test_no_pairs_at_all():
     work = BatchWorker(Recorder(), 10)
-    with work.submit(nothing) as stream:
-        assert stream.result().shape == (0,)
+    with work.submit(watch(nothing)) as request:
+        assert work.result(request).shape == (0,)
     assert run(work, [], nothing).dtype == np.float32
     assert work._thread is None
 
 
 def test_a_closed_worker_takes_no_parts():
     work = BatchWorker(Recorder(), 10)
-    with work.submit(nothing) as stream:
-        stream.add([pair(3)])
+    with work.submit(watch(nothing)) as request:
+        work.add(request, [pair(3)])
         work.close()
         with pytest.raises(RuntimeError, match="closed"):
-            stream.add([pair(3)])
+            work.add(request, [pair(3)])
 
 
 def test_a_full_queue_holds_parts_up_and_loses_nothing():
@@ -163,11 +163,11 @@ def test_a_full_queue_holds_parts_up_and_loses_nothing():
     parts = [[pair(10, n) for _ in range(3)] for n in range(12)]
 
     def in_parts():
-        with work.submit(nothing) as stream:
+        with work.submit(watch(nothing)) as request:
             for part in parts:
-                stream.add(part)
+                work.add(request, part)
                 assert work._waiting() <= 4
-            return stream.result().tolist()
+            return work.result(request).tolist()
 
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(in_parts) for _ in range(4)]:

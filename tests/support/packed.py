@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from biorerank_plugins.runtime.packed.byte_kernels import why_no_bytes
+from biorerank_plugins.runtime.packed.families import DistanceBias
 from biorerank_plugins.runtime.tokens import EncodedPair
 
 CPU = torch.device("cpu")
@@ -76,3 +80,25 @@ def padded_logits(model: Any, pairs: Sequence[EncodedPair], *, has_types: bool =
         mask[row, : len(pair.ids)] = 1
     more = {"token_type_ids": types} if has_types else {}
     return model(input_ids=ids, attention_mask=mask, **more).logits.reshape(-1).float().numpy()
+
+
+def reference_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    in_q: Tensor,
+    in_k: Tensor,
+    most_q: int,
+    most_k: int,
+    bias: DistanceBias | None = None,
+) -> Tensor:
+    """Attend pair by pair: slow, and the oracle of the others."""
+    read = q.new_zeros(q.shape)
+    spans = ([slice(*ends) for ends in pairwise(offsets.tolist())] for offsets in (in_q, in_k))
+    for of_q, of_k in zip(*spans, strict=True):
+        if of_q.start < of_q.stop:
+            queries, keys, values = (part.transpose(0, 1).unsqueeze(0) for part in (q[of_q], k[of_k], v[of_k]))
+            added = None if bias is None else bias.between(queries.shape[2], keys.shape[2]).to(q.dtype)
+            one = scaled_dot_product_attention(queries, keys, values, attn_mask=added)
+            read[of_q] = one.squeeze(0).transpose(0, 1)
+    return read

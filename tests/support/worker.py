@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from biorerank_plugins.runtime.calls import Call, Watch
 from biorerank_plugins.runtime.memory import Logits
 from biorerank_plugins.runtime.tokens import EncodedPair
-from biorerank_plugins.scoring.scores import Check
 from biorerank_plugins.scoring.worker import BatchWorker
 
 
@@ -19,11 +19,16 @@ def pair(length: int, value: int = 1) -> EncodedPair:
     return EncodedPair(np.full(length, value, np.int32), np.zeros(length, np.uint8), False, False)
 
 
-def run(work: BatchWorker, pairs: Sequence[EncodedPair], check: Check) -> Logits:
+def watch(told: Callable[[int], object]) -> Watch:
+    """Return a watch without a time limit that tells how far the work is."""
+    return told if isinstance(told, Watch) else Watch(Call(), 0, told)
+
+
+def run(work: BatchWorker, pairs: Sequence[EncodedPair], told: Callable[[int], object]) -> Logits:
     """Bring all pairs at once, and wait for their logits."""
-    with work.submit(check) as stream:
-        stream.add(pairs)
-        return stream.result()
+    with work.submit(watch(told)) as request:
+        work.add(request, pairs)
+        return work.result(request)
 
 
 def expected(pairs: list[EncodedPair]) -> list[float]:

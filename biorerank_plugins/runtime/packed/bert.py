@@ -6,20 +6,36 @@ token alone: the same logits for a seventh less work with six layers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, layer_norm, linear
 
-from biorerank_plugins.runtime.packed.attention import Attention
 from biorerank_plugins.runtime.packed.byte_kernels import ByteLinear
-from biorerank_plugins.runtime.packed.cpu_kernels import Memory, PreparedLinear
+from biorerank_plugins.runtime.packed.cpu_kernels import CpuAttention, Memory, PreparedLinear
 from biorerank_plugins.runtime.packed.families import DistanceBias, Family, base_of, family_of
+
+Attention: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
+"""From queries, keys and values [tokens, heads, size], the offsets of the pairs in queries and in keys (int32 [N + 1])
+and the longest pair in both, to what the queries read [tokens, heads, size]. Rows outside of all pairs may hold
+anything: nothing that is read depends on them. Those for a CPU also take a
+:class:`~biorerank_plugins.runtime.packed.families.DistanceBias` as ``bias``."""
 
 _MOST_ADDED = 32
 """Tokens that attention on a CPU may add to the longest pair."""
+
+
+def attention_for(device: torch.device) -> Attention:
+    """Return the attention to use on a device."""
+    if device.type != "cuda":
+        return CpuAttention()
+    from torch.nn.attention import varlen
+
+    # Asked only for what all versions since 2.10 take in the same way; in all of them the default is full attention.
+    return cast(Attention, varlen.varlen_attn)
 
 
 class PackedLayers(nn.Module):
@@ -27,12 +43,6 @@ class PackedLayers(nn.Module):
 
     :param model: a model of one of the families, with a head or without; its weights are shared where neither device
         nor precision changes, and it is not changed itself.
-    :param device: where to run.
-    :param dtype: precision of the layers.
-    :param attention: see :data:`~biorerank_plugins.runtime.packed.attention.Attention`.
-
-    >>> network = PackedLayers(model, device, torch.bfloat16, attention_for(device))  # doctest: +SKIP
-    >>> states = network(*layout.split(buffer), layout.longest)  # doctest: +SKIP
     """
 
     words: Tensor
@@ -49,24 +59,21 @@ class PackedLayers(nn.Module):
         places = tables.position_embeddings.weight.float().unsqueeze(0)
         if family.segments:
             places = tables.token_type_embeddings.weight.float().unsqueeze(1) + places
-        _keep(self, device, dtype, words=tables.word_embeddings.weight, places=places.flatten(0, 1))
-        self.norm = _Norm(tables.LayerNorm, device, dtype)
+        _keep(self, words=tables.word_embeddings.weight, places=places.flatten(0, 1))
+        self.norm = _Norm(tables.LayerNorm)
         project = getattr(base, "embeddings_project", None)
-        self.project = None if project is None else _linear(project, device, dtype)
+        self.project = None if project is None else _linear(project)
         if family.distances:
             longest = tables.position_embeddings.num_embeddings + _MOST_ADDED
             with_bias: Any = attention
             attention = partial(with_bias, bias=DistanceBias(base.encoder, longest))
         *layers, last = base.encoder.layer
-        self.layers = nn.ModuleList(_Layer(layer, family, device, dtype, attention) for layer in layers)
-        kind = _LastLayer if self.reads_first_only else _Layer
-        self.last_layer = kind(last, family, device, dtype, attention)
+        self.layers = nn.ModuleList(_Layer(layer, family, attention) for layer in layers)
+        self.last_layer = (_LastLayer if self.reads_first_only else _Layer)(last, family, attention)
+        self.to(device, dtype)
 
     def prepare(self, *, in_bytes: bool = False) -> None:
-        """Lay the weights out for oneDNN, on a CPU.
-
-        :param in_bytes: whether to quantise them to int8; the precision of the layers is fp32 then.
-        """
+        """Lay the weights out for oneDNN, on a CPU, or quantise them to int8 from layers that are fp32."""
         memory = Memory() if in_bytes else None
         for layer in (*self.layers, self.last_layer):
             layer.prepare(memory)
@@ -74,10 +81,7 @@ class PackedLayers(nn.Module):
     def forward(self, ids: Tensor, places: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:
         """Return the states of all tokens [T, dimension]; of tokens that belong to no text they are anything.
 
-        :param ids: token ids, int32 [T].
-        :param places: rows of the table of segments and positions, int32 [T].
-        :param offsets: where texts begin and end, int32 [N + 1].
-        :param rows: the same for one token a text, int32 [N + 1].
+        :param ids: with the next three, what :meth:`Layout.split` gives.
         :param longest: tokens of the longest text, or more.
         """
         x: Tensor = self.norm(embedding(ids, self.words) + embedding(places, self.places))
@@ -89,13 +93,7 @@ class PackedLayers(nn.Module):
 
 
 class PackedBert(PackedLayers):
-    """The forward pass with a classification head, which computes in fp32 whatever the precision of the layers.
-
-    :param model: a model with a head; the other parameters are those of :class:`PackedLayers`.
-
-    >>> network = PackedBert(model, device, torch.float16, attention_for(device))  # doctest: +SKIP
-    >>> logits = network(*layout.split(buffer), layout.longest)  # doctest: +SKIP
-    """
+    """The same with a classification head, which computes in fp32 whatever the precision of the layers."""
 
     reads_first_only = True
 
@@ -107,32 +105,26 @@ class PackedBert(PackedLayers):
             if family.pooled
             else (model.classifier.dense, model.classifier.out_proj)
         )
-        self.dense, self.out = _linear(dense, device, torch.float32), _linear(out, device, torch.float32)
+        self.dense, self.out = (_linear(one).to(device, torch.float32) for one in (dense, out))
         self.activation = family.activation
 
     def forward(self, ids: Tensor, places: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:
-        """Return the logits of packed pairs, fp32 [N]; of pairs without tokens they are anything.
-
-        The parameters are those of :meth:`PackedLayers.forward`.
-        """
+        """Return the logits of packed pairs, fp32 [N]; of pairs without tokens they are anything."""
         first = super().forward(ids, places, offsets, rows, longest)
         logits: Tensor = self.out(self.activation(self.dense(first.float())))
         return logits.squeeze(-1)
 
 
 class _Layer(nn.Module):
-    def __init__(
-        self, layer: Any, family: Family, device: torch.device, dtype: torch.dtype, attention: Attention
-    ) -> None:
+    def __init__(self, layer: Any, family: Family, attention: Attention) -> None:
         super().__init__()
         *three, out, out_norm = map(layer.get_submodule, family.attention)
         own = layer.get_submodule(family.attention[0].rpartition(".")[0])
-        weight, bias = torch.cat([one.weight for one in three]), torch.cat([one.bias for one in three])
-        self.qkv = _Linear(weight, bias, device, dtype)
+        self.qkv = _Linear(torch.cat([one.weight for one in three]), torch.cat([one.bias for one in three]))
         self.heads, self.size = own.num_attention_heads, own.attention_head_size
-        self.out, self.out_norm = _linear(out, device, dtype), _Norm(out_norm, device, dtype)
-        self.up, self.down = (_linear(one.dense, device, dtype) for one in (layer.intermediate, layer.output))
-        self.down_norm = _Norm(layer.output.LayerNorm, device, dtype)
+        self.out, self.out_norm = _linear(out), _Norm(out_norm)
+        self.up, self.down = _linear(layer.intermediate.dense), _linear(layer.output.dense)
+        self.down_norm = _Norm(layer.output.LayerNorm)
         self.activation = layer.intermediate.intermediate_act_fn
         self.attention = attention
 
@@ -160,15 +152,11 @@ class _Layer(nn.Module):
 class _LastLayer(_Layer):
     """Gives the first token of each pair only: its queries meet the keys and values of all tokens."""
 
-    def __init__(
-        self, layer: Any, family: Family, device: torch.device, dtype: torch.dtype, attention: Attention
-    ) -> None:
-        super().__init__(layer, family, device, dtype, attention)
+    def __init__(self, layer: Any, family: Family, attention: Attention) -> None:
+        super().__init__(layer, family, attention)
         width = self.heads * self.size
-        self.q, self.kv = (
-            _Linear(self.qkv.weight[part], self.qkv.bias[part], device, dtype)
-            for part in (slice(width), slice(width, None))
-        )
+        parts = slice(width), slice(width, None)
+        self.q, self.kv = (_Linear(self.qkv.weight[part], self.qkv.bias[part]) for part in parts)
         del self.qkv
 
     def forward(self, x: Tensor, offsets: Tensor, rows: Tensor, longest: int) -> Tensor:
@@ -183,9 +171,9 @@ class _Linear(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, weight: Tensor, bias: Tensor, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        _keep(self, device, dtype, weight=weight, bias=bias)
+        _keep(self, weight=weight, bias=bias)
         self._prepared: PreparedLinear | ByteLinear | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -197,26 +185,26 @@ class _Linear(nn.Module):
             if memory is None
             else ByteLinear(self.weight, self.bias, memory, gelu=gelu)
         )
-        _keep(self, self.weight.device, self.weight.dtype, weight=self.weight.new_empty(0), bias=self.bias)
+        self.weight = self.weight.new_empty(0)
 
 
-def _linear(source: nn.Linear, device: torch.device, dtype: torch.dtype) -> _Linear:
-    return _Linear(source.weight, source.bias, device, dtype)
+def _linear(source: nn.Linear) -> _Linear:
+    return _Linear(source.weight, source.bias)
 
 
 class _Norm(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, source: nn.LayerNorm, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, source: nn.LayerNorm) -> None:
         super().__init__()
-        _keep(self, device, dtype, weight=source.weight, bias=source.bias)
+        _keep(self, weight=source.weight, bias=source.bias)
         self.epsilon = source.eps
 
     def forward(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
-def _keep(module: nn.Module, device: torch.device, dtype: torch.dtype, **weights: Tensor) -> None:
+def _keep(module: nn.Module, **weights: Tensor) -> None:
     for name, weight in weights.items():
-        module.register_buffer(name, weight.detach().to(device=device, dtype=dtype))
+        module.register_buffer(name, weight.detach())

@@ -35,17 +35,7 @@ _SMALLEST = 1e-30  # step of an input that is 0 throughout
 
 
 class ByteLinear:
-    """A linear layer in int8, with GELU after it where asked for; inputs and outputs are fp32.
-
-    :param weight: [out, in].
-    :param bias: [out].
-    :param memory: where what is needed for a moment is written.
-    :param gelu: whether the (exact) GELU of the output is given.
-
-    >>> layer = ByteLinear(torch.eye(2), torch.ones(2), Memory())  # doctest: +SKIP
-    >>> layer(torch.tensor([[1.0, 2.0]]))  # doctest: +SKIP
-    tensor([[2., 3.]])
-    """
+    """A linear layer in int8, with GELU after it where asked for; weight [out, in], inputs and outputs are fp32."""
 
     def __init__(self, weight: Tensor, bias: Tensor, memory: Memory, *, gelu: bool = False) -> None:
         weight = weight.detach().float()
@@ -84,9 +74,8 @@ class ByteLinear:
 
 
 def quantized(weight: Tensor, *, adds_in_16_bits: bool) -> tuple[Tensor, Tensor]:
-    """Return a weight in steps, int8 [out, in], and the size of a step, an output [out].
+    """Return a weight [out, in] in steps, int8, and the size of a step, an output [out].
 
-    :param weight: fp32 [out, in].
     :param adds_in_16_bits: whether two neighbouring products have to fit into 16 bits.
 
     >>> quantized(torch.tensor([[2.0, 2.0, -4.0, 1.0]]), adds_in_16_bits=True)
@@ -104,10 +93,7 @@ def quantized(weight: Tensor, *, adds_in_16_bits: bool) -> tuple[Tensor, Tensor]
 
 @cache
 def adds_in_16_bits() -> bool:
-    """Return whether this CPU adds two products of bytes in 16 bits, which is tried: what it can do may be restricted.
-
-    :raises RuntimeError, AttributeError: if this torch has no such products.
-    """
+    """Return whether this CPU adds two products of bytes in 16 bits. It is tried: what it can do may be restricted."""
     return not _is_exact(_MOST)
 
 

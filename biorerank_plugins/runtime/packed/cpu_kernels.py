@@ -36,8 +36,6 @@ def can_prepare(dtype: torch.dtype) -> bool:
 
     The operators are those that torch's own compiler uses for frozen models. They are not documented, so they are
     tried rather than trusted.
-
-    :param dtype: precision of weights and inputs.
     """
     draw = torch.Generator().manual_seed(0)
     # Not nn.Linear, which would draw from the caller's random numbers.
@@ -61,9 +59,7 @@ class PreparedLinear:
     """A linear layer whose weight lies in memory as oneDNN wants it, with GELU after it where asked for.
 
     :param weight: [out, in].
-    :param bias: [out].
     :param dtype: precision of weight, bias and inputs.
-    :param gelu: whether the (exact) GELU of the output is given.
 
     >>> layer = PreparedLinear(torch.eye(2), torch.ones(2), torch.float32)
     >>> layer(torch.tensor([[1.0, 2.0]]))
@@ -88,7 +84,7 @@ class PreparedLinear:
 class CpuAttention:
     """Attention over packed pairs on a CPU: padded for the attention alone, in groups of similar length.
 
-    An :data:`~biorerank_plugins.runtime.packed.attention.Attention`. How the groups lie is worked out once a batch and
+    An :data:`~biorerank_plugins.runtime.packed.bert.Attention`. How the groups lie is worked out once a batch and
     thread, and not in every layer. The products of long pairs, megabytes of them, are written to the same memory each
     time: asking the system for it anew costs more than computing them.
 
@@ -150,11 +146,7 @@ class _Kept(Memory):
 
 
 class _Group:
-    """Pairs of similar length.
-
-    :param offsets: where pairs begin and end [N + 1].
-    :param pairs: the pairs of this group.
-    """
+    """Some of the pairs that lie between offsets, of similar length."""
 
     def __init__(self, offsets: NDArray[np.int32], pairs: NDArray[np.int64]) -> None:
         starts = offsets[:-1][pairs].astype(np.int64)

@@ -13,27 +13,19 @@ from biorerank_plugins.runtime.packed.packing import Places
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Where a family of models differs from BERT.
+    """Where a family of models differs from BERT."""
 
-    :param base: attribute that holds embeddings and layers.
-    :param pooled: whether the head is BERT's pooler and a linear layer; else it is a ``classifier`` with both.
-    :param activation: between the two linear layers of the head.
-    :param after_padding: whether positions are counted from behind the padding token's id.
-    :param attention: in a layer, what makes queries, keys, values and output of the attention, and the norm after it.
-    :param segments: whether tokens have segments.
-    :param distances: whether attention adds a bias for the distance of two tokens.
-    """
-
-    base: str
-    pooled: bool
-    activation: Any
-    after_padding: bool = False
+    base: str  # attribute that holds embeddings and layers
+    pooled: bool  # whether the head is BERT's pooler and a linear layer; else it is a ``classifier`` with both
+    activation: Any  # between the two linear layers of the head
+    after_padding: bool = False  # whether positions are counted from behind the padding token's id
+    # In a layer, what makes queries, keys, values and output of the attention, and the norm after it.
     attention: tuple[str, str, str, str, str] = (
         *("attention.self.query", "attention.self.key", "attention.self.value"),
         *("attention.output.dense", "attention.output.LayerNorm"),
     )
     segments: bool = True
-    distances: bool = False
+    distances: bool = False  # whether attention adds a bias for the distance of two tokens
 
 
 FAMILIES = {

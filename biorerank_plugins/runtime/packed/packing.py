@@ -1,49 +1,24 @@
-"""Pairs one behind the other in one buffer, without padding: token ids, places, and where each pair begins.
-
-A pair keeps what it would have in a padded batch: its positions start again at the first token, and its segment ids
-come along. Position and segment are one number here, a row of one table (see :class:`Places`).
-"""
+"""Pairs one behind the other in one buffer, without padding; their positions and segments are as in a padded batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from biorerank_plugins.runtime.tokens import EncodedPair
+from biorerank_plugins.runtime.tokens import EncodedPair
 
 Ints = NDArray[np.int32]
-
-
-class Packed(NamedTuple):
-    """What a packed forward takes, as arrays or tensors of int32.
-
-    :param ids: token ids [T].
-    :param places: rows of the table of positions and segments [T].
-    :param offsets: where each pair begins, and where the last one ends [N + 1].
-    :param rows: the same for one token a pair: 0, 1, …, N [N + 1].
-    """
-
-    ids: Any
-    places: Any
-    offsets: Any
-    rows: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The sizes of a packed batch, which lies in one int32 buffer: one copy brings it to a device.
 
-    :param tokens: room for tokens.
-    :param pairs: room for pairs.
     :param longest: tokens of the longest pair, or more.
-
-    >>> Layout(tokens=5, pairs=2, longest=3).size
-    16
     """
 
     tokens: int
@@ -61,22 +36,22 @@ class Layout:
         """Entries of the buffer."""
         return 2 * self.tokens + 2 * (self.pairs + 1)
 
-    def split(self, flat: Any) -> Packed:
+    def split(self, flat: Any) -> tuple[Any, Any, Any, Any]:
         """Return the parts of a buffer, which share its memory.
 
-        :param flat: array or tensor with at least :attr:`size` entries.
+        :param flat: array or tensor of int32 with at least :attr:`size` entries.
+        :returns: token ids [T]; rows of the table of positions and segments [T]; where each pair begins, and where the
+            last one ends [N + 1]; the same for one token a pair: 0, 1, …, N [N + 1].
         """
         t, n = self.tokens, self.pairs + 1
-        return Packed(flat[:t], flat[t : 2 * t], flat[2 * t : 2 * t + n], flat[2 * t + n : 2 * t + 2 * n])
+        return flat[:t], flat[t : 2 * t], flat[2 * t : 2 * t + n], flat[2 * t + n : 2 * t + 2 * n]
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
     """From position and segment of a token to a row of one table: ``segment * n_positions + position``.
 
-    :param n_words: entries of the vocabulary.
     :param n_positions: rows of the model's table of positions.
-    :param n_types: segments that the model knows.
     :param has_types: whether the model is given segment ids; without them all are 0.
     :param padding: id of the padding token where positions are counted from behind it, as in RoBERTa's family.
     """
@@ -93,11 +68,7 @@ class Places:
         return self.n_positions - (0 if self.padding is None else self.padding + 1)
 
     def positions(self, ids: Ints, offsets: Ints) -> Ints:
-        """Return the position of each token in its pair, as the model counts them.
-
-        :param ids: token ids [T].
-        :param offsets: where pairs begin and end [N + 1].
-        """
+        """Return the position of each token in its pair, as the model counts them."""
         starts, lengths = offsets[:-1], np.diff(offsets)
         if self.padding is None:
             return np.arange(len(ids), dtype=np.int32) - np.repeat(starts, lengths)
@@ -119,16 +90,15 @@ def rounded(exact: Layout) -> Layout:
     return Layout(tokens=-(-exact.tokens // step) * step, pairs=-(-exact.pairs // 8) * 8, longest=exact.longest)
 
 
-def pack(pairs: Sequence[EncodedPair], places: Places, layout: Layout, flat: Ints) -> None:
-    """Write pairs into a buffer; what the layout has room for beyond them becomes pairs of no tokens.
+def packed(pairs: Sequence[EncodedPair], places: Places, layout: Layout) -> Ints:
+    """Return a buffer with pairs in it; what the layout has room for beyond them becomes pairs of no tokens.
 
     :param pairs: the batch, at least one pair.
-    :param places: how the model counts.
     :param layout: sizes, at least those of the pairs.
-    :param flat: the buffer, at least ``layout.size`` entries.
     :raises ValueError: if a pair does not fit the model: too long, or with ids it does not know. On a GPU such an index
         would end the whole process.
     """
+    flat = np.empty(layout.size, np.int32)
     ids, where, offsets, rows = layout.split(flat)
     lengths = np.fromiter((len(pair.ids) for pair in pairs), np.int32, len(pairs))
     used = int(lengths.sum())
@@ -145,12 +115,6 @@ def pack(pairs: Sequence[EncodedPair], places: Places, layout: Layout, flat: Int
             raise ValueError(f"A segment id is {types.max()}; the model knows {places.n_types} segments.")
         where[:used] += np.multiply(types, places.n_positions, dtype=np.int32)
     ids[used:] = where[used:] = 0
-
-
-def packed(pairs: Sequence[EncodedPair], places: Places, layout: Layout) -> Ints:
-    """Return a new buffer with pairs in it; the parameters are those of :func:`pack`."""
-    flat = np.empty(layout.size, np.int32)
-    pack(pairs, places, layout, flat)
     return flat
 
 

@@ -1,22 +1,73 @@
-"""BERT from a folder's safetensors alone: importing transformers takes longer than all else in a first ranking."""
+"""BERT and its tokenizer from a folder alone: importing transformers takes longer than all else in a first ranking."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 
-class PlainBert(nn.Module):
-    """What ``BertForSequenceClassification`` and ``BertModel`` compute, in modules of the same names.
+class PlainTokenizer:
+    """A fast BERT tokenizer, of a folder's ``tokenizer.json`` and ``tokenizer_config.json`` as of transformers 5.
 
-    :param config: the folder's ``config.json``.
+    :raises OSError, ValueError, KeyError: if they are damaged.
     """
+
+    is_fast = True
+    model_input_names = ("input_ids", "token_type_ids", "attention_mask")
+    pad_token_type_id = 0
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        about = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        if about["tokenizer_class"] not in ("BertTokenizer", "BertTokenizerFast"):
+            raise ValueError("It is no tokenizer of BERT.")
+        text = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        try:
+            self.backend_tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"tokenizer.json is damaged: {error}") from error
+        self.backend_tokenizer.no_padding()
+        self.padding_side, self.truncation_side = about["padding_side"], about["truncation_side"]
+        self.model_max_length = int(about["model_max_length"])
+        self.pad_token_id: int = self.backend_tokenizer.get_vocab()[about["pad_token"]]
+        self.vocab_size = int(self.backend_tokenizer.get_vocab_size(with_added_tokens=False))
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """Return how many tokens stand around a text or a pair."""
+        return int(self.backend_tokenizer.num_special_tokens_to_add(pair))
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        text_pair: str | Sequence[str] | None = None,
+        *,
+        truncation: str | None = None,
+        max_length: int | None = None,
+        return_attention_mask: Literal[False] = False,
+    ) -> dict[str, Any]:
+        """Return token and segment ids of a text, a pair, or of several; nothing is cut without ``truncation``."""
+        if truncation is None:
+            self.backend_tokenizer.no_truncation()
+        else:
+            self.backend_tokenizer.enable_truncation(max_length or self.model_max_length, strategy=truncation)
+        if isinstance(text, str):
+            one = self.backend_tokenizer.encode(text, text_pair)
+            return {"input_ids": one.ids, "token_type_ids": one.type_ids}
+        inputs = list(text) if text_pair is None else list(zip(text, text_pair, strict=True))
+        many = self.backend_tokenizer.encode_batch_fast(inputs)
+        return {"input_ids": [one.ids for one in many], "token_type_ids": [one.type_ids for one in many]}
+
+
+class PlainBert(nn.Module):
+    """What ``BertForSequenceClassification`` and ``BertModel`` compute, in modules of the same names."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -24,11 +75,10 @@ class PlainBert(nn.Module):
         labels = len(config.get("id2label") or {0: 0, 1: 1})
         self.config = SimpleNamespace(**config, num_labels=labels)
         width = config["hidden_size"]
+        layers = nn.ModuleList(_layer(config) for _ in range(config["num_hidden_layers"]))
         parts = {
             "embeddings": _embeddings(config),
-            "encoder": nn.ModuleDict(
-                {"layer": nn.ModuleList(_layer(config) for _ in range(config["num_hidden_layers"]))}
-            ),
+            "encoder": nn.ModuleDict({"layer": layers}),
             "pooler": nn.ModuleDict({"dense": nn.Linear(width, width)}),
         }
         if self.architecture == "BertModel":
@@ -41,12 +91,7 @@ class PlainBert(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> SimpleNamespace:
-        """Return ``last_hidden_state`` [N, T, width] and, with a head, ``logits`` [N, labels].
-
-        :param input_ids: token ids [N, T].
-        :param attention_mask: 1 where a token stands [N, T].
-        :param token_type_ids: segments [N, T]; ``None`` for 0.
-        """
+        """Return ``last_hidden_state`` [N, T, width] and, with a head, ``logits`` [N, labels]."""
         base: Any = getattr(self, "bert", self)
         tables = base.embeddings
         x = tables.word_embeddings(input_ids)
@@ -94,16 +139,12 @@ def _embeddings(config: dict[str, Any]) -> nn.ModuleDict:
 
 def _layer(config: dict[str, Any]) -> nn.ModuleDict:
     width, inner = config["hidden_size"], config["intermediate_size"]
-    after = nn.ModuleDict({"dense": nn.Linear(width, width), "LayerNorm": _norm(config)})
-    attention = {"self": _SelfAttention(width, config["num_attention_heads"]), "output": after}
-    rise = {"dense": nn.Linear(width, inner), "intermediate_act_fn": nn.GELU()}
-    return nn.ModuleDict(
-        {
-            "attention": nn.ModuleDict(attention),
-            "intermediate": nn.ModuleDict(rise),
-            "output": nn.ModuleDict({"dense": nn.Linear(inner, width), "LayerNorm": _norm(config)}),
-        }
+    after, output = (
+        nn.ModuleDict({"dense": nn.Linear(size, width), "LayerNorm": _norm(config)}) for size in (width, inner)
     )
+    attention = nn.ModuleDict({"self": _SelfAttention(width, config["num_attention_heads"]), "output": after})
+    rise = nn.ModuleDict({"dense": nn.Linear(width, inner), "intermediate_act_fn": nn.GELU()})
+    return nn.ModuleDict({"attention": attention, "intermediate": rise, "output": output})
 
 
 def _norm(config: dict[str, Any]) -> nn.LayerNorm:
@@ -113,7 +154,6 @@ def _norm(config: dict[str, Any]) -> nn.LayerNorm:
 def load_bert(folder: Path) -> PlainBert:
     """Load a folder with ``model_type`` bert, GELU, absolute positions and one safetensors file, in fp32.
 
-    :param folder: such a folder, as the embedded models are.
     :raises ValueError, RuntimeError, KeyError, OSError: if it is damaged, or another model's.
 
     >>> from biorerank_plugins import models

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from biorerank_plugins.runtime.devices import overflows_fp16
-from biorerank_plugins.runtime.packed.attention import reference_attention
 from biorerank_plugins.runtime.packed.bert import PackedBert, PackedLayers
 from biorerank_plugins.runtime.packed.byte_kernels import why_no_bytes
+from biorerank_plugins.runtime.packed.cpu_kernels import CpuAttention
 from biorerank_plugins.runtime.packed.families import FAMILIES, base_of, family_name, family_of, has_head, places_of
-from biorerank_plugins.runtime.packed.packing import Layout, Packed, packed
+from biorerank_plugins.runtime.packed.packing import Layout, packed
 from biorerank_plugins.runtime.packed.plain_bert import PlainBert
-from biorerank_plugins.runtime.tokens import EncodedPair
+from biorerank_plugins.runtime.tokens import EncodedPair, padded_inputs
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -27,10 +27,6 @@ def why_not_packed(model: Any, device: torch.device, dtype: torch.dtype) -> str 
 
     Beside architecture, device and precision, it compares the packed forward with the model's own one on three small
     pairs, in fp32 on the CPU: a release of transformers that computes something else is not run in the old way.
-
-    :param model: a sequence-classification model or a bi-encoder's, of transformers or our own ``PlainBert``.
-    :param device: where it would run.
-    :param dtype: precision it would compute in.
 
     >>> why_not_packed(torch.nn.Linear(1, 1), torch.device("cpu"), torch.float32)
     'Linear is none of BertForSequenceClassification, ... .'
@@ -136,36 +132,25 @@ def _difference(model: Any) -> str | None:
         model = copy.deepcopy(model).float().cpu()
     places = places_of(model, has_types=True)
     draw = np.random.default_rng(0)
-    lengths = [max(1, min(length, places.longest)) for length in (5, 12, 2)]
-    pairs = [
-        EncodedPair(
-            draw.integers(0, places.n_words, length).astype(np.int32),
-            draw.integers(0, places.n_types, length).astype(np.uint8),
-            False,
-            False,
-        )
-        for length in lengths
-    ]
+    pairs = []
+    for length in (5, 12, 2):
+        size = max(1, min(length, places.longest))
+        ids, types = draw.integers(0, places.n_words, size), draw.integers(0, places.n_types, size)
+        pairs.append(EncodedPair(ids.astype(np.int32), types.astype(np.uint8), False, False))
     layout = Layout.of(pairs)
-    flat = packed(pairs, places, layout)
-    parts = Packed(*(torch.from_numpy(part) for part in layout.split(flat)))
+    parts = layout.split(torch.from_numpy(packed(pairs, places, layout)))
     kind = PackedBert if has_head(model) else PackedLayers
-    ours = kind(model, torch.device("cpu"), torch.float32, reference_attention)(*parts, layout.longest)
-    theirs = _own_forward(model, pairs, max(lengths))
+    ours = kind(model, torch.device("cpu"), torch.float32, CpuAttention())(*parts, layout.longest)
+    theirs = _own_forward(model, pairs)
     furthest = float((ours - theirs).abs().max())
     if not furthest <= 1e-4 * max(1.0, float(theirs.abs().max())):
         return f"without padding it is up to {furthest:.2g} off what {type(model).__name__} gives."
     return None
 
 
-def _own_forward(model: Any, pairs: list[EncodedPair], longest: int) -> torch.Tensor:
-    names = ("input_ids", "token_type_ids", "attention_mask")
-    inputs = {name: torch.zeros(len(pairs), longest, dtype=torch.long) for name in names}
-    inputs["input_ids"] += model.config.pad_token_id or 0
-    for row, pair in enumerate(pairs):
-        inputs["input_ids"][row, : len(pair.ids)] = torch.from_numpy(pair.ids)
-        inputs["token_type_ids"][row, : len(pair.ids)] = torch.from_numpy(pair.types)
-        inputs["attention_mask"][row, : len(pair.ids)] = 1
+def _own_forward(model: Any, pairs: list[EncodedPair]) -> torch.Tensor:
+    padded = padded_inputs(pairs, model.config.pad_token_id or 0)
+    inputs = {name: torch.from_numpy(values) for name, values in padded.items()}
     if not family_of(model).segments:
         del inputs["token_type_ids"]
     trained, _ = model.training, model.eval()

@@ -28,8 +28,6 @@ from biorerank_plugins.scoring.remote.shapes import (
 from biorerank_plugins.text.templates import wellformed
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import httpx
 
 logger = logging.getLogger(__name__)
@@ -47,9 +45,8 @@ class RemoteScorer:
     """Asks a reranking server for logits; a :class:`~biorerank_plugins.scoring.scores.PairScorer` for every adapter.
 
     Servers that give logits are asked for them (Text Embeddings Inference, and ours). The others give scores between 0
-    and 1, whose sigmoid is undone: order and scores stay what the server says, but logits beyond ±27 are lost.
-
-    The key is shown nowhere: neither in ``repr`` nor in a message, and it is not pickled.
+    and 1, whose sigmoid is undone: order and scores stay what the server says, but logits beyond ±27 are lost. The key
+    is shown nowhere: neither in ``repr`` nor in a message, and it is not pickled.
 
     :param url: of the server (``http://localhost:8080``) or of its route (one that ends in ``/rerank``).
     :param kind: its protocol; ``"auto"`` tries them at the first use and keeps the one that is answered.
@@ -162,15 +159,14 @@ class RemoteScorer:
         key, left = self._key(), self.retries
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         while True:
+            pause = None
             try:
                 response = self._open().post(url, json=body, headers=headers)
             except httpx.TimeoutException:
                 late = f"{url} did not answer in time. Give a longer timeout, or a smaller batch."
                 failure: BioRerankError = ScoringTimeoutError(late)
-                pause = None
             except httpx.TransportError as error:
                 failure = ScoringError(f"{url} cannot be reached: {type(error).__name__}: {error}.")
-                pause = None
             else:
                 if response.status_code == 200:
                     return json_of(url, response)
@@ -215,19 +211,16 @@ class RemoteScorer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
         return f"RemoteScorer({self.url!r}, kind={self.kind!r}, model={self.model!r})"
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return self  # it has no state that a caller could change, and its key must not be lost
+
+    __copy__ = __deepcopy__
 
     def __getstate__(self) -> dict[str, Any]:
         if self._api_key is not None:

@@ -20,20 +20,13 @@ _LEAST = 1e-12  # a score of 0 or 1 would be an infinite logit
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A protocol.
-
-    :param path: of its route.
-    :param texts_key: under which texts are sent.
-    :param gives_logits: whether it gives logits when it is asked to.
-    :param raw_field: how logits are asked for, and what is sent for them; ``None`` where that is not possible.
-    :param options: sent with each request.
-    """
+    """A protocol."""
 
     path: str
-    texts_key: str
-    gives_logits: bool = False
-    raw_field: tuple[str, bool] | None = None
-    options: tuple[tuple[str, Any], ...] = ()
+    texts_key: str  # under which texts are sent
+    gives_logits: bool = False  # when it is asked to
+    raw_field: tuple[str, bool] | None = None  # how logits are asked for, and what is sent for them
+    options: tuple[tuple[str, Any], ...] = ()  # sent with each request
 
     def body(self, query: str, texts: list[str], model: str | None, raw: bool) -> dict[str, Any]:
         """Return a request."""
@@ -43,8 +36,7 @@ class Shape:
             if model is not None:
                 body["model"] = model
         if raw and self.raw_field is not None:
-            name, value = self.raw_field
-            body[name] = value
+            body[self.raw_field[0]] = self.raw_field[1]
         return body
 
 

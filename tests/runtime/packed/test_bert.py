@@ -9,23 +9,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits
+from support.packed import CPU, FAMILIES, HAVE_TYPES, make_model, make_pairs, padded_logits, reference_attention
 
-from biorerank_plugins.runtime.packed.attention import reference_attention
+from biorerank_plugins.runtime.packed import packing
 from biorerank_plugins.runtime.packed.bert import PackedBert
 from biorerank_plugins.runtime.packed.cpu_kernels import CpuAttention
 from biorerank_plugins.runtime.packed.families import places_of
-from biorerank_plugins.runtime.packed.packing import Layout, Packed, pack, rounded
+from biorerank_plugins.runtime.packed.packing import Layout, rounded
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
-def packed(model, pairs, layout=None) -> Packed:
+def packed(model, pairs, layout=None) -> tuple[torch.Tensor, ...]:
     places = places_of(model, has_types=getattr(model.config, "type_vocab_size", 1) > 1)
     layout = layout or Layout.of(pairs)
-    flat = np.full(layout.size, -7, np.int32)
-    pack(pairs, places, layout, flat)
-    return Packed(*(torch.from_numpy(part) for part in layout.split(flat)))
+    return layout.split(torch.from_numpy(packing.packed(pairs, places, layout)))
 
 
 @torch.inference_mode()
@@ -61,22 +59,22 @@ def test_a_logit_depends_on_its_own_pair_only(lengths, seed):
 @pytest.mark.parametrize("family", HAVE_TYPES)
 def test_lost_segment_ids_would_show(family):
     model, pairs = make_model(family), make_pairs(20, 9, 33)
-    part = packed(model, pairs)
+    ids, places, offsets, rows = packed(model, pairs)
     n_positions = model.config.max_position_embeddings
     network = PackedBert(model, CPU, torch.float32, reference_attention)
     with torch.inference_mode():
-        without = network(part.ids, part.places % n_positions, part.offsets, part.rows, 33).numpy()
+        without = network(ids, places % n_positions, offsets, rows, 33).numpy()
     assert np.abs(without - padded_logits(model, pairs)).max() > 1e-2
     np.testing.assert_allclose(without, padded_logits(model, pairs, has_types=False), **CLOSE)
 
 
 def test_positions_that_go_on_would_show():
     model, pairs = make_model(), make_pairs(20, 9, 33)
-    part = packed(model, pairs)
-    on = torch.arange(62, dtype=torch.int32) + (part.places // 66) * 66
+    ids, places, offsets, rows = packed(model, pairs)
+    on = torch.arange(62, dtype=torch.int32) + (places // 66) * 66
     network = PackedBert(model, CPU, torch.float32, reference_attention)
     with torch.inference_mode():
-        wrong = network(part.ids, on, part.offsets, part.rows, 33).numpy()
+        wrong = network(ids, on, offsets, rows, 33).numpy()
     expected = padded_logits(model, pairs)
     assert np.abs(wrong - expected)[1:].min() > 1e-2
     np.testing.assert_allclose(wrong[0], expected[0], **CLOSE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.packed import reference_attention
 from torch import nn
 
-from biorerank_plugins.runtime.packed.attention import reference_attention
 from biorerank_plugins.runtime.packed.cpu_kernels import CpuAttention, PreparedLinear, can_prepare
 
 

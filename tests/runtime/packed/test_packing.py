@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from biorerank_plugins.runtime.packed.packing import Layout, Places, pack, rounded
+from biorerank_plugins.runtime.packed import packing
+from biorerank_plugins.runtime.packed.packing import Layout, Places, rounded
 from biorerank_plugins.runtime.tokens import EncodedPair
 
 BERT = Places(n_words=100, n_positions=64, n_types=2)
@@ -18,9 +19,7 @@ def pair(ids, types=None) -> EncodedPair:
 
 def packed(pairs, places=BERT, layout=None):
     layout = layout or Layout.of(pairs)
-    flat = np.full(layout.size, -7, np.int32)
-    pack(pairs, places, layout, flat)
-    return [part.tolist() for part in layout.split(flat)]
+    return [part.tolist() for part in layout.split(packing.packed(pairs, places, layout))]
 
 
 def test_pairs_lie_one_behind_the_other_and_count_from_their_own_beginning():
