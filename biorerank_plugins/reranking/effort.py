@@ -1,43 +1,32 @@
 """No more reading than it takes: from the first stage's best candidate on, until no other one is likely to lead.
 
-The value that orders is a logit and what the first stage adds. Where that falls along its list, a candidate far down
-would need a logit that hardly any passage of the list has shown. The rule is that of the threshold algorithm (Fagin,
-Lotem and Naor, 2003), with a quantile of the logits read so far as what an unread one may bring. It holds behind good
-first stages, and not behind BM25, whose best passages may all be beside the point while good ones come later: it is
-used where the model stores a quantile. ``benchmarks/quality/effort.py`` measures what it spares, and what it costs.
+The rule is that of the threshold algorithm (Fagin, Lotem and Naor, 2003), with a quantile of the logits read so far as
+what an unread candidate may bring beside what the first stage adds. It holds behind good first stages, and not behind
+BM25, whose best passages may all be beside the point: it is used where the model stores a quantile.
+``benchmarks/quality/effort.py`` measures what it spares, and what it costs.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from biorerank_plugins.reranking.first_stage_prior import Prior
+from biorerank_plugins.reranking.options import RankOptions
 from biorerank_plugins.reranking.order import Scored, boosts_of
+from biorerank_plugins.reranking.request import RankRequest
 from biorerank_plugins.scoring.scores import PairScores
 
-if TYPE_CHECKING:
-    from biorerank_plugins.reranking.options import RankOptions
-    from biorerank_plugins.reranking.request import RankRequest
-
-_STEP = 16
-"""Candidates read at once: a batch of short passages."""
+_STEP = 16  # candidates read at once: a batch of short passages
 
 
 class Reading:
     """What of one request is read so far.
 
-    :param request: the request.
-    :param prior: what the first stage adds.
-    :param options: how many are wanted, and with which effort.
     :param quantile: of the logits read so far; no unread candidate is expected to have a higher one. ``None`` where the
         model stores none for this first stage: all is read.
-
-    >>> while places := reading.wanted():             # doctest: +SKIP
-    ...     reading.add(places, score(reading.request.only(places)))
     """
 
     def __init__(self, request: RankRequest, prior: Prior, options: RankOptions, quantile: float | None) -> None:
@@ -60,28 +49,17 @@ class Reading:
         """Return the places, among the candidates that are to be scored, of those to be read next; none at the end."""
         if self._leading is None or self._quantile is None:
             return [] if self._read else list(range(len(self.request.kept)))
-        if self._read:
-            best = self._possible(self._leading, self._quantile)
-        else:
-            best = self._unread[: max(2 * self._leading, _STEP)]
+        best = self._unread[: _STEP if self._read else max(2 * self._leading, _STEP)]
+        if self._read and best:
+            logits = np.concatenate([part.scores.logits for part in self._parts])
+            last = np.sort(self._added[self._read] + logits)[-self._leading]
+            most = np.quantile(logits, self._quantile)
+            best = [place for place in best if self._added[place] + most > last]
         # Equal passages are read in one batch: their logits are the same then.
         return sorted({equal for place in best for equal in self._equal[self._texts[place]]})
 
-    def _possible(self, leading: int, quantile: float) -> list[int]:
-        next_ones = self._unread[:_STEP]
-        if not next_ones:
-            return []
-        logits = np.concatenate([part.scores.logits for part in self._parts])
-        last = np.sort(self._added[self._read] + logits)[-leading]
-        most = np.quantile(logits, quantile)
-        return [place for place in next_ones if self._added[place] + most > last]
-
     def add(self, places: Sequence[int], scored: Scored) -> None:
-        """Take what the model says of candidates.
-
-        :param places: what :meth:`wanted` returned.
-        :param scored: in the same order.
-        """
+        """Take what the model says of the candidates that were :meth:`wanted`, in the same order."""
         self._read += places
         self._parts.append(scored)
         if self._leading is not None:

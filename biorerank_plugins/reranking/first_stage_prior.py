@@ -1,8 +1,7 @@
-"""What the first stage knows of candidates, as something to add to the model's logits.
+"""What the first stage knows of candidates, as something to add to the model's logits: the sum orders better.
 
-A bi-encoder or BM25 sees what a cross-encoder does not, and the sum of both orders better than either. Where the first
-stage is one of ours, its score enters with the weight that was fitted for it. Any other has a scale that is not known:
-there the *rank* enters, as ``-weight · ln(rank)``, and where it is asked for our bi-encoder reads the candidates too.
+The score of a first stage of ours enters with the weight that was fitted for it. Any other has a scale that is not
+known: there the *rank* enters, as ``-weight · ln(rank)``, and where it is asked for our bi-encoder reads them too.
 """
 
 from __future__ import annotations
@@ -15,35 +14,22 @@ from biorerank_plugins.models.stored import StoredReader, StoredValues
 from biorerank_plugins.passages import Candidate
 from biorerank_plugins.reranking.options import Fusion
 
-RANK_WEIGHT = 0.75
-"""Weight of ``-ln(rank)`` for a model that stores none and is asked to take the given order into account."""
+RANK_WEIGHT = 0.75  # of ``-ln(rank)`` for a model that stores none and is asked to take the given order into account
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """One number a candidate, to be added to its logit; ``None`` where the order is by logit alone.
-
-    :param added: for each candidate, or ``None``.
-    :param stored: name of the first stage whose stored weight was used, if one was.
-    """
+    """One number a candidate, to be added to its logit; ``None`` where the order is by logit alone."""
 
     added: Sequence[float] | None = None
     stored: str | None = None
+    """Name of the first stage whose stored weight was used, if one was."""
 
 
 def choose_prior(
-    fusion: Fusion,
-    candidates: Sequence[Candidate],
-    stored: StoredValues,
-    cosines: Sequence[float] | None = None,
+    fusion: Fusion, candidates: Sequence[Candidate], stored: StoredValues, cosines: Sequence[float] | None = None
 ) -> Prior:
-    """Return what the first stage adds.
-
-    :param fusion: what the caller asked for.
-    :param candidates: those that are scored, in input order.
-    :param stored: what is stored with the model.
-    :param cosines: of the candidates, by the second reader, where it is asked for.
-    """
+    """Return what the first stage adds to the candidates, with a second reader's cosines where it is asked for."""
     if cosines is not None and stored.second_reader is not None:
         return _by_second_reader(candidates, cosines, stored.second_reader, stored)
     if fusion == "order":

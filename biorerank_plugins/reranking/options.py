@@ -17,7 +17,6 @@ Fusion: TypeAlias = float | Literal["stored", "second-reader", "order"] | None
 """What enters the order beside the logit: the first stage's score with this weight, what the model stores for it, a
 second reader's opinion, the first stage's order, or nothing."""
 
-
 Effort: TypeAlias = Literal["full", "auto"]
 """Whether the model reads every passage, or only those that are likely to come among the first ``top_k``."""
 
@@ -53,11 +52,10 @@ class RankOptions:
     :param evidence: give each returned passage its best sentences, at most so many; each sentence is scored by itself.
     :param fusion: what enters the order beside the logit. A number of at least 0 is the weight of the first stage's
         scores. ``"stored"``: what the model stores for the first stage that the candidates name
-        (``Candidate.first_stage``), else its prior from their ranks where they carry scores; without either, by logit.
-        ``"second-reader"``: the model's bi-encoder reads the candidates too, which takes as long again, and where
-        they carry scores their ranks count (:mod:`~biorerank_plugins.reranking.second_reader`). ``"order"``: the order
-        in which passages are given is the first stage's, whether they carry scores or not. ``None``: by logit. A
-        candidate without a score counts as the first stage's last.
+        (``Candidate.first_stage``), else its prior from their ranks where they carry scores. ``"second-reader"``: the
+        model's bi-encoder reads the candidates too, which takes as long again, and where they carry scores their ranks
+        count (:mod:`~biorerank_plugins.reranking.model_share`). ``"order"``: passages are given in the first stage's
+        order, whether they carry scores or not. ``None``: by logit. A candidate without a score counts as the last.
     :param deduplicate: keep only the first of passages that agree in one of these keys: ``"id"``, ``"pmid"``,
         ``"doi"``, ``"text"``, or a list of them. What was left out is in ``Ranking.dropped``.
     :param retracted: articles that their metadata call retracted: ``"keep"`` does not look, ``"flag"`` marks them
@@ -122,14 +120,9 @@ class RankOptions:
 
 
 def check_fusion(fusion: object) -> Fusion:
-    """Return how the first stage enters the order.
-
-    :raises ValueError: if it is neither a number of at least 0, nor one of the words, nor ``None``.
-    """
-    if fusion is None:
-        return None
+    """Return how the first stage enters the order; raise ``ValueError`` for what cannot be."""
+    if fusion is None or fusion in ("stored", "second-reader", "order"):
+        return fusion
     if isinstance(fusion, str):
-        if fusion in ("stored", "second-reader", "order"):
-            return fusion  # type: ignore[return-value]
         raise ValueError(f"fusion must be a number, None, 'stored', 'second-reader' or 'order', got {fusion!r}.")
     return finite_number("fusion", fusion, low=0, high=1e6)

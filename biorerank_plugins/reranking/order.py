@@ -5,39 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.models.calibration import Calibration
+from biorerank_plugins.models.stored import StoredValues
 from biorerank_plugins.passages import RankedPassage, Ranking
 from biorerank_plugins.reranking.answerable import decide
 from biorerank_plugins.reranking.first_stage_prior import Prior, finite_score
 from biorerank_plugins.reranking.options import RankOptions
+from biorerank_plugins.reranking.passage_windows import PassageTexts
 from biorerank_plugins.reranking.request import RankRequest
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from biorerank_plugins.models.answering import AnswerModel
-    from biorerank_plugins.reranking.passage_windows import PassageTexts
-    from biorerank_plugins.scoring.scores import PairScores
+from biorerank_plugins.scoring.scores import PairScores
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What the model says of the scored candidates of a request, in their order.
-
-    :param scores: one entry a candidate.
-    :param texts: what was read of each.
-    :param best: which of its windows won.
-    :param activate: the model's activation, float32 [n] to float32 [n].
-    """
+    """What the model says of the scored candidates of a request, in their order."""
 
     scores: PairScores
-    texts: Sequence[PassageTexts]
-    best: Sequence[int]
+    texts: Sequence[PassageTexts]  # what was read of each
+    best: Sequence[int]  # which of its windows won
     activate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
     def window(self, position: int) -> tuple[int, int] | None:
@@ -51,9 +41,8 @@ def order_candidates(
     scored: Scored | None,
     options: RankOptions,
     prior: Prior,
-    calibration: Calibration,
+    stored: StoredValues,
     timings: Mapping[str, float],
-    answering: AnswerModel | None = None,
 ) -> Ranking:
     """Put the scored candidates of a request in order.
 
@@ -62,10 +51,11 @@ def order_candidates(
     preference, and makes nothing relevant.
 
     :param scored: of ``request.scored()``, in that order; ``None`` if there are none.
-    :param calibration: from the value that orders to a probability.
-    :param answering: what tells whether the answer is among the candidates, if the model stores it.
+    :param stored: what is stored with the model: from the value that orders to a probability, and what tells whether
+        the answer is among the candidates.
     :raises ScoringError: if a logit is not finite; it names the passages. A sort would put them anywhere.
     """
+    calibration = stored.calibration_for(prior.stored)
     logits = [] if scored is None else [float(logit) for logit in scored.scores.logits]
     candidates = request.scored()
     refuse_non_finite([candidate.passage.id for candidate in candidates], logits)
@@ -107,7 +97,9 @@ def order_candidates(
         below_threshold=len(values) - len(ranked),
         no_evidence=None if threshold is None else all(probability < threshold for _, probability in relevance),
         answerability=(
-            decide(request.query, fused, request.texts(), calibration, answering) if answering and fused else None
+            decide(request.query, fused, request.texts(), calibration, stored.answering)
+            if stored.answering and fused
+            else None
         ),
         query_truncated=scored is not None and bool(scored.scores.query_truncated.any()),
         timings=timings,

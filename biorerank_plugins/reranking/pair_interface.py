@@ -106,19 +106,13 @@ class PairInterface:
         return scores
 
     def cache_info(self) -> ScoreCacheInfo:
-        """Return how many scores were found in the cache of ``cache_bytes``, and what it holds.
-
-        >>> from biorerank_plugins import BioReranker
-        >>> BioReranker(cache_bytes=10_000_000).cache_info().hit_rate
-        0.0
-        """
+        """Return how many scores were found in the cache of ``cache_bytes``, and what it holds."""
         return self._share.cache_info()
 
     def count_tokens(self, texts: Sequence[str]) -> int:
-        """Return how many tokens texts have, without special ones; loads the model.
+        """Return how many tokens texts have, without special ones; words, for a model that tokenises in its own way.
 
         :param texts: the texts, as they are: nothing is put before them.
-        :returns: the number of tokens; of words, for a model that tokenises in its own way.
         """
         return self._share.open(Call()).count_tokens([wellformed(text) for text in texts])
 
@@ -134,9 +128,9 @@ _INSTEAD = {
 
 def _refuse(theirs: Mapping[str, object]) -> None:
     """Refuse what ``CrossEncoder.predict`` takes and means nothing here; one label has no softmax."""
-    given = {name: value for name, value in theirs.items() if value is not None and name != "apply_softmax"}
-    for name in given:
-        raise TypeError(f"predict() does not take {name!r}{': ' + _INSTEAD[name] if name in _INSTEAD else ''}.")
+    for name, value in theirs.items():
+        if value is not None and name != "apply_softmax":
+            raise TypeError(f"predict() does not take {name!r}{': ' + _INSTEAD[name] if name in _INSTEAD else ''}.")
 
 
 def _pair(pair: Sequence[str]) -> tuple[str, str]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from biorerank_plugins.passages import Passage
+from biorerank_plugins.scoring.scores import Scorer
 from biorerank_plugins.text.templates import Template, passage_text, wellformed
 from biorerank_plugins.text.windows import Span, WindowedText, Windows
-
-if TYPE_CHECKING:
-    from biorerank_plugins.scoring.scores import Scorer
 
 _PLACE = "\N{OBJECT REPLACEMENT CHARACTER}\N{INFORMATION SEPARATOR ONE}"  # stands for the text while a template is cut
 
@@ -21,35 +18,29 @@ _LONG_TEXTS_AT_ONCE = 64  # that are cut between two looks at the clock
 
 @dataclass(frozen=True, slots=True)
 class PassageTexts:
-    """What is read of one passage.
+    """What is read of one passage."""
 
-    :param texts: one for each window.
-    :param spans: where the windows lie in ``Passage.text``; empty for a passage that is read as a whole.
-    """
-
-    texts: tuple[str, ...]
-    spans: tuple[Span, ...] = ()
+    texts: tuple[str, ...]  # one for each window
+    spans: tuple[Span, ...] = ()  # where they lie in ``Passage.text``; none for a passage that is read as a whole
 
 
+@dataclass(frozen=True, slots=True)
 class PassageReader:
     """Writes passages as the model was trained on them, and cuts long ones into windows.
 
-    :param template: how title, text and metadata become one text.
     :param prefix: text before each passage, and before each window.
-    :param windows: how long passages are read.
     """
 
-    def __init__(self, template: Template, prefix: str, windows: Windows) -> None:
-        self.template = template
-        self.prefix = prefix
-        self.windows = windows
+    template: Template
+    prefix: str
+    windows: Windows
 
     def text(self, passage: Passage) -> str:
         """Return a passage as one text."""
         return self.prefix + passage_text(passage, self.template)
 
     def read(
-        self, items: Sequence[tuple[str, Passage]], scorer: Scorer, check: Callable[[], object] = bool
+        self, items: Sequence[tuple[str, Passage]], scorer: Scorer, check: Callable[[], object]
     ) -> list[PassageTexts]:
         """Return what is read of each passage.
 
@@ -64,32 +55,21 @@ class PassageReader:
             return read_texts
         # Equal texts, of several queries, together: each is tokenised once.
         equal: dict[str, list[int]] = {}
-        for number, text in enumerate(texts):
-            if len(text) > fits:
-                equal.setdefault(text, []).append(number)
+        for number, whole in enumerate(texts):
+            if len(whole) > fits:
+                equal.setdefault(whole, []).append(number)
         groups = list(equal.values())
         for first in range(0, len(groups), _LONG_TEXTS_AT_ONCE):
             check()
             long = [number for group in groups[first : first + _LONG_TEXTS_AT_ONCE] for number in group]
-            self._cut(items, texts, long, scorer, read_texts)
+            cut = [WindowedText(texts[n], partial(self._parts, items[n][1], texts[n])) for n in long]
+            spans = scorer.spans([(items[n][0], text) for n, text in zip(long, cut, strict=True)], self.windows)
+            for number, text, own in zip(long, cut, spans, strict=True):
+                if len(own) > 1:
+                    known = text.body == wellformed(items[number][1].text)
+                    windows = tuple(text.window(span) for span in own)
+                    read_texts[number] = PassageTexts(windows, tuple(own) if known else tuple((0, 0) for _ in own))
         return read_texts
-
-    def _cut(
-        self,
-        items: Sequence[tuple[str, Passage]],
-        texts: Sequence[str],
-        long: Sequence[int],
-        scorer: Scorer,
-        read_texts: list[PassageTexts],
-    ) -> None:
-        """Put the windows of long passages into ``read_texts``, where they need any."""
-        cut = [WindowedText(texts[number], partial(self._parts, items[number][1], texts[number])) for number in long]
-        spans = scorer.spans([(items[number][0], text) for number, text in zip(long, cut, strict=True)], self.windows)
-        for number, text, own in zip(long, cut, spans, strict=True):
-            if len(own) > 1:
-                known = text.body == wellformed(items[number][1].text)
-                windows = tuple(text.window(span) for span in own)
-                read_texts[number] = PassageTexts(windows, tuple(own) if known else tuple((0, 0) for _ in own))
 
     def _parts(self, passage: Passage, text: str) -> tuple[str, str, str]:
         """Find the passage's own text in what the template made of it; only that is cut."""

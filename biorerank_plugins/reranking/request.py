@@ -12,43 +12,20 @@ from biorerank_plugins.passages import Candidate, Passage, PassageLike, as_candi
 from biorerank_plugins.reranking.options import RankOptions
 
 
-def either(passages: Iterable[PassageLike] | None, documents: Iterable[PassageLike] | None) -> Iterable[PassageLike]:
-    """Return the passages of a call, by our name for them or by that of ``CrossEncoder.rank``.
-
-    :raises TypeError: if there are none, or two.
-    """
-    given = documents if passages is None else passages
-    if given is None or (passages is not None and documents is not None):
-        raise TypeError("rank() takes passages, or documents, which is the same by CrossEncoder's name: give one.")
-    return given
-
-
 @dataclass(frozen=True, slots=True)
 class RankRequest:
-    """What is to be ranked.
-
-    :param query: the question as it was given.
-    :param candidates: all that were given, in their order.
-    :param kept: positions of those that are scored.
-    :param dropped: positions of those left out, with the reason.
-    :param keys: where metadata hold PMID, year and so on.
-    :param unread: positions of those that need not be scored, for they would not come among the first.
-    """
+    """What is to be ranked."""
 
     query: str
-    candidates: Sequence[Candidate]
-    kept: Sequence[int]
-    dropped: Mapping[int, str]
+    candidates: Sequence[Candidate]  # all that were given, in their order
+    kept: Sequence[int]  # positions of those that are scored
+    dropped: Mapping[int, str]  # positions of those left out, with the reason
     keys: MetadataKeys
-    unread: Sequence[int] = ()
+    unread: Sequence[int] = ()  # positions of those that need not be scored, for they would not come among the first
 
     @classmethod
     def of(cls, query: str, passages: Iterable[PassageLike], options: RankOptions, keys: MetadataKeys) -> RankRequest:
-        """Return the request.
-
-        :raises TypeError: if the query is no string, or something among the passages is not a passage.
-        :raises ValueError: if the query is empty.
-        """
+        """Return the request; raise ``TypeError`` or ``ValueError`` for what is no query or passage."""
         query = check_query(query)
         candidates = as_candidates(passages)
         dropped: dict[int, str] = {}
@@ -65,10 +42,7 @@ class RankRequest:
         return [self.candidates[position] for position in self.kept]
 
     def only(self, places: Sequence[int]) -> RankRequest:
-        """Return the request with some of what is to be scored; the others stay unread.
-
-        :param places: among :attr:`kept`.
-        """
+        """Return the request with some places among :attr:`kept`; the others stay unread."""
         wanted = set(places)
         others = [position for place, position in enumerate(self.kept) if place not in wanted]
         return replace(self, kept=[self.kept[place] for place in places], unread=others)

@@ -16,15 +16,12 @@ from biorerank_plugins.reranking.options import CallKeywords, RankKeywords, Rank
 from biorerank_plugins.reranking.pair_interface import PairInterface
 from biorerank_plugins.reranking.passage_windows import PassageReader
 from biorerank_plugins.reranking.pipeline import RankPipeline, count_passages
-from biorerank_plugins.reranking.request import either
 from biorerank_plugins.runtime.calls import Call, Calls
 from biorerank_plugins.scoring.load_options import LoadOptions
 from biorerank_plugins.text.templates import Template, check_template, wellformed
 from biorerank_plugins.text.windows import Aggregation, check_windows
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import torch
     from sentence_transformers import CrossEncoder
 
@@ -48,25 +45,22 @@ class BioReranker(PairInterface):
     equal values keep the order in which they were given.
 
     :param model: name of an embedded model (``None``: the default one) or of one that another package offers
-        (:mod:`biorerank_plugins.models.offered`), a folder, a name on the hub, a
-        sentence-transformers ``CrossEncoder`` with one label, or any object with ``logits(query, texts)``
-        (:class:`~biorerank_plugins.scoring.scores.PairScorer`).
+        (:mod:`biorerank_plugins.models.folders`), a folder, a name on the hub, a ``CrossEncoder`` with one label, or
+        any object with ``logits(query, texts)`` (:class:`~biorerank_plugins.scoring.scores.PairScorer`).
     :param device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` chooses. A ``CrossEncoder`` object stays
         where it is.
-    :param dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"`` (on a CPU), or ``"auto"``:
-        fp16 on CUDA, bf16 on a CPU that has it natively, else fp32; a ``CrossEncoder`` object keeps its own.
-    :param backend: what runs the model: ``"packed"`` without padding (BERT, ELECTRA, RoBERTa and XLM-R on a CPU or
-        CUDA, MPNet on a CPU), ``"torch"`` as transformers does. ``"auto"`` takes the packed one where it covers model
-        and device, and logs what it took and why.
+    :param dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"`` (on a CPU), or ``"auto"``: fp16 on CUDA, bf16
+        on a CPU that has it natively, else fp32; a ``CrossEncoder`` object keeps its own.
+    :param backend: ``"packed"`` runs without padding (BERT, ELECTRA, RoBERTa and XLM-R on a CPU or CUDA, MPNet on a
+        CPU), ``"torch"`` as transformers does; ``"auto"`` takes the packed one where it can, and logs what and why.
     :param max_length: tokens a pair, or a query with one window of a longer passage. Never more than the model takes.
-    :param query_max_length: tokens a query; where a pair does not fit, a longer one is cut there and reported. A long
-        passage never cuts it. At most half of what the model takes.
+    :param query_max_length: tokens a query, at most half of what the model takes; a longer one is cut, and reported,
+        where a pair does not fit. A long passage never cuts it.
     :param max_batch_tokens: tokens a batch; ``None`` chooses by device and backend.
     :param windows: how a passage longer than ``max_length`` is read: True or ``"max"`` in windows, of which the best
         counts; ``"first"`` and ``"mean-top-2"`` count the first, or the mean of the two best; False cuts it and reports
         it as truncated. The query and the title stand before each window.
-    :param window_length: tokens of the passage in a window; ``None`` for as many as fit. A short window finds an answer
-        that a long one drowns in what stands around it.
+    :param window_length: tokens of the passage in a window; ``None`` for as many as fit. Short ones find more answers.
     :param window_stride: tokens from one window's start to the next; ``None`` for three quarters of a window.
     :param template: how title, text and metadata become the text that the model reads: a format string such as
         ``"{title}. {text}"``, or a function from :class:`~biorerank_plugins.Passage` to text. ``None``: what is stored
@@ -80,10 +74,10 @@ class BioReranker(PairInterface):
     :param cache_folder: where models from the hub are kept.
     :param local_files_only: True never asks the hub. Embedded models and folders never do.
     :param cache_bytes: memory for scores that were computed before, about 3,000 of them in 1 MB; the least recently
-        used go first, and :meth:`cache_info` says how many were found again. 0 keeps none. Values are those that were
-        computed then: in half precision the last bits may differ from those of a new computation.
+        used go first, and :meth:`cache_info` says how many were found again. In half precision the last bits may differ
+        from those of a new computation.
     :param max_waiting: passages that all calls together may have under way; a call beyond that raises
-        :class:`~biorerank_plugins.errors.OverloadedError` at once instead of waiting. ``None`` for any number.
+        :class:`~biorerank_plugins.errors.OverloadedError` at once. ``None`` for any number.
     :raises ValueError: if an option is impossible.
 
     Example::
@@ -205,8 +199,7 @@ class BioReranker(PairInterface):
             in first-stage order if there is one. They are not changed.
         :param documents: the same by the name it has in ``CrossEncoder.rank``.
         :param timeout: seconds after which :class:`~biorerank_plugins.errors.ScoringTimeoutError` is raised, and what
-            is left of the call is forgotten. Looked at while texts are cut, tokenised, and wait to be scored; only a
-            model that is being loaded, or of your own, is not interrupted.
+            is left of the call is forgotten. Only a model that is being loaded, or of your own, is not interrupted.
         :param show_progress: draw a progress bar on standard error.
         :param options: ``top_k``, ``min_score``, ``min_probability``, ``evidence``, ``fusion``, ``deduplicate``,
             ``retracted``, ``boosts``: see :class:`~biorerank_plugins.reranking.options.RankOptions`.
@@ -220,8 +213,10 @@ class BioReranker(PairInterface):
         >>> BioReranker().rank("Is aspirin an antiplatelet drug?", [])  # doctest: +SKIP
         Ranking(query='Is aspirin an antiplatelet drug?', passages=(), ...)
         """
-        requests = [(query, either(passages, documents))]
-        return self.rank_many(requests, timeout=timeout, show_progress=show_progress, **options)[0]
+        given = documents if passages is None else passages
+        if given is None or (passages is not None and documents is not None):
+            raise TypeError("rank() takes passages, or documents, which is the same by CrossEncoder's name: give one.")
+        return self.rank_many([(query, given)], timeout=timeout, show_progress=show_progress, **options)[0]
 
     def rank_many(
         self,
@@ -235,10 +230,9 @@ class BioReranker(PairInterface):
 
         :param requests: (query, passages) pairs.
         :param timeout: seconds for all requests together.
-        :param show_progress: draw a progress bar on standard error.
+        :param show_progress: as :meth:`rank` takes it.
         :param options: as :meth:`rank` takes them.
-        :returns: one ranking a request, in the same order.
-        :raises ValueError, TypeError, ScoringError: as :meth:`rank`.
+        :returns: one ranking a request, in the same order; the errors are those of :meth:`rank`.
         """
         checked = RankOptions.of(options)
         with self._calls.begin(timeout) as call:
@@ -277,7 +271,7 @@ class BioReranker(PairInterface):
         self._share.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what makes another reranker like this one, for pickle and copy: it loads the model by itself."""
+        # For pickle and copy: what makes another reranker like this one, which loads the model by itself.
         return {name: value for name, value in vars(self).items() if name not in _OF_THIS_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -287,7 +281,5 @@ class BioReranker(PairInterface):
     def __enter__(self) -> BioReranker:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
