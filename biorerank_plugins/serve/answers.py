@@ -19,13 +19,7 @@ _TYPES = {400: "validation", 404: "not_found", 405: "method_not_allowed"}
 
 
 class RefusedError(Exception):
-    """A request that is not answered.
-
-    :param status: the HTTP status.
-    :param kind: a word for programs.
-    :param message: what was expected, what came, what to do.
-    :param retry_after: seconds after which it may work.
-    """
+    """A request that is not answered: status, a word for programs, a message, and seconds after which it may work."""
 
     def __init__(self, status: int, kind: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -66,11 +60,7 @@ def _finite(value: Any) -> Any:
 
 
 def refusal(error: RefusedError, headers: Mapping[str, str] | None = None) -> Json:
-    """Return an error as an answer: ``error`` and ``error_type`` as of TEI, ``message`` of Cohere, ``detail`` of Jina.
-
-    :param error: why.
-    :param headers: more headers.
-    """
+    """Return an error as an answer: ``error`` and ``error_type`` of TEI, ``message`` of Cohere, ``detail`` of Jina."""
     message = str(error)
     content = {"error": message, "error_type": error.kind, "message": message, "detail": message}
     more = dict(headers or {})
@@ -84,14 +74,14 @@ def unexpected(error: Exception) -> RefusedError:
     return RefusedError(500, "internal", f"The server failed: {type(error).__name__}. Its log says why.")
 
 
-def handlers() -> dict[Any, Any]:
-    """Return what answers which exception, as FastAPI takes it."""
-    foreseen = (RefusedError, RequestValidationError, HTTPException, TimeoutError, BioRerankError)
-    return dict.fromkeys(foreseen, _answered)
-
-
 async def _answered(_: Request, error: Exception) -> Response:
     return refusal(_refused(error), getattr(error, "headers", None))
+
+
+HANDLERS: dict[Any, Any] = dict.fromkeys(
+    (RefusedError, RequestValidationError, HTTPException, TimeoutError, BioRerankError), _answered
+)
+"""What answers which exception, as FastAPI takes it."""
 
 
 def _refused(error: Exception) -> RefusedError:

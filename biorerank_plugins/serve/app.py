@@ -1,25 +1,33 @@
-"""The application: routes behind a gate."""
+"""The application: routes behind a gate, and their description as a plain page, without scripts from elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from html import escape
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.responses import HTMLResponse
 
 from biorerank_plugins._common.versions import VERSION
-from biorerank_plugins.serve.answers import handlers
+from biorerank_plugins.serve.answers import HANDLERS
 from biorerank_plugins.serve.engine import Engine
-from biorerank_plugins.serve.gate import Gate
-from biorerank_plugins.serve.metrics import Metrics
+from biorerank_plugins.serve.gate import Gate, Metrics
 from biorerank_plugins.serve.routes import describe_shapes, routes
 
 logger = logging.getLogger(__name__)
 
 _ABOUT = "Rerank biomedical texts in the protocols of Text Embeddings Inference, Cohere and Jina; search an index."
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
+    "pre{background:#f4f4f4;padding:.8rem;overflow:auto;font-size:13px}code{font-weight:600}"
+    "h2{margin-top:2rem;border-top:1px solid #ccc;padding-top:1rem}summary{cursor:pointer}"
+)
 
 
 def create_app(
@@ -64,12 +72,17 @@ def create_app(
         docs_url=None,  # FastAPI's own page loads its scripts from the internet
         redoc_url=None,
         lifespan=lifespan,
-        exception_handlers=handlers(),
+        exception_handlers=HANDLERS,
     )
     metrics = Metrics(lambda: engine.admission.waiting, lambda: engine.ready and not engine.draining)
-    app.include_router(routes(app, engine, metrics))
+    app.include_router(routes(engine, metrics))
     described = app.openapi
     app.openapi = lambda: describe_shapes(described())  # type: ignore[method-assign]
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(_docs_page(app.openapi()))
+
     app.add_middleware(Gate, engine=engine, metrics=metrics, api_key=api_key)
     if cors_origins:
         app.add_middleware(
@@ -88,3 +101,30 @@ async def _start(engine: Engine, on_failure: Callable[[Exception], None] | None)
         logger.error("The server cannot start: %s", error)
         if on_failure is not None:
             on_failure(error)
+
+
+def _docs_page(schema: dict[str, Any]) -> str:
+    """Return the page of an OpenAPI description."""
+    parts = [
+        f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
+        f"<p>{escape(operation.get('description') or operation['summary'])}</p>{_bodies(operation)}"
+        for path, operations in schema["paths"].items()
+        for method, operation in operations.items()
+    ]
+    shapes = "".join(
+        f"<details><summary>{escape(name)}</summary><pre>{escape(json.dumps(one, indent=2))}</pre></details>"
+        for name, one in schema.get("components", {}).get("schemas", {}).items()
+    )
+    title = escape(f"{schema['info']['title']} {schema['info']['version']}")
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+        f"<h1>{title}</h1><p>{escape(schema['info'].get('description', ''))} For programs: "
+        f'<a href="openapi.json">openapi.json</a>.</p>{"".join(parts)}<h2>Shapes</h2>{shapes}</html>'
+    )
+
+
+def _bodies(operation: dict[str, Any]) -> str:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    names = [str(one.get("$ref", "")).rpartition("/")[2] for one in [content, *content.get("oneOf", [])]]
+    named = ", ".join(escape(name) for name in names if name)
+    return f"<p>Takes {named}; see below.</p>" if named else ""

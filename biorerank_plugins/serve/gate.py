@@ -7,29 +7,64 @@ import hmac
 import logging
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from biorerank_plugins.serve.answers import RefusedError, refusal, unexpected
 from biorerank_plugins.serve.engine import Engine
-from biorerank_plugins.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 _OPEN = ("/", "/health", "/ready", "/docs", "/openapi.json")
 _WORK = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score", "/search")
 _CLIENT_LEFT = 499
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_PAIRS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000)
+
+
+class Metrics:
+    """Counters of one server, in a registry of their own; ``waiting`` gives the pairs under way."""
+
+    def __init__(self, waiting: Callable[[], float], ready: Callable[[], float]) -> None:
+        self._registry = own = CollectorRegistry()
+        ProcessCollector(registry=own)
+        PlatformCollector(registry=own)
+        GCCollector(registry=own)
+        self.requests = Counter("biorerank_requests", "Requests answered.", ["path", "status"], registry=own)
+        self.seconds = Histogram(
+            "biorerank_request_seconds", "From the headers to the answer.", ["path"], buckets=_SECONDS, registry=own
+        )
+        self.open = Gauge("biorerank_open_requests", "Requests being read or answered.", registry=own)
+        self.refused = Counter("biorerank_refused", "Requests refused.", ["reason"], registry=own)
+        self.pairs = Counter("biorerank_scored_pairs", "Pairs scored; long texts count as several.", registry=own)
+        self.size = Histogram("biorerank_request_pairs", "Pairs a request.", buckets=_PAIRS, registry=own)
+        Gauge("biorerank_waiting_pairs", "Pairs under way.", registry=own).set_function(waiting)
+        Gauge("biorerank_ready", "Whether requests are taken.", registry=own).set_function(ready)
+
+    def note(self, pairs: int) -> None:
+        """Count the pairs of a request."""
+        self.pairs.inc(pairs)
+        self.size.observe(pairs)
+
+    def page(self) -> bytes:
+        """Return all of them as text."""
+        return generate_latest(self._registry)
 
 
 class Gate:
-    """ASGI middleware; see the module.
-
-    :param app: what is behind it.
-    :param engine: whose limits hold, and whose load decides whether a body is read at all.
-    :param metrics: where requests are counted.
-    :param api_key: what clients must send as ``Authorization: Bearer KEY``; ``None`` lets everybody in.
-    """
+    """ASGI middleware; see the module. The engine's limits hold, and its load decides whether a body is read at all."""
 
     def __init__(self, app: ASGIApp, *, engine: Engine, metrics: Metrics, api_key: str | None = None) -> None:
         self._app = app
@@ -47,7 +82,13 @@ class Gate:
         if scope["path"] != "/" and scope["path"].endswith("/"):
             # A redirect would make some clients send a GET, or nothing at all.
             scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
-        watched = _Watched(send)
+        status = 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
         started = time.perf_counter()
         self._metrics.open.inc()
         try:
@@ -57,7 +98,7 @@ class Gate:
             self._metrics.refused.labels(error.kind).inc()
             await refusal(error, headers)(scope, receive, watched)
         except Exception as error:
-            if watched.status:  # the answer has begun, and can only be cut off
+            if status:  # the answer has begun, and can only be cut off
                 raise
             logger.exception("A request to %s failed.", scope["path"])
             await refusal(unexpected(error))(scope, receive, watched)
@@ -65,7 +106,7 @@ class Gate:
             self._metrics.open.dec()
             # A path that is no route would let clients make up labels.
             route = getattr(scope.get("route"), "path", scope["path"] if scope["path"] in _WORK else "other")
-            self._metrics.requests.labels(route, str(watched.status or _CLIENT_LEFT)).inc()
+            self._metrics.requests.labels(route, str(status or _CLIENT_LEFT)).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
     async def _let_through(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,30 +185,13 @@ class Gate:
                         await task
 
 
-class _Watched:
-    """A ``send`` that remembers the status."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.status = 0
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        await self._send(message)
-
-
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def unpacked(body: bytes, most: int) -> bytes:
-    """Return what a gzipped body holds.
-
-    :param most: bytes that may come out.
-    :raises RefusedError: if it is more, or the body is damaged.
-    """
+    """Return what a gzipped body holds; refuse one from which more bytes would come, or that is damaged."""
     unpacking = zlib.decompressobj(wbits=31)
     try:
         found = unpacking.decompress(body, most + 1)

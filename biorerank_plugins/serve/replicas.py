@@ -109,10 +109,7 @@ class Replicas:
             serve.shutdown()
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
-        """Serve until SIGTERM or Ctrl-C.
-
-        :param on_ready: called once all replicas are there.
-        """
+        """Serve until SIGTERM or Ctrl-C; ``on_ready`` is called once all replicas are there."""
         ended = threading.Event()
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -9,17 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from biorerank_plugins.passages import Ranking
 from biorerank_plugins.serve.answers import Json, RefusedError
 from biorerank_plugins.serve.engine import Engine
-from biorerank_plugins.serve.metrics import Metrics
-from biorerank_plugins.serve.page import docs_page
-from biorerank_plugins.serve.reading import body_of
-from biorerank_plugins.serve.schemas import AnyRerank, DocumentsRerank, ScoreRequest, SearchRequest, TextsRerank
+from biorerank_plugins.serve.gate import Metrics
+from biorerank_plugins.serve.schemas import (
+    AnyRerank,
+    DocumentsRerank,
+    ScoreRequest,
+    SearchRequest,
+    TextsRerank,
+    body_of,
+)
 
 Route = TypeVar("Route", bound=Callable[..., Any])
 
@@ -34,12 +39,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def routes(app: FastAPI, engine: Engine, metrics: Metrics) -> APIRouter:
-    """Return the routes of a server; ``/docs`` shows the application's description."""
+def routes(engine: Engine, metrics: Metrics) -> APIRouter:
+    """Return the routes of a server."""
     router = APIRouter()
     _add_rerank(router, engine, metrics)
     _add_score_and_search(router, engine, metrics)
-    _add_state(router, app, engine, metrics)
+    _add_state(router, engine, metrics)
     return router
 
 
@@ -78,11 +83,6 @@ def _validated() -> Iterator[None]:
         raise RefusedError(422, "validation", str(error)) from None
 
 
-def _note(metrics: Metrics, pairs: int) -> None:
-    metrics.pairs.inc(pairs)
-    metrics.size.observe(pairs)
-
-
 def _add_rerank(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
     either, body = _takes(AnyRerank, engine), _takes(DocumentsRerank, engine)
 
@@ -92,7 +92,7 @@ def _add_rerank(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
             texts = request.texts()
         # Cohere's second version says nothing of tokens, and counting them takes time.
         ranking, tokens = await engine.rank(request.query, texts, count_tokens=version == "1")
-        _note(metrics, engine.limits.pairs(request.query, texts))
+        metrics.note(engine.limits.pairs(request.query, texts))
         return Json(_documents_answer(request, ranking, texts, model, version, tokens))
 
     @_post(router, "/rerank", "Rerank", TextsRerank, DocumentsRerank)
@@ -100,7 +100,7 @@ def _add_rerank(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
         """Rerank: with `texts` as Text Embeddings Inference does, with `documents` as Cohere, Jina and vLLM do."""
         if isinstance(request, TextsRerank):
             ranking, _ = await engine.rank(request.query, request.texts)
-            _note(metrics, engine.limits.pairs(request.query, request.texts))
+            metrics.note(engine.limits.pairs(request.query, request.texts))
             return Json(_texts_answer(request, ranking))
         return await documents(request, "1")
 
@@ -126,14 +126,16 @@ def _add_score_and_search(router: APIRouter, engine: Engine, metrics: Metrics) -
         with _validated():
             pairs = request.pairs()
         scores = await engine.score(pairs)
-        _note(metrics, len(pairs))
-        return Json(_scores_answer(scores, model))
+        metrics.note(len(pairs))
+        data = [{"index": place, "object": "score", "score": score} for place, score in enumerate(scores)]
+        usage = {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0}
+        return Json({**_head("list", model), "data": data, "usage": usage})
 
     @_post(router, "/search", "Search", SearchRequest)
     async def search(request: Any = search_body) -> Response:
         """Find passages of the index and rerank them: `passages` with scores, probabilities, metadata and evidence."""
         ranking = await engine.search(request)
-        _note(metrics, len(ranking) + ranking.below_threshold)
+        metrics.note(len(ranking) + ranking.below_threshold)
         return Json(ranking.to_dict())
 
 
@@ -152,30 +154,17 @@ def _texts_answer(request: TextsRerank, ranking: Ranking) -> list[dict[str, Any]
     ]
 
 
-def _scores_answer(scores: list[float], model: str) -> dict[str, Any]:
-    return {
-        **_head("list", model),
-        "data": [{"index": place, "object": "score", "score": score} for place, score in enumerate(scores)],
-        "usage": {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0},
-    }
-
-
 def _documents_answer(
     request: DocumentsRerank, ranking: Ranking, texts: list[str], model: str, version: str, tokens: int | None
 ) -> dict[str, Any]:
     raw = request.raw_scores or request.use_activation is False
-    results = []
+    results: list[dict[str, Any]] = []
     for line in ranking[: request.top_n or None]:
-        given = request.documents[line.input_index]
-        # An object comes back as it was, a string as an object: clients read document["text"].
-        document = given if isinstance(given, dict) else {"text": texts[line.input_index]}
-        results.append(
-            {
-                "index": line.input_index,
-                "relevance_score": line.logit if raw else line.score,
-                **({"document": document} if request.return_documents else {}),
-            }
-        )
+        results.append({"index": line.input_index, "relevance_score": line.logit if raw else line.score})
+        if request.return_documents:
+            given = request.documents[line.input_index]
+            # An object comes back as it was, a string as an object: clients read document["text"].
+            results[-1]["document"] = given if isinstance(given, dict) else {"text": texts[line.input_index]}
     return {
         **_head("rerank", model),
         "results": results,
@@ -188,7 +177,7 @@ def _documents_answer(
     }
 
 
-def _add_state(router: APIRouter, app: FastAPI, engine: Engine, metrics: Metrics) -> None:
+def _add_state(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
     @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     @router.head("/health", include_in_schema=False)
     @router.get("/health", summary="Alive?")
@@ -218,7 +207,3 @@ def _add_state(router: APIRouter, app: FastAPI, engine: Engine, metrics: Metrics
         """Show counters in Prometheus' text form."""
         page = await asyncio.get_running_loop().run_in_executor(None, metrics.page)
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    @router.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return HTMLResponse(docs_page(app.openapi()))

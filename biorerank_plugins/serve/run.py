@@ -132,13 +132,10 @@ class Server:
 
 
 class _Patient:
-    """Closes connections on which no complete headers come, or no reply is read; uvicorn waits without end.
-
-    :param limits: set by :func:`_patient_for`, and so is what all connections share.
-    """
+    """Closes connections on which no complete headers come, or no reply is read; uvicorn waits without end."""
 
     limits: Limits
-    unread: set[asyncio.Transport]
+    unread: set[asyncio.Transport]  # of all connections
     _timer: asyncio.TimerHandle | None = None
     _reader: asyncio.TimerHandle | None = None
 

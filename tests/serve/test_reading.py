@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from biorerank_plugins import BioReranker
 from biorerank_plugins.serve import Engine, Limits, create_app
 from biorerank_plugins.serve.answers import RefusedError
-from biorerank_plugins.serve.reading import MOST, check_weight
+from biorerank_plugins.serve.schemas import MOST, check_weight
 from biorerank_plugins.testing import ScriptedScorer
 
 
