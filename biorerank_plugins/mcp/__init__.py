@@ -16,16 +16,15 @@ from biorerank_plugins.errors import require_extra
 
 if TYPE_CHECKING:
     from biorerank_plugins.mcp.library import Library
-    from biorerank_plugins.mcp.run import run_http, run_stdio
-    from biorerank_plugins.mcp.server import create_server
+    from biorerank_plugins.mcp.server import create_server, run_http, run_stdio
 
 __all__ = ["Library", "create_server", "run_http", "run_stdio"]
 
 _HOMES = {
     "Library": "biorerank_plugins.mcp.library",
     "create_server": "biorerank_plugins.mcp.server",
-    "run_http": "biorerank_plugins.mcp.run",
-    "run_stdio": "biorerank_plugins.mcp.run",
+    "run_http": "biorerank_plugins.mcp.server",
+    "run_stdio": "biorerank_plugins.mcp.server",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES, partial(require_extra, "mcp"))
