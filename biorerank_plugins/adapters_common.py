@@ -1,8 +1,4 @@
-"""What the adapters share: which text of a host's object the model reads, and how errors and settings look.
-
-An adapter turns the host's objects into candidates, calls :meth:`~biorerank_plugins.BioReranker.rank`, and builds new
-objects of the host. What is the same in all of them is here; nothing here knows a host.
-"""
+"""What the adapters share: which text of a host's object the model reads, and how errors and settings look."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from biorerank_plugins._common.checks import positive_number
+from biorerank_plugins.articles.boosts import Boosts
 from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 from biorerank_plugins.reranking.options import RankOptions
@@ -21,7 +18,6 @@ from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.text.templates import Template
 
 if TYPE_CHECKING:
-    from biorerank_plugins.articles.boosts import Boosts
     from biorerank_plugins.first_stage import PassageIndex
 
 logger = logging.getLogger(__name__)
@@ -29,21 +25,12 @@ logger = logging.getLogger(__name__)
 OnBad: TypeAlias = Literal["error", "skip"]
 """What an adapter does with objects to index that have no text."""
 
-FIRST_STAGE_KEY = "biorerank_first_stage"
-"""Metadata key under which our retrievers say what their scores are (:attr:`Candidate.first_stage`)."""
-
-RETRACTED_KEY = "biorerank_retracted"
-"""Metadata key that is True where ``retracted="flag"`` found a retracted article."""
-
-BOOST_KEY = "biorerank_boost"
-"""Metadata key of what was added to the logit for the article's year and kind, where something was."""
-
-EVIDENCE_KEY = "biorerank_evidence"
-"""Metadata key of the best sentences: text, offsets in the text that was ranked, score and probability of each."""
-
-ANSWER_KEY = "biorerank_answer"
-"""Metadata key of what the ranking says of its question: ``answered``, ``not_sure`` or ``nothing``."""
-
+# Metadata keys of ours.
+FIRST_STAGE_KEY = "biorerank_first_stage"  # under which our retrievers say what their scores are
+RETRACTED_KEY = "biorerank_retracted"  # True where ``retracted="flag"`` found a retracted article
+BOOST_KEY = "biorerank_boost"  # what was added to the logit for the article's year and kind, where something was
+EVIDENCE_KEY = "biorerank_evidence"  # the best sentences: text, offsets in what was ranked, score, probability
+ANSWER_KEY = "biorerank_answer"  # what the ranking says of its question: ``answered``, ``not_sure`` or ``nothing``
 MARKS = (EVIDENCE_KEY, ANSWER_KEY, RETRACTED_KEY, BOOST_KEY)
 """Metadata keys that an earlier ranking may have left."""
 
@@ -89,9 +76,7 @@ class HostTexts:
     ) -> Passage:
         """Return a host's object as a passage.
 
-        :param id_: its id.
         :param text: its plain text.
-        :param metadata: its metadata.
         :param host_text: makes the text that the host's own reranker would send.
         :param title_key: metadata key of the title.
         """
@@ -109,7 +94,6 @@ def title_of(metadata: Mapping[str, Any], key: str = "title") -> str | None:
 def host_candidate(passage: Passage, score: Any, rank: int, metadata: Mapping[str, Any]) -> Candidate:
     """Return a candidate with the score that the host's object carries.
 
-    :param passage: the passage.
     :param score: the host's retrieval score; ``None`` and NaN are no score.
     :param rank: place in the host's list, from 1.
     :param metadata: may say which first stage the score is of.
@@ -123,8 +107,6 @@ def copied_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
     Copied as deeply as it can be: what refuses (a lock, a client, an open file) is the same object in both, since a
     ranking that was computed must not fail for something that nobody reads.
-
-    :param metadata: of the host's object.
 
     >>> import threading
     >>> given = {"lock": threading.Lock(), "tags": ["a"]}
@@ -150,8 +132,6 @@ def _copied(value: Any, above: tuple[int, ...] = ()) -> Any:
 def ranking_marks(ranking: Ranking, ranked: RankedPassage) -> dict[str, Any]:
     """Return what a host's object says beside its score, as plain JSON types; nothing where there is nothing to say.
 
-    :param ranking: the ranking.
-    :param ranked: one of its lines.
     :returns: by :data:`MARKS`; a sentence of evidence has ``text``, ``start``, ``end``, ``score`` and ``probability``.
     """
     marks = {
@@ -166,8 +146,7 @@ def ranking_marks(ranking: Ranking, ranked: RankedPassage) -> dict[str, Any]:
 def check_rank_option(name: str, value: Any) -> Any:
     """Return one option of a ranking, as :class:`~biorerank_plugins.reranking.options.RankOptions` checks it.
 
-    :param name: its name.
-    :param value: the value; boosts may be given as their settings by name.
+    :param value: boosts may be given as their settings by name.
     :returns: the value in plain types, which a host can save.
     :raises ValueError: if it is impossible.
     :raises TypeError: if boosts are neither.
@@ -179,10 +158,8 @@ def check_rank_option(name: str, value: Any) -> Any:
         return None if value is None else positive_number("timeout", value)
     if name == "boosts":
         boosts = boosts_of(value)
-        if boosts is None:
-            return None
-        given = {one.name: getattr(boosts, one.name) for one in fields(boosts)}
-        return {key: dict(one) if isinstance(one, Mapping) else one for key, one in given.items()}
+        given = [] if boosts is None else [(one.name, getattr(boosts, one.name)) for one in fields(boosts)]
+        return {name: dict(one) if isinstance(one, Mapping) else one for name, one in given} or None
     return getattr(RankOptions(**{name: value}), name)
 
 
@@ -200,8 +177,6 @@ def make_reranker(settings: Any, model: Any, template: Template | None) -> BioRe
 
     :param settings: an adapter with an attribute for each of :data:`LOAD_SETTINGS`, and ``batch_size``: batches hold
         ``batch_size * max_length`` tokens.
-    :param model: as :class:`~biorerank_plugins.BioReranker` takes it.
-    :param template: how title, text and metadata become one text.
     """
     tokens = None if settings.batch_size is None else settings.batch_size * settings.max_length
     given = {name: getattr(settings, name) for name in LOAD_SETTINGS}
@@ -210,8 +185,6 @@ def make_reranker(settings: Any, model: Any, template: Template | None) -> BioRe
 
 def boosts_of(settings: Boosts | Mapping[str, Any] | None) -> Boosts | None:
     """Return boosts of :class:`~biorerank_plugins.Boosts` or of their settings by name."""
-    from biorerank_plugins.articles.boosts import Boosts
-
     if settings is None or isinstance(settings, Boosts):
         return settings
     if not isinstance(settings, Mapping):
@@ -240,13 +213,10 @@ def kept_score(score: Any) -> float | None:
 def saved_model_name(model: object) -> str | None:
     """Return a model as it can be written into a saved pipeline.
 
-    :param model: as :class:`~biorerank_plugins.BioReranker` takes it.
     :raises ValueError: if it is an object: only names and folders can be saved.
     """
-    if model is None or isinstance(model, str):
-        return model
-    if isinstance(model, os.PathLike):
-        return str(os.fspath(model))
+    if model is None or isinstance(model, (str, os.PathLike)):
+        return None if model is None else str(os.fspath(model))
     raise ValueError(
         f"model is a {type(model).__name__} object, which cannot be saved. Save the model to a folder and pass the "
         "folder, or pass the name of a model."
@@ -256,7 +226,6 @@ def saved_model_name(model: object) -> str | None:
 def index_passages(passages: Iterable[Passage], on_bad: OnBad, **options: Any) -> tuple[PassageIndex, tuple[str, ...]]:
     """Index what a host wants indexed; what has no text, as an image, is left out if asked for, and told in the log.
 
-    :param passages: what was made of the host's objects.
     :param on_bad: ``"error"`` indexes all: the index refuses the first without text, by its id.
     :param options: of :meth:`~biorerank_plugins.PassageIndex.build`.
     :returns: the index, and the ids of what was left out.
@@ -281,10 +250,7 @@ def index_passages(passages: Iterable[Passage], on_bad: OnBad, **options: Any) -
 
 
 def check_on_bad(on_bad: str) -> OnBad:
-    """Return what to do with objects that have no text.
-
-    :raises ValueError: if it is neither ``"error"`` nor ``"skip"``.
-    """
+    """Return what to do with objects that have no text; raise ``ValueError`` if it is neither of the two."""
     if on_bad not in get_args(OnBad):
         raise ValueError(f"on_bad must be 'error' or 'skip', got {on_bad!r}.")
     return cast(OnBad, on_bad)

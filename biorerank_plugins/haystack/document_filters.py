@@ -49,10 +49,8 @@ def translated(filters: Mapping[str, Any] | None) -> Filter | None:
 def _condition(given: Any) -> Filter:
     if not isinstance(given, Mapping):
         raise InvalidFilterError(f"A filter must be a dictionary, got {type(given).__name__}: {given!r:.80}")
-    missing = {"field", "operator", "value"} - given.keys()
-    if "field" not in given:
-        missing = {"operator", "conditions"} - given.keys()
-    if missing:
+    needed = {"field", "operator", "value"} if "field" in given else {"operator", "conditions"}
+    if missing := needed - given.keys():
         raise InvalidFilterError(
             f"The filter {dict(given)!r:.120} has no {' and no '.join(map(repr, sorted(missing)))}."
         )

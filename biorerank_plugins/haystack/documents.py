@@ -21,21 +21,14 @@ from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 from biorerank_plugins.text.templates import Template, check_template, passage_text
 
-RETRIEVAL_SCORE_KEY = "biorerank_retrieval_score"
-"""Key of ``meta`` under which the first stage's score is kept; no text that a model reads holds it."""
-
-NO_EVIDENCE_KEY = "biorerank_no_evidence"
-"""Key of ``meta``: whether no document of the ranking reaches the model's threshold; absent where none is stored."""
-
+# Keys of ``meta``: the first stage's score, and whether no document of the ranking reaches the model's threshold.
+RETRIEVAL_SCORE_KEY, NO_EVIDENCE_KEY = "biorerank_retrieval_score", "biorerank_no_evidence"
 _OF_THIS_RANKING = (NO_EVIDENCE_KEY, *MARKS)
 _OWN_KEYS = (RETRIEVAL_SCORE_KEY, FIRST_STAGE_KEY, *_OF_THIS_RANKING)
 
 
 def check_documents(documents: object) -> list[Document]:
-    """Return a list of documents.
-
-    :raises TypeError: if it is something else.
-    """
+    """Return a list of documents; raise ``TypeError`` for anything else."""
     if not isinstance(documents, (list, tuple)):
         raise TypeError(f"Expected a list of Documents, got {type(documents).__name__}: {documents!r:.80}")
     for position, document in enumerate(documents):
@@ -45,10 +38,7 @@ def check_documents(documents: object) -> list[Document]:
 
 
 def check_fields(fields: Sequence[str] | None) -> list[str]:
-    """Return the metadata keys whose values are put before the content.
-
-    :raises ValueError: if it is one string, or names a score.
-    """
+    """Return the metadata keys whose values are put before the content; refuse one string, and the name of a score."""
     if isinstance(fields, str):
         raise ValueError(f"meta_fields_to_embed must be a list of keys, got {fields!r}. Put it in a list.")
     scores = [field for field in fields or () if field in _OWN_KEYS]
@@ -66,8 +56,6 @@ def joined_text(document: Document, fields: Sequence[str], separator: str) -> st
 class DocumentTexts:
     """Which text of a document the model reads, and documents as candidates.
 
-    :param model: as :class:`~biorerank_plugins.BioReranker` takes it.
-    :param template: the caller's template, if any.
     :param fields: metadata keys; whoever names them wants the host's text, whatever the model stores.
     :param separator: what the host's text puts between their values.
     :param suffix: text put after each document.

@@ -11,9 +11,9 @@ from haystack.utils import ComponentDevice, Secret
 from biorerank_plugins import models
 from biorerank_plugins._common.checks import string, whole_number
 from biorerank_plugins.first_stage.encoder import BiEncoder
-from biorerank_plugins.haystack.components import LazyComponent
-from biorerank_plugins.haystack.options import (
+from biorerank_plugins.haystack.components import (
     HUB_TOKEN,
+    LazyComponent,
     check_loading,
     device_name,
     dtype_name,

@@ -1,4 +1,4 @@
-"""One call of the ranker: what the core is given, and what becomes of its ranking."""
+"""The ranker's model, and one call of it: what the core is given, and what becomes of its ranking."""
 
 from __future__ import annotations
 
@@ -8,20 +8,46 @@ from typing import Any, Self
 from haystack import Document
 
 from biorerank_plugins._common.checks import finite_number, whole_number
-from biorerank_plugins.haystack.documents import check_documents, ranked_document
-from biorerank_plugins.haystack.options import flag
+from biorerank_plugins.haystack.components import device_name, dtype_name, flag, length_limit, token_value
+from biorerank_plugins.haystack.documents import DocumentTexts, check_documents, ranked_document
 from biorerank_plugins.passages import Ranking
+from biorerank_plugins.reranking.reranker import BioReranker
+
+HOST_BATCH_SIZE = 16
+"""The host's default, which leaves it to the core how much a batch holds."""
+
+
+def load_reranker(ranker: Any) -> tuple[BioReranker, DocumentTexts]:
+    """Return the reranker of a ``BioRanker``, its model loaded, and what decides on the text that the model reads."""
+    texts = DocumentTexts(
+        ranker.model, ranker.template, ranker.meta_fields_to_embed, ranker.embedding_separator, ranker.document_suffix
+    )
+    limit = length_limit(ranker.max_length, ranker.tokenizer_kwargs) or ranker.max_length
+    reranker = BioReranker(
+        ranker.model,
+        device=device_name(ranker.device),
+        dtype=dtype_name(ranker.dtype, ranker.model_kwargs),
+        backend="auto" if ranker.backend == "torch" else ranker.backend,
+        max_length=limit,
+        query_max_length=ranker.query_max_length,
+        max_batch_tokens=None if ranker.batch_size == HOST_BATCH_SIZE else ranker.batch_size * limit,
+        template=texts.template,
+        document_prefix=ranker.document_prefix,
+        revision=ranker.revision,
+        token=token_value(ranker.token),
+        cache_folder=ranker.cache_folder,
+        local_files_only=ranker.local_files_only,
+    )
+    reranker.warm_up()
+    return reranker, texts
 
 
 @dataclass(frozen=True)
 class RankingCall:
     """A call whose arguments were checked; made by :meth:`checked`.
 
-    :param query: the query.
-    :param documents: the caller's documents.
     :param options: for :meth:`~biorerank_plugins.BioReranker.rank`.
     :param scaled: whether documents get the activated score, or the value before the activation.
-    :param top_k: return at most so many.
     :param least_value: return only documents whose value before the activation is at least this.
     """
 
@@ -36,12 +62,7 @@ class RankingCall:
     def checked(
         cls, query: str, documents: object, *, top_k: object, scale_score: object, score_threshold: object, **kept: Any
     ) -> Self:
-        """Return the call.
-
-        :param kept: options for the core as they are.
-        :raises ValueError: if an option is impossible.
-        :raises TypeError: if ``documents`` is no list of documents.
-        """
+        """Return the call; raise if an option is impossible, or ``documents`` is no list of documents."""
         limit, scaled = whole_number("top_k", top_k), flag("scale_score", scale_score)
         threshold = None if score_threshold is None else finite_number("score_threshold", score_threshold)
         # A threshold on the logit is applied to the finished ranking: the core's is on the activated score, and the
@@ -51,10 +72,7 @@ class RankingCall:
         return cls(query, check_documents(documents), options, scaled, limit, threshold if on_logit else None)
 
     def results(self, ranking: Ranking, no_evidence: bool) -> dict[str, Any]:
-        """Return what the component returns, of this call's ranking.
-
-        :param no_evidence: whether that output is asked for.
-        """
+        """Return what the component returns, of this call's ranking."""
         lines = [line for line in ranking if self.least_value is None or line.order_value >= self.least_value]
         scores = [line.score if self.scaled else line.order_value for line in lines]
         documents = [

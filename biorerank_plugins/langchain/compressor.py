@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Real
@@ -24,13 +25,7 @@ from biorerank_plugins.adapters_common import (
     rank_keywords,
     ranking_marks,
 )
-from biorerank_plugins.langchain.cross_encoder import CrossEncoderScorer, is_cross_encoder
-from biorerank_plugins.langchain.documents import (
-    RELEVANCE_SCORE,
-    RETRIEVAL_SCORE,
-    check_documents,
-    without_scores,
-)
+from biorerank_plugins.langchain.documents import RELEVANCE_SCORE, RETRIEVAL_SCORE, check_documents, without_scores
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
 from biorerank_plugins.reranking.options import Effort, Fusion, Retracted
 from biorerank_plugins.reranking.reranker import BioReranker
@@ -65,24 +60,21 @@ class BioRerankCompressor(BaseDocumentCompressor):
     A model that stores a template reads ``metadata["title"]`` and ``page_content``; any other reads ``page_content``
     alone, as with ``CrossEncoderReranker``. With ``template="{Title}. {text}"`` it reads another metadata key.
 
-    :param model: name of an embedded model (``None``: the default one), a folder, a name on the hub, a
-        sentence-transformers ``CrossEncoder``, an object with ``logits(query, texts)``, or a ``BaseCrossEncoder`` of
-        LangChain. The last gives scores of a scale that is not known: they order the documents and are returned, but
-        ``min_score`` and ``min_probability`` are refused.
+    :param model: as :class:`~biorerank_plugins.BioReranker` takes it, or a ``BaseCrossEncoder`` of LangChain. The scale
+        of its scores is not known: they order the documents and are returned, but ``min_score`` and ``min_probability``
+        are refused.
     :param top_n: return at most so many documents; ``None`` returns all.
     :param min_score: return only documents whose score is at least this.
     :param min_probability: return only documents whose probability of being relevant is at least this.
-    :param evidence: give each returned document its best sentences, at most so many, in
-        ``metadata["biorerank_evidence"]``.
+    :param evidence: best sentences of each returned document, at most, in ``metadata["biorerank_evidence"]``.
     :param deduplicate: keep only the first of documents that agree in one of these keys: ``"id"``, ``"pmid"``,
         ``"doi"``, ``"text"``, or a list of them. ``None`` keeps all.
     :param fusion: weight of the retrieval scores in the order, as :meth:`~biorerank_plugins.BioReranker.rank` takes it.
     :param retracted: articles that their metadata call retracted: ``"keep"``, ``"flag"``
         (``metadata["biorerank_retracted"]``) or ``"drop"``.
-    :param effort: ``"auto"`` reads only what may come among the first ``top_n``, behind first stages of ours, as
-        :meth:`~biorerank_plugins.BioReranker.rank` takes it.
-    :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name: recent articles and strong kinds of
-        study further up; what was added is in ``metadata["biorerank_boost"]``.
+    :param effort: as :meth:`~biorerank_plugins.BioReranker.rank` takes it, for the first ``top_n``.
+    :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name; what was added is in
+        ``metadata["biorerank_boost"]``.
     :param timeout: seconds that scoring may take.
     :param device: as :class:`~biorerank_plugins.BioReranker` takes it, and so the following ones.
     :param dtype: precision the model computes in.
@@ -147,14 +139,14 @@ class BioRerankCompressor(BaseDocumentCompressor):
         name = str(info.field_name)
         if value is None:
             return None
-        if name.startswith("min_") and is_cross_encoder(info.data.get("model")):
+        if name.startswith("min_") and _is_cross_encoder(info.data.get("model")):
             raise ValueError(f"{name}={value!r}: the scale of a BaseCrossEncoder is not known; give its model's name.")
         return _CHECKS[name](value)
 
     def model_post_init(self, context: Any, /) -> None:
         """Make the reranker; the model itself is loaded at the first use."""
         self._texts = HostTexts(self.model, self.template)
-        model = CrossEncoderScorer(self.model) if is_cross_encoder(self.model) else self.model
+        model = _CrossEncoderScorer(self.model) if _is_cross_encoder(self.model) else self.model
         self._reranker = make_reranker(self, model, self._texts.template)
 
     def compress_documents(
@@ -170,9 +162,8 @@ class BioRerankCompressor(BaseDocumentCompressor):
         :raises ScoringError: if a document has no finite score.
         """
         given = check_documents(documents, query)
-        return self._documents(
-            given, self._reranker.rank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
-        )
+        ranking = self._reranker.rank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
+        return [self._document(given[line.input_index], ranking, line) for line in ranking]
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -180,7 +171,7 @@ class BioRerankCompressor(BaseDocumentCompressor):
         """Do as :meth:`compress_documents`, without blocking the event loop."""
         given = check_documents(documents, query)
         ranking = await self._reranker.arank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
-        return self._documents(given, ranking)
+        return [self._document(given[line.input_index], ranking, line) for line in ranking]
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first use."""
@@ -198,16 +189,13 @@ class BioRerankCompressor(BaseDocumentCompressor):
             passage = self._texts.passage(id_, text, without_scores(metadata), partial(str, text))
             yield host_candidate(passage, metadata.get(RETRIEVAL_SCORE), place, metadata)
 
-    def _documents(self, documents: Sequence[Document], ranking: Ranking) -> list[Document]:
-        return [self._document(documents[line.input_index], ranking, line) for line in ranking]
-
     def _document(self, document: Document, ranking: Ranking, line: RankedPassage) -> Document:
         metadata = copied_metadata(document.metadata)
         # A BaseCrossEncoder's scores are what its model calls scores: the core was told that they are logits.
         for key in MARKS:
             metadata.pop(key, None)
         metadata |= ranking_marks(ranking, line)
-        metadata[RELEVANCE_SCORE] = line.order_value if is_cross_encoder(self.model) else line.score
+        metadata[RELEVANCE_SCORE] = line.order_value if _is_cross_encoder(self.model) else line.score
         if line.retrieval_score is not None:
             metadata[RETRIEVAL_SCORE] = line.retrieval_score
         elif isinstance(metadata.get(RETRIEVAL_SCORE), Real):  # NaN: JSON has no word for it
@@ -225,3 +213,20 @@ class BioRerankCompressor(BaseDocumentCompressor):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy; one with other settings is made of them anew: they are checked, and they are what counts."""
         return type(self)(**{**dict(self), **update}) if update else super().model_copy(deep=deep)
+
+
+def _is_cross_encoder(model: object) -> bool:
+    # By name: the class was in langchain-classic before it was in langchain-core.
+    return any(base.__name__ == "BaseCrossEncoder" for base in type(model).__mro__)
+
+
+class _CrossEncoderScorer:
+    """A ``BaseCrossEncoder`` of LangChain as the scorer of a reranker."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._lock = threading.Lock()  # most of them share a tokenizer that is not safe to share
+
+    def logits(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        with self._lock:
+            return list(self._model.score([(query, text) for text in texts]))

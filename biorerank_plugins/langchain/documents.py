@@ -9,12 +9,8 @@ from langchain_core.documents import Document
 
 from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, MARKS
 
-RELEVANCE_SCORE = "relevance_score"
-"""Metadata key of the reranker's score, the one that LangChain's rerankers of hosted models use."""
-
-RETRIEVAL_SCORE = "retrieval_score"
-"""Metadata key of the first stage's score."""
-
+# Metadata keys of the reranker's score, as LangChain's rerankers of hosted models name it, and of the first stage's.
+RELEVANCE_SCORE, RETRIEVAL_SCORE = "relevance_score", "retrieval_score"
 _OURS = (RELEVANCE_SCORE, RETRIEVAL_SCORE, FIRST_STAGE_KEY, *MARKS)
 
 
@@ -48,11 +44,7 @@ def without_scores(metadata: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def check_documents(documents: Sequence[Document], query: str) -> list[Document]:
-    """Return the documents as a list.
-
-    :raises TypeError: if they are something else than documents.
-    :raises ValueError: if the query is ``None``.
-    """
+    """Return the documents as a list; refuse what is none, and a query that is ``None``."""
     if query is None:
         raise ValueError("The query is None; give the question to rank for.")
     if isinstance(documents, (str, Document)) or documents is None:

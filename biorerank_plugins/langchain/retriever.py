@@ -6,9 +6,8 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
@@ -17,12 +16,10 @@ from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.adapters_common import FIRST_STAGE_KEY, OnBad, index_passages, title_of
 from biorerank_plugins.first_stage.arguments import check_first_stage
 from biorerank_plugins.first_stage.filters import compile_filter
-from biorerank_plugins.first_stage.protocol import SearchableIndex
+from biorerank_plugins.first_stage.protocol import Encoder, SearchableIndex
 from biorerank_plugins.langchain.documents import RETRIEVAL_SCORE, FoundDocument, without_scores
 from biorerank_plugins.passages import Candidate, Passage
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
+from biorerank_plugins.scale.opening import open_index
 
 __all__ = ["BioRetriever"]
 
@@ -36,8 +33,7 @@ class BioRetriever(BaseRetriever):
     ``k``, ``filters`` and ``first_stage`` can be given for one call too: ``retriever.invoke(query, k=50)``; filters of
     a call replace those of the retriever, and ``{}`` finds all.
 
-    :param index: a :class:`~biorerank_plugins.PassageIndex`, or the folder of a saved one. For documents see
-        :meth:`from_documents`.
+    :param index: a passage index, or the folder of a saved one. For documents see :meth:`from_documents`.
     :param k: number of documents.
     :param filters: which documents may be found, as :meth:`~biorerank_plugins.PassageIndex.search` takes them; they
         apply before the best ``k`` are taken.
@@ -121,30 +117,20 @@ class BioRetriever(BaseRetriever):
 
     def model_post_init(self, context: Any, /) -> None:
         """Open the index."""
-        from biorerank_plugins.scale import open_index
-
         super().model_post_init(context)
-        if isinstance(self.index, (str, os.PathLike)):
-            self._index = open_index(self.index)
-        elif isinstance(self.index, SearchableIndex):
-            self._index = self.index
-        else:
+        if not isinstance(self.index, (str, os.PathLike, SearchableIndex)):
             raise TypeError(f"index must be a PassageIndex or a folder, got {type(self.index).__name__}.")
+        self._index = self.index if isinstance(self.index, SearchableIndex) else open_index(self.index)
         check_first_stage(self.first_stage, has_lexical=self._index.lexical)
 
+    async def _aget_relevant_documents(self, query: str, **options: Any) -> list[Document]:
+        return await asyncio.to_thread(partial(self._get_relevant_documents, query, **options))
+
     def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
-    ) -> list[Document]:
-        return self._search(query, **options)
-
-    async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
-    ) -> list[Document]:
-        return await asyncio.to_thread(partial(self._search, query, **options))
-
-    def _search(
         self,
         query: str,
+        *,
+        run_manager: Any,
         k: int | None = None,
         filters: Mapping[str, Any] | None = None,
         first_stage: Literal["hybrid", "dense", "lexical"] | None = None,

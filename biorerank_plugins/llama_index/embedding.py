@@ -22,7 +22,6 @@ __all__ = ["BioEmbedding"]
 
 Vector = list[float]
 T = TypeVar("T")
-R = TypeVar("R")
 
 _OPTIONS = (
     *("query_model", "device", "dtype", "pooling", "normalize", "query_prefix", "passage_prefix"),
@@ -113,7 +112,7 @@ class BioEmbedding(BaseEmbedding, SavedBySettings):
                 self._encoder = BiEncoder(self.model_name, **{name: getattr(self, name) for name in _OPTIONS})
             return self._encoder
 
-    async def _in_thread(self, call: Callable[[T], R], given: T) -> R:
+    async def _in_thread(self, call: Callable[[Any], T], given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads.executor, partial(call, given))
 
     def _get_query_embedding(self, query: str) -> Vector:

@@ -29,7 +29,6 @@ def index_filter(filters: MetadataFilters | None) -> Filter | None:
     holds where none of its filters does. ``contains``, ``any`` and ``all`` look into lists; ``text_match`` and
     ``text_match_insensitive`` into strings, and hold for nothing else. A dot in a key goes one level down.
 
-    :param filters: the filters, nested or not.
     :returns: ``None`` if there is nothing to filter by.
     :raises ValueError: if a filter cannot be expressed: its operator is not known, or does not take its value.
     """

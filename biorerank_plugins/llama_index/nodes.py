@@ -1,11 +1,17 @@
-"""What the LlamaIndex classes share: nodes as passages and back, and components that are saved by their settings."""
+"""What the LlamaIndex classes share: nodes as passages and back, what the host is told, settings that are saved."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.instrumentation.events.exception import ExceptionEvent
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.schema import (
     BaseComponent,
     BaseNode,
@@ -18,8 +24,11 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
+from biorerank_plugins import models
 from biorerank_plugins.adapters_common import MARKS, HostTexts, kept_score, ranking_marks, title_of
 from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
+
+dispatcher = get_dispatcher(__name__)
 
 RETRIEVAL_SCORE = "retrieval_score"
 """Metadata key of the first stage's score, as LlamaIndex's own rerankers name it."""
@@ -33,9 +42,6 @@ class FoundNode(NodeWithScore):
 
     Not in the node's metadata, because ``QueryFusionRetriever`` tells nodes apart by it, and not without the score
     itself, because LlamaIndex puts other scores in its place (a fused rank, a rerank score).
-
-    :param first_stage: :attr:`Candidate.first_stage`.
-    :param first_stage_score: the score that the first stage gave.
     """
 
     first_stage: str | None = None
@@ -58,10 +64,7 @@ class SavedBySettings(BaseComponent):
 
 
 def query_text(query: QueryType | None) -> str:
-    """Return the question of a query bundle, or of a string: some of LlamaIndex's engines hand on what they were given.
-
-    :raises ValueError: if there is none.
-    """
+    """Return the question of a query bundle, or a string: some of LlamaIndex's engines hand on what they were given."""
     text = query.query_str if isinstance(query, QueryBundle) else query
     if text is None:
         raise ValueError("There is no query: pass query_str='…' or query_bundle=QueryBundle('…'), got None.")
@@ -69,11 +72,7 @@ def query_text(query: QueryType | None) -> str:
 
 
 def node_candidate(one: NodeWithScore, rank: int, texts: HostTexts) -> Candidate:
-    """Return a node as a candidate of the reranker.
-
-    :param rank: its place, from 1.
-    :raises ValueError: if that text holds metadata that nest too deeply.
-    """
+    """Return a node as a candidate of the reranker."""
     node = one.node
     passage = texts.passage(
         node.node_id or str(rank),
@@ -93,10 +92,7 @@ def node_candidate(one: NodeWithScore, rank: int, texts: HostTexts) -> Candidate
 def reranked_node(
     one: NodeWithScore, ranking: Ranking, ranked: RankedPassage, *, keep_retrieval_score: bool
 ) -> NodeWithScore:
-    """Return a copy of a node with its new score.
-
-    :param keep_retrieval_score: whether its metadata says what the first stage's score was.
-    """
+    """Return a copy of a node with its new score, and with the first stage's in its metadata if that is asked for."""
     metadata = {key: value for key, value in one.node.metadata.items() if key not in _HIDDEN}
     metadata |= ranking_marks(ranking, ranked)
     if keep_retrieval_score and ranked.retrieval_score is not None:
@@ -143,10 +139,7 @@ def node_passage(node: BaseNode) -> Passage:
 
 
 def found_node(candidate: Candidate) -> FoundNode:
-    """Return what an index found as a node; each call makes a new one.
-
-    :param candidate: a passage that was a node, or any other: a title goes into the metadata then.
-    """
+    """Return what an index found as a new node; if it never was one, the title goes into the metadata."""
     passage = candidate.passage.to_dict()
     metadata = passage["metadata"]
     if _NODE_CONTENT in metadata:
@@ -158,3 +151,30 @@ def found_node(candidate: Candidate) -> FoundNode:
     return FoundNode(
         node=node, score=candidate.score, first_stage=candidate.first_stage, first_stage_score=candidate.score
     )
+
+
+@contextmanager
+def reported(
+    reranker: Any, nodes: Sequence[NodeWithScore], query_bundle: QueryBundle | None
+) -> Iterator[tuple[str, list[NodeWithScore], list[NodeWithScore]]]:
+    """Report start and end, or an error; gives the question, the nodes, and a list for those that come out."""
+    result: list[NodeWithScore] = []
+    name = models.DEFAULT_RERANKER if reranker.model is None else reranker.model
+    name = os.fspath(name) if isinstance(name, (str, os.PathLike)) else type(name).__name__
+    try:
+        given = list(nodes)
+        dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=given, top_n=reranker.top_n, model_name=name))
+        query = query_text(query_bundle)
+        payload: dict[str, Any] = {
+            EventPayload.NODES: given,
+            EventPayload.MODEL_NAME: name,
+            EventPayload.QUERY_STR: query,
+            EventPayload.TOP_K: reranker.top_n,
+        }
+        with reranker.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            yield query, given, result
+            event.on_end(payload={EventPayload.NODES: result})
+    except BaseException as error:
+        dispatcher.event(ExceptionEvent(exception=error))
+        raise
+    dispatcher.event(ReRankEndEvent(nodes=result))

@@ -27,8 +27,7 @@ from biorerank_plugins.adapters_common import (
     rank_keywords,
     saved_model_name,
 )
-from biorerank_plugins.llama_index.events import dispatcher, reported
-from biorerank_plugins.llama_index.nodes import SavedBySettings, node_candidate, reranked_node
+from biorerank_plugins.llama_index.nodes import SavedBySettings, dispatcher, node_candidate, reported, reranked_node
 from biorerank_plugins.llama_index.swap import from_cross_encoder_kwargs, refuse_remote_code
 from biorerank_plugins.passages import Candidate, Passage, Ranking
 from biorerank_plugins.reranking.options import Effort, Fusion, Retracted
@@ -50,13 +49,12 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     """Puts the nodes with the right evidence first; takes the place of ``SentenceTransformerRerank``.
 
-    Nodes come out as copies, best first; the nodes that went in are not changed. ``node.score`` is the model's
-    activation of what orders them: what ``CrossEncoder.predict`` gives where nothing is fused. The model is loaded at
-    the first use, or by :meth:`warm_up`. Settings survive ``to_dict``, ``from_dict`` and ``pickle``, a ``token``
-    excepted.
+    Nodes come out as copies, best first; those that went in are not changed. ``node.score`` is the model's activation
+    of what orders them: what ``CrossEncoder.predict`` gives where nothing is fused. The model is loaded at the first
+    use, or by :meth:`warm_up`. Settings survive ``to_dict``, ``from_dict`` and ``pickle``, a ``token`` excepted.
 
     A model that stores a template (the embedded one does) reads ``metadata["title"]`` and the node's text, without
-    other metadata; any other model reads the node's EMBED content, as with ``SentenceTransformerRerank``.
+    other metadata; any other reads the node's EMBED content, as with ``SentenceTransformerRerank``.
 
     ========================  ========================================================================================
     ``SentenceTransformer``   here (both LlamaIndex's core class and ``llama-index-postprocessor-sbert-rerank``)
@@ -83,24 +81,20 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
     :param min_probability: return only nodes whose probability is at least this.
     :param evidence: give each returned node its best sentences, at most so many, in ``metadata["biorerank_evidence"]``
         (text, offsets, score, probability), hidden from EMBED and LLM text.
-    :param deduplicate: keep the first of nodes that agree in one of these keys: ``"id"``, ``"pmid"``, ``"doi"``,
-        ``"text"``; ``None`` keeps all.
-    :param fusion: weight of the retrieval scores in the order, as :meth:`BioReranker.rank` takes it. ``"stored"``: the
-        weight stored with the model, for nodes that carry the scores of
-        :class:`~biorerank_plugins.llama_index.BioRetriever`, else its prior from the ranks that the nodes' scores give,
-        where the model stores one. ``None``: by the model alone.
+    :param deduplicate: keep the first of nodes that agree in ``"id"``, ``"pmid"``, ``"doi"`` or ``"text"``.
+    :param fusion: weight of the retrieval scores in the order, as :meth:`BioReranker.rank` takes it. ``"stored"``: what
+        the model stores for the scores of :class:`~biorerank_plugins.llama_index.BioRetriever`, else its prior from the
+        ranks that the nodes' scores give. ``None``: by the model alone.
     :param retracted: articles that their metadata call retracted: ``"keep"``, ``"flag"``
         (``metadata["biorerank_retracted"]``) or ``"drop"``.
-    :param effort: ``"auto"`` reads only what may come among the first ``top_n``, behind first stages of ours, as
-        :meth:`BioReranker.rank` takes it.
-    :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name: recent articles and strong kinds of
-        study further up; what was added is in ``metadata["biorerank_boost"]``.
+    :param effort: as :meth:`BioReranker.rank` takes it: ``"auto"`` reads only what may come among the first ``top_n``.
+    :param boosts: :class:`~biorerank_plugins.Boosts` or their settings by name; what was added is in
+        ``metadata["biorerank_boost"]``.
     :param timeout: seconds a call may take.
     :param dtype: as in :class:`~biorerank_plugins.BioReranker`; so are ``backend``, ``max_length``,
         ``query_max_length``, ``template``, ``query_prefix``, ``document_prefix``, ``revision``, ``token`` and
         ``local_files_only``.
-    :param batch_size: pairs of ``max_length`` tokens that one batch may hold (``max_batch_tokens = batch_size *
-        max_length``, so that shorter pairs go in greater numbers); ``None`` chooses by device.
+    :param batch_size: batches hold ``batch_size * max_length`` tokens; ``None`` chooses by device.
     :param cache_folder: where models from the hub are kept.
     :param trust_remote_code: only False.
     :param cross_encoder_kwargs: see the table.
@@ -201,9 +195,8 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         with reported(self, nodes, query_bundle) as (query, given, result):
-            result += self._reranked(
-                given, self._reranker.rank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
-            )
+            ranking = self._reranker.rank(query, self._candidates(given), top_k=self.top_n, **rank_keywords(self))
+            result += self._reranked(given, ranking)
         return result
 
     @dispatcher.span
@@ -223,6 +216,4 @@ class BioRerankPostprocessor(BaseNodePostprocessor, SavedBySettings):
 
     def _reranked(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
         keep = self.keep_retrieval_score
-        return [
-            reranked_node(nodes[ranked.input_index], ranking, ranked, keep_retrieval_score=keep) for ranked in ranking
-        ]
+        return [reranked_node(nodes[one.input_index], ranking, one, keep_retrieval_score=keep) for one in ranking]

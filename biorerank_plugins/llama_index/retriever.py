@@ -6,29 +6,24 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.adapters_common import OnBad, index_passages
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
-from biorerank_plugins.first_stage.protocol import SearchableIndex
+from biorerank_plugins.first_stage.protocol import Encoder, SearchableIndex
 from biorerank_plugins.llama_index.metadata_filters import index_filter
-from biorerank_plugins.llama_index.nodes import found_node, node_passage, query_text
+from biorerank_plugins.llama_index.nodes import dispatcher, found_node, node_passage, query_text
 from biorerank_plugins.scale.opening import open_index
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
 
 __all__ = ["BioRetriever"]
 
 logger = logging.getLogger(__name__)
-dispatcher = get_dispatcher(__name__)
 
 
 class BioRetriever(BaseRetriever):
@@ -125,12 +120,12 @@ class BioRetriever(BaseRetriever):
     def similarity_top_k(self, value: int) -> None:
         self._similarity_top_k = whole_number("similarity_top_k", value)
 
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._find(query_bundle)
-
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await asyncio.to_thread(self._find, query_bundle)  # not _retrieve, which is a span of its own
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self._find(query_bundle)
 
     def _find(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if isinstance(query_bundle, QueryBundle) and query_bundle.custom_embedding_strs is not None:

@@ -21,10 +21,7 @@ _REFUSED = {
 
 
 def refuse_remote_code(value: object) -> None:
-    """Refuse to run code that comes with a model.
-
-    :raises ValueError: if ``value`` is anything but False or ``None``.
-    """
+    """Raise ``ValueError`` unless code that comes with a model is not to be run: for anything but False or ``None``."""
     if value is not None and value is not False:
         raise ValueError(
             f"trust_remote_code={value!r} is not supported: code that comes with a model is never run. "

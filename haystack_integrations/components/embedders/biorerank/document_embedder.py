@@ -12,9 +12,9 @@ from haystack.utils import ComponentDevice, Secret
 
 from biorerank_plugins._common.checks import string
 from biorerank_plugins.adapters_common import copied_metadata
+from biorerank_plugins.haystack.components import HUB_TOKEN
 from biorerank_plugins.haystack.documents import as_passage, check_documents, check_fields, joined_text
 from biorerank_plugins.haystack.embedding import BI_ENCODER_SETTINGS, BiEncoderComponent
-from biorerank_plugins.haystack.options import HUB_TOKEN
 from biorerank_plugins.passages import Passage
 
 if TYPE_CHECKING:

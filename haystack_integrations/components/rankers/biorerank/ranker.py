@@ -12,16 +12,15 @@ from haystack.utils import ComponentDevice, Secret
 from biorerank_plugins._common.checks import finite_number, string, whole_number
 from biorerank_plugins.adapters_common import RANK_SETTINGS, check_rank_option, rank_keywords
 from biorerank_plugins.articles.duplicates import Deduplicate
-from biorerank_plugins.haystack.components import LazyComponent
-from biorerank_plugins.haystack.documents import DocumentTexts, check_fields
-from biorerank_plugins.haystack.model import HOST_BATCH_SIZE, load_reranker
-from biorerank_plugins.haystack.options import (
+from biorerank_plugins.haystack.components import (
     HUB_TOKEN,
+    LazyComponent,
     check_loading,
     checked_query,
     flag,
 )
-from biorerank_plugins.haystack.ranking import RankingCall
+from biorerank_plugins.haystack.documents import DocumentTexts, check_fields
+from biorerank_plugins.haystack.ranking import HOST_BATCH_SIZE, RankingCall, load_reranker
 from biorerank_plugins.reranking.options import Effort, Fusion, Retracted
 from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.runtime.devices import BACKENDS

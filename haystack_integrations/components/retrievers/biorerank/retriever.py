@@ -14,10 +14,9 @@ from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.adapters_common import OnBad, check_on_bad, index_passages
 from biorerank_plugins.first_stage import BiEncoder, SearchableIndex
 from biorerank_plugins.first_stage.arguments import check_first_stage
-from biorerank_plugins.haystack.components import LazyComponent
+from biorerank_plugins.haystack.components import LazyComponent, checked_query
 from biorerank_plugins.haystack.document_filters import translated
 from biorerank_plugins.haystack.documents import as_passage, check_documents, found_document
-from biorerank_plugins.haystack.options import checked_query
 from biorerank_plugins.scale.opening import open_index
 
 if TYPE_CHECKING:
