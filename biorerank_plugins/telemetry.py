@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, ParamSpec, Ty
 
 from biorerank_plugins._common.forks import Lock
 from biorerank_plugins._common.versions import VERSION
+from biorerank_plugins.errors import require_extra
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -97,12 +98,8 @@ def configure(tracer_provider: TracerProvider | None = None, meter_provider: Met
     """
     global _instruments, _looked
     with _lock:
-        try:
+        with require_extra("otel"):
             _instruments = _made(tracer_provider, meter_provider)
-        except ImportError as error:
-            from biorerank_plugins.errors import MissingExtraError
-
-            raise MissingExtraError("opentelemetry", "otel") from error
         _looked = True
 
 

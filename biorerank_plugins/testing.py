@@ -45,9 +45,9 @@ class ScriptedScorer:
         self, logits: Mapping[str, float] | Callable[[str, str], float], *, default: float | None = None
     ) -> None:
         if not isinstance(logits, Mapping) and not callable(logits):
+            given = type(logits).__name__
             raise TypeError(
-                f"logits must be a mapping of texts to numbers, or a function of query and text, got "
-                f"{type(logits).__name__}."
+                f"logits must be a mapping of texts to numbers, or a function of query and text, got {given}."
             )
         self._logits = logits
         self._default = default

@@ -4,44 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from biorerank_plugins import telemetry
 from biorerank_plugins._common.checks import whole_number
-from biorerank_plugins.first_stage.arguments import check_first_stage
+from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
+from biorerank_plugins.first_stage.filters import Filter
+from biorerank_plugins.first_stage.protocol import FoundCandidates, SearchableIndex
 from biorerank_plugins.passages import Ranking
-from biorerank_plugins.reranking.options import Fusion, RankOptions, check_fusion
+from biorerank_plugins.reranking.options import CallKeywords, Fusion, RankKeywords, RankOptions, check_fusion
+from biorerank_plugins.reranking.reranker import BioReranker
 from biorerank_plugins.runtime.calls import Calls
 
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.filters import Filter
-    from biorerank_plugins.first_stage.protocol import FoundCandidates, SearchableIndex
-    from biorerank_plugins.reranking.options import CallKeywords, RankKeywords
-    from biorerank_plugins.reranking.reranker import BioReranker
-
 _MOMENT = 0.001  # seconds that the reranker is given where the first stage took all there were: it says so itself
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What the first stage found: for each query its candidates, and the seconds that it took."""
-
-    lists: list[FoundCandidates]
-    seconds: float
-
-    def noted(self, rankings: Iterable[Ranking]) -> list[Ranking]:
-        """Return the rankings of these candidates, with what the first stage has to say."""
-        return [
-            replace(
-                ranking,
-                timings={"first_stage": self.seconds, **ranking.timings},
-                missing_shards=candidates.missing_shards,
-            )
-            for ranking, candidates in zip(rankings, self.lists, strict=True)
-        ]
 
 
 class TwoStageSearch:
@@ -114,11 +91,11 @@ class TwoStageSearch:
         :raises ValueError: if a query is blank, or an option is impossible.
         """
         RankOptions.of(options)  # before anything is done
-        found = self._find(queries, candidates, filters)
+        found, seconds = self._find(queries, candidates, filters)
         rankings = self.reranker.rank_many(
-            zip(queries, found.lists, strict=True), timeout=timeout, show_progress=show_progress, **options
+            zip(queries, found, strict=True), timeout=timeout, show_progress=show_progress, **options
         )
-        return found.noted(rankings)
+        return _noted(rankings, found, seconds)
 
     async def asearch(
         self, query: str, *, candidates: int = 100, filters: Filter | None = None, **options: Unpack[CallKeywords]
@@ -143,22 +120,24 @@ class TwoStageSearch:
         RankOptions.of(options)
         with telemetry.stage("search"):
             started = time.perf_counter()
-            found = await self._calls.run(lambda call: self._find(queries, candidates, filters), timeout, None)
+            found, seconds = await self._calls.run(lambda call: self._find(queries, candidates, filters), timeout, None)
             if timeout is not None:
                 timeout = max(_MOMENT, timeout - (time.perf_counter() - started))
-            requests = list(zip(queries, found.lists, strict=True))
-            return found.noted(
-                await self.reranker.arank_many(requests, timeout=timeout, show_progress=show_progress, **options)
-            )
+            requests = list(zip(queries, found, strict=True))
+            rankings = await self.reranker.arank_many(requests, timeout=timeout, show_progress=show_progress, **options)
+            return _noted(rankings, found, seconds)
 
-    def _find(self, queries: Sequence[str], candidates: int, filters: Filter | None) -> _Found:
+    def _find(
+        self, queries: Sequence[str], candidates: int, filters: Filter | None
+    ) -> tuple[list[FoundCandidates], float]:
+        """Return the candidates for each query, and the seconds that the first stage took."""
         candidates = whole_number("candidates", candidates)
         start = time.perf_counter()
         telemetry.note(queries=len(queries), candidates=candidates, filtered=filters is not None)
         with telemetry.stage("first_stage", kind=self.first_stage):
             lists = self.index.search_many(queries, candidates, filters=filters, first_stage=self.first_stage)
             telemetry.note(found=sum(map(len, lists)))
-        return _Found(lists, time.perf_counter() - start)
+        return lists, time.perf_counter() - start
 
     def fusion_weight(self, fusion: Fusion = "stored") -> float | None:
         """Return the weight with which the first stage's scores enter the order.
@@ -174,3 +153,11 @@ class TwoStageSearch:
             return asked
         scores = self.index.scores_of(self.first_stage)
         return None if scores is None else self.reranker.stored_fusion(scores)
+
+
+def _noted(rankings: Iterable[Ranking], found: Iterable[FoundCandidates], seconds: float) -> list[Ranking]:
+    """Return rankings with what the first stage has to say."""
+    return [
+        replace(ranking, timings={"first_stage": seconds, **ranking.timings}, missing_shards=candidates.missing_shards)
+        for ranking, candidates in zip(rankings, found, strict=True)
+    ]

@@ -1,7 +1,4 @@
-"""A language model behind any server that speaks OpenAI's protocol: Ollama, vLLM, llama.cpp, LM Studio, a hosted one.
-
-Two settings name it: the address of its API and the name of the model. Nothing else in the package needs one.
-"""
+"""A language model behind any server of OpenAI's protocol: Ollama, vLLM, llama.cpp, LM Studio, a hosted one."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from biorerank_plugins._common.checks import positive_number, string
-from biorerank_plugins.answers.llm_errors import KEY_VARIABLE, broke_off, llm_error, was_interrupted
+from biorerank_plugins.answers.llm_errors import KEY_VARIABLE, llm_error, was_interrupted
 from biorerank_plugins.errors import LLMError, require_extra
 
 __all__ = ["KEY_VARIABLE", "MODEL_VARIABLE", "TIMEOUT_VARIABLE", "URL_VARIABLE", "ChatModel", "llm_error"]
@@ -111,8 +108,15 @@ class ChatModel:
             yield piece
             if length > _LONGEST:
                 raise LLMError(f"The language model {self.model} did not come to an end; its answer is cut here.")
+        if not ended and length:
+            raise LLMError(
+                f"The language model {self.model} broke off in the middle of its answer: what came is incomplete."
+            )
         if not ended:
-            raise broke_off(self.model, started=length > 0, base_url=self.base_url)
+            raise LLMError(
+                f"No answer came from {self.base_url}. Is it the address of an API in OpenAI's protocol "
+                "(Ollama: …:11434/v1)?"
+            )
         if ended[0] == "length":
             raise LLMError(f"The language model {self.model} reached its limit of tokens: the answer is cut here.")
         if not length:

@@ -43,8 +43,9 @@ def llm_error(error: BaseException, base_url: str, model: str, timeout: float | 
             return LLMError(_of_status(cause, base_url, model))
         # Newer versions of the package also wrap what breaks a stream that had begun.
         if isinstance(cause, openai.APIConnectionError) and not _was_connected(cause):
+            why = _short(cause.__cause__ or cause).rstrip(".")
             return LLMError(
-                f"No language model answers at {base_url} ({_why(cause)}). Is its server running, is the address right?"
+                f"No language model answers at {base_url} ({why}). Is its server running, is the address right?"
             )
         if isinstance(cause, openai.APIError) and not isinstance(cause, openai.APIConnectionError):
             return LLMError(f"The language model {model} stopped with an error: {_short(cause.message)}")
@@ -58,7 +59,7 @@ def llm_error(error: BaseException, base_url: str, model: str, timeout: float | 
 
 
 def _was_connected(error: BaseException) -> bool:
-    """Whether the connection stood before it failed, by names: the package uses httpx or httpx2, by its version."""
+    # By names: the package uses httpx or httpx2, by its version.
     return any(type(cause).__name__ in ("ReadError", "WriteError", "RemoteProtocolError") for cause in _causes(error))
 
 
@@ -90,28 +91,10 @@ def _of_status(error: Any, base_url: str, model: str) -> str:
             return f"The server at {base_url} refuses the question (HTTP {code}). It says: {said}"
 
 
-def broke_off(model: str, *, started: bool, base_url: str) -> LLMError:
-    """Say that an answer has no end.
-
-    :param model: the model's name.
-    :param started: whether something of it came.
-    :param base_url: the address that was asked.
-    """
-    if started:
-        return LLMError(f"The language model {model} broke off in the middle of its answer: what came is incomplete.")
-    return LLMError(
-        f"No answer came from {base_url}. Is it the address of an API in OpenAI's protocol (Ollama: …:11434/v1)?"
-    )
-
-
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def _why(error: BaseException) -> str:
-    return _short(error.__cause__ or error).rstrip(".")
 
 
 def _short(value: object) -> str:

@@ -38,12 +38,8 @@ class Citation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the citation as plain JSON types."""
-        return {
-            "number": self.number,
-            "text": self.text,
-            "retracted": self.retracted,
-            "passage": self.passage.to_dict(),
-        }
+        passage = self.passage.to_dict()
+        return {"number": self.number, "text": self.text, "retracted": self.retracted, "passage": passage}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +116,9 @@ def compose_answer(
     r"""Quote the best evidence of a ranking.
 
     The best sentences are taken over all passages, and stand in the order of the ranking, those of one passage in the
-    order of its text. A sentence that says the same in the same words as a better one is left out, so are questions,
-    as long as there are statements, and sentences that do not reach the model's threshold. Where the ranking is not
-    sure, or no sentence is left, nothing is quoted and the nearest passages are named instead.
+    order of its text. One in the words of a better one is left out, so are questions, as long as there are statements,
+    and what does not reach the model's threshold. Where the ranking is not sure, or no sentence is left, nothing is
+    quoted and the nearest passages are named instead.
 
     :param ranking: ranked with ``evidence=k``.
     :param max_sentences: at most so many.
@@ -172,9 +168,8 @@ def quote(
 ) -> Answer:
     """Quote evidence that came by another way than a ranking, as :func:`compose_answer` does.
 
-    This is for the objects of a host: a reranked node or document carries its sentences as
-    ``metadata["biorerank_evidence"]``, and ``Evidence(**record)`` makes one of each. What the ranking says of the
-    question is ``metadata["biorerank_answer"]``.
+    A reranked node or document of a host carries its sentences as ``metadata["biorerank_evidence"]``, of which
+    ``Evidence(**record)`` makes them, and what the ranking says of the question as ``metadata["biorerank_answer"]``.
 
     :param query: the question.
     :param found: passages, best first, each with its evidence sentences.
