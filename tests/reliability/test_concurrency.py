@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import threading
 import time
 import weakref
@@ -335,9 +336,15 @@ def test_closing_ends_tasks_that_wait(busy):
 # One copy in memory
 
 
-def test_rerankers_of_the_same_model_share_it_and_the_last_one_frees_it(tiny_cross_encoder_dir, tmp_path):
+@pytest.fixture
+def own_folder(tiny_cross_encoder_dir, tmp_path):
+    """A model that no other test's reranker has a share in."""
+    return Path(shutil.copytree(tiny_cross_encoder_dir, tmp_path / "model"))
+
+
+def test_rerankers_of_the_same_model_share_it_and_the_last_one_frees_it(own_folder):
     def make(**options: Any) -> BioReranker:
-        return BioReranker(tiny_cross_encoder_dir, device="cpu", **{"dtype": "float32", **options})
+        return BioReranker(own_folder, device="cpu", **{"dtype": "float32", **options})
 
     first, second, other = make(), make(windows=False, template="{text}", cache_bytes=1000), make(max_length=64)
     loaded = [(one.warm_up(), one._scorer)[1] for one in (first, second, other)]
@@ -357,9 +364,9 @@ def test_rerankers_of_the_same_model_share_it_and_the_last_one_frees_it(tiny_cro
     other.close()
 
 
-def test_a_reranker_that_was_forgotten_holds_nothing(tiny_cross_encoder_dir):
-    kept = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32")
-    forgotten = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32")
+def test_a_reranker_that_was_forgotten_holds_nothing(own_folder):
+    kept = BioReranker(own_folder, device="cpu", dtype="float32")
+    forgotten = BioReranker(own_folder, device="cpu", dtype="float32")
     assert (kept.warm_up(), kept._scorer)[1] is (forgotten.warm_up(), forgotten._scorer)[1]
     backend = weakref.ref(kept._scorer._backend)
     del forgotten
@@ -370,12 +377,10 @@ def test_a_reranker_that_was_forgotten_holds_nothing(tiny_cross_encoder_dir):
     assert backend() is None
 
 
-def test_a_model_whose_files_were_replaced_is_another_one(tiny_cross_encoder_dir, tmp_path):
-    import shutil
-
+def test_a_model_whose_files_were_replaced_is_another_one(own_folder):
     from safetensors.torch import load_file, save_file
 
-    folder = Path(shutil.copytree(tiny_cross_encoder_dir, tmp_path / "model"))
+    folder = own_folder
     old = BioReranker(folder, device="cpu", dtype="float32")
     before = old.score(QUERIES[0], ["p53"])
     weights = load_file(folder / "model.safetensors")
