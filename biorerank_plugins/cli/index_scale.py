@@ -58,8 +58,7 @@ class AskedIndex:
     def build_on_ray(self, lists_on_disk: bool) -> PassageIndex:
         """Build and save it on Ray, or go on where a run was stopped."""
         from biorerank_plugins.readers.source import source_of
-        from biorerank_plugins.scale.build import build_index, work_folder
-        from biorerank_plugins.scale.collection import identity_of
+        from biorerank_plugins.scale.build import build_index, identity_of, work_folder
 
         for path in self.inputs:
             source_of(path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.catalog import Catalog
@@ -16,10 +19,9 @@ from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.lexical import index_passages
 from biorerank_plugins.first_stage.persistence import Contents
-from biorerank_plugins.first_stage.staging import OnDuplicate
+from biorerank_plugins.first_stage.staging import OnDuplicate, fill
 from biorerank_plugins.first_stage.storage import prepared_folder
 from biorerank_plugins.passages import PassageLike
-from biorerank_plugins.scale.collection import stage_in_file
 from biorerank_plugins.scale.shard_folder import ShardFolder
 from biorerank_plugins.scale.shards import SHARD_SIZE, Work, encode_here, job_of
 from biorerank_plugins.scale.vectors import Embeddings, index_vectors
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from biorerank_plugins.scale.ray_engine import RayOptions
 
 Engine = Literal["local", "ray"]
+_PASSAGES = "passages.sqlite"
+_IDENTITY = "inputs.json"
 
 
 def build_index(
@@ -62,7 +66,7 @@ def build_index(
     :param lists_on_disk: whether the lists of an IVF stay on disk, see :func:`.vectors.index_vectors`.
     :param lexical: whether to index the words too.
     :param on_duplicate: ``"error"``, or ``"skip"`` to keep the first passage of an id.
-    :param identity: see :func:`.collection.stage_in_file`.
+    :param identity: see :func:`stage_in_file`.
     :param show_progress: whether to show a progress bar.
     :returns: the index, open, in ``out``.
     :raises PassageIndexError: if there are no passages, too few for the factory, or ``out`` cannot be written.
@@ -140,3 +144,45 @@ def embedded(
                 encode_on_ray(ray, work, shards, encoder, options, on_done=progress.update)
         shards.finish(work.numbers)
     return Embeddings(work, shards), encoder
+
+
+def stage_in_file(
+    passages: Iterable[PassageLike], folder: Path, *, on_duplicate: OnDuplicate, identity: str | None = None
+) -> Path:
+    """Write passages to a catalog file, row 0, 1, 2, …; the ids need no memory, however many there are.
+
+    :param passages: what to write; read once, or not at all if a run that was stopped had written the same already.
+    :param folder: where the file is, or shall be.
+    :param on_duplicate: ``"error"``, or ``"skip"`` to keep the first passage of an id.
+    :param identity: what :func:`identity_of` says of the files that ``passages`` come from; ``None`` if nobody can say.
+    :returns: the file.
+    :raises ValueError: if a passage has no text, or an id comes twice.
+    """
+    path, noted = folder / _PASSAGES, folder / _IDENTITY
+    if identity is not None and path.exists() and noted.exists() and json.loads(noted.read_bytes()) == identity:
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"{TEMPORARY}{_PASSAGES}"
+    unfinished.unlink(missing_ok=True)
+    noted.unlink(missing_ok=True)
+    with closing(Catalog.create(unfinished)) as catalog:
+        fill(catalog, passages, on_duplicate=on_duplicate)
+    os.replace(unfinished, path)
+    if identity is not None:
+        write_whole(noted, json.dumps(identity).encode())
+    return path
+
+
+def identity_of(paths: Sequence[Path], *settings: object) -> str:
+    """Return a SHA-256 over names, sizes and times of files, and over how they are read.
+
+    :param paths: files and folders.
+    :param settings: whatever else decides which passages come out, as JSON types.
+    """
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for path in paths:
+        files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+        for file in files:
+            about = file.stat()
+            digest.update(json.dumps([str(file.resolve()), about.st_size, about.st_mtime_ns]).encode())
+    return digest.hexdigest()
