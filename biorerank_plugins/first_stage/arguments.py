@@ -19,11 +19,12 @@ def refuse_string(value: object, what: str) -> None:
         raise TypeError(f"Expected a list of {what}, got one {type(value).__name__}: {value!r:.80}. Put it in a list.")
 
 
-def check_length(max_length: int, least: int, longest: int) -> int:
-    """Return a number of tokens that a model can read.
+def check_length(max_length: int, possible: tuple[int, int]) -> int:
+    """Return a number of tokens, if it is between the least and the most that a model can read.
 
-    :raises ValueError: if it cannot; the message says what is possible.
+    :raises ValueError: if it is not; the message says what is possible.
     """
+    least, longest = possible
     if isinstance(max_length, bool) or not isinstance(max_length, int) or not least <= max_length <= longest:
         raise ValueError(f"max_length={max_length!r} is not possible: this model reads {least} to {longest} tokens.")
     return max_length

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from biorerank_plugins.runtime.packed.plain_bert import PlainTokenizer, load_ber
 from biorerank_plugins.runtime.plain_folder import quiet_loading
 from biorerank_plugins.runtime.text_ids import warn_if_cased_vocabulary_is_lowered
 
+if TYPE_CHECKING:
+    from biorerank_plugins.first_stage.vectors import FloatArray
+
 TextInput: TypeAlias = str | tuple[str, str]
 """A text, or a pair of title and text that the tokenizer joins with its separator."""
 
@@ -32,29 +35,12 @@ _BATCH_TOKENS_CPU = 4096  # what two layers' activations fit into a CPU's cache 
 _BATCH_TOKENS_GPU = 32_768
 _TOKENIZED_AT_ONCE = 1024
 
-
-def _mean(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    return torch.segment_reduce(states, "mean", lengths=lengths)
-
-
-def _cls(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    return states[lengths.cumsum(0) - lengths]
-
-
-def _max(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    return torch.segment_reduce(states, "max", lengths=lengths)
-
-
-def _lasttoken(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    return states[lengths.cumsum(0) - 1]
-
-
 # Each makes one vector a text of the token vectors [sum of lengths, dimension].
 _POOLING_FUNCTIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "mean": _mean,
-    "cls": _cls,
-    "max": _max,
-    "lasttoken": _lasttoken,
+    "mean": lambda states, lengths: torch.segment_reduce(states, "mean", lengths=lengths),
+    "cls": lambda states, lengths: states[lengths.cumsum(0) - lengths],
+    "max": lambda states, lengths: torch.segment_reduce(states, "max", lengths=lengths),
+    "lasttoken": lambda states, lengths: states[lengths.cumsum(0) - 1],
 }
 
 
@@ -92,22 +78,12 @@ class EmbeddingModel:
             warn_if_cased_vocabulary_is_lowered(self._tokenizer.backend_tokenizer)
         # A fast tokenizer keeps truncation settings as state, so that two threads must not use it at once.
         self._tokenizing = Lock()
-        self._longest = _longest_input(self._tokenizer, model)
+        self.lengths = self._tokenizer.num_special_tokens_to_add(pair=True) + 1, _longest_input(self._tokenizer, model)
         self.dimension = int(model.config.hidden_size)
-        self.max_length = self.check_length(settings.max_length) if settings.max_length else self._longest
+        self.max_length = check_length(settings.max_length or self.lengths[1], self.lengths)
         self._batch_tokens = _BATCH_TOKENS_CPU if device.type == "cpu" else _BATCH_TOKENS_GPU
 
-    def check_length(self, max_length: int) -> int:
-        """Return a number of tokens that the model can read.
-
-        :raises ValueError: if it cannot; the message says what is possible.
-        """
-        least = self._tokenizer.num_special_tokens_to_add(pair=True) + 1
-        return check_length(max_length, least, self._longest)
-
-    def encode(
-        self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role
-    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def encode(self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role) -> FloatArray:
         """Return one vector for each input.
 
         :param inputs: texts or pairs; not mixed.
@@ -120,7 +96,7 @@ class EmbeddingModel:
             encoded = tokenize(self._tokenizer, inputs, max_length, prefix=prefix)
         return self.embed(encoded)
 
-    def embed(self, encoded: Sequence[Tokens]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def embed(self, encoded: Sequence[Tokens]) -> FloatArray:
         """Return one vector for each of these inputs, which :func:`tokenize` made.
 
         :returns: ``[len(encoded), dimension]``.
@@ -129,20 +105,18 @@ class EmbeddingModel:
         refuse_in_child(self._device, self._process)
         return computing(partial(self._in_batches, encoded))
 
-    def _in_batches(self, encoded: Sequence[Tokens]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _in_batches(self, encoded: Sequence[Tokens]) -> FloatArray:
         vectors = np.empty((len(encoded), self.dimension), dtype=np.float32)
-        for positions in token_budget_batches([len(item["input_ids"]) for item in encoded], self._batch_tokens):
-            vectors[positions] = self._forward([encoded[position] for position in positions])
+        lengths = [len(item["input_ids"]) for item in encoded]
+        for positions in token_budget_batches(lengths, self._batch_tokens):
+            with inference(self._device):
+                states = self._states([encoded[position] for position in positions])
+                own_lengths = torch.tensor([lengths[position] for position in positions], device=self._device)
+                pooled = self._pool(states, own_lengths)
+                if self.normalize:
+                    pooled = torch.nn.functional.normalize(pooled, dim=-1)
+                vectors[positions] = pooled.cpu().numpy()
         return vectors
-
-    def _forward(self, batch: list[Tokens]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        with inference(self._device):
-            states = self._states(batch)
-            vectors = self._pool(states, torch.tensor([len(item["input_ids"]) for item in batch], device=self._device))
-            if self.normalize:
-                vectors = torch.nn.functional.normalize(vectors, dim=-1)
-            array: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
-        return array
 
 
 def tokenize(tokenizer: Any, inputs: Sequence[TextInput], max_length: int, *, prefix: str) -> list[Tokens]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from biorerank_plugins import models
 from biorerank_plugins._common.checks import string
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.first_stage.arguments import refuse_string
+from biorerank_plugins.first_stage.arguments import check_length, refuse_string
 from biorerank_plugins.first_stage.model_folder import POOLINGS, EncoderSettings, find_model_folder, read_settings
 from biorerank_plugins.models.folders import portable_name
 from biorerank_plugins.passages import Passage
@@ -104,7 +104,11 @@ class BiEncoder:
         if query_model is not None:
             self._query_folder = find_model_folder(query_model, **hub)  # type: ignore[arg-type]
             self._queries, query_settings = self._load(self._query_folder)
-        self._check_dimensions()
+        if self._passages.dimension != self._queries.dimension:
+            raise ModelError(
+                f"The passage encoder gives {self._passages.dimension} dimensions and the query encoder "
+                f"{self._queries.dimension}. Both must come from one training."
+            )
         self._config: dict[str, Any] = {
             "model": portable_name(name),
             "query_model": None if query_model is None else portable_name(query_model),
@@ -130,13 +134,6 @@ class BiEncoder:
         model = kind(folder, settings, device=self._device, dtype=self._dtype, **self._choices)  # type: ignore[arg-type]
         return model, settings
 
-    def _check_dimensions(self) -> None:
-        if self._passages.dimension != self._queries.dimension:
-            raise ModelError(
-                f"The passage encoder gives {self._passages.dimension} dimensions and the query encoder "
-                f"{self._queries.dimension}. Both must come from one training."
-            )
-
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **arguments: Any) -> BiEncoder:
         """Make the encoder that :meth:`config` describes.
@@ -145,8 +142,8 @@ class BiEncoder:
         :param arguments: anything else the class takes: device, dtype, token, …
         :raises ModelError: if the model is not there, or ``config`` describes no such encoder.
         """
-        known = {name: value for name, value in config.items() if name != "type"}
-        if config.get("type") != cls.__name__:
+        known = dict(config)
+        if known.pop("type", None) != cls.__name__:
             raise ModelError(f"{config.get('type')!r} is no encoder that can be made from its configuration.")
         try:
             return cls(**{**known, **arguments})
@@ -247,4 +244,4 @@ def _check_choice(name: str, value: object, choices: Sequence[str | None]) -> No
 
 
 def _length(given: int | None, model: _Model) -> int:
-    return model.max_length if given is None else model.check_length(given)
+    return model.max_length if given is None else check_length(given, model.lengths)

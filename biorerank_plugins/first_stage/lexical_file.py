@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,15 +25,9 @@ _DAMAGED = (
 _KINDS = {"rows": "i8", "tokens": "i4", "offsets": "i8", "terms": "u1", "data": "f4", "indices": "i4", "indptr": "i8"}
 _ALL_KINDS = {**_KINDS, **definitions.KINDS}
 
-_Arrays: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
-
 
 def write_lexical(index: LexicalIndex, file: BinaryIO) -> None:
-    """Write a lexical part.
-
-    :param index: what to write.
-    :param file: open file.
-    """
+    """Write a lexical part."""
     np.savez(file, allow_pickle=False, **index.to_arrays())
 
 
@@ -56,7 +50,7 @@ def read_lexical(path: Path, rows: RowArray) -> LexicalIndex:
     raise PassageIndexError(f"{path.name} does not fit the passages of the index. Build the index again.")
 
 
-def _fits(arrays: _Arrays, rows: RowArray) -> bool:
+def _fits(arrays: Mapping[str, np.ndarray[Any, Any]], rows: RowArray) -> bool:
     if any(array.dtype != np.dtype(_ALL_KINDS[name]) or array.ndim != 1 for name, array in arrays.items()):
         return False
     n_terms = int(np.count_nonzero(arrays["terms"] == ord("\n"))) + 1 if len(arrays["terms"]) else 0

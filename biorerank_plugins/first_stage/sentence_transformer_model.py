@@ -12,7 +12,6 @@ import numpy as np
 
 from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
 from biorerank_plugins.runtime.devices import inference, refuse_in_child
 from biorerank_plugins.runtime.plain_folder import quiet_loading
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from biorerank_plugins.first_stage.embedding_model import Role, TextInput
+    from biorerank_plugins.first_stage.vectors import FloatArray
 
 
 class SentenceTransformerModel:
@@ -74,18 +74,10 @@ class SentenceTransformerModel:
         self._encoding = Lock()
         self._device, self._process = device, os.getpid()
         self.max_length = int(self._model.max_seq_length or 512)
+        self.lengths = 3, self.max_length
         self.dimension = int(self._model.get_embedding_dimension() or 0)
 
-    def check_length(self, max_length: int) -> int:
-        """Return a number of tokens that the model can read.
-
-        :raises ValueError: if it cannot; the message says what is possible.
-        """
-        return check_length(max_length, 3, self.max_length)
-
-    def encode(
-        self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role
-    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def encode(self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role) -> FloatArray:
         """Return one vector for each input; see the other class.
 
         :raises ModelError: if the inputs are pairs, or in a forked process, if the model is on a GPU.
@@ -103,7 +95,7 @@ class SentenceTransformerModel:
         vectors = found.float()
         if self._normalize:
             vectors = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        array: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
+        array: FloatArray = vectors.cpu().numpy()
         return array
 
     def _computed(self, encode: Callable[..., Any]) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,15 +24,8 @@ Tokens: TypeAlias = dict[str, list[int]]
 """Token ids of one input, and whatever else its tokenizer gives for each token, by name."""
 
 
-class TokenStates(Protocol):
-    """From texts to the states of their tokens."""
-
-    def __call__(self, batch: Sequence[Tokens]) -> torch.Tensor:
-        """Return the states of all tokens, text after text, fp32 [sum of lengths, dimension].
-
-        :param batch: at least one text.
-        """
-        ...
+TokenStates: TypeAlias = Callable[[Sequence[Tokens]], torch.Tensor]
+"""From texts, at least one, to the states of all their tokens, text after text, fp32 [sum of lengths, dimension]."""
 
 
 def token_states(model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype) -> TokenStates:
@@ -65,7 +58,7 @@ class PackedStates:
             self._network.prepare(in_bytes=in_bytes)
 
     def __call__(self, batch: Sequence[Tokens]) -> torch.Tensor:
-        """Return the states of all tokens; see :class:`TokenStates`."""
+        """Return the states of all tokens; see :data:`TokenStates`."""
         texts: Any = [
             SimpleNamespace(ids=np.array(one["input_ids"], np.int32), types=np.array(_types(one), np.uint8))
             for one in batch
@@ -90,7 +83,7 @@ class PaddedStates:
         self._device = device
 
     def __call__(self, batch: Sequence[Tokens]) -> torch.Tensor:
-        """Return the states of all tokens; see :class:`TokenStates`."""
+        """Return the states of all tokens; see :data:`TokenStates`."""
         lengths = np.array([len(item["input_ids"]) for item in batch])
         real = np.arange(lengths.max()) < lengths[:, None]
         features = {"attention_mask": real.astype(np.int64)}

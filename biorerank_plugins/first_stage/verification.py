@@ -130,16 +130,14 @@ def _check_file(path: Path, manifest: dict[str, Any], verify: Literal["full", "f
     size = path.stat().st_size
     if size != listed_size:
         raise PassageIndexError(f"{path} was changed: it has {size} bytes, the manifest says {listed_size}.")
-    if verify == "full" and _sha256(path) != listed_sha256:
-        raise PassageIndexError(f"{path} was changed: its SHA-256 is not the one in the manifest.")
+    if verify == "full":
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != listed_sha256:
+            raise PassageIndexError(f"{path} was changed: its SHA-256 is not the one in the manifest.")
 
 
 def _read_plain_file(path: Path) -> bytes:
     if path.is_symlink() or not path.is_file():
         raise PassageIndexError(f"{path} is missing or is not a plain file.")
     return path.read_bytes()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

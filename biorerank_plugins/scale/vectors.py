@@ -98,14 +98,13 @@ def index_vectors(
     trained = _trained(embeddings, factory, folder)
     parts = [_added(trained, number, part, vectors) for number, part, vectors in embeddings.parts()]
     index = faiss.read_index(str(trained))
-    nothing = np.empty(0, dtype=np.int64)
-    if lists_on_disk:
-        lists_file = folder / LISTS_FILE
+    lists_file = folder / LISTS_FILE if lists_on_disk else None
+    if lists_file is not None:
         _merge_on_disk(index, parts, lists_file)
-        return VectorStore(index, factory, rows, nothing, lists_file=lists_file)
-    for path in parts:
-        index.merge_from(faiss.read_index(str(path)), 0)
-    return VectorStore(index, factory, rows, nothing)
+    else:
+        for path in parts:
+            index.merge_from(faiss.read_index(str(path)), 0)
+    return VectorStore(index, factory, rows, np.empty(0, dtype=np.int64), lists_file=lists_file)
 
 
 def _trained(embeddings: Embeddings, factory: Factory, folder: Path) -> Path:
