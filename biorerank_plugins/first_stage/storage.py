@@ -29,15 +29,8 @@ from filelock import FileLock, Timeout
 
 from biorerank_plugins._common.files import TEMPORARY, remove_if_possible, sync_folder, write_whole
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage.verification import (
-    CURRENT,
-    FORMAT_VERSION,
-    MANIFEST,
-    VERSION_NAME,
-    current_name,
-    files_of,
-    is_index,
-)
+from biorerank_plugins.first_stage import verification
+from biorerank_plugins.first_stage.verification import CURRENT, current_name, is_index
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +78,7 @@ def prepared_folder(folder: Path) -> Iterator[None]:
 
 
 def _is_written(name: str) -> bool:
-    return name.startswith(TEMPORARY) or VERSION_NAME.fullmatch(name) is not None
+    return name.startswith(TEMPORARY) or verification.VERSION_NAME.fullmatch(name) is not None
 
 
 def commit_version(folder: Path, write_files: Callable[[Path], None], about: dict[str, Any]) -> str:
@@ -106,9 +99,10 @@ def commit_version(folder: Path, write_files: Callable[[Path], None], about: dic
     try:
         unfinished.mkdir()
         write_files(unfinished)
-        files = {file: _sync_and_hash(unfinished / file) for file in files_of(about)}
-        manifest = json.dumps({"format_version": FORMAT_VERSION, **about, "files": files}, indent=2).encode()
-        with (unfinished / MANIFEST).open("wb") as file:  # nobody sees it before the folder is renamed
+        files = {file: _sync_and_hash(unfinished / file) for file in verification.files_of(about)}
+        content = {"format_version": verification.FORMAT_VERSION, **about, "files": files}
+        manifest = json.dumps(content, indent=2).encode()
+        with (unfinished / verification.MANIFEST).open("wb") as file:  # nobody sees it before the folder is renamed
             file.write(manifest)
             file.flush()
             os.fsync(file.fileno())

@@ -135,13 +135,13 @@ def embedded(
     shards = ShardFolder(folder / "embeddings", job_of(encoder, shard_size))
     with shards.working(), progress_bar(show_progress, total=count, desc="Embedding", unit=" passages") as progress:
         if engine == "local":
-            encode_here(work, shards, encoder, on_done=progress.update)
+            encode_here(work, shards, encoder, progress.update)
         else:
             from biorerank_plugins.scale.ray_engine import RayOptions, encode_on_ray, running_ray
 
             options = ray_options or RayOptions()
             with running_ray(options) as ray:
-                encode_on_ray(ray, work, shards, encoder, options, on_done=progress.update)
+                encode_on_ray(ray, work, shards, encoder, options, progress.update)
         shards.finish(work.numbers)
     return Embeddings(work, shards), encoder
 

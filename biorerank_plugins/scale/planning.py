@@ -65,13 +65,8 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return {
-            "passages": self.count,
-            "rates": self.rates.to_dict(),
-            "indexes": [asdict(one) for one in self.indexes],
-            "lexical_bytes": self.lexical_bytes,
-            "recall_source": self.recall_source,
-        }
+        fields = asdict(self)
+        return {"passages": fields.pop("count"), **fields, "indexes": list(fields["indexes"])}
 
 
 def lists_for(count: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.faiss_module import faiss
-from biorerank_plugins.first_stage.lexical import index_passages
+from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages
 from biorerank_plugins.first_stage.lexical_file import write_lexical
 from biorerank_plugins.first_stage.vectors import FloatArray, VectorStore
 from biorerank_plugins.passages import Passage
@@ -111,14 +111,19 @@ def measure_rates(passages: Sequence[Passage], encoder: Encoder) -> Rates:
     embed_shard(passages[:32], encoder)  # to warm up
     embedding, _ = _timed(lambda: embed_shard(passages, encoder))
     catalog_bytes, staging = _catalog(passages)
-    # Twice, and the second one counts: the first one loads the stemmer.
-    rows = list(enumerate(passages))
-    _prepared(rows, encoder)
-    analysing, words = _timed(lambda: _prepared(rows, encoder))
+
+    def prepared() -> LexicalIndex:
+        words = index_passages(enumerate(passages), encoder.config())
+        words.prepare()
+        return words
+
+    prepared()  # twice, and the second one counts: the first one loads the stemmer
+    analysing, words = _timed(prepared)
     written = BytesIO()
     write_lexical(words, written)
     dimension = encoder.dimension
-    vectors = _vectors(HNSW_MEASURED, dimension)
+    vectors = np.random.default_rng(5).standard_normal((HNSW_MEASURED, dimension), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     distances, codes = _quantisers(vectors)
     graph, _ = _timed(lambda: _grown("HNSW32", vectors))
     n = len(passages)
@@ -142,12 +147,6 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return max(time.perf_counter() - start, 1e-9), result
 
 
-def _prepared(rows: list[tuple[int, Passage]], encoder: Encoder) -> Any:
-    words = index_passages(rows, encoder.config())
-    words.prepare()
-    return words
-
-
 def _catalog(passages: list[Passage]) -> tuple[float, float]:
     """Return bytes of a passage in a catalog file, and the seconds it took to write all."""
     with tempfile.TemporaryDirectory() as folder:
@@ -156,12 +155,6 @@ def _catalog(passages: list[Passage]) -> tuple[float, float]:
             empty = path.stat().st_size
             seconds, _ = _timed(lambda: catalog.insert(enumerate(passages)))
         return (path.stat().st_size - empty) / len(passages), seconds
-
-
-def _vectors(count: int, dimension: int) -> FloatArray:
-    vectors = np.random.default_rng(5).standard_normal((count, dimension), dtype=np.float32)
-    unit: FloatArray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit
 
 
 def _quantisers(vectors: FloatArray) -> tuple[float, float]:

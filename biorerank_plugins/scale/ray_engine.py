@@ -123,8 +123,7 @@ def encode_on_ray(
     shards: ShardFolder,
     encoder: Encoder,
     options: RayOptions,
-    *,
-    on_done: Callable[[int], Any] = lambda count: None,
+    on_done: Callable[[int], Any],
 ) -> None:
     """Embed every shard that is not done, as :func:`~.shards.encode_here` does, with the encoders of a Ray.
 
@@ -132,7 +131,6 @@ def encode_on_ray(
     :param work: the passages, in a file that every machine of the Ray sees.
     :param shards: where the vectors go; every machine must see the folder.
     :param encoder: a :class:`BiEncoder`; each encoder of the Ray is made by its configuration, and must be the same.
-    :param options: how to use Ray.
     :param on_done: is called with the number of passages of each shard that is there.
     :raises ShardError: if a shard cannot be made; those that were are kept.
     """

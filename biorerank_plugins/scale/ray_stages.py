@@ -53,7 +53,6 @@ class PassageTokenizer:
 def fed(encoder: BiEncoder, tokens: Iterable[Tokens]) -> Any:
     """Return what :func:`.shards.embed_shard` needs of a bi-encoder whose passages were tokenised before.
 
-    :param encoder: the bi-encoder.
     :param tokens: tokens of all passages, in the order in which they will be asked for.
     """
     coming = iter(tokens)
@@ -96,8 +95,6 @@ class Encode:
     """Row of a shard with its tokens ► its vectors, in a file.
 
     :param about: catalog file, shard folder and job.
-    :param device: where to compute.
-    :param dtype: precision.
     :param threads: threads of PyTorch.
     """
 

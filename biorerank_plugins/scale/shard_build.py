@@ -40,19 +40,18 @@ def refuse_used(folder: Path) -> None:
 def write_shards(
     folder: Path, embeddings: Embeddings, encoder: Encoder, *, shards: int, factory: Factory, lexical: bool
 ) -> None:
-    """Write all shards of a new index.
+    """Write all shards of a new index from the passages and vectors of the whole collection.
 
-    :param folder: of the index.
-    :param embeddings: passages and vectors of the whole collection.
-    :param encoder: what made the vectors.
-    :param shards: number of shards.
-    :param factory: type of every shard.
-    :param lexical: whether there is a lexical part.
     :raises PassageIndexError: if a shard gets too few passages.
     """
     with closing(Catalog.open(embeddings.work.catalog)) as catalog:
         members = _members(catalog, shards)
-        _check_sizes(members, factory, encoder.dimension)
+        if not all(map(len, members)):
+            raise PassageIndexError(
+                f"{embeddings.work.count} passages leave one of {shards} shards empty. Take fewer shards."
+            )
+        for rows in members:
+            factory.check(len(rows), encoder.dimension)
         words = [index_passages(_rows_of(catalog, rows), encoder.config()) for rows in members] if lexical else []
         whole = statistics_of(words)
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,14 +69,6 @@ def _members(catalog: Catalog, shards: int) -> list[RowArray]:
     for row, passage in catalog.passages():
         found[shard_of(passage.id, shards)].append(row)
     return [np.array(rows, dtype=np.int64) for rows in found]
-
-
-def _check_sizes(members: list[RowArray], factory: Factory, dimension: int) -> None:
-    if not all(len(rows) for rows in members):
-        total = sum(map(len, members))
-        raise PassageIndexError(f"{total} passages leave one of {len(members)} shards empty. Take fewer shards.")
-    for rows in members:
-        factory.check(len(rows), dimension)
 
 
 def _rows_of(catalog: Catalog, rows: RowArray) -> Iterable[tuple[int, Passage]]:

@@ -84,7 +84,6 @@ def _entries(layout: dict[str, Any]) -> list[tuple[str, str]]:
 def write_layout(folder: Path, folders: Iterable[Path]) -> None:
     """Make these the shards of an index, in one step.
 
-    :param folder: of the sharded index.
     :param folders: of the shards, in the order of their numbers.
     :raises OSError: if it cannot be written; the shards are then those of before.
     """

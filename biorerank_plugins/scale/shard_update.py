@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,8 @@ def update_shards(
 
     With a lexical part every shard is written anew, because new texts change how much a word weighs everywhere.
 
-    :param folder: of the sharded index.
     :param shards: all its shards, open, by name.
     :param changes_of_files: as :meth:`~biorerank_plugins.PassageIndex.update` takes them.
-    :param batch_size: passages that are embedded at a time.
-    :param show_progress: whether to show a progress bar.
     :returns: how many were added, replaced, removed and so on.
     :raises PassageIndexError: if the folder holds another index by now, a shard of it is damaged, or it cannot be
         written.
@@ -69,24 +67,15 @@ def _changes(
     plan: UpdatePlan, contents: Sequence[Contents], encoder: Encoder, *, batch_size: int, show_progress: bool
 ) -> list[Change]:
     """Return what changes in each shard; new passages are numbered over all shards, which decides ties."""
-    staged = [Catalog.in_memory() for _ in contents]
-    first = max(one.vectors.next_row for one in contents)
     members: list[list[tuple[int, Passage]]] = [[] for _ in contents]
-    for row, passage in enumerate(plan.passages, start=first):
+    for row, passage in enumerate(plan.passages, start=max(one.vectors.next_row for one in contents)):
         members[shard_of(passage.id, len(contents))].append((row, passage))
-    for catalog, rows in zip(staged, members, strict=True):
-        catalog.insert(rows)
-    wanted = [
-        changes.prepared(
-            one.catalog.rows_of(plan.outdated, "skip"),
-            new,
-            one.lexical,
-            encoder,
-            batch_size=batch_size,
-            show_progress=show_progress,
-        )
-        for one, new in zip(contents, staged, strict=True)
-    ]
+    prepared = partial(changes.prepared, encoder=encoder, batch_size=batch_size, show_progress=show_progress)
+    wanted = []
+    for one, rows in zip(contents, members, strict=True):
+        staged = Catalog.in_memory()
+        staged.insert(rows)
+        wanted.append(prepared(one.catalog.rows_of(plan.outdated, "skip"), staged, one.lexical))
     words = [change.lexical for change in wanted if change.lexical is not None]
     if not words:
         return wanted

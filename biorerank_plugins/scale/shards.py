@@ -153,14 +153,9 @@ def job_of(encoder: Encoder, shard_size: int) -> dict[str, Any]:
     }
 
 
-def encode_here(
-    work: Work, shards: ShardFolder, encoder: Encoder, *, on_done: Callable[[int], Any] = lambda count: None
-) -> None:
+def encode_here(work: Work, shards: ShardFolder, encoder: Encoder, on_done: Callable[[int], Any]) -> None:
     """Embed every shard that is not done, one after the other, in this process.
 
-    :param work: the passages.
-    :param shards: where the vectors go.
-    :param encoder: what embeds them.
     :param on_done: is called with the number of passages of each shard that is there.
     :raises ShardError: if shards that are there were made from other passages.
     """

@@ -113,9 +113,6 @@ class SideBySide:
 def search_shards(shards: SideBySide, asked: Asked, scores_are: str | None) -> list[FoundCandidates]:
     """Return what one index of all the shards' passages would find for each query.
 
-    :param shards: the indexes.
-    :param asked: the queries.
-    :param scores_are: name of the scores, for the candidates.
     :raises PassageIndexError: if a shard does not answer and partial results are not wanted, or none answers.
     """
 
@@ -123,18 +120,17 @@ def search_shards(shards: SideBySide, asked: Asked, scores_are: str | None) -> l
         with index.reading() as contents:
             return search_contents(contents, asked)
 
+    def fetch_from(index: PassageIndex) -> dict[int, Passage]:
+        with index.reading() as contents:
+            return contents.catalog.fetch(rows)
+
     pieces, missing = shards.ask(search_one)
     found = [merge(one, asked) for one in zip(*pieces.values(), strict=True)]
     rows = rows_in(found)
-    fetched, gone = shards.ask(lambda index: _passages(index, rows), among=tuple(pieces))
+    fetched, gone = shards.ask(fetch_from, among=tuple(pieces))
     passages = {row: passage for part in fetched.values() for row, passage in part.items()}
     lost = tuple(name for name in shards.shards if name in missing or name in gone)
     return [candidates_of(best, passages, scores_are, lost) for best in found]
-
-
-def _passages(index: PassageIndex, rows: list[int]) -> dict[int, Passage]:
-    with index.reading() as contents:
-        return contents.catalog.fetch(rows)
 
 
 @contextmanager
@@ -143,7 +139,6 @@ def opened_shards(
 ) -> Iterator[dict[str, PassageIndex | None]]:
     """Open all shards of a folder; they are closed if one of them cannot be opened, or the body fails.
 
-    :param folder: the folder of the sharded index.
     :param encoder: what all shards share; ``None`` makes it from the first one.
     :param on_lost: ``"partial"`` gives ``None`` for a shard that is missing or damaged.
     :param verify: as ``PassageIndex.load`` takes it.

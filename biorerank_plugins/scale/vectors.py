@@ -74,8 +74,6 @@ def index_vectors(
 ) -> VectorStore:
     """Build a FAISS index of shards; IVF goes on where a killed run stopped.
 
-    :param embeddings: the vectors.
-    :param factory: index type.
     :param folder: for what is made on the way: the trained index, and the lists of each shard.
     :param lists_on_disk: whether inverted lists are merged into a file and stay there, so that the index may be larger
         than the memory; it cannot be changed then.
