@@ -32,8 +32,6 @@ class Catalog:
     """Passages by row; a row number is never given to a second passage while vectors refer to it.
 
     One connection behind one lock: what a search asks of it takes well under a millisecond.
-
-    :param connection: connection to a database with the tables above.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -102,9 +100,8 @@ class Catalog:
                 raise
 
     def insert(self, rows: Iterable[tuple[int, Passage]]) -> None:
-        """Add passages; all of them or, if one cannot be stored, none.
+        """Add passages by row number; all of them or, if one cannot be stored, none.
 
-        :param rows: row number and passage.
         :raises ValueError: if a passage's metadata is not JSON, or a string of it no Unicode text.
         """
         with self.transaction():

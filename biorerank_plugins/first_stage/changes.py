@@ -50,9 +50,6 @@ def prepared(
     :param outdated: rows that go; there may be none.
     :param staged: passages that come, by their new rows; there may be none.
     :param lexical: the lexical part so far.
-    :param encoder: what embeds them.
-    :param batch_size: passages that are embedded at a time.
-    :param show_progress: whether to show a progress bar.
     """
     new = staged.rows()
     show = show_progress and len(new) > 0

@@ -23,13 +23,8 @@ BATCH_SIZE = 1024
 def embed_all(
     catalog: Catalog, rows: RowArray, encoder: Encoder, *, batch_size: int, show_progress: bool
 ) -> Iterator[tuple[RowArray, FloatArray]]:
-    """Embed the passages of these rows, ``batch_size`` at a time.
+    """Embed the passages of these rows, in their order, ``batch_size`` in one call of the encoder.
 
-    :param catalog: where they are.
-    :param rows: which ones, in the order asked for.
-    :param encoder: what embeds them.
-    :param batch_size: passages in one call of the encoder, which sorts them by length.
-    :param show_progress: whether to show a progress bar.
     :raises PassageIndexError: if the encoder gives something else than finite vectors of its dimension.
     """
     with progress_bar(show_progress, total=len(rows), desc="Embedding", unit=" passages") as progress:
@@ -59,7 +54,6 @@ OTHER_FORMS_SHARE = 0.5
 def embed_queries(queries: list[str], encoder: Encoder, other_forms: Sequence[str]) -> FloatArray:
     """Return checked vectors of queries.
 
-    :param queries: texts.
     :param encoder: what embeds them, all in one call.
     :param other_forms: of each query the other forms of its abbreviations, ``""`` where there are none: its vector is
         then a mean of that of the query and that of the query with them, as long as the former.

@@ -49,9 +49,6 @@ class EmbeddingModel:
 
     Safe to use from many threads.
 
-    :param folder: model folder.
-    :param settings: what the folder says about itself.
-    :param device: where to compute.
     :param dtype: precision of the transformer; pooling and normalisation are done in fp32.
     :param pooling: one of ``model_folder.POOLINGS``, instead of what the folder says (``"mean"`` if it says nothing).
     :param normalize: whether to bring vectors to length 1, instead of what the folder says (no if it says nothing).
@@ -122,7 +119,6 @@ class EmbeddingModel:
 def tokenize(tokenizer: Any, inputs: Sequence[TextInput], max_length: int, *, prefix: str) -> list[Tokens]:
     """Return what a model reads of each input; one thread at a time may use a tokenizer.
 
-    :param tokenizer: of transformers.
     :param inputs: texts or pairs; not mixed.
     :param max_length: number of tokens after which an input is cut, special tokens included.
     :param prefix: text put before every input, before the first half of a pair.

@@ -24,8 +24,6 @@ def search(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the scores of the best vectors for each query, and FAISS's own numbers of them.
 
-    :param index: the FAISS index.
-    :param factory: its type.
     :param queries: ``[n, dimension]``.
     :param k: number of results for a query; where FAISS finds fewer, the rest of the numbers is -1.
     :param labels: FAISS's numbers of the vectors that may be found, ascending; ``None`` for all.

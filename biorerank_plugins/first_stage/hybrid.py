@@ -124,11 +124,7 @@ def _both_sides(
 
 
 def merge(pieces: Sequence[Piece], asked: Asked) -> Found:
-    """Return the best rows for one query, by score, then by row.
-
-    :param pieces: what each shard said, or the one index.
-    :param asked: what they were asked.
-    """
+    """Return the best rows for one query, by score, then by row, of what each shard said, or the one index."""
     if asked.first_stage != "hybrid":
         return _best([getattr(piece, asked.first_stage) for piece in pieces], asked.k)
     dense, lexical = (_best([getattr(piece, side) for piece in pieces], asked.depth) for side in ("dense", "lexical"))

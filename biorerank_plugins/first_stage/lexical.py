@@ -65,7 +65,6 @@ class Matches:
     def best(self, k: int, allowed: RowArray | None = None) -> tuple[FloatArray, RowArray]:
         """Return the best passages that share a term with the query.
 
-        :param k: number of passages.
         :param allowed: rows that may be found, ascending; ``None`` for all.
         :returns: scores and rows, at most ``k`` each, by score, then by row.
         """
@@ -184,8 +183,6 @@ class LexicalIndex:
     ) -> list[tuple[FloatArray, RowArray]]:
         """Return the best passages for each query, as :meth:`Matches.best` does; none for a query without known words.
 
-        :param queries: texts.
-        :param k: number of passages for each.
         :param allowed: rows that may be found, ascending; ``None`` for all.
         :param other_forms: of each query, as :meth:`match` takes them; ``None`` for none.
         """

@@ -34,7 +34,6 @@ def write_lexical(index: LexicalIndex, file: BinaryIO) -> None:
 def read_lexical(path: Path, rows: RowArray) -> LexicalIndex:
     """Read a lexical part and hold it against what it should be.
 
-    :param path: the file.
     :param rows: row numbers it must have, ascending.
     :raises PassageIndexError: if it cannot be read or holds something else.
     """

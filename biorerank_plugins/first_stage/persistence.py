@@ -52,7 +52,6 @@ class Contents:
 def read(folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"]) -> tuple[Contents, Encoder]:
     """Read the current version of a saved index.
 
-    :param folder: its folder.
     :param encoder: the encoder to use; ``None`` makes the one it was built with.
     :param verify: see :func:`verification.open_version`.
     :raises PassageIndexError: if it cannot be used; the message has the reason.
@@ -142,8 +141,6 @@ def _matching_encoder(manifest: dict[str, Any], encoder: Encoder | None) -> Enco
 def write(folder: Path, contents: Contents, encoder: Encoder, wanted: Change | None = None) -> Contents:
     """Save contents as the new version of a folder.
 
-    :param folder: of the index.
-    :param contents: what to save.
     :param encoder: encoder named in the manifest.
     :param wanted: a change to be made on the way; ``contents`` are of no use afterwards.
     :returns: the contents, bound to the saved files.
@@ -224,7 +221,6 @@ def _committed(folder: Path, contents: Contents, encoder: Encoder, wanted: Chang
 def explained(folder: Path) -> Iterator[None]:
     """Say of what goes wrong while an index is written that what was there before still is.
 
-    :param folder: of the index.
     :raises PassageIndexError: for what the system, SQLite or FAISS raised.
     """
     try:

@@ -29,9 +29,6 @@ class SentenceTransformerModel:
     Safe to use from many threads, one of which computes at a time.
 
     :param folder: model folder made by sentence-transformers.
-    :param settings: what the folder says about itself.
-    :param device: where to compute.
-    :param dtype: precision.
     :param pooling: must be ``None``: the folder's modules say how.
     :param normalize: whether to bring vectors to length 1 after the folder's modules have run.
     :raises ModelError: if the folder cannot be loaded, or is asked for what its modules do not do.

@@ -77,13 +77,8 @@ _TRAINING_SEED = 20
 def embedded(
     catalog: Catalog, encoder: Encoder, factory: Factory, *, batch_size: int, show_progress: bool
 ) -> VectorStore:
-    """Return the vectors of all passages.
+    """Return the vectors of all passages of a catalog, ``batch_size`` of which are embedded at a time.
 
-    :param catalog: the passages.
-    :param encoder: what embeds them.
-    :param factory: FAISS index type.
-    :param batch_size: passages that are embedded at a time.
-    :param show_progress: whether to show a progress bar.
     :raises PassageIndexError: if there are too few passages for the factory.
     """
     rows = catalog.rows()

@@ -32,8 +32,6 @@ def token_states(model: Any, tokenizer: Any, device: torch.device, dtype: torch.
     """Return the fastest way to run a model: without padding on a CPU, where its architecture is covered.
 
     :param model: a bi-encoder's transformer, not used by anyone else: it may be moved.
-    :param tokenizer: its tokenizer.
-    :param device: where to run.
     :param dtype: precision of the layers.
     :raises ModelError: if it is int8, and the model cannot run without padding.
     """

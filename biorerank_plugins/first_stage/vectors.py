@@ -57,8 +57,6 @@ class VectorStore:
     def empty(cls, factory: Factory, dimension: int, sample: FloatArray | None = None) -> VectorStore:
         """Return a store without vectors.
 
-        :param factory: index type.
-        :param dimension: length of a vector.
         :param sample: ``[n, dimension]`` vectors to train on, where the type needs it.
         """
         index = factory.make(dimension)
@@ -221,9 +219,6 @@ def read_vectors(
 ) -> VectorStore:
     """Read a FAISS file and hold it against what it should be.
 
-    :param path: the file.
-    :param factory: index type it should have.
-    :param dimension: length of its vectors.
     :param rows: row numbers of its vectors, ascending, ``dead`` included.
     :param dead: rows that were removed.
     :param lists_file: file beside it that holds the inverted lists, if they stay on disk.
