@@ -172,7 +172,7 @@ def _check_targets(files: Iterable[Path | None], run_out: Path | None, report: P
 
 def _write_pages(systems: SystemsReport, setup: dict[str, Any], csv: Path | None, report: Path | None) -> None:
     if csv is not None:
-        from biorerank_plugins.evaluation.differences import write_per_query
+        from biorerank_plugins.evaluation.results import write_per_query
 
         write_per_query(systems, csv)
     if report is not None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from biorerank_plugins.evaluation.bioasq.gold import BioASQGold
-from biorerank_plugins.evaluation.bioasq.measured import measure_bioasq
+from biorerank_plugins.evaluation.bioasq.measured import Find, measure_bioasq
 from biorerank_plugins.evaluation.lists import FoundLists, Latency, Orderer, Scores
 from biorerank_plugins.evaluation.metrics import MeasuredRun, Qrels, Run, measure_run, run_from_order
 from biorerank_plugins.evaluation.results import SystemResult
 from biorerank_plugins.evaluation.significance import interval
-from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers import Query
 
 Order: TypeAlias = Mapping[str, Sequence[str]]
 Weights: TypeAlias = Mapping[tuple[str, str], float | None]
-Find: TypeAlias = Callable[[str], Passage | None]
 
 
 @dataclass(frozen=True, slots=True)

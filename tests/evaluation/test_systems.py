@@ -21,7 +21,7 @@ from biorerank_plugins.evaluation import (
     measure_run,
     run_from_order,
 )
-from biorerank_plugins.evaluation.differences import write_per_query
+from biorerank_plugins.evaluation.results import write_per_query
 
 
 @pytest.fixture(scope="module")

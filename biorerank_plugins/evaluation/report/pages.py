@@ -15,11 +15,10 @@ from typing import Any
 from biorerank_plugins._common.files import write_whole
 from biorerank_plugins._common.plots import require_matplotlib
 from biorerank_plugins.errors import require_extra
-from biorerank_plugins.evaluation.differences import write_per_query
 from biorerank_plugins.evaluation.metrics import measure_label
 from biorerank_plugins.evaluation.report.plots import Plot, draw_plots
 from biorerank_plugins.evaluation.report.tables import Table, make_tables
-from biorerank_plugins.evaluation.results import SystemsReport
+from biorerank_plugins.evaluation.results import SystemsReport, write_per_query
 
 _FORMAT = "biorerank-evaluation"
 _JSON, _CSV, _MARKDOWN, _HTML = "report.json", "per-query.csv", "report.md", "report.html"
