@@ -67,7 +67,7 @@ def score_submission(submission: Path, gold: Sequence[Path], has_others: bool, o
     """
     if not gold or has_others:
         usage_error("--submission is scored against --bioasq GOLD, and takes no other input.")
-    from biorerank_plugins.evaluation.bioasq.submission import measure_submission, read_submission
+    from biorerank_plugins.evaluation.bioasq.measured import measure_submission, read_submission
 
     measured = measure_submission(read_submission(submission), read_submission(*gold, is_gold=True))
     for doubt in measured.doubts:

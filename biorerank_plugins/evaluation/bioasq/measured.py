@@ -1,11 +1,15 @@
-"""Lists of passages, measured against BioASQ's gold answers."""
+"""Lists of passages, and what was handed in to Task B, phase A, measured against BioASQ's gold answers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, document_of, named_document
+from biorerank_plugins.errors import ReaderError
+from biorerank_plugins.evaluation.bioasq.gold import BioASQGold, GoldSnippet, document_of, named_document, read_answers
 from biorerank_plugins.evaluation.bioasq.measures import (
     MEASURES,
     TOP,
@@ -46,14 +50,97 @@ def measure_bioasq(
             passages = [passage for id_ in orders.get(name, ()) if (passage := find(id_)) is not None]
             measured[_DOCUMENTS][name] = document_measures([document_of(p) for p in passages], gold.documents[name])
             measured[_SNIPPETS][name] = _measure_snippets(passages[:TOP], gold, snippets)
-    return all_measured(measured)
+    return _all_measured(measured)
 
 
-def all_measured(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> MeasuredRun:
-    """Return the means over questions, the geometric ones (GMAP) too.
+@dataclass(frozen=True, slots=True)
+class MeasuredSubmission:
+    """What a submission is worth.
 
-    :param measured: for each kind (documents, snippets) and question its measures.
+    :param run: means and every question's values, by names such as ``"documents AP"``; the means also hold the
+        geometric ones (GMAP).
+    :param questions: how many were asked.
+    :param method: how snippets were compared, in words.
+    :param doubts: what looks wrong, one sentence each.
     """
+
+    run: MeasuredRun
+    questions: int
+    method: str
+    doubts: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as plain JSON types."""
+        return {
+            "questions": self.questions,
+            "method": self.method,
+            "means": dict(self.run.means),
+            "per_query": {name: dict(values) for name, values in self.run.per_query.items()},
+        }
+
+
+def read_submission(*paths: Path, is_gold: bool = False) -> BioASQGold:
+    """Read a submission, or golden files, compressed or not.
+
+    :param paths: ``{"questions": [{"id", "documents", "snippets"}, …]}``, or such a question a line. A question that
+        stands in several files is one.
+    :param is_gold: of a question that lists no documents those of its snippets count.
+    :raises ReaderError: if a file cannot be read, none holds documents or snippets, or two differ in a question.
+    """
+    read = read_answers(paths, documents_of_snippets=is_gold)
+    names = ", ".join(map(str, paths))
+    if not any(read.documents.values()) and not any(read.snippets.values()):
+        raise ReaderError("No question has documents or snippets, so there is nothing to score.", names)
+    return read
+
+
+def measure_submission(submission: BioASQGold, gold: BioASQGold) -> MeasuredSubmission:
+    """Measure documents and snippets as BioASQ does; see :mod:`biorerank_plugins.evaluation.bioasq.measures`.
+
+    Means are over all questions that have gold documents, or gold snippets; one that was not answered counts 0. Of each
+    kind the first ten count.
+
+    :raises ValueError: if the two have no question in common.
+
+    Example::
+
+        gold = read_submission(Path("13B1_golden.json"), is_gold=True)
+        measure_submission(read_submission(Path("submission.json")), gold).run.means["snippets F1"]
+    """
+    answered = submission.documents.keys() | submission.snippets.keys()
+    asked = [name for name in gold.documents if gold.documents[name] or gold.snippets.get(name)]
+    if not answered & set(asked):
+        raise ValueError(
+            f"Submission and gold have no question in common; the submission has for example {min(answered)}, "
+            f"the gold {min(asked, default='none')}."
+        )
+    handed_in = [one for name in asked for one in submission.snippets.get(name, ())]
+    by_place = gold.has_offsets and all(one.span is not None for one in handed_in)
+    measured: dict[str, dict[str, Mapping[str, float]]] = {"documents": {}, "snippets": {}}
+    for name in asked:
+        if wanted := gold.documents[name]:
+            measured["documents"][name] = document_measures(submission.documents.get(name, ()), wanted)
+        if snippets := gold.snippets.get(name):
+            found = submission.snippets.get(name, ())[:TOP]
+            if by_place:
+                measured["snippets"][name] = _spans_measured(_merged_spans(found), _merged_spans(snippets))
+            else:
+                measured["snippets"][name] = _texts_measured([(one.document, one.text) for one in found], snippets)
+    method = (
+        gold.method if by_place or not gold.has_offsets else "Snippets without offsets are compared by their texts."
+    )
+    return MeasuredSubmission(_all_measured(measured), len(asked), method, tuple(_doubts(answered, asked)))
+
+
+def _doubts(answered: set[str], asked: Sequence[str]) -> Iterator[str]:
+    if missing := [name for name in asked if name not in answered]:
+        yield f"{len(missing)} of {len(asked)} questions are not answered, such as {missing[0]}; they count 0."
+    if unknown := sorted(answered - set(asked)):
+        yield f"{len(unknown)} questions of the submission have no gold answers, such as {unknown[0]}."
+
+
+def _all_measured(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> MeasuredRun:
+    """Return the means over questions, the geometric ones (GMAP) too, of each kind's (documents, snippets) measures."""
     per_query = {
         f"{kind} {measure}": {name: values[measure] for name, values in questions.items()}
         for kind, questions in measured.items()
@@ -71,22 +158,22 @@ def _measure_snippets(
     passages: Sequence[Passage], gold: BioASQGold, snippets: Sequence[GoldSnippet]
 ) -> dict[str, float]:
     if gold.has_offsets:
-        wanted = merged_spans(snippets)
-        return spans_measured(merge_spans(_places(passages, gold, wanted)), wanted)
-    return texts_measured([(named_document(passage), passage.text) for passage in passages], snippets)
+        wanted = _merged_spans(snippets)
+        return _spans_measured(merge_spans(_places(passages, gold, wanted)), wanted)
+    return _texts_measured([(named_document(passage), passage.text) for passage in passages], snippets)
 
 
-def merged_spans(snippets: Iterable[GoldSnippet]) -> list[Span]:
+def _merged_spans(snippets: Iterable[GoldSnippet]) -> list[Span]:
     """Return the places of snippets that have one."""
     return merge_spans(snippet.span for snippet in snippets if snippet.span is not None)
 
 
-def spans_measured(found: Sequence[Span], gold: Sequence[Span]) -> dict[str, float]:
+def _spans_measured(found: Sequence[Span], gold: Sequence[Span]) -> dict[str, float]:
     """Measure what was found by its places, both merged before."""
     return snippet_measures(span_overlaps(found, gold), sum(span.size for span in gold), len(gold))
 
 
-def texts_measured(found: Iterable[tuple[str, str]], snippets: Sequence[GoldSnippet]) -> dict[str, float]:
+def _texts_measured(found: Iterable[tuple[str, str]], snippets: Sequence[GoldSnippet]) -> dict[str, float]:
     """Measure what was found, (article, text) each, by its texts."""
     texts = merge_texts((snippet.document, text_key(snippet.text)) for snippet in snippets)
     own = merge_texts((document, text_key(text)) for document, text in found)
