@@ -127,7 +127,7 @@ def _rows(recipe: Recipe, paths: Sequence[Path], limit: int | None) -> list[Any]
 
 
 def _report(output: Output, out: Path, trained: Trained) -> None:
-    from biorerank_plugins.training.curve import loss_points
+    from biorerank_plugins.training.card import loss_points
 
     points = loss_points(trained.log)
     if output.json:

@@ -12,8 +12,8 @@ from support.training import ROWS, make_cased_bert
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins._common.versions import install_line
+from biorerank_plugins.training.card import loss_points
 from biorerank_plugins.training.config import TrainConfig
-from biorerank_plugins.training.curve import loss_points
 from biorerank_plugins.training.dev import DevSet
 from biorerank_plugins.training.recipes import RECIPES, Recipe, get_recipe, train_recipe
 
