@@ -114,7 +114,7 @@ class Inputs:
 
 def tell_doubts(inputs: Inputs, sources: Sources, index: SearchableIndex | None, output: Output) -> None:
     """Warn about judgements of a file that do not fit the collection, or call nothing relevant."""
-    from biorerank_plugins.evaluation.judgements import doubts
+    from biorerank_plugins.evaluation.metrics import doubts
 
     if sources.qrels is not None:
         asked = {query.id for query in inputs.queries} if inputs.queries else None

@@ -1,4 +1,4 @@
-"""Retrieval measures over full judgements, computed by ``ir_measures``.
+"""Retrieval measures over full judgements, computed by ``ir_measures``, and what is suspicious about judgements.
 
 A run is ``{query id: {passage id: score}}``, judgements ("qrels") are ``{query id: {passage id: grade}}``.
 """
@@ -6,9 +6,11 @@ A run is ``{query id: {passage id: score}}``, judgements ("qrels") are ``{query 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from biorerank_plugins.readers import Query
 
 if TYPE_CHECKING:
     import ir_measures
@@ -20,6 +22,7 @@ DEFAULT_MEASURES = ("nDCG@10", "RR@10", "AP@10", "R@100")
 """Names as ``ir_measures`` writes them; the mean of ``RR@10`` is what is known as MRR@10."""
 
 _LABELS = {"RR": "MRR", "AP": "MAP", "R": "recall"}
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +112,62 @@ def _parse(name: str) -> ir_measures.Measure:
         return measure
     except (NameError, ValueError, SyntaxError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"Unknown measure {name!r}; ir_measures knows for example nDCG@10, RR@10, R@100.") from error
+
+
+def judged_queries(queries: Iterable[Query], judged: set[str]) -> list[Query]:
+    """Return the questions that have judgements, in their order.
+
+    :raises ValueError: if an id occurs twice, or no question has judgements.
+    """
+    by_id: dict[str, Query] = {}
+    for query in queries:
+        if query.id in by_id:
+            raise ValueError(f"The query id {query.id!r} occurs twice; ids must be unique.")
+        by_id[query.id] = query
+    asked = [query for query_id, query in by_id.items() if query_id in judged]
+    if not asked:
+        raise ValueError(
+            f"None of the {len(by_id)} queries has a judgement: do the queries and the qrels belong together? "
+            f"Judged are for example {', '.join(sorted(judged)[:_NAMED])}."
+        )
+    return asked
+
+
+def doubts(
+    qrels: Qrels,
+    *,
+    asked: Collection[str] | None = None,
+    collection: Container[str] | None = None,
+) -> list[str]:
+    """Return what looks wrong, one sentence each; nothing for judgements that fit.
+
+    :param qrels: question id ► passage id ► grade; a grade above 0 is relevant.
+    :param asked: the questions that are asked; ``None`` for all.
+    :param collection: knows which passages there are; ``None`` if that is not known.
+
+    >>> doubts({"q1": {"p1": 1, "p2": 1}}, collection={"p1"})
+    ['1 of 2 relevant passages are not in the collection, such as p2; they count as not found.']
+    """
+    names = [name for name in qrels if qrels[name] and (asked is None or name in asked)]
+    relevant = {name: [passage for passage, grade in qrels[name].items() if grade > 0] for name in names}
+    without = [name for name in names if not relevant[name]]
+    if names and len(without) == len(names):
+        return [
+            f"No passage is judged relevant: all {sum(len(qrels[name]) for name in names)} grades are 0 or less, so "
+            "there is nothing to find."
+        ]
+    found = []
+    if without:
+        found.append(
+            f"{len(without)} of {len(names)} judged questions have no passage with a grade above 0, such as "
+            f"{', '.join(without[:_NAMED])}; there is nothing to find for them."
+        )
+    if collection is not None:
+        wanted = dict.fromkeys(passage for passages in relevant.values() for passage in passages)
+        missing = [passage for passage in wanted if passage not in collection]
+        if missing:
+            found.append(
+                f"{len(missing)} of {len(wanted)} relevant passages are not in the collection, such as "
+                f"{', '.join(missing[:_NAMED])}; they count as not found."
+            )
+    return found

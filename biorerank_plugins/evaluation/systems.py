@@ -8,10 +8,9 @@ from functools import cache
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.evaluation.bioasq.gold import BioASQGold
 from biorerank_plugins.evaluation.bioasq.measured import Find
-from biorerank_plugins.evaluation.judgements import judged_queries
 from biorerank_plugins.evaluation.lineup import Lists, line_up, measure_system
 from biorerank_plugins.evaluation.lists import score_pairs, search_all
-from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, Qrels, Run, measure_run
+from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, Qrels, Run, judged_queries, measure_run
 from biorerank_plugins.evaluation.results import SystemResult, SystemsReport, largest_changes
 from biorerank_plugins.evaluation.significance import Comparison, compare, corrected
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from biorerank_plugins.evaluation.judgements import doubts
+from biorerank_plugins.evaluation.metrics import doubts
 
 GOOD = {"q1": {"p1": 2, "p2": 0}, "q2": {"p3": 1}}
 
