@@ -9,10 +9,9 @@ from typing import Any
 
 from biorerank_plugins._common.plots import new_figure, png
 from biorerank_plugins._common.versions import versions
-from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.dev import DevSet
 from biorerank_plugins.training.rows import CARD_STATISTICS
-from biorerank_plugins.training.tasks import Recipe
+from biorerank_plugins.training.tasks import Recipe, TrainConfig
 from biorerank_plugins.training.trainer import Trained
 
 PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")

@@ -24,10 +24,9 @@ from biorerank_plugins._common.files import write_json
 from biorerank_plugins._common.versions import versions
 from biorerank_plugins.errors import MissingExtraError
 from biorerank_plugins.training.card import PACKAGES, CardFacts, draw_loss_curve, write_card
-from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.dev import DevSet
 from biorerank_plugins.training.listwise import GROUPS
-from biorerank_plugins.training.tasks import Recipe
+from biorerank_plugins.training.tasks import Recipe, TrainConfig
 from biorerank_plugins.training.trainer import Trained, train
 
 logger = logging.getLogger(__name__)

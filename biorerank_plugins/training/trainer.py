@@ -15,7 +15,6 @@ from biorerank_plugins.models import content_hash
 from biorerank_plugins.models.folders import resolve_folder
 from biorerank_plugins.scoring.backends import position_limit
 from biorerank_plugins.training import checkpoints
-from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.dev import DEV_MEASURES, DevSet, check_apart, evaluator
 from biorerank_plugins.training.library_trainer import (
     check_saved_casing,
@@ -26,7 +25,7 @@ from biorerank_plugins.training.library_trainer import (
     shared_arguments,
     stop_on_nan,
 )
-from biorerank_plugins.training.tasks import PAIRS, Task
+from biorerank_plugins.training.tasks import PAIRS, Task, TrainConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

@@ -15,8 +15,8 @@ from support.training import ROWS
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.training.checkpoints import check_room, claim, explain_full_disk, last_checkpoint
-from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.dev import DevSet
+from biorerank_plugins.training.tasks import TrainConfig
 from biorerank_plugins.training.trainer import train
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, learning_rate=3e-3, bf16=False, save_steps=4, train_length=64)

@@ -13,10 +13,10 @@ import torch
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.training import listwise
-from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.groups import RankingGroup, check_groups, groups_from_pairs, read_groups
 from biorerank_plugins.training.listwise import GROUPS, group_loss
 from biorerank_plugins.training.rows import TrainingPair, write_rows
+from biorerank_plugins.training.tasks import TrainConfig
 from biorerank_plugins.training.trainer import train
 
 GROUPS_OF_ASPIRIN = [

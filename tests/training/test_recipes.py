@@ -13,9 +13,9 @@ from support.training import ROWS, make_cased_bert
 from biorerank_plugins import BioReranker
 from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.training.card import loss_points
-from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.dev import DevSet
 from biorerank_plugins.training.recipes import RECIPES, Recipe, get_recipe, train_recipe
+from biorerank_plugins.training.tasks import TrainConfig
 
 SMALL = {"epochs": 4, "batch_size": 8, "max_length": 64, "train_length": 64, "log_steps": 1, "save_steps": 6}
 DEV = DevSet(

@@ -14,9 +14,8 @@ import torch
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.training.config import TrainConfig
 from biorerank_plugins.training.rows import TrainingPair
-from biorerank_plugins.training.tasks import length_grouped_sampler
+from biorerank_plugins.training.tasks import TrainConfig, length_grouped_sampler
 from biorerank_plugins.training.trainer import train
 
 ROWS = [
