@@ -114,7 +114,7 @@ def evaluate(
         passages = stack.enter_context(inputs.index(models, output))
         tell_doubts(inputs, sources, passages, output)
         from biorerank_plugins.evaluation import evaluate_systems
-        from biorerank_plugins.evaluation.provenance import describe_setup
+        from biorerank_plugins.evaluation.report.pages import describe_setup
 
         systems = evaluate_systems(
             passages,

@@ -18,8 +18,7 @@ from biorerank_plugins import BioReranker, PassageIndex
 from biorerank_plugins._common.versions import install_line
 from biorerank_plugins.errors import MissingExtraError
 from biorerank_plugins.evaluation import SystemsReport, evaluate_systems
-from biorerank_plugins.evaluation.provenance import describe_setup
-from biorerank_plugins.evaluation.report.pages import prepare_folder, write_report
+from biorerank_plugins.evaluation.report.pages import describe_setup, prepare_folder, write_report
 from biorerank_plugins.evaluation.report.plots import draw_plots
 from biorerank_plugins.readers import Query
 
