@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.quality import sentences, windows
-from biorerank_plugins import Candidate, Passage
+from benchmarks.quality import evidence, sentences, windows
+from biorerank_plugins import BioReranker, Candidate, Passage, PassageIndex
+from biorerank_plugins.readers import Query
 
 
 def test_a_long_passage_holds_its_short_one_and_is_the_same_each_time():
@@ -47,3 +48,26 @@ def test_average_precision_by_hand():
     one = sentences.Abstract("a", "q", ["x", "y", "z"], [0, 1, 1])
     assert sentences.average_precisions([one], [np.array([0.5, 0.9, 0.1])]) == {"a": pytest.approx((1 + 2 / 3) / 2)}
     assert sentences.average_precisions([one], [np.zeros(3)]) == {"a": pytest.approx((1 / 2 + 2 / 3) / 2)}
+
+
+def test_evidence_is_taken_away_with_all_that_repeats_it():
+    texts = {
+        "a": "Idarucizumab reverses dabigatran within minutes.",
+        "b": "Idarucizumab reverses dabigatran within minutes, it is said.",  # a near-duplicate
+        "c": "Metformin is taken with meals.",
+        "d": "Rats sleep by day.",
+    }
+    reranker = BioReranker(cache_bytes=1_000_000)
+    questions = [Query("q1", "What reverses dabigatran?"), Query("q2", "When do rats sleep?"), Query("q3", "Why?")]
+    qrels = {"q1": {"a": 1}, "q2": {"d": 1, "c": 0}, "q3": {"gone": 1}}
+    with PassageIndex.build([Passage(id_, text) for id_, text in texts.items()]) as index:
+        told = evidence.told_of(questions, qrels, index, reranker, candidates=4)
+    own, plain = told["as a search"], told["as plain texts"]
+    assert own["questions"] == plain["questions"] == 2  # the evidence of the third is nowhere
+    assert (own["top 10"]["n"], own["top 10"]["base_rate"]) == (8, 0.25)
+    for states in (own["with evidence"], plain["without evidence"]):
+        assert sum(states.values()) == pytest.approx(1)
+    without = reranker.rank(questions[0].text, [texts["c"], texts["d"]], fusion=None).answerability
+    assert without is not None and without.state == "nothing"
+    assert plain["without evidence"]["nothing"] >= 0.5
+    assert own["auroc of the three answers"] == plain["auroc of the three answers"] == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from support import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 MEASURED = (ROOT / "docs" / "explanation" / "measured.md").read_text("utf-8")
+CARD = (ROOT / "biorerank_plugins" / "models" / "biorerank-minilm-l6" / "README.md").read_text("utf-8")
 SETS = {
     "BioASQ, question → snippet": "bioasq-dev",
     "claim → abstract": "claim",
@@ -127,6 +129,50 @@ def test_the_time_that_effort_spares() -> None:
     assert f"in int8 {bytes_.format('')})" in text
     shown = _row(README, 'a search for ten passages with `effort="auto"`, against full effort (AVX2 alone)')
     assert shown[1] == f"{found['auto']['median']:.1f}×"
+
+
+COLLECTIONS = ("bioasq dev", "pubmedqa", "liveqa", "trec-covid")
+
+
+def _answers(told: Any, case: str) -> str:
+    answered, not_sure, nothing = (round(100 * told[case][state]) for state in ("answered", "not_sure", "nothing"))
+    return f"{answered}, {not_sure}, {nothing} %"
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "figure"),
+    [
+        ("error of probabilities", "as a search", lambda told: f"{told['top 10']['ece']:.3f}"),
+        ("… as plain texts, by the logit", "as plain texts", lambda told: f"{told['top 10']['ece']:.3f}"),
+        ("AUROC of the three answers", "as a search", lambda told: f"{told['auroc of the three answers']:.2f}"),
+        ("AUROC as plain texts", "as plain texts", lambda told: f"{told['auroc of the three answers']:.2f}"),
+        ("answered, not sure, nothing", "as a search", lambda told: _answers(told, "with evidence")),
+        ("… evidence taken away", "as a search", lambda told: _answers(told, "without evidence")),
+    ],
+)
+def test_evidence(name: str, way: str, figure: Callable[[Any], str]) -> None:
+    found = _result("evidence")
+    assert _row(MEASURED, name) == [figure(found[one][way]) for one in COLLECTIONS]
+    wanted = [f"{found[one]['as a search']['questions']} × {found[one]['candidates']}" for one in COLLECTIONS]
+    assert _row(MEASURED, "questions × candidates") == wanted
+
+
+def test_the_card_says_the_same_of_evidence() -> None:
+    found = _result("evidence")
+    shown, plain = (found["bioasq dev"][way]["top 10"] for way in ("as a search", "as plain texts"))
+    errors = [f"{found[one]['as a search']['top 10']['ece']:.3f}" for one in COLLECTIONS]
+    aurocs = [f"{found[one]['as a search']['auroc of the three answers']:.2f}" for one in COLLECTIONS]
+    planted = found["planted answers"]
+    share, cut = (f"{100 * planted[one]:.0f} %" for one in ("first", "first without windows"))
+    for said in (
+        f"dev: expected calibration error {errors[0]}, Brier skill {shown['brier_skill']:.2f}; as plain texts, by the "
+        f"logit, {plain['ece']:.3f} and {plain['brier_skill']:.2f}",
+        "PubMedQA {1}, LiveQA {2}, TREC-COVID {3}; calibrate".format(*errors),
+        "AUROC {} on dev, {} on PubMedQA, {} on LiveQA, {} on TREC-COVID".format(*aurocs),
+        f"in {share} of {planted['questions']} questions ({cut} where the article is cut)",
+    ):
+        assert said in " ".join(CARD.split())
+    assert planted["evidence on the answer"] == 1.0
 
 
 def test_sentences() -> None:
