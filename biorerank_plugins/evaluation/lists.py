@@ -1,29 +1,62 @@
-"""What several systems give for the same questions: each list is searched once, each pair is scored once."""
+"""The systems of an evaluation, and the list of each: every list is searched once, every pair is scored once."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
 from biorerank_plugins._common.progress import progress_bar
+from biorerank_plugins.evaluation.metrics import Run
 from biorerank_plugins.first_stage.arguments import FirstStage
 from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.passages import Candidate, Passage
 from biorerank_plugins.readers import Query
+from biorerank_plugins.reranking.options import Fusion
 from biorerank_plugins.reranking.reranker import BioReranker
+from biorerank_plugins.two_stage import TwoStageSearch
+
+Order: TypeAlias = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A first stage, with or without a reranker and a weight of its own scores; a run file, if there is none."""
+
+    name: str
+    first_stage: str | None
+    reranker: str | None
+    fusion: float | None
+
+
+def line_up(
+    index: SearchableIndex | None,
+    stages: Sequence[FirstStage],
+    rerankers: Mapping[str, BioReranker],
+    fusion: Fusion,
+    runs: Iterable[str],
+) -> list[System]:
+    """Return all systems, in the order of the report."""
+    systems: list[System] = []
+    for stage in stages:
+        assert index is not None  # the stages are the index's
+        systems.append(System(stage, stage, None, None))
+        for reranker, model in rerankers.items():
+            name = f"{stage}+{reranker}"
+            systems.append(System(name, stage, reranker, None))
+            # What a search by these two would take; it also checks a given weight.
+            weight = TwoStageSearch(index, model, first_stage=stage).fusion_weight(fusion)
+            if weight:  # 0 orders by the logit alone, as no weight does
+                systems.append(System(f"{name}+fusion", stage, reranker, weight))
+    return [*systems, *(System(name, None, None, None) for name in runs)]
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long one question takes, alone.
-
-    :param median_ms: half of the questions take at most this, milliseconds.
-    :param p95_ms: 95 of 100 questions take at most this, milliseconds.
-    :param mean_ms: what a question takes on average, milliseconds.
-    """
+    """How long one question takes, alone; half of the questions, and 95 of 100, take at most what is said."""
 
     median_ms: float
     p95_ms: float
@@ -41,11 +74,7 @@ class Latency:
 
 @dataclass(slots=True)
 class FoundLists:
-    """What one first stage found.
-
-    :param lists: for each question its candidates, best first.
-    :param seconds: for each question what the search took.
-    """
+    """What one first stage found for each question, best first, and what the search took."""
 
     lists: dict[str, list[Candidate]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -53,11 +82,7 @@ class FoundLists:
 
 @dataclass(slots=True)
 class Scores:
-    """What one model gave to the candidates of all first stages.
-
-    :param logits: for each question the logit of each passage, by id.
-    :param seconds: for each question what scoring took.
-    """
+    """What one model gave to the candidates of all first stages: for each question logits by id, and what it took."""
 
     logits: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -145,9 +170,33 @@ class Orderer:
     def order(
         self, query: str, candidates: Sequence[Candidate], logits: Mapping[str, float], fusion: float | None = None
     ) -> list[str]:
-        """Return the ids of candidates, best first.
-
-        :param fusion: as :meth:`BioReranker.rank` takes it.
-        """
+        """Return the ids of candidates, best first; ``fusion`` is as :meth:`BioReranker.rank` takes it."""
         self._known = logits
         return [ranked.passage.id for ranked in self._reranker.rank(query, candidates, fusion=fusion)]
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """What the systems' lists are made of: what first stages found, what rerankers gave, and runs, all by name."""
+
+    asked: Sequence[Query]
+    found: Mapping[str, FoundLists]
+    scores: Mapping[str, Scores]
+    runs: Mapping[str, Run]
+    _orderer: Orderer = field(default_factory=Orderer)
+
+    def order(self, system: System, depth: int | None = None) -> Order:
+        """Return a system's lists: of the first stage's best so many candidates, or of all."""
+        if system.first_stage is None:  # equal scores are ordered as trec_eval does, by falling id
+            return {
+                name: [id_ for _, id_ in sorted(((score, id_) for id_, score in run.items()), reverse=True)]
+                for name, run in self.runs[system.name].items()
+            }
+        lists = self.found[system.first_stage].lists
+        if system.reranker is None:
+            return {name: [c.passage.id for c in listed[:depth]] for name, listed in lists.items()}
+        logits = self.scores[system.reranker].logits
+        return {
+            query.id: self._orderer.order(query.text, lists[query.id][:depth], logits[query.id], system.fusion)
+            for query in self.asked
+        }

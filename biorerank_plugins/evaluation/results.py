@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from biorerank_plugins._common.files import write_whole
-from biorerank_plugins.evaluation.lists import Latency
+from biorerank_plugins.evaluation.lists import Latency, System
 from biorerank_plugins.evaluation.metrics import MeasuredRun, Qrels
 from biorerank_plugins.evaluation.significance import METHOD, Comparison
 from biorerank_plugins.passages import Passage
@@ -21,29 +21,16 @@ LARGEST = 10
 
 @dataclass(frozen=True, slots=True)
 class TopPassage:
-    """The passage that a system puts first.
-
-    :param id: its id.
-    :param text: title and text, ``""`` if the passage is not known (a run file names ids only).
-    :param grade: its judgement, 0 if it has none.
-    """
+    """The passage that a system puts first."""
 
     id: str
-    text: str
-    grade: int
+    text: str  # with the title; "" if the passage is not known (a run file names ids only)
+    grade: int  # 0 if it is not judged
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one question gains or loses.
-
-    :param query_id: the question's id.
-    :param query: its text.
-    :param baseline: value under the baseline.
-    :param value: value under the system.
-    :param before: what the baseline puts first, ``None`` if it finds nothing.
-    :param after: what the system puts first.
-    """
+    """What one question gains or loses by a system, and what is first before and after (``None``: nothing is found)."""
 
     query_id: str
     query: str
@@ -60,11 +47,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The questions that a system changes most, against the baseline.
-
-    :param gains: largest gain first.
-    :param losses: largest loss first.
-    """
+    """The questions that a system changes most, against the baseline; the largest gain, and loss, is first."""
 
     gains: Sequence[Change]
     losses: Sequence[Change]
@@ -78,7 +61,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class SystemResult:
+class SystemResult(System):
     """One system: a first stage, a first stage with a reranker, or a run file.
 
     :param name: its name in the report.
@@ -94,10 +77,6 @@ class SystemResult:
     :param pairs_per_second: pairs that the reranker scores in a second.
     """
 
-    name: str
-    first_stage: str | None
-    reranker: str | None
-    fusion: float | None
     order: Mapping[str, Sequence[str]]
     measured: MeasuredRun
     intervals: Mapping[str, tuple[float, float]]
@@ -189,11 +168,7 @@ def largest_changes(
     qrels: Qrels,
     find: Callable[[str], Passage | None],
 ) -> Changes:
-    """Return the questions that a system changes most by one measure.
-
-    :param queries: texts of the questions.
-    :param find: gives the passage of an id, ``None`` if it is not known.
-    """
+    """Return the questions that a system changes most by one measure; ``find`` gives the passage of an id."""
     before, after = baseline.measured.per_query[measure], system.measured.per_query[measure]
 
     def top(result: SystemResult, query_id: str) -> TopPassage | None:
@@ -214,10 +189,7 @@ def largest_changes(
 
 
 def write_per_query(report: SystemsReport, path: str | Path) -> None:
-    """Write the value of every question under every system and measure as CSV (UTF-8, with a heading line).
-
-    :param path: where to write; the file is moved there when it is complete.
-    """
+    """Write the value of every question under every system and measure as CSV (UTF-8, with a heading line)."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["query_id", "query", "system", *report.measures])

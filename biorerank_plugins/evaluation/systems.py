@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.evaluation.bioasq.gold import BioASQGold
-from biorerank_plugins.evaluation.bioasq.measured import Find
-from biorerank_plugins.evaluation.lineup import Lists, line_up, measure_system
-from biorerank_plugins.evaluation.lists import score_pairs, search_all
-from biorerank_plugins.evaluation.metrics import DEFAULT_MEASURES, Qrels, Run, judged_queries, measure_run
+from biorerank_plugins.evaluation.bioasq.measured import Find, measure_bioasq
+from biorerank_plugins.evaluation.lists import Latency, Lists, System, line_up, score_pairs, search_all
+from biorerank_plugins.evaluation.metrics import (
+    DEFAULT_MEASURES,
+    MeasuredRun,
+    Qrels,
+    Run,
+    judged_queries,
+    measure_run,
+    run_from_order,
+)
 from biorerank_plugins.evaluation.results import SystemResult, SystemsReport, largest_changes
-from biorerank_plugins.evaluation.significance import Comparison, compare, corrected
+from biorerank_plugins.evaluation.significance import Comparison, compare, corrected, interval
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage
 from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers import Query
 from biorerank_plugins.reranking.options import Fusion
 from biorerank_plugins.reranking.reranker import BioReranker
-from biorerank_plugins.two_stage import TwoStageSearch
 
 _DEPTHS = (5, 10, 20, 50, 100)
 _ONLY = "reranker"  # name of a reranker that was given without one
@@ -83,14 +90,13 @@ def evaluate_systems(
     known = list(queries)
     stages = _check_stages(index, first_stages, rerankers, gold)
     asked = judged_queries(known, set(judged)) if stages else []
-    weights = _weights(index, rerankers, stages, fusion)
-    systems = line_up(stages, weights, runs)
+    systems = line_up(index, stages, rerankers, fusion, runs)
     baseline = _check_names([one.name for one in systems], baseline)
 
     lists = _find_and_score(index, asked, stages, rerankers, runs, candidates, show_progress)
     find = _finder(index, lists)
     depths = [*(depth for depth in _DEPTHS if depth < candidates), candidates]
-    results = {one.name: measure_system(one, lists, judged, names, depths, gold, find) for one in systems}
+    results = {one.name: _measure(one, lists, judged, names, depths, gold, find) for one in systems}
     texts = {query.id: query.text for query in known}
     texts = {query_id: texts.get(query_id, "") for query_id in judged}
     return SystemsReport(
@@ -126,20 +132,6 @@ def _check_stages(
             "First stages, rerankers and BioASQ's measures need an index with passages; give one, or runs only."
         )
     return []
-
-
-def _weights(
-    index: SearchableIndex | None, rerankers: Mapping[str, BioReranker], stages: Sequence[FirstStage], fusion: Fusion
-) -> dict[tuple[str, str], float | None]:
-    """Return for each first stage and reranker the weight of the first stage's scores, ``None`` for none."""
-    if index is None:
-        return {}
-    return {
-        # What a search by these two would take; it also checks a given weight.
-        (stage, name): TwoStageSearch(index, reranker, first_stage=stage).fusion_weight(fusion)
-        for stage in stages
-        for name, reranker in rerankers.items()
-    }
 
 
 def _check_names(names: Sequence[str], baseline: str | None) -> str:
@@ -183,6 +175,39 @@ def _finder(index: SearchableIndex | None, lists: Lists) -> Find:
         return known.get(id_) or (None if index is None else index.get(id_))
 
     return find
+
+
+def _measure(
+    system: System,
+    lists: Lists,
+    qrels: Qrels,
+    measures: Sequence[str],
+    depths: Sequence[int],
+    gold: BioASQGold | None,
+    find: Find,
+) -> SystemResult:
+    """Measure the lists of a system; every question with judgements counts."""
+    order = lists.order(system)
+    measured = measure_run(run_from_order(order), qrels, measures)
+    if gold is not None:
+        more = measure_bioasq(order, gold, find, qrels)
+        measured = MeasuredRun({**measured.means, **more.means}, {**measured.per_query, **more.per_query})
+    found = None if system.first_stage is None else lists.found[system.first_stage]
+    scores = None if system.reranker is None else lists.scores[system.reranker]
+    first = measures[0]
+    return SystemResult(
+        **asdict(system),
+        order=order,
+        measured=measured,
+        intervals={name: interval(list(values.values())) for name, values in measured.per_query.items()},
+        depth={
+            n: measure_run(run_from_order(lists.order(system, n)), qrels, [first]).means[first]
+            for n in (depths if found else ())
+        },
+        first_stage_latency=None if found is None else Latency.of(found.seconds.values()),
+        rerank_latency=None if found is None or scores is None else Latency.of(scores.seconds_for(found.lists)),
+        pairs_per_second=None if scores is None else scores.pairs_per_second,
+    )
 
 
 def _compare(results: Mapping[str, SystemResult], baseline: str) -> dict[str, dict[str, Comparison]]:
