@@ -26,8 +26,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.common import parser_of, read_result, read_rows, write_result
 from benchmarks.quality.tasks import read_task
 from biorerank_plugins import BiEncoder, BioReranker, Passage, PassageIndex, Ranking
-from biorerank_plugins.evaluation.calibrate import repeats
-from biorerank_plugins.evaluation.reliability import draw_reliability, reliability
+from biorerank_plugins.evaluation.calibrate import draw_reliability, reliability, repeats
 from biorerank_plugins.passages import Answerability, AnswerState
 from biorerank_plugins.readers import Query, read_qrels
 from biorerank_plugins.text.sentences import split_sentences

@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.common import parser_of, read_rows, write_result
 from biorerank_plugins import BioReranker, Candidate, Passage, PassageIndex, RankedPassage, TwoStageSearch
 from biorerank_plugins.evaluation import compare, measure_run, run_from_order
-from biorerank_plugins.evaluation.reliability import Reliability, reliability
+from biorerank_plugins.evaluation.calibrate import Reliability, reliability
 from biorerank_plugins.models.calibration import Calibration, fit_calibration
 from biorerank_plugins.readers import Query, read_qrels
 

@@ -50,7 +50,7 @@ def calibrate(
         if passages is None:
             usage_error("Give the passages by --index, --corpus or --beir.")
         tell_doubts(inputs, sources, passages, output)
-        from biorerank_plugins.evaluation.calibrate import answerability, judge, reliability_of
+        from biorerank_plugins.evaluation.calibrate import answerability, draw_reliability, judge, reliability_of
         from biorerank_plugins.evaluation.calibrate import calibrate as fit
         from biorerank_plugins.models.calibration import Calibration
         from biorerank_plugins.two_stage import TwoStageSearch
@@ -67,8 +67,6 @@ def calibrate(
         }
         answers = answerability(judged, fitted, threshold=fitted.evidence_threshold)
     if plot is not None:
-        from biorerank_plugins.evaluation.reliability import draw_reliability
-
         draw_reliability(curves, plot, title=f"top {depth}")
     if not dry_run:
         from biorerank_plugins.models.stored import store_calibration

@@ -1,7 +1,12 @@
-"""Fit a calibration on judged questions: the candidates that a first stage really finds, and their judgements."""
+"""Fit a calibration on judged questions, and measure how far its probabilities can be trusted.
+
+The questions' candidates are those that a first stage really finds. Probabilities of relevance are measured by their
+calibration error, Brier skill and a plot; those of an answer by how well they tell answerable questions from others.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from biorerank_plugins._common.checks import finite_number, whole_number
+from biorerank_plugins._common.plots import new_figure
 from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.articles.metadata import DEFAULT_KEYS
-from biorerank_plugins.evaluation.reliability import Reliability, reliability
 from biorerank_plugins.first_stage.protocol import SearchableIndex
 from biorerank_plugins.models.calibration import Calibration, fit_calibration
 from biorerank_plugins.passages import Passage
@@ -24,16 +29,11 @@ _OVERLAP = 0.8  # of the words of the shorter one: from there on two passages sa
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The candidates of one question with their judgements, in the order of the ranking.
+    """The candidates of one question with their judgements, in the order of the ranking."""
 
-    :param values: what each was ordered by: its logit, or the value fused with the first stage's.
-    :param relevant: whether each is judged relevant.
-    :param repeats: whether each is relevant, of the same document as a relevant passage, or nearly the same text.
-    """
-
-    values: tuple[float, ...]
+    values: tuple[float, ...]  # what each was ordered by: its logit, or the value fused with the first stage's
     relevant: tuple[bool, ...]
-    repeats: tuple[bool, ...]
+    repeats: tuple[bool, ...]  # whether each is relevant or gives the answer away, see repeats()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,13 @@ class Answerability:
 
     Each question counts twice: with all candidates, and with the evidence taken away (its relevant passages, all
     passages of the same documents, near-duplicates).
-
-    :param auroc: area under the ROC curve; 0.5 is chance.
-    :param threshold: from this probability on there is said to be evidence.
-    :param precision: share of answerable ones among those said to have evidence.
-    :param abstained_with: share of answerable ones that are said to have none.
-    :param abstained_without: share of unanswerable ones that are said to have none.
     """
 
     auroc: float
-    threshold: float
-    precision: float
-    abstained_with: float
-    abstained_without: float
+    threshold: float  # from this probability on there is said to be evidence
+    precision: float  # share of answerable ones among those said to have evidence
+    abstained_with: float  # share of answerable ones that are said to have none
+    abstained_without: float  # share of unanswerable ones that are said to have none
 
 
 def judge(
@@ -65,12 +59,7 @@ def judge(
     candidates: int = 100,
     show_progress: bool = False,
 ) -> list[Judged]:
-    """Search and rerank judged questions, and lay judgements beside the logits.
-
-    :param queries: questions; those without a relevant passage are left out.
-    :param qrels: question id ► passage id ► grade; a grade above 0 is relevant, a passage without one is not.
-    :param candidates: candidates a question.
-    """
+    """Search and rerank questions that have a relevant passage (a grade above 0), and lay judgements beside logits."""
     whole_number("candidates", candidates)
     judged = []
     with progress_bar(show_progress, total=len(queries), desc="Judging", unit="query") as bar:
@@ -79,22 +68,15 @@ def judge(
             if relevant:
                 told = repeats(relevant, search.index)
                 ranking = search.search(query.text, candidates=candidates)
-                judged.append(
-                    Judged(
-                        tuple(one.order_value for one in ranking),
-                        tuple(one.passage.id in relevant for one in ranking),
-                        tuple(told(one.passage) for one in ranking),
-                    )
-                )
+                values = tuple(one.order_value for one in ranking)
+                is_relevant = tuple(one.passage.id in relevant for one in ranking)
+                judged.append(Judged(values, is_relevant, tuple(told(one.passage) for one in ranking)))
             bar.update()
     return judged
 
 
 def repeats(relevant: Collection[str], index: SearchableIndex) -> Callable[[Passage], bool]:
-    """Return what tells whether a passage gives a question's answer away, judged or not.
-
-    :returns: true for a relevant passage, one of the same document as one, or one with nearly the same words.
-    """
+    """Return what tells whether a passage is relevant, of the same document as one that is, or has nearly its words."""
     gold = [passage for id_ in relevant if (passage := index.get(id_)) is not None]
     documents = {key for passage in gold if (key := _document(passage))}
     words = [frozenset(passage.text.lower().split()) for passage in gold]
@@ -115,9 +97,8 @@ def _document(passage: Passage) -> str:
 
 
 def calibrate(judged: Sequence[Judged], *, depth: int = 10, precision: float = PRECISION) -> Calibration:
-    """Fit slope, intercept and evidence threshold.
+    """Fit slope, intercept and evidence threshold on questions that the model was not trained on.
 
-    :param judged: what :func:`judge` returned for questions that the model was not trained on.
     :param depth: fit on so many of each question's first candidates: the ones that users see.
     :param precision: the threshold is the lowest at which at least this share of the questions that are said to have
         evidence do have it, when half of all questions do.
@@ -134,11 +115,10 @@ def answerability(
 ) -> Answerability:
     """Measure how well the best candidate's probability tells answerable questions from others.
 
-    :param precision: see :func:`calibrate`.
-    :param threshold: measure at this probability instead of choosing one.
+    :param threshold: measure at this probability instead of the one that ``precision`` chooses (:func:`calibrate`).
     :raises ValueError: if there are no questions.
     """
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import precision_recall_curve, roc_auc_score
 
     if not judged:
         raise ValueError("There are no judged questions.")
@@ -150,33 +130,20 @@ def answerability(
     others = np.array(
         [best(value for value, told in zip(one.values, one.repeats, strict=True) if not told) for one in judged]
     )
-    truth = np.repeat([1, 0], len(judged))
-    auroc = float(roc_auc_score(truth, np.concatenate([answerable, others])))
+    truth, values = np.repeat([1, 0], len(judged)), np.concatenate([answerable, others])
+    auroc = float(roc_auc_score(truth, values))
     if threshold is None:
-        threshold = _threshold(answerable, others, precision)
+        precisions, _, thresholds = precision_recall_curve(truth, values)
+        reached = precisions[:-1] >= precision  # without the point that has no threshold
+        # The lowest that is precise enough; the most precise one if none is.
+        threshold = float(thresholds[reached.argmax() if reached.any() else precisions[:-1].argmax()])
     said, wrong = int((answerable >= threshold).sum()), int((others >= threshold).sum())
     n = len(judged)
     return Answerability(auroc, threshold, said / max(1, said + wrong), 1 - said / n, 1 - wrong / n)
 
 
-def _threshold(answerable: Any, others: Any, precision: float) -> float:
-    """Return the lowest probability that gives the precision; the most precise one if none does."""
-    best = (-1.0, 1.0)
-    for value in sorted({*answerable.tolist(), *others.tolist()}):
-        said, wrong = (answerable >= value).sum(), (others >= value).sum()
-        reached = float(said / (said + wrong))
-        if reached >= precision:
-            return float(value)
-        best = max(best, (reached, -float(value)))
-    return -best[1]
-
-
 def reliability_of(judged: Sequence[Judged], calibration: Calibration, depth: int) -> Reliability:
-    """Compare a calibration's probabilities with the judgements.
-
-    :param depth: look at so many of each question's first candidates.
-    :raises ValueError: if there are only relevant passages, or none.
-    """
+    """Compare a calibration's probabilities with the judgements of each question's first candidates."""
     values, relevant = _flat(judged, depth)
     return reliability([calibration.probability(value) for value in values], relevant)
 
@@ -186,3 +153,56 @@ def _flat(judged: Sequence[Judged], depth: int) -> tuple[list[float], list[bool]
         [value for one in judged for value in one.values[:depth]],
         [value for one in judged for value in one.relevant[:depth]],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """What a set of probabilities is worth.
+
+    The expected calibration error is the mean distance between what was said and what was so (Naeini et al. 2015, with
+    bins of equal mass as Nguyen and O'Connor 2015 advise).
+    """
+
+    n: int
+    base_rate: float
+    ece: float
+    brier: float
+    brier_skill: float  # 1 minus brier over that of always saying the base rate; 0 is no skill, 1 perfect
+    bins: tuple[tuple[float, float, int], ...]  # mean probability, share of relevant ones, number of each
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as plain JSON types, rounded."""
+        rounded = {name: round(getattr(self, name), 4) for name in ("base_rate", "ece", "brier", "brier_skill")}
+        return {"n": self.n, **rounded, "bins": [[round(p, 4), round(share, 4), n] for p, share, n in self.bins]}
+
+
+def reliability(probabilities: Sequence[float], relevant: Sequence[bool], bins: int = 10) -> Reliability:
+    """Compare probabilities with what was so, in so many bins of equal mass.
+
+    :raises ValueError: if there is nothing to compare, or only one kind of truth.
+
+    >>> round(reliability([0.1, 0.1, 0.9, 0.9], [False, False, True, True], bins=2).ece, 4)
+    0.1
+    """
+    p, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(relevant, dtype=np.float64)
+    if len(p) != len(truth) or not len(p) or truth.min() == truth.max():
+        raise ValueError("Reliability needs probabilities of relevant passages and of others.")
+    order = np.argsort(p, kind="stable")
+    parts = [part for part in np.array_split(order, min(bins, len(p))) if len(part)]
+    filled = tuple((float(p[part].mean()), float(truth[part].mean()), len(part)) for part in parts)
+    ece = sum(n * abs(said - so) for said, so, n in filled) / len(p)
+    brier, rate = float(np.mean((p - truth) ** 2)), float(truth.mean())
+    return Reliability(len(p), rate, ece, brier, 1 - brier / (rate * (1 - rate)), filled)
+
+
+def draw_reliability(curves: Mapping[str, Reliability], path: str | os.PathLike[str], *, title: str = "") -> None:
+    """Draw what was said against what was so, one curve each; the format is what the file's name says."""
+    figure, (axes,) = new_figure(5.2, 5.0)
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfect")
+    for name, curve in curves.items():
+        said, so, _ = zip(*curve.bins, strict=True)
+        axes.plot(said, so, marker="o", markersize=4, label=f"{name} (ECE {curve.ece:.3f})")
+    axes.set(xlabel="probability", ylabel="share of relevant passages", xlim=(0, 1), ylim=(0, 1), title=title)
+    axes.set_aspect("equal")
+    axes.legend(loc="upper left", frameon=False)
+    figure.savefig(os.fspath(path), dpi=120)

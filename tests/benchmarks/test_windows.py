@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.quality.windows import reliability_by
-from biorerank_plugins.evaluation.reliability import reliability
+from biorerank_plugins.evaluation.calibrate import reliability
 
 
 def test_each_group_is_compared_by_itself():

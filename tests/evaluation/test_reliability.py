@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from biorerank_plugins.evaluation.calibrate import Judged, answerability, calibrate, reliability_of
-from biorerank_plugins.evaluation.reliability import draw_reliability, reliability
+from biorerank_plugins.evaluation.calibrate import (
+    Judged,
+    answerability,
+    calibrate,
+    draw_reliability,
+    reliability,
+    reliability_of,
+)
 from biorerank_plugins.models.calibration import Calibration
 
 
