@@ -48,20 +48,12 @@ ScoreTexts = Callable[[str, Sequence[str]], Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A piece of a title or abstract.
-
-    :param pmid: the article.
-    :param section: ``"title"``, ``"abstract"``, or what the metadata call it.
-    :param begin: first code point in the section.
-    :param end: one past the last.
-    :param text: the piece.
-    :param score: higher is better.
-    """
+    """A piece of a title or abstract."""
 
     pmid: str
-    section: str
-    begin: int
-    end: int
+    section: str  # "title", "abstract", or what the metadata call it
+    begin: int  # first code point in the section
+    end: int  # one past the last
     text: str
     score: float
 
@@ -79,27 +71,18 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is handed in, and what could not be.
-
-    :param questions: as BioASQ writes them.
-    :param without_pmid: ids of passages that were left out because they name no PMID.
-    :param out_of_place: ids of passages whose sentences were left out because another passage with another text claims
-        the same place of the same article.
-    """
+    """What is handed in, as BioASQ writes it, and the ids of passages that could not be."""
 
     questions: tuple[dict[str, Any], ...]
     without_pmid: tuple[str, ...] = ()
-    out_of_place: tuple[str, ...] = ()
+    out_of_place: tuple[str, ...] = ()  # another passage, with another text, claims the same place of the article
 
     def to_dict(self) -> dict[str, Any]:
         """Return the file's content."""
         return {"questions": list(self.questions)}
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the file; an earlier one is replaced when it is complete.
-
-        :raises OSError: if it cannot be written.
-        """
+        """Write the file; an earlier one is replaced when it is complete."""
         write_json(Path(path), self.to_dict())
 
 

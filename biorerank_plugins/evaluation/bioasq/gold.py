@@ -27,15 +27,10 @@ _ABSTRACT = {"0": "abstract", "sections.0": "abstract"}  # how early editions na
 
 @dataclass(frozen=True, slots=True)
 class GoldSnippet:
-    """A snippet that answers a question.
-
-    :param text: its text.
-    :param document: its article (a PMID where there is one), ``""`` if unknown.
-    :param span: its place in the article, if the file says it.
-    """
+    """A snippet that answers a question."""
 
     text: str
-    document: str
+    document: str  # a PMID where there is one, "" if unknown
     span: Span | None = None
 
 

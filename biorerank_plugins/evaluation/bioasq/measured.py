@@ -45,29 +45,24 @@ def measure_bioasq(
     :returns: ``"BioASQ documents F1"`` and so on; the means also hold the geometric ones (GMAP).
     """
     measured: dict[str, dict[str, Mapping[str, float]]] = {_DOCUMENTS: {}, _SNIPPETS: {}}
+    by_place = gold.has_offsets
     for name in asked:
         if snippets := gold.snippets.get(name):
             passages = [passage for id_ in orders.get(name, ()) if (passage := find(id_)) is not None]
             measured[_DOCUMENTS][name] = document_measures([document_of(p) for p in passages], gold.documents[name])
-            measured[_SNIPPETS][name] = _measure_snippets(passages[:TOP], gold, snippets)
+            found = _as_snippets(passages[:TOP], gold, _merged_spans(snippets))
+            measured[_SNIPPETS][name] = _measure_snippets(found, snippets, by_place)
     return _all_measured(measured)
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSubmission:
-    """What a submission is worth.
+    """What a submission is worth."""
 
-    :param run: means and every question's values, by names such as ``"documents AP"``; the means also hold the
-        geometric ones (GMAP).
-    :param questions: how many were asked.
-    :param method: how snippets were compared, in words.
-    :param doubts: what looks wrong, one sentence each.
-    """
-
-    run: MeasuredRun
-    questions: int
-    method: str
-    doubts: tuple[str, ...]
+    run: MeasuredRun  # by names such as "documents AP"; the means also hold the geometric ones (GMAP)
+    questions: int  # that were asked
+    method: str  # how snippets were compared, in words
+    doubts: tuple[str, ...]  # what looks wrong, one sentence each
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain JSON types."""
@@ -122,10 +117,7 @@ def measure_submission(submission: BioASQGold, gold: BioASQGold) -> MeasuredSubm
             measured["documents"][name] = document_measures(submission.documents.get(name, ()), wanted)
         if snippets := gold.snippets.get(name):
             found = submission.snippets.get(name, ())[:TOP]
-            if by_place:
-                measured["snippets"][name] = _spans_measured(_merged_spans(found), _merged_spans(snippets))
-            else:
-                measured["snippets"][name] = _texts_measured([(one.document, one.text) for one in found], snippets)
+            measured["snippets"][name] = _measure_snippets(found, snippets, by_place)
     method = (
         gold.method if by_place or not gold.has_offsets else "Snippets without offsets are compared by their texts."
     )
@@ -154,35 +146,27 @@ def _all_measured(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
     return MeasuredRun(means, per_query)
 
 
-def _measure_snippets(
-    passages: Sequence[Passage], gold: BioASQGold, snippets: Sequence[GoldSnippet]
-) -> dict[str, float]:
-    if gold.has_offsets:
-        wanted = _merged_spans(snippets)
-        return _spans_measured(merge_spans(_places(passages, gold, wanted)), wanted)
-    return _texts_measured([(named_document(passage), passage.text) for passage in passages], snippets)
-
-
-def _merged_spans(snippets: Iterable[GoldSnippet]) -> list[Span]:
-    """Return the places of snippets that have one."""
-    return merge_spans(snippet.span for snippet in snippets if snippet.span is not None)
-
-
-def _spans_measured(found: Sequence[Span], gold: Sequence[Span]) -> dict[str, float]:
-    """Measure what was found by its places, both merged before."""
-    return snippet_measures(span_overlaps(found, gold), sum(span.size for span in gold), len(gold))
-
-
-def _texts_measured(found: Iterable[tuple[str, str]], snippets: Sequence[GoldSnippet]) -> dict[str, float]:
-    """Measure what was found, (article, text) each, by its texts."""
-    texts = merge_texts((snippet.document, text_key(snippet.text)) for snippet in snippets)
-    own = merge_texts((document, text_key(text)) for document, text in found)
-    return snippet_measures(text_overlaps(own, texts), sum(len(key) for _, key in texts), len(texts))
-
-
-def _places(passages: Sequence[Passage], gold: BioASQGold, wanted: Sequence[Span]) -> Iterator[Span]:
-    """Give the place of each passage; one whose text stands nowhere shares nothing with what is wanted."""
+def _as_snippets(passages: Iterable[Passage], gold: BioASQGold, wanted: Sequence[Span]) -> Iterator[GoldSnippet]:
+    """Give passages with their places; one whose text stands nowhere shares nothing with what is wanted."""
     for number, passage in enumerate(passages):
         # A sentence may stand in several articles: the place counts that answers this question.
         places = gold.spans_of(passage) or [Span(f"unknown:{number}", "", 0, max(len(passage.text) - 1, 0))]
-        yield max(places, key=lambda place: sum(place.shared(other) for other in wanted))
+        place = max(places, key=lambda place: sum(place.shared(other) for other in wanted))
+        yield GoldSnippet(passage.text, named_document(passage), place)
+
+
+def _measure_snippets(found: Iterable[GoldSnippet], gold: Iterable[GoldSnippet], by_place: bool) -> dict[str, float]:
+    if by_place:
+        spans = _merged_spans(gold)
+        overlaps = span_overlaps(_merged_spans(found), spans)
+        return snippet_measures(overlaps, sum(span.size for span in spans), len(spans))
+    texts = _merged_texts(gold)
+    return snippet_measures(text_overlaps(_merged_texts(found), texts), sum(len(key) for _, key in texts), len(texts))
+
+
+def _merged_spans(snippets: Iterable[GoldSnippet]) -> list[Span]:
+    return merge_spans(snippet.span for snippet in snippets if snippet.span is not None)
+
+
+def _merged_texts(snippets: Iterable[GoldSnippet]) -> list[tuple[str, str]]:
+    return merge_texts((snippet.document, text_key(snippet.text)) for snippet in snippets)

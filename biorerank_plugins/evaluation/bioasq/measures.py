@@ -38,18 +38,12 @@ Overlap = tuple[int, int]  # characters of a returned snippet, and how many of t
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """A piece of an article.
-
-    :param document: the article.
-    :param section: part of the article that the offsets count in.
-    :param begin: first character.
-    :param end: last character, which belongs to the piece, as the organisers' program counts.
-    """
+    """A piece of an article."""
 
     document: str
-    section: str
+    section: str  # that the offsets count in
     begin: int
-    end: int
+    end: int  # the last character, which belongs to the piece, as the organisers' program counts
 
     @property
     def size(self) -> int:
@@ -81,11 +75,7 @@ def document_measures(found: Sequence[str], gold: Collection[str]) -> dict[str, 
 
 
 def snippet_measures(overlaps: Sequence[Overlap], gold_size: int, n_gold: int) -> dict[str, float]:
-    """Return precision, recall, F1 and average precision of one question's snippets.
-
-    :param overlaps: of each returned snippet, best first, its size and how many of its characters are gold.
-    :param gold_size: characters of all gold snippets.
-    :param n_gold: number of gold snippets, at least 1.
+    """Return precision, recall, F1 and average precision of one question's snippets, returned best first.
 
     >>> snippet_measures([(10, 5), (10, 0)], gold_size=20, n_gold=2)
     {'P': 0.25, 'R': 0.25, 'F1': 0.25, 'AP': 0.25}
@@ -154,10 +144,7 @@ def text_key(text: str) -> str:
 
 
 def merge_texts(texts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Leave out texts that another one of the same document contains; of equal ones the first stays.
-
-    :param texts: (document, :func:`text_key`) pairs; the document is ``""`` where it is not known.
-    """
+    """Leave out (document, :func:`text_key`) pairs that another one contains; of equal ones the first stays."""
     kept: list[tuple[str, str]] = []
     for item in texts:
         if not any(_contains(other, item) for other in kept):
@@ -170,10 +157,7 @@ def text_overlaps(found: Iterable[tuple[str, str]], gold: Sequence[tuple[str, st
 
     Two snippets share the characters of the shorter one if the longer one contains it and their documents are not
     known to differ, or if they are equal (a collection keeps one passage of equal texts, whatever their documents);
-    else they share nothing. Snippets that overlap only partly are thus counted as different.
-
-    :param found: (document, :func:`text_key`) pairs, best first.
-    :param gold: the same of the gold snippets, merged by :func:`merge_texts`.
+    else they share nothing. Snippets that overlap only partly are thus counted as different. Both are merged before.
     """
     taken: dict[tuple[str, str], int] = {}
     overlaps = []
@@ -190,7 +174,5 @@ def text_overlaps(found: Iterable[tuple[str, str]], gold: Sequence[tuple[str, st
 
 
 def _contains(outer: tuple[str, str], inner: tuple[str, str]) -> bool:
-    if outer[1] == inner[1]:
-        return True
-    documents_differ = bool(outer[0]) and bool(inner[0]) and outer[0] != inner[0]
-    return not documents_differ and inner[1] in outer[1]
+    documents = {outer[0], inner[0]} - {""}  # the empty one is not known
+    return outer[1] == inner[1] or (len(documents) < 2 and inner[1] in outer[1])

@@ -17,18 +17,12 @@ _BETWEEN = re.compile(r"[\s.]*")  # a title and the abstract, where both are one
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A section, or a piece of one.
-
-    :param section: its name.
-    :param start: first code point in the passage's text.
-    :param end: one past the last.
-    :param offset: where in the section the piece begins.
-    """
+    """A section, or a piece of one."""
 
     section: str
-    start: int
-    end: int
-    offset: int = 0
+    start: int  # first code point in the passage's text
+    end: int  # one past the last
+    offset: int = 0  # where in the section the piece begins
 
 
 def parts_of(passage: Passage, keys: MetadataKeys) -> list[Part]:
