@@ -32,7 +32,6 @@ _PACKAGES = (
     "torch", "transformers", "sentence-transformers", "faiss-cpu", "bm25s", "ir-measures", "numpy",
 )  # fmt: skip
 
-_FORMAT = "biorerank-evaluation"
 _JSON, _CSV, _MARKDOWN, _HTML = "report.json", "per-query.csv", "report.md", "report.html"
 _OURS = {_JSON, _CSV, _MARKDOWN, _HTML, "means.png", "depth.png", "differences.png"}
 _ROOM = 32 << 20  # bytes; a report of thousands of questions and tens of systems takes less
@@ -43,10 +42,7 @@ _MARKDOWN_SIGNS = re.compile(r"([\\`*_\[\]|#~])")
 def describe_setup(
     index: SearchableIndex | None, rerankers: Mapping[str, BioReranker], *, command: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Say how an evaluation was made, as plain JSON types.
-
-    :param rerankers: the rerankers by name, still open.
-    """
+    """Say how an evaluation was made, as plain JSON types; the rerankers are still open."""
     import torch
 
     return {
@@ -128,17 +124,18 @@ def write_report(
     """
     folder = Path(folder)
     prepare_folder(folder)
-    document = {"format": _FORMAT, "setup": dict(setup), **report.to_dict()}
+    document = {"format": "biorerank-evaluation", "setup": dict(setup), **report.to_dict()}
     write_whole(folder / _JSON, (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
     write_per_query(report, folder / _CSV)
     plots, tables = draw_plots(report), make_tables(report, setup)
     for plot in plots:
         write_whole(folder / plot.file_name, plot.png)
     lead = _lead(report)
-    method = [] if report.gold_method is None else [report.gold_method]
-    notes = [*report.notes, *method, "For research; not medical advice."]
+    notes = [*report.notes, *filter(None, [report.gold_method]), "For research; not medical advice."]
     write_whole(folder / _MARKDOWN, _markdown(title, lead, notes, tables, plots).encode())
-    write_whole(folder / _HTML, _html(title, lead, notes, tables, plots).encode())
+    page = _environment().get_template("report.html.jinja")
+    html_text: str = page.render(title=title, lead=lead, notes=notes, tables=tables, plots=plots)
+    write_whole(folder / _HTML, html_text.translate(_CONTROLS).encode())
 
 
 def _lead(report: SystemsReport) -> str:
@@ -156,12 +153,6 @@ def _lead(report: SystemsReport) -> str:
         f"{one.high:+.4f}, p = {one.p_value:.4f}, corrected for {len(report.comparisons)} comparisons "
         f"{one.holm['p_value']:.4f})."
     )
-
-
-def _html(title: str, lead: str, notes: Sequence[str], tables: Sequence[Table], plots: Sequence[Plot]) -> str:
-    template = _environment().get_template("report.html.jinja")
-    text: str = template.render(title=title, lead=lead, notes=notes, tables=tables, plots=plots)
-    return text.translate(_CONTROLS)
 
 
 def _environment() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from biorerank_plugins._common.plots import COLOURS, curve_style, new_figure, pn
 from biorerank_plugins.evaluation.metrics import measure_label
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from biorerank_plugins.evaluation.results import SystemsReport
@@ -21,10 +23,7 @@ _WIDTH = 8  # inches
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot.
-
-    :param description: what it shows, for those who do not see it.
-    """
+    """A plot, with a description for those who do not see it."""
 
     file_name: str
     title: str
@@ -33,10 +32,7 @@ class Plot:
 
 
 def draw_plots(report: SystemsReport) -> list[Plot]:
-    """Draw means with intervals, the depth curve, and differences by question, as far as there is something to draw.
-
-    :raises MissingExtraError: if matplotlib is not installed.
-    """
+    """Draw means with intervals, the depth curve, and differences by question, as far as there is something to draw."""
     require_matplotlib()
     plots = [_means(report)]
     if any(len(system.depth) > 1 for system in report.systems.values()):
@@ -77,21 +73,15 @@ def _means(report: SystemsReport) -> Plot:
 
 def _depth(report: SystemsReport) -> Plot:
     label = measure_label(report.measures[0])
-    styles = {name: style for name, style in _styles(report).items() if report.systems[name].depth}
-    figure, (axes,) = new_figure(_WIDTH, 5)
-    for name, style in styles.items():
-        curve = report.systems[name].depth
-        axes.plot(list(curve), list(curve.values()), label=_shown(name), **style)
+    curves = {name: report.systems[name].depth for name in _drawn(report) if report.systems[name].depth}
+    figure, axes = _lines(report, curves)
     axes.set_xscale("log")
-    ticks = list(report.systems[next(iter(styles))].depth)
+    ticks = list(next(iter(curves.values())))
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set(xlabel="candidates of the first stage", ylabel=label)
-    axes.grid(alpha=0.3)
-    _legend(figure)
     said = "; ".join(
-        f"{name}: " + ", ".join(f"{value:.3f} at {n}" for n, value in report.systems[name].depth.items())
-        for name in styles
+        f"{name}: " + ", ".join(f"{value:.3f} at {n}" for n, value in curve.items()) for name, curve in curves.items()
     )
     title = f"{label} by number of candidates{_selection(report)}"
     return Plot("depth.png", title, f"Line chart of {label} by number of candidates. {said}.", png(figure))
@@ -101,48 +91,50 @@ def _differences(report: SystemsReport) -> Plot:
     measure = report.measures[0]
     label = measure_label(measure)
     before = report.systems[report.baseline].measured.per_query[measure]
-    styles = {name: style for name, style in _styles(report).items() if name != report.baseline}
-    figure, (axes,) = new_figure(_WIDTH, 5)
-    for name, style in styles.items():
+    curves = {}
+    for name in (name for name in _drawn(report) if name != report.baseline):
         after = report.systems[name].measured.per_query[measure]
         deltas = sorted((after[query_id] - value for query_id, value in before.items()), reverse=True)
-        axes.plot(range(1, len(deltas) + 1), deltas, label=_shown(name), **{**style, "marker": None})
+        curves[name] = dict(enumerate(deltas, start=1))
+    figure, axes = _lines(report, curves, marker=None)
     axes.axhline(0, color="#444444", linewidth=0.8)
     axes.set_xlabel("questions, from the largest gain to the largest loss")
     axes.set_ylabel(f"{label} minus that of {_shown(report.baseline)}", parse_math=False)
-    axes.grid(alpha=0.3)
-    _legend(figure)
+    compared = {name: report.comparisons[name][measure] for name in curves}
     said = "; ".join(
-        f"{name} is better on {one.wins} questions and worse on {one.losses}"
-        for name in styles
-        for one in [report.comparisons[name][measure]]
+        f"{name} is better on {one.wins} questions and worse on {one.losses}" for name, one in compared.items()
     )
     title = f"{label} of each question, against {report.baseline}{_selection(report)}"
     return Plot("differences.png", title, f"Differences to {report.baseline}, sorted: {said}.", png(figure))
 
 
-def _styles(report: SystemsReport) -> dict[str, dict[str, Any]]:
-    """Return how each system is drawn in every plot: the best ones, if there are more than fit, in report order."""
+def _drawn(report: SystemsReport) -> list[str]:
+    """Return the systems that plots show, in report order: the best ones, if there are more than fit."""
     measure = report.measures[0]
     ranked = sorted(report.systems, key=lambda name: -report.systems[name].measured.means[measure])
     # Runs have no curve, and the baseline has no difference: each plot still shows something of the others.
     kept = {*ranked[: _MOST_LINES - 1], report.baseline}
-    return {
-        name: curve_style(place, _DASHES[place % len(_DASHES)])
-        for place, name in enumerate(name for name in report.systems if name in kept)
-    }
+    return [name for name in report.systems if name in kept]
 
 
 def _selection(report: SystemsReport) -> str:
-    n_drawn, n_all = len(_styles(report)), len(report.systems)
+    n_drawn, n_all = len(_drawn(report)), len(report.systems)
     return f" (the best {n_drawn} of {n_all} systems)" if n_drawn < n_all else ""
 
 
-def _legend(figure: Figure) -> None:
-    """Put the legend below the plot, where it hides nothing."""
+def _lines(report: SystemsReport, curves: Mapping[str, Mapping[int, float]], **style: Any) -> tuple[Figure, Axes]:
+    """Draw a curve of each system, which looks the same in every plot; the legend is below, where it hides nothing."""
+    figure, (axes,) = new_figure(_WIDTH, 5)
+    for place, name in enumerate(_drawn(report)):
+        if name in curves:
+            curve = curves[name]
+            look = curve_style(place, _DASHES[place % len(_DASHES)]) | style
+            axes.plot(list(curve), list(curve.values()), label=_shown(name), **look)
+    axes.grid(alpha=0.3)
     legend = figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
+    return figure, axes
 
 
 def _shown(name: str) -> str:

@@ -16,27 +16,19 @@ _PASSAGE_LENGTH = 220  # characters of a passage: enough to see what it is about
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell.
-
-    :param text: what stands in it.
-    :param best: whether it is the best value of its column.
-    :param numeric: whether it is set to the right.
-    """
+    """A cell."""
 
     text: str
-    best: bool = False
-    numeric: bool = False
+    best: bool = False  # of its column
+    numeric: bool = False  # set to the right
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table.
-
-    :param note: what a reader must know about it.
-    """
+    """A table."""
 
     title: str
-    note: str
+    note: str  # what a reader must know about it
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
 
