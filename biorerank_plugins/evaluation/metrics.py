@@ -115,10 +115,7 @@ def _parse(name: str) -> ir_measures.Measure:
 
 
 def judged_queries(queries: Iterable[Query], judged: set[str]) -> list[Query]:
-    """Return the questions that have judgements, in their order.
-
-    :raises ValueError: if an id occurs twice, or no question has judgements.
-    """
+    """Return the questions that have judgements, in their order; raise ``ValueError`` if none has."""
     by_id: dict[str, Query] = {}
     for query in queries:
         if query.id in by_id:
@@ -134,14 +131,10 @@ def judged_queries(queries: Iterable[Query], judged: set[str]) -> list[Query]:
 
 
 def doubts(
-    qrels: Qrels,
-    *,
-    asked: Collection[str] | None = None,
-    collection: Container[str] | None = None,
+    qrels: Qrels, *, asked: Collection[str] | None = None, collection: Container[str] | None = None
 ) -> list[str]:
     """Return what looks wrong, one sentence each; nothing for judgements that fit.
 
-    :param qrels: question id ► passage id ► grade; a grade above 0 is relevant.
     :param asked: the questions that are asked; ``None`` for all.
     :param collection: knows which passages there are; ``None`` if that is not known.
 

@@ -110,8 +110,6 @@ def compare(
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % percentile interval of a mean, by a bootstrap over queries.
 
-    :param values: value of each query; at least one.
-
     >>> interval([0.5, 0.5])
     (0.5, 0.5)
     """
