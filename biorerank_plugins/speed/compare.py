@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +27,14 @@ COLUMNS = ("mix", "candidates", "system", "dtype", "ms", "pairs/s", "ratio", "lo
 
 @dataclass(frozen=True, slots=True)
 class SystemResult:
-    """The times of one system in one comparison.
-
-    :param way: what was called, in words.
-    :param dtype: precision of most of the arithmetic.
-    :param seconds: of each round.
-    :param ratios: to the baseline, of each round: 2 is twice as fast.
-    :param pairs_per_second: at the median of the seconds.
-    :param largest_difference: of a score (the sigmoid of the logit) from the baseline's, on the same pairs.
-    """
+    """The times of one system in one comparison; way and dtype are its own."""
 
     way: str
     dtype: str
-    seconds: Sequence[float]
-    ratios: Sequence[float]
-    pairs_per_second: float
-    largest_difference: float
+    seconds: Sequence[float]  # of each round
+    ratios: Sequence[float]  # to the baseline, of each round: 2 is twice as fast
+    pairs_per_second: float  # at the median of the seconds
+    largest_difference: float  # of a score (the sigmoid of the logit) from the baseline's, on the same pairs
 
     @property
     def median(self) -> float:
@@ -71,24 +64,15 @@ class SystemResult:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All systems on one mix.
-
-    :param mix: its name.
-    :param candidates: passages a request.
-    :param concurrency: requests at once.
-    :param rounds: how often every system was timed.
-    :param lengths: tokens of all pairs, special tokens included, after the cut.
-    :param systems: by name, the baseline first.
-    :param not_possible: the others, with the reason.
-    """
+    """All systems on one mix."""
 
     mix: str
-    candidates: int
-    concurrency: int
+    candidates: int  # passages a request
+    concurrency: int  # requests at once
     rounds: int
-    lengths: Sequence[int]
-    systems: Mapping[str, SystemResult]
-    not_possible: Mapping[str, str]
+    lengths: Sequence[int]  # tokens of all pairs, special tokens included, after the cut
+    systems: Mapping[str, SystemResult]  # by name, the baseline first
+    not_possible: Mapping[str, str]  # the others, with the reason
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON types."""
@@ -137,7 +121,6 @@ def compare(
 ) -> Comparison:
     """Time systems on requests, each request once: the first ones warm up, and show that scores agree.
 
-    :param systems: by name, with the baseline.
     :param requests: ``concurrency`` for warming up and as many for every round, all of the same number of passages.
     :param concurrency: requests at once, each from its own thread.
     :param on_round: called after each round with the number of rounds done.
@@ -177,23 +160,22 @@ def compare(
 
 def prepared(system: System, groups: Sequence[Sequence[Request]]) -> Prepared:
     """Return what is timed: the calls for the requests of a round, at once if there are several."""
-    lock = threading.Lock()
+    turn: AbstractContextManager[Any] = nullcontext() if system.is_shared else threading.Lock()
 
-    def in_turn(given: Any) -> Any:
-        with lock:
+    def call(given: Any) -> Any:
+        with turn:
             return system.call(given)
-
-    call = system.call if system.is_shared else in_turn
 
     def of_round(number: int) -> Callable[[], object]:
         given = [system.prepare(request) for request in groups[number]]
         if len(given) == 1:
             return lambda: system.call(given[0])
-        return lambda: at_once(given)
 
-    def at_once(given: Sequence[Any]) -> list[Any]:
-        with ThreadPoolExecutor(len(given)) as pool:
-            return list(pool.map(call, given))
+        def at_once() -> list[Any]:
+            with ThreadPoolExecutor(len(given)) as pool:
+                return list(pool.map(call, given))
+
+        return at_once
 
     return of_round
 

@@ -19,10 +19,12 @@ _ARITHMETIC = (
 
 def describe_machine(device: str, threads: int) -> dict[str, Any]:
     """Say on what figures were taken, as plain JSON types; no path and no host is named."""
+    import torch
+
     facts = _cpu_facts()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": _device_name(device),
+        "device": torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else device,
         "cpu": facts.get("model name") or platform.processor() or platform.machine(),
         "cpu_arithmetic": [flag for flag in _ARITHMETIC if flag in (facts.get("flags") or "").split()],
         "cpus": os.cpu_count(),
@@ -42,12 +44,6 @@ def _cpu_facts() -> dict[str, str]:
         return {}
     rows = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in rows}
-
-
-def _device_name(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else device
 
 
 def free_memory() -> int | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biorerank_plugins.speed.rounds import NotPossibleError, Prepared, fastest
+from biorerank_plugins.speed.compare import prepared
+from biorerank_plugins.speed.rounds import NotPossibleError, fastest
 from biorerank_plugins.speed.systems import Setting, System
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ _PROBES = 2
 
 
 def load(setting: Setting, dtype: str) -> CrossEncoder:
-    """Load the model in one precision, and make sure that it has it.
-
-    :raises RuntimeError: if a parameter is in another precision: transformers takes the stored one unless it is told.
-    """
+    """Load the model in one precision, and make sure: transformers takes the stored one unless it is told."""
     import torch
     from sentence_transformers import CrossEncoder
 
@@ -42,10 +40,7 @@ def load(setting: Setting, dtype: str) -> CrossEncoder:
 
 
 def assert_dtype(model: Any, wanted: Any) -> None:
-    """Make sure that a torch module computes in the precision that it is said to.
-
-    :raises RuntimeError: if not.
-    """
+    """Raise ``RuntimeError`` if a torch module does not compute in the precision that it is said to."""
     found = {parameter.dtype for parameter in model.parameters()}
     if found != {wanted}:
         raise RuntimeError(f"The parameters should be {wanted}, and are {', '.join(sorted(map(str, found)))}.")
@@ -70,10 +65,7 @@ def predict(setting: Setting) -> System:
 
 
 def by_batch_size(model: CrossEncoder, dtype: str, batch_size: int, how: str) -> System:
-    """Return ``predict`` of a model with one batch size.
-
-    :param how: the precision and the runtime, in words.
-    """
+    """Return ``predict`` of a model with one batch size; ``how`` is the precision and the runtime, in words."""
     import torch
 
     def call(pairs: Any) -> Any:
@@ -109,31 +101,18 @@ def batch_sizes(model: CrossEncoder, dtype: str, how: str, setting: Setting) -> 
 
 
 def pick_batch_size(candidates: Mapping[str, System], setting: Setting) -> System:
-    """Return the system that is fastest on the setting's probe.
-
-    :raises NotPossibleError: if none of them runs.
-    """
-
-    def prepared(system: System) -> Prepared:
-        def of_round(_: int) -> Callable[[], object]:
-            given = system.prepare(setting.probe)
-            return lambda: system.call(given)
-
-        return of_round
-
+    """Return the system that is fastest on the setting's probe; raise ``NotPossibleError`` if none of them runs."""
     for system in candidates.values():  # the first call of a runtime is slower than all others
         system.call(system.prepare(setting.probe))
-    times = fastest({name: prepared(system) for name, system in candidates.items()}, _PROBES)
+    rounds = [[setting.probe]] * _PROBES
+    times = fastest({name: prepared(system, rounds) for name, system in candidates.items()}, _PROBES)
     if not times.seconds:
         raise NotPossibleError("; ".join(times.failed.values()))
     return candidates[next(iter(times.seconds))]
 
 
 def ours(setting: Setting, *, backend: str, dtype: str, max_batch_tokens: int | None = None) -> System:
-    """Load the reranker with one backend and precision; long passages are cut at the limit, as by all other systems.
-
-    :raises ValueError: if this is not possible here.
-    """
+    """Load the reranker with one backend and precision; long passages are cut at the limit, as by all other systems."""
     from biorerank_plugins.reranking.reranker import BioReranker
 
     reranker = BioReranker(

@@ -38,7 +38,6 @@ def measure(
 
     A system that raises is left out from then on, and its times are dropped.
 
-    :param clock: seconds.
     :param on_round: called after each round with the number of rounds done.
     :raises ValueError: if there is no round to measure.
 

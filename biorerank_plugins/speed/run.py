@@ -34,37 +34,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to compare.
+    """What to compare."""
 
-    :param model: name of an embedded model (``None``: the default one), a folder, or a name on the hub.
-    :param mixes: ``"bioasq"`` or tokens a pair.
-    :param candidates: passages a request.
-    :param systems: names of systems or their beginnings; all if empty.
-    :param rounds: how often every system is timed.
-    :param concurrency: requests at once.
-    :param threads: threads of each system on the CPU; ``None`` for torch's default.
-    :param device: name of a torch device; ``None`` chooses.
-    :param max_length: tokens a pair.
-    :param data: folder of the BioASQ data; ``None`` for the demo collection.
-    """
-
-    model: str | None = None
-    mixes: Sequence[str] = ("bioasq",)
-    candidates: Sequence[int] = (100,)
-    systems: Sequence[str] = ()
+    model: str | None = None  # an embedded one (None: the default), a folder, or a name on the hub
+    mixes: Sequence[str] = ("bioasq",)  # or tokens a pair
+    candidates: Sequence[int] = (100,)  # passages a request
+    systems: Sequence[str] = ()  # names or their beginnings; all if empty
     rounds: int = 5
-    concurrency: int = 1
-    threads: int | None = None
+    concurrency: int = 1  # requests at once
+    threads: int | None = None  # of each system on the CPU; None for torch's default
     device: str | None = None
-    max_length: int = 512
-    data: Path | None = None
+    max_length: int = 512  # tokens a pair
+    data: Path | None = None  # folder of the BioASQ data; None for the demo collection
 
     def check(self, known: Known = SYSTEMS) -> None:
-        """Find out before any work is done what is not possible.
-
-        :param known: the systems to choose from.
-        :raises ValueError: names the option.
-        """
+        """Raise ``ValueError`` before any work is done, if something is not possible; names the option."""
         for mix in self.mixes:
             Mix.parse(mix)
         choose_systems(self.systems, known)
@@ -82,18 +66,12 @@ _PROBED = 128  # passages on which a system tries its batch sizes
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What was found.
-
-    :param machine: on what.
-    :param model: which model, and where words came from.
-    :param comparisons: one for each mix and number of candidates.
-    :param not_possible: systems that could not be loaded, with the reason.
-    """
+    """What was found."""
 
     machine: dict[str, Any]
-    model: dict[str, Any]
-    comparisons: Sequence[Comparison]
-    not_possible: dict[str, str]
+    model: dict[str, Any]  # which one, and where words came from
+    comparisons: Sequence[Comparison]  # one for each mix and number of candidates
+    not_possible: dict[str, str]  # systems that could not be loaded, with the reason
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON types."""
@@ -117,10 +95,7 @@ class Loaded:
     tokenizer: Tokenizer
 
     def requests(self, mix: Mix, count: int, candidates: int) -> list[Request]:
-        """Make so many requests, each of so many passages.
-
-        :raises ReaderError: if the source does not have so many different passages.
-        """
+        """Make so many requests, each of so many passages."""
         limit = self.setting.max_length
         return make_requests(self.source, mix, self.tokenizer, count=count, candidates=candidates, max_length=limit)
 
@@ -141,7 +116,6 @@ def run_benchmark(
 ) -> Benchmark:
     """Run a benchmark.
 
-    :param options: what to compare.
     :param known: the systems that there are, with the baseline.
     :param note: is told what is going on.
     :raises ValueError: if an option is impossible.
@@ -167,12 +141,7 @@ def run_benchmark(
 def loaded(
     options: Options, *, known: Known = SYSTEMS, note: Callable[[str], None] = lambda _: None
 ) -> Iterator[Loaded]:
-    """Load systems, and give back what they hold afterwards.
-
-    The parameters and errors are those of :func:`run_benchmark`.
-
-    :raises RuntimeError: if the baseline does not run.
-    """
+    """Load systems, and give back what they hold afterwards; parameters and errors are :func:`run_benchmark`'s."""
     from biorerank_plugins.runtime.devices import resolve_device
 
     options.check(known)

@@ -27,48 +27,29 @@ BASELINE = "predict"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all systems share.
+    """What all systems share."""
 
-    :param folder: the model.
-    :param device: name of a torch device.
-    :param threads: threads of each system on the CPU.
-    :param max_length: tokens a pair.
-    :param work: a folder for files that systems make.
-    :param probe: what a system that has to choose its batch size tries sizes on.
-    :param kept: what systems share, so that weights are loaded once.
-    """
-
-    folder: Path
+    folder: Path  # of the model
     device: str
-    threads: int
-    max_length: int
-    work: Path
-    probe: Request
-    kept: dict[str, Any] = field(default_factory=dict)
+    threads: int  # of each system on the CPU
+    max_length: int  # tokens a pair
+    work: Path  # a folder for files that systems make
+    probe: Request  # what a system that has to choose its batch size tries sizes on
+    kept: dict[str, Any] = field(default_factory=dict)  # so that weights are loaded once
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A way to score the passages of a request.
+    """A way to score the passages of a request; only ``call`` is timed."""
 
-    :param way: what is called, in words.
-    :param dtype: precision of most of the arithmetic.
-    :param prepare: makes the objects that the host has anyway, its documents; not timed.
-    :param call: scores them; timed.
-    :param values: from what the call gave to one number a passage, in the order of the request; not timed.
-    :param are_logits: the numbers are logits, not their sigmoid.
-    :param is_shared: several threads may call it at once; the others take turns.
-    :param close: gives everything back.
-    """
-
-    way: str
-    dtype: str
-    prepare: Callable[[Request], Any]
-    call: Callable[[Any], Any]
-    values: Callable[[Any], NDArray[np.floating[Any]]]
-    are_logits: bool = False
-    is_shared: bool = False
-    close: Callable[[], None] = lambda: None
+    way: str  # what is called, in words
+    dtype: str  # of most of the arithmetic
+    prepare: Callable[[Request], Any]  # makes the objects that the host has anyway, its documents
+    call: Callable[[Any], Any]  # scores them
+    values: Callable[[Any], NDArray[np.floating[Any]]]  # what the call gave ► a number a passage, as in the request
+    are_logits: bool = False  # the numbers, not their sigmoid
+    is_shared: bool = False  # several threads may call it at once; the others take turns
+    close: Callable[[], None] = lambda: None  # gives everything back
 
 
 _HERE = "biorerank_plugins.speed"
@@ -113,10 +94,7 @@ def _begins(name: str, known: str) -> bool:
 def load_systems(
     names: Iterable[str], setting: Setting, *, known: Known = SYSTEMS, note: Callable[[str], None] = lambda _: None
 ) -> tuple[dict[str, System], dict[str, str]]:
-    """Return the systems that are possible here, and for the others the reason why not.
-
-    :param note: is told what is loaded.
-    """
+    """Return the systems that are possible here, and for the others the reason why not."""
     systems: dict[str, System] = {}
     not_possible: dict[str, str] = {}
     for name in names:
@@ -147,10 +125,7 @@ def folder_of(model: str | os.PathLike[str] | None, work: Path) -> Path:
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
-    """Return the tokenizer of a model folder, without truncation or padding.
-
-    :raises ModelError: if it has no fast one.
-    """
+    """Return the tokenizer of a model folder, without truncation or padding; raise ``ModelError`` for a slow one."""
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 

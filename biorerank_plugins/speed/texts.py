@@ -29,46 +29,33 @@ _TRIES = 50
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A question with the passages to score for it.
-
-    :param lengths: tokens of each pair, special tokens included, cut at the model's limit.
-    """
+    """A question with the passages to score for it."""
 
     query: str
     texts: tuple[str, ...]
-    lengths: tuple[int, ...]
+    lengths: tuple[int, ...]  # tokens of each pair, special tokens included, cut at the model's limit
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where words come from.
-
-    :param is_bioasq: the passages have the lengths of BioASQ's by themselves.
-    """
+    """Where words come from."""
 
     name: str
     queries: Sequence[str]
     passages: Sequence[str]
-    is_bioasq: bool
+    is_bioasq: bool  # the passages have the lengths of BioASQ's by themselves
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Lengths of pairs.
-
-    :param name: ``"bioasq"`` (sentences, as BioASQ's snippets) or a number of tokens.
-    :param tokens: that number; ``None`` for ``"bioasq"``.
-    """
+    """Lengths of pairs: ``"bioasq"`` (sentences, as BioASQ's snippets) or a number of tokens."""
 
     name: str
     tokens: int | None
 
     @classmethod
     def parse(cls, name: str) -> Mix:
-        """Read a mix.
-
-        :param name: ``"bioasq"`` or the number of tokens that pairs have about: ``"150"``.
-        :raises ValueError: if it is neither.
+        """Read a mix, of tokens that pairs have about; raise ``ValueError`` for what is none.
 
         >>> Mix.parse("150")
         Mix(name='150', tokens=150)
@@ -109,12 +96,8 @@ def make_requests(
     """Make requests with other passages in each: what a system keeps of one does not help it with the next.
 
     Passages are drawn at random from the source where it has the lengths of the mix by itself, and are put together
-    from its passages and cut elsewhere.
+    from its passages and cut elsewhere. Pairs of more than ``max_length`` tokens are cut by the systems.
 
-    :param count: requests.
-    :param candidates: passages of each.
-    :param max_length: tokens a pair; longer ones are cut by the systems.
-    :param seed: of the random draws.
     :raises ReaderError: if the source does not have so many different passages.
     """
     draw = random.Random(f"{seed}/{mix.name}")
