@@ -22,20 +22,11 @@ _LOG_LINES = 60
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """All that a card states.
-
-    :param recipe: how the model was made.
-    :param base: what it started from.
-    :param optimizer: which of the recipe's optimizers, if it has any.
-    :param config: settings.
-    :param rows: the training rows.
-    :param trained: model, log and final dev measures.
-    :param dev: the dev set, if there was one.
-    """
+    """All that a card states."""
 
     recipe: Recipe
-    base: str
-    optimizer: str | None
+    base: str  # what the model started from
+    optimizer: str | None  # which of the recipe's, if it has any
     config: TrainConfig
     rows: Sequence[Any]
     trained: Trained
@@ -176,10 +167,7 @@ def _clipped(text: str) -> str:
 
 
 def loss_points(log: Sequence[Mapping[str, Any]]) -> list[tuple[float, int, float]]:
-    """Return (epoch, step, loss) of each entry of a log that has a loss; runs follow one another.
-
-    :param log: entries as :class:`~biorerank_plugins.training.trainer.Trained` has them.
-    """
+    """Return (epoch, step, loss) of each entry of a run's log that has a loss; runs follow one another."""
     points: list[tuple[float, int, float]] = []
     epochs, steps, run = 0.0, 0, 1  # of the runs before
     for entry in log:
@@ -200,9 +188,7 @@ def draw_loss_curve(
 ) -> None:
     """Draw the loss against epochs, so that runs on different numbers of rows can be compared.
 
-    :param log: entries of the log.
     :param reference: (epoch, step, loss) of another log, drawn as single points with their steps.
-    :raises MissingExtraError: if the extra ``eval`` (matplotlib) is not installed.
     """
     figure, (axes,) = new_figure(7, 4)
     points = loss_points(log)

@@ -27,7 +27,6 @@ _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "PytorchStreamW
 def claim(folder: Path, fingerprint: Mapping[str, Any]) -> None:
     """Take a folder of checkpoints for one recipe, its rows and its settings; the first run writes them down.
 
-    :param fingerprint: all that must be equal for a run to go on; plain JSON values.
     :raises ModelError: if the checkpoints there belong to something else; says what differs.
     """
     path = folder / FINGERPRINT
@@ -67,10 +66,7 @@ def _short(value: Any) -> str:
 
 
 def clear(out: Path) -> None:
-    """Delete what earlier runs left in a folder, and nothing else.
-
-    :param out: holds ``checkpoints``, ``model`` and ``training.json``.
-    """
+    """Delete what earlier runs left in a folder, and nothing else."""
     if not (out / "checkpoints").is_dir():
         return
     for path in (out / "checkpoints", out / "model", *out.glob("model-run-*")):
@@ -106,10 +102,7 @@ def _step(checkpoint: Path) -> int:
 
 
 def check_room(folder: Path, n_parameters: int) -> None:
-    """Refuse to start where not even one checkpoint fits: weights and the two moments of AdamW, in fp32.
-
-    :raises ModelError: says what is needed and what is free.
-    """
+    """Refuse to start where not even one checkpoint fits: weights and the two moments of AdamW, in fp32."""
     needed, free = 3 * 4 * n_parameters, shutil.disk_usage(folder).free
     if free < needed:
         raise ModelError(
@@ -120,10 +113,7 @@ def check_room(folder: Path, n_parameters: int) -> None:
 
 @contextmanager
 def explain_full_disk(folder: Path) -> Iterator[None]:
-    """Turn the many ways in which a full disk shows into one clear error, and drop half-written checkpoints.
-
-    :raises ModelError: if the disk is full; names the last whole checkpoint, which is untouched.
-    """
+    """Turn the many ways in which a full disk shows into one clear error, and drop half-written checkpoints."""
     try:
         yield
     except Exception as error:
@@ -142,9 +132,8 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
 
 def _is_full_disk(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        if any(words in str(error) for words in _FULL_WORDS):
+        is_told = any(words in str(error) for words in _FULL_WORDS)
+        if is_told or (isinstance(error, OSError) and error.errno in _FULL):
             return True
         error = error.__cause__ or error.__context__
     return False

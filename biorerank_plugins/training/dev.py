@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,10 @@ DEV_MEASURES = ("nDCG@10", "AP", "RR@10")
 
 @dataclass(frozen=True, slots=True)
 class DevSet:
-    """Questions, each with a list of passages to put in order, and all judgements.
+    """Questions, each with a list of passages to put in order, and all judgements; passages in no list are missed."""
 
-    :param name: how the card calls it.
-    :param lists: question id -> (question, [(passage id, text), …]).
-    :param qrels: question id -> passage id -> grade; relevant passages that no list holds count as missed.
-    """
-
-    name: str
-    lists: Mapping[str, tuple[str, Sequence[tuple[str, str]]]]
+    name: str  # in the card
+    lists: Mapping[str, tuple[str, Sequence[tuple[str, str]]]]  # question id ► (question, [(passage id, text), …])
     qrels: Mapping[str, Mapping[str, int]]
 
     @property
@@ -40,10 +36,7 @@ class DevSet:
         return hashlib.sha256(content.encode()).hexdigest()
 
     def measure(self, score: Callable[[list[tuple[str, str]]], Sequence[float]]) -> dict[str, float]:
-        """Return the mean of each measure over all judged questions.
-
-        :param score: (question, passage) pairs ► a number for each, higher is better.
-        """
+        """Return the mean of each measure over all judged questions, in the order of pairs' scores."""
         from biorerank_plugins.evaluation.metrics import measure_run, run_from_order
 
         pairs = [(question, text) for question, passages in self.lists.values() for _, text in passages]
@@ -57,12 +50,10 @@ class DevSet:
 
 
 def read_dev(path: str | Path, *, candidates: int = 50, limit: int | None = None) -> DevSet:
-    """Read a dev set.
+    """Read a dev set, or its first so many judged questions.
 
-    :param path: a folder in BEIR's layout, of which the ``test`` split counts (the lists are what BM25 finds), or rows
-        as training rows (the list of a question is its rows).
-    :param candidates: length of the lists of a BEIR folder.
-    :param limit: take the first so many judged questions only.
+    :param path: a folder in BEIR's layout, of which the ``test`` split counts (the lists are what BM25 finds, so many
+        candidates each), or rows as training rows (the list of a question is its rows).
     :raises ReaderError: if it cannot be read, or no question has a relevant passage.
     """
     path = Path(path)
@@ -110,10 +101,7 @@ def _from_rows(path: Path, limit: int | None) -> DevSet:
 
 
 def check_apart(questions: Sequence[str], dev: DevSet) -> None:
-    """Refuse to train on questions of the dev set.
-
-    :raises ValueError: names them.
-    """
+    """Refuse to train on questions of the dev set with a ``ValueError`` that names them."""
     shared = shared_questions(questions, dev.questions)
     if shared:
         raise ValueError(
@@ -133,10 +121,7 @@ def evaluator(dev: DevSet, batch_size: int) -> Any:
         def __call__(
             self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
         ) -> dict[str, float]:
-            def score(pairs: list[tuple[str, str]]) -> Sequence[float]:
-                scores: list[float] = model.predict(pairs, batch_size=batch_size, show_progress_bar=False).tolist()
-                return scores
-
-            return {f"dev_{name}": value for name, value in dev.measure(score).items()}
+            measured = dev.measure(partial(model.predict, batch_size=batch_size, show_progress_bar=False))
+            return {f"dev_{name}": value for name, value in measured.items()}
 
     return DevEvaluator()  # type: ignore[no-untyped-call]

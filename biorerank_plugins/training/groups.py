@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from biorerank_plugins.readers.objects import read_objects
 from biorerank_plugins.readers.records import as_text
 from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import source_of
-from biorerank_plugins.training.rows import TrainingPair, read_rows, spread
+from biorerank_plugins.training.rows import TrainingPair, read_rows, statistics
 
 NEGATIVES = 6
 """Negatives that :func:`groups_from_pairs` puts beside a positive."""
@@ -26,21 +25,16 @@ MOST_LOG_ODDS = 1000
 class RankingGroup:
     """One training group.
 
-    :param query: what is asked, in any form: question, claim, keyword phrase.
-    :param positive: a passage that answers it.
-    :param negatives: passages that do not; at least one.
-    :param source: which kind of group it is, for statistics.
-    :param more_positives: further passages that answer it.
     :param prior: log-odds that the first stage gives each passage, up to a constant: positive, further positives,
         negatives. Empty where it is not known.
     :param teacher: log-odds that a stronger ranker gives each passage, up to a constant, in the same order. The model
         learns this order instead of the labels', and the prior counts for nothing. Empty where there is none.
     """
 
-    query: str
+    query: str  # in any form: question, claim, keyword phrase
     positive: str
-    negatives: tuple[str, ...]
-    source: str = ""
+    negatives: tuple[str, ...]  # at least one
+    source: str = ""  # which kind of group it is, for statistics
     more_positives: tuple[str, ...] = ()
     prior: tuple[float, ...] = ()
     teacher: tuple[float, ...] = ()
@@ -102,12 +96,9 @@ def _log_odds(record: dict[str, Any], key: str) -> tuple[float, ...]:
 def groups_from_pairs(
     rows: Sequence[TrainingPair], *, negatives: int = NEGATIVES, seed: int = 42
 ) -> list[RankingGroup]:
-    """Put each positive row beside negatives of the same question.
+    """Put each positive row (a label above 0.5) beside negatives of the same question, in the order of the positives.
 
-    :param rows: (question, passage, label) rows; a label above 0.5 is positive.
-    :param negatives: at most so many in a group, drawn anew for each positive.
-    :param seed: of the draw.
-    :returns: groups in the order of their positives; a positive whose question has no negative is left out.
+    :param negatives: at most so many in a group, drawn anew for each positive; without any it is left out.
 
     >>> rows = [TrainingPair("q", "yes", 1.0), TrainingPair("q", "no", 0.0)]
     >>> groups_from_pairs(rows)[0].negatives
@@ -128,11 +119,7 @@ def groups_from_pairs(
 
 
 def check_groups(groups: Sequence[RankingGroup]) -> None:
-    """Refuse groups that nothing can be learned from.
-
-    :raises ValueError: if there are none, a text is empty, a group has no negative, or not one finite prior (and score
-        of a teacher) a passage.
-    """
+    """Refuse groups that nothing can be learned from with a ``ValueError``."""
     if not groups:
         raise ValueError("There are no training groups: a question needs a positive and a negative.")
     for number, group in enumerate(groups):
@@ -149,22 +136,15 @@ def check_groups(groups: Sequence[RankingGroup]) -> None:
 
 def describe_groups(groups: Sequence[RankingGroup]) -> dict[str, Any]:
     """Return the statistics that a model card states, as :func:`~.rows.describe` does for pairs."""
-    passages = [len(text) for group in groups for text in group.passages]
-    positives = sum(len(group.positives) for group in groups)
-    return {
-        "rows": len(groups),
-        "by_source": dict(Counter(group.source for group in groups)),
-        "question_characters": spread([len(group.query) for group in groups]),
-        "passage_characters": spread(passages),
-        "label_mean": round(positives / len(passages), 4),
-    }
+    labels = [(text, float(n < len(one.positives))) for one in groups for n, text in enumerate(one.passages)]
+    return statistics([(group.query, group.source) for group in groups], labels)
 
 
 def group_columns(groups: Sequence[RankingGroup]) -> dict[str, list[Any]]:
     """Return the columns of the data set: query, passages, and label, prior and teacher's score of each passage."""
     return {
-        "query": [group.query for group in groups],
-        "passages": [list(group.passages) for group in groups],
+        "question": [group.query for group in groups],
+        "passage": [list(group.passages) for group in groups],
         "labels": [_facts(group) for group in groups],
     }
 

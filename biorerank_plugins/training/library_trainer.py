@@ -48,8 +48,7 @@ def load_base(base: str | Path, *, device: str | None = None, local_files_only: 
     A tokenizer that lower-cases text although its vocabulary is cased is loaded again with ``do_lower_case=False``:
     ``dmis-lab/biobert-base-cased-v1.1`` has no tokenizer configuration, so it would never see a capital.
 
-    :param base: name of an embedded model, folder, or hub name.
-    :param device: ``"cpu"``, ``"cuda"``, …; ``None`` for CUDA where there is one, else the CPU.
+    :param device: ``None`` for CUDA where there is one, else the CPU.
     :param local_files_only: whether a hub model is taken from the cache only.
     :raises ModelError: if it cannot be loaded.
     """
@@ -92,10 +91,7 @@ def load_base(base: str | Path, *, device: str | None = None, local_files_only: 
 
 
 def check_saved_casing(model: CrossEncoder, folder: Path) -> None:
-    """Check that a saved folder reads text as the model in memory does.
-
-    :raises ModelError: if a plain ``AutoTokenizer`` of the folder gives other tokens for text with capitals.
-    """
+    """Raise :class:`ModelError` if a plain ``AutoTokenizer`` of a saved folder reads capitals as the model does not."""
     from transformers import AutoTokenizer
 
     text = "EGFR and p53 in Homo sapiens"
@@ -117,10 +113,7 @@ def need_extra() -> None:
 
 
 def shared_arguments(*, on_gpu: bool, bf16: bool, show_progress: bool) -> dict[str, Any]:
-    """Return the arguments that every run gives its trainer.
-
-    :param bf16: autocast to bf16, where the device multiplies it natively; elsewhere training is in fp32.
-    """
+    """Return the arguments that every run gives its trainer; bf16 only where the device multiplies it natively."""
     import torch
 
     native = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()

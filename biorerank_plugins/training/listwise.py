@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from biorerank_plugins.training.groups import check_groups, describe_groups, group_columns, read_groups
-from biorerank_plugins.training.tasks import Task, similar_length_sampler
+from biorerank_plugins.training.tasks import Task, length_grouped_sampler
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +154,7 @@ GROUPS = Task(
     questions=lambda groups: (group.query for group in groups),
     loss=_loss,
     loss_name=f"localized contrastive estimation or a teacher's order + {PAIR_WEIGHT} · balanced binary cross-entropy",
-    sampler=similar_length_sampler,
+    sampler=length_grouped_sampler,
     sample=lambda group: (group.query, group.positive, "1"),
 )
 """Positives against negatives of the same query, as a ranking."""

@@ -24,21 +24,16 @@ class Material:
     """Questions and a collection of passages; a passage is known by its position.
 
     Questions with the same letters and digits are one question with the evidence of all, and so are passages.
-
-    :param questions: the questions.
-    :param ids: id of each passage.
-    :param texts: its text, as a model reads it.
-    :param documents: the document it is from, or ``None``.
     """
 
     questions: list[Question] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)  # as a model reads them
     documents: list[str | None] = field(default_factory=list)
+    # Id of a question as its file has it ► id of the question here.
     names: dict[str, str] = field(default_factory=dict)
-    """Id of a question as its file has it -> id of the question here."""
+    # Id of a passage as its file has it ► positions here (several where passages were cut into sentences).
     parts: dict[str, list[int]] = field(default_factory=dict)
-    """Id of a passage as its file has it -> positions here (several where passages were cut into sentences)."""
     _questions: dict[str, int] = field(default_factory=dict)
     _passages: dict[str, int] = field(default_factory=dict)
 
@@ -94,10 +89,8 @@ def read_material(
     :param corpus: further passages that negatives may be drawn from, in any form that passages are read in.
     :param split: which judgements of a BEIR folder.
     :param min_grade: from which grade on a judged passage is evidence.
-    :param limit_questions: take the first so many questions with evidence only.
     :param skip: says of a question's text that the question is to be left out.
-    :param report: is filled with the malformed lines that were left out.
-    :param skip_bad: leave out malformed lines instead of stopping at the first.
+    :param report: is filled with the malformed lines that ``skip_bad`` leaves out.
     :raises ReaderError: if an input cannot be read, or holds no question with evidence.
     """
     material = Material()
@@ -152,8 +145,6 @@ def _beir_questions(material: Material, folder: Path, split: str, min_grade: int
 def split_sentences(material: Material, *, least_characters: int = 12) -> Material:
     """Return the same material with every passage cut into sentences; each sentence of a gold passage is gold.
 
-    Sentences are those of :func:`~biorerank_plugins.text.sentences.split_sentences`.
-
     :param least_characters: shorter pieces are left out; a passage that has no longer one stays whole.
     """
     split = Material(names=material.names)
@@ -179,7 +170,6 @@ def read_question_texts(path: str | Path) -> list[str]:
 
     :param path: a file of questions (BEIR, BioASQ, question and answer, rows with ``question``, tab-separated, plain
         lines), or a folder in BEIR's layout, of which the questions judged in its ``test`` split count.
-    :raises ReaderError: if it cannot be read.
     """
     path = Path(path)
     if path.is_dir():

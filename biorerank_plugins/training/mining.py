@@ -5,6 +5,7 @@ Run files (TREC's form) hold what was found: mining is the slow part, and any ot
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,7 @@ _AT_ONCE = 512  # passages embedded between two steps of the progress bar
 
 
 def lexical_candidates(material: Material, *, depth: int = DEPTH) -> Candidates:
-    """Return what BM25 finds (k1 0.9, b 0.4, English stems and stop words), best first.
-
-    :param depth: candidates a question; fewer where fewer share a word.
-    """
+    """Return what BM25 finds (k1 0.9, b 0.4, English stems and stop words), best first."""
     import bm25s
     import Stemmer
 
@@ -55,8 +53,6 @@ def dense_candidates(
     """Return what a bi-encoder finds, best first, by exact search.
 
     Behind the ``depth`` best stand the gold passages that are not among them: the guard compares with their scores.
-
-    :param depth: candidates a question.
     """
     passages = _embed(material, encoder, show_progress)
     queries = encoder.encode_queries([question.text for question in material.questions])
@@ -92,11 +88,11 @@ def write_candidates(candidates: Candidates, material: Material, path: str | Pat
 def read_candidates(path: str | Path, material: Material) -> tuple[Candidates, int]:
     """Read candidates from a TREC run; scores must be those of the search, not ranks in disguise.
 
-    :param path: the run; ids of questions and passages are those of the files that the material was read from. Where
-        passages were cut into sentences, each sentence takes the score of its passage.
+    Ids are those of the files that the material was read from. Where passages were cut into sentences, each sentence
+    takes the score of its passage.
+
     :returns: candidates (empty for a question that the run does not have), and how many lines of the run name passages
         that the material does not have.
-    :raises ReaderError: if the file is no run.
     :raises ValueError: if the run has none of the questions, or none of the passages.
     """
     from biorerank_plugins.evaluation.runs import read_run
@@ -127,10 +123,11 @@ def similar_questions(questions: Sequence[Question], dense: Candidates) -> Mappi
             owners.setdefault(gold, []).append(question)
     similar = {}
     for question in questions:
-        votes: dict[str, int] = {}
-        for found, _ in dense.get(question.id, ()):
-            for other in owners.get(found, ()):
-                if other.id != question.id and not other.documents & question.documents:
-                    votes[other.id] = votes.get(other.id, 0) + 1
-        similar[question.id] = sorted(votes, key=lambda other: -votes[other])
+        votes = Counter(
+            other.id
+            for found, _ in dense.get(question.id, ())
+            for other in owners.get(found, ())
+            if other.id != question.id and not other.documents & question.documents
+        )
+        similar[question.id] = [other for other, _ in votes.most_common()]
     return similar

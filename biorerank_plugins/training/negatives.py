@@ -83,11 +83,7 @@ class PairConfig:
 
 @dataclass(slots=True)
 class NegativeGuard:
-    """Keeps passages that may well answer the question out of its negatives.
-
-    :param texts: passage texts of the collection.
-    :param documents: document of each passage, or ``None``.
-    """
+    """Keeps passages of a collection that may well answer the question out of its negatives."""
 
     texts: Sequence[str]
     documents: Sequence[str | None]
@@ -95,11 +91,7 @@ class NegativeGuard:
     _words: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def admits(self, question: Question, position: int, dense_scores: Mapping[int, float]) -> bool:
-        """Return whether a passage may be used as a negative for a question.
-
-        :param position: the passage's position in the collection.
-        :param dense_scores: the bi-encoder's scores of the question's candidates.
-        """
+        """Return whether a passage may be used as a negative for a question, by the bi-encoder's scores too."""
         if position in question.gold or self.documents[position] in question.documents:
             return False
         gold_scores = [dense_scores[gold] for gold in question.gold if gold in dense_scores]
@@ -123,9 +115,7 @@ class NegativeGuard:
 def read_abstracts(path: str | Path, names: Mapping[str, str]) -> list[Abstract]:
     """Read ``{"qid", "doc", "sentences": [{"text", "label"}]}``, one abstract of one question a line.
 
-    Abstracts of questions that are not asked for are left out.
-
-    :param names: id of a question in the file -> id of the question that is meant.
+    :param names: id of a question in the file ► id of the question that is meant; those of others are left out.
     :raises ReaderError: names file and line of what is no such record; also if no abstract is of a known question.
     """
     found = read_objects(path, _abstract)

@@ -68,10 +68,7 @@ def mined_pairs(
     lexical: Candidates,
     config: PairConfig | None = None,
 ) -> list[TrainingPair]:
-    """Return gold snippets as positives; as negatives those that are known, and mined passages of other questions.
-
-    Parameters are those of :func:`build_pairs`.
-    """
+    """Return gold snippets as positives; as negatives those that are known, and mined passages of other questions."""
     config = config or PairConfig()
     draw = random.Random(config.seed)
     guard = NegativeGuard(texts, documents, config)

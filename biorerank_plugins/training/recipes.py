@@ -31,7 +31,6 @@ from biorerank_plugins.training.trainer import Trained, train
 
 logger = logging.getLogger(__name__)
 
-
 RECIPES: dict[str, Recipe] = {}
 """All recipes by name."""
 
@@ -124,12 +123,17 @@ def train_recipe(
     :param base: weights to start from instead of the recipe's.
     :param optimizer: one of the recipe's optimizers; ``None`` for its first.
     :param overrides: settings to replace, by their names in :class:`TrainConfig`.
-    :param dev: see :func:`~biorerank_plugins.training.trainer.train`, for errors too; so are the parameters below.
-    :param early_stop: patience.
-    :param device: where to train.
-    :param fresh: delete what earlier runs left.
+    :param dev: is measured every ``dev_steps`` steps and at the end.
+    :param early_stop: stop when nDCG@10 on the dev set has not risen so many times in a row, and keep the best
+        checkpoint instead of the last.
+    :param device: ``"cpu"``, ``"cuda"``, …; ``None`` for CUDA where there is one, else the CPU.
+    :param fresh: delete checkpoints and models that earlier runs left in ``out``.
     :param show_progress: whether to draw a progress bar.
-    :raises ValueError: also for an unknown optimizer.
+    :raises ValueError: if nothing can be learned from the rows, a dev question is among them, ``early_stop`` is asked
+        for without a dev set, or there is no such optimizer.
+    :raises ModelError: if the base cannot be loaded, checkpoints in ``out`` are of another run, the loss becomes NaN or
+        the disk is full (in both cases the last good checkpoint is kept).
+    :raises MissingExtraError: if the extra ``train`` is not installed.
 
     Example::
 

@@ -50,8 +50,7 @@ def normalised(text: str) -> str:
 def read_rows(path: str | Path) -> list[TrainingPair]:
     """Read rows from JSON Lines, gzipped or not: ``{"question", "passage", "label", "source"?}``.
 
-    :raises ReaderError: names file and line of what is no row: other keys, an empty text, a label that is no number in
-        [0, 1], damaged JSON or gzip.
+    :raises ReaderError: names file and line of what is no row.
     """
     return read_objects(path, _row)
 
@@ -72,12 +71,7 @@ def _row(record: dict[str, Any]) -> TrainingPair:
 
 
 def write_rows(rows: Iterable[TrainingPair], path: str | Path) -> None:
-    """Write rows as JSON Lines, gzipped if the name ends in ``.gz``; the file is never half there.
-
-    Equal rows give equal bytes: no time of writing is stored.
-
-    :param path: where to write; its folder must exist.
-    """
+    """Write rows as JSON Lines, gzipped if the name ends in ``.gz``; equal rows give equal bytes."""
     path = Path(path)
     zipped = path.suffix == ".gz"
     with whole_file(path) as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if zipped else nullcontext(raw) as file:
@@ -86,10 +80,7 @@ def write_rows(rows: Iterable[TrainingPair], path: str | Path) -> None:
 
 
 def check_rows(rows: Sequence[TrainingPair]) -> None:
-    """Refuse rows that nothing can be learned from.
-
-    :raises ValueError: if there are none, a text is empty, a label is outside [0, 1], or all labels lie on one side.
-    """
+    """Refuse rows that nothing can be learned from with a ``ValueError``."""
     if not rows:
         raise ValueError("There are no training rows.")
     for number, row in enumerate(rows):
@@ -120,15 +111,20 @@ def describe(rows: Sequence[TrainingPair]) -> dict[str, Any]:
     """
     if not rows:
         raise ValueError("There are no rows to describe.")
+    labels = [(row.passage, row.label) for row in rows]
+    return statistics([(row.question, row.source) for row in rows], labels)
+
+
+def statistics(questions: Sequence[tuple[str, str]], passages: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """Return what :func:`describe` does, of questions with their sources, and passages with their labels."""
     return {
-        "rows": len(rows),
-        "by_source": dict(Counter(row.source for row in rows)),
-        "question_characters": spread([len(row.question) for row in rows]),
-        "passage_characters": spread([len(row.passage) for row in rows]),
-        "label_mean": round(fmean(row.label for row in rows), 4),
+        "rows": len(questions),
+        "by_source": dict(Counter(source for _, source in questions)),
+        "question_characters": _spread([len(text) for text, _ in questions]),
+        "passage_characters": _spread([len(text) for text, _ in passages]),
+        "label_mean": round(fmean(label for _, label in passages), 4),
     }
 
 
-def spread(lengths: Sequence[int]) -> list[float]:
-    """Return the least, the mean and the greatest of some lengths."""
+def _spread(lengths: Sequence[int]) -> list[float]:
     return [min(lengths), round(fmean(lengths), 2), max(lengths)]

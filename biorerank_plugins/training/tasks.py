@@ -16,29 +16,15 @@ if TYPE_CHECKING:
 
 
 def length_grouped_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
-    """Return a batch sampler that puts rows (``question``, ``passage``) of similar length together.
+    """Return a batch sampler that puts rows (``question``, ``passage`` or a list of them) of similar length together.
 
-    On a CPU, padding is paid for in full. Rows are shuffled, sorted by length within groups of 50 batches, and the
-    batches are shuffled again.
-
-    :param options: ``seed`` and what else the trainer passes.
+    On a CPU, padding is paid for in full. Rows are shuffled, sorted by length (of the longest in a list) within groups
+    of 50 batches, and the batches are shuffled again. The options are what else the trainer passes.
     """
-    lengths = [len(q) + len(p) for q, p in zip(dataset["question"], dataset["passage"], strict=True)]
-    return _length_grouped(dataset, lengths, batch_size, drop_last, options)
-
-
-def similar_length_sampler(dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
-    """Do for lists (``query``, ``passages``) what :func:`length_grouped_sampler` does, by the longest of a list."""
-    lengths = [len(q) + max(map(len, p)) for q, p in zip(dataset["query"], dataset["passages"], strict=True)]
-    return _length_grouped(dataset, lengths, batch_size, drop_last, options)
-
-
-def _length_grouped(
-    dataset: Any, of_rows: Sequence[int], batch_size: int, drop_last: bool, options: Mapping[str, Any]
-) -> Any:
     import torch
 
-    lengths = torch.tensor(of_rows)
+    longest = [len(given) if isinstance(given, str) else max(map(len, given)) for given in dataset["passage"]]
+    lengths = torch.tensor([len(q) + n for q, n in zip(dataset["question"], longest, strict=True)])
 
     def batches_of(order: torch.Tensor) -> list[list[int]]:
         batches: list[list[int]] = []
@@ -83,30 +69,18 @@ def shuffled_twice(
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A form of training rows and its loss; recipes name one.
+    """A form of training rows and its loss; recipes name one."""
 
-    :param name: says in cards and checkpoints what the rows are.
-    :param read: ``path`` ► rows; names file and line of what is none.
-    :param check: refuses rows that nothing can be learned from with a ``ValueError``.
-    :param describe: rows ► statistics for the card.
-    :param columns: rows ► columns of the data set, labels last; the loss gets them in this order.
-    :param questions: rows ► their questions, which must not be among those of a dev set.
-    :param loss: model and settings ► the loss as a module.
-    :param loss_name: how the card calls it.
-    :param sampler: batches of rows of similar length, as the trainer makes batch samplers.
-    :param sample: a row ► its cells in the card's table of samples.
-    """
-
-    name: str
-    read: Callable[[Any], list[Any]]
-    check: Callable[[Sequence[Any]], None]
-    describe: Callable[[Sequence[Any]], dict[str, Any]]
-    columns: Callable[[Sequence[Any]], Mapping[str, list[Any]]]
-    questions: Callable[[Sequence[Any]], Iterable[str]]
-    loss: Callable[[CrossEncoder, Any], torch.nn.Module]
-    loss_name: str
-    sampler: Callable[..., Any]
-    sample: Callable[[Any], tuple[str, str, str]]
+    name: str  # says in cards and checkpoints what the rows are
+    read: Callable[[Any], list[Any]]  # path ► rows; names file and line of what is none
+    check: Callable[[Sequence[Any]], None]  # refuses rows that nothing can be learned from with a ValueError
+    describe: Callable[[Sequence[Any]], dict[str, Any]]  # rows ► statistics for the card
+    columns: Callable[[Sequence[Any]], Mapping[str, list[Any]]]  # of the data set, labels last, as the loss gets them
+    questions: Callable[[Sequence[Any]], Iterable[str]]  # of the rows; must not be among those of a dev set
+    loss: Callable[[CrossEncoder, Any], torch.nn.Module]  # from model and settings
+    loss_name: str  # in the card
+    sampler: Callable[..., Any]  # batches of rows of similar length, as the trainer makes batch samplers
+    sample: Callable[[Any], tuple[str, str, str]]  # a row ► its cells in the card's table of samples
 
 
 def _binary_cross_entropy(model: CrossEncoder, config: Any) -> torch.nn.Module:

@@ -34,20 +34,21 @@ logger = logging.getLogger(__name__)
 
 # Not part of what a checkpoint is: they may change when a run goes on.
 _FREE = ("save_steps", "log_steps", "dev_steps")
+_KEEP_BEST: dict[str, Any] = {
+    "load_best_model_at_end": True,
+    "metric_for_best_model": f"eval_dev_{DEV_MEASURES[0]}",
+    "greater_is_better": True,
+    "restore_callback_states_from_checkpoint": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What :func:`train` made.
-
-    :param model: the model.
-    :param log: entries of the trainer's log with ``run``, ``step``, and ``loss`` or measures of the dev set.
-    :param dev: measures of the final model on the dev set, if there is one.
-    """
+    """What :func:`train` made."""
 
     model: CrossEncoder
-    log: list[dict[str, Any]]
-    dev: dict[str, float] | None
+    log: list[dict[str, Any]]  # the trainer's, with "run", "step", and "loss" or measures of the dev set
+    dev: dict[str, float] | None  # measures of the final model on the dev set, if there is one
 
 
 def train(
@@ -66,92 +67,50 @@ def train(
 ) -> Trained:
     """Fine-tune a cross-encoder on any task and save it with its log (``model/``, ``training.json``).
 
-    Checkpoints go to ``<out>/checkpoints``; called again with the same folder, training resumes from the last one.
+    Checkpoints go to ``<out>/checkpoints``; called again with the same folder, training resumes from the last one. What
+    is not said here is as in :func:`~biorerank_plugins.training.recipes.train_recipe`, errors too.
 
     :param base: name of an embedded model, folder or hub name of the weights (encoder or cross-encoder) to start from.
-    :param rows: rows of the task; of pairs, :class:`~biorerank_plugins.training.rows.TrainingPair`.
-    :param out: folder to save to; the model lies in ``<out>/model`` afterwards.
-    :param config: settings.
-    :param task: what the rows are, and which loss they have.
     :param recipe: name of the recipe; a checkpoint of another one is refused.
-    :param dev: is measured every ``dev_steps`` steps and at the end.
-    :param early_stop: stop when nDCG@10 on the dev set has not risen so many times in a row, and keep the best
-        checkpoint instead of the last.
-    :param device: see :func:`~biorerank_plugins.training.library_trainer.load_base`.
-    :param fresh: delete checkpoints and models that earlier runs left in ``out``.
-    :param show_progress: whether to draw a progress bar.
-    :raises ValueError: if nothing can be learned from the rows, a dev question is among them, or ``early_stop`` is
-        asked for without a dev set.
-    :raises ModelError: if the base cannot be loaded, checkpoints in ``out`` are of another run, the loss becomes NaN or
-        the disk is full (in both cases the last good checkpoint is kept).
-    :raises MissingExtraError: if the extra ``train`` is not installed.
 
     Example::
 
         rows = [TrainingPair("Is TP53 a tumour suppressor?", "TP53 suppresses tumours.", 1.0, "gold"), …]
         model = train("biorerank-encoder-minilm-l6", rows, "my-model").model
     """
-    job = _Job(base, rows, config or TrainConfig(), task, recipe, dev, early_stop)
+    out = Path(out)
+    job = _Job(base, rows, out, config or TrainConfig(), task, recipe, dev, early_stop, device, show_progress)
     job.check()
     need_extra()
-    out = Path(out)
     if fresh:
         checkpoints.clear(out)
     checkpoints.claim(out / "checkpoints", job.fingerprint())
     log: list[dict[str, Any]] = []
     start: str | Path = base
-    for run in range(1, job.config.runs + 1):
-        folder = out / ("model" if run == job.config.runs else f"model-run-{run}")
-        model, entries = _run(job, run, start, out, folder, device, show_progress)
-        log += [{"run": run, **entry} for entry in entries]
+    for number in range(1, job.config.runs + 1):
+        folder = out / ("model" if number == job.config.runs else f"model-run-{number}")
+        model, entries = job.run(number, start, folder)
+        log += [{"run": number, **entry} for entry in entries]
         start = folder
     measure = job.evaluator()
     write_json(out / "training.json", {"config": asdict(job.config), "recipe": recipe, "log": log})
     return Trained(model, log, None if measure is None else measure(model))
 
 
-def _run(
-    job: _Job, run: int, start: str | Path, out: Path, saved_to: Path, device: str | None, show_progress: bool
-) -> tuple[CrossEncoder, list[dict[str, Any]]]:
-    """Do one run, or take what it left if it was finished before."""
-    import torch
-
-    folder = out / "checkpoints" if run == 1 else out / "checkpoints" / f"run-{run}"
-    finished = out / "checkpoints" / f"run-{run}.json"
-    if finished.exists() and saved_to.exists():
-        logger.info("Run %d was finished before; its model is in %s.", run, saved_to)
-        entries: list[dict[str, Any]] = json.loads(finished.read_text(encoding="utf-8"))
-        return load_base(saved_to, device=device), entries
-    config = job.config
-    torch.manual_seed(config.seed)
-    model = load_base(start, device=device)
-    positions = position_limit(model.config) or config.max_length
-    model.max_seq_length = min(config.train_length, positions)
-    if config.dropout is not None:
-        set_dropout(model, config.dropout)
-    checkpoints.check_room(out, sum(parameter.numel() for parameter in model.parameters()))
-    trainer = job.trainer(model, folder, show_progress=show_progress)
-    with checkpoints.explain_full_disk(folder):
-        trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(folder))
-        model.max_seq_length = min(config.max_length, positions)
-        checkpoints.save_model(model, saved_to)
-        entries = list(trainer.state.log_history)
-        write_json(finished, entries)
-    check_saved_casing(model, saved_to)
-    return model, entries
-
-
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is trained on what, and how; :func:`train` says what the fields are."""
+    """What is trained on what, and how: what :func:`train` was given."""
 
     base: str | Path
     rows: Sequence[Any]
+    out: Path
     config: TrainConfig
     task: Task
     recipe: str
     dev: DevSet | None
     early_stop: int | None
+    device: str | None
+    show_progress: bool
 
     def check(self) -> None:
         """Refuse what nothing can be learned from."""
@@ -180,7 +139,35 @@ class _Job:
     def evaluator(self) -> Any:
         return None if self.dev is None else evaluator(self.dev, 2 * self.config.batch_size)
 
-    def trainer(self, model: CrossEncoder, folder: Path, *, show_progress: bool) -> Any:
+    def run(self, number: int, start: str | Path, saved_to: Path) -> tuple[CrossEncoder, list[dict[str, Any]]]:
+        """Do one run, or take what it left if it was finished before."""
+        import torch
+
+        config = self.config
+        folder = self.out / "checkpoints" if number == 1 else self.out / "checkpoints" / f"run-{number}"
+        finished = self.out / "checkpoints" / f"run-{number}.json"
+        if finished.exists() and saved_to.exists():
+            logger.info("Run %d was finished before; its model is in %s.", number, saved_to)
+            entries: list[dict[str, Any]] = json.loads(finished.read_text(encoding="utf-8"))
+            return load_base(saved_to, device=self.device), entries
+        torch.manual_seed(config.seed)
+        model = load_base(start, device=self.device)
+        positions = position_limit(model.config) or config.max_length
+        model.max_seq_length = min(config.train_length, positions)
+        if config.dropout is not None:
+            set_dropout(model, config.dropout)
+        checkpoints.check_room(self.out, sum(parameter.numel() for parameter in model.parameters()))
+        trainer = self._trainer(model, folder)
+        with checkpoints.explain_full_disk(folder):
+            trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(folder))
+            model.max_seq_length = min(config.max_length, positions)
+            checkpoints.save_model(model, saved_to)
+            entries = list(trainer.state.log_history)
+            write_json(finished, entries)
+        check_saved_casing(model, saved_to)
+        return model, entries
+
+    def _trainer(self, model: CrossEncoder, folder: Path) -> Any:
         """Return the library's trainer for one run, which changes the model and puts checkpoints into the folder."""
         import datasets
         from sentence_transformers.cross_encoder import CrossEncoderTrainer
@@ -191,20 +178,25 @@ class _Job:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=self.early_stop))
         trainer = CrossEncoderTrainer(
             model=model,
-            args=self._arguments(folder, on_gpu=model.device.type == "cuda", show_progress=show_progress),
+            args=self._arguments(folder, on_gpu=model.device.type == "cuda"),
             train_dataset=datasets.Dataset.from_dict(dict(self.task.columns(self.rows))),
             loss=self.task.loss(model, self.config),
             evaluator=self.evaluator(),
             callbacks=callbacks,
         )
-        report_on_stderr(trainer, show_progress)
+        report_on_stderr(trainer, self.show_progress)
         return trainer
 
-    def _arguments(self, folder: Path, *, on_gpu: bool, show_progress: bool) -> Any:
+    def _arguments(self, folder: Path, *, on_gpu: bool) -> Any:
         from sentence_transformers.base.sampler import BatchSamplers
         from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
 
         config = self.config
+        options = shared_arguments(on_gpu=on_gpu, bf16=config.bf16, show_progress=self.show_progress)
+        if self.dev is not None:
+            options |= {"eval_strategy": "steps", "eval_steps": config.dev_steps}
+        if self.early_stop is not None:
+            options |= _KEEP_BEST
         return CrossEncoderTrainingArguments(
             output_dir=str(folder),
             num_train_epochs=config.epochs,
@@ -218,19 +210,5 @@ class _Job:
             # The best checkpoint can only be kept if there is one wherever the dev set is measured.
             save_steps=config.save_steps if self.early_stop is None else config.dev_steps,
             logging_steps=config.log_steps,
-            **shared_arguments(on_gpu=on_gpu, bf16=config.bf16, show_progress=show_progress),
-            **self._watching(),
+            **options,
         )
-
-    def _watching(self) -> dict[str, Any]:
-        options: dict[str, Any] = {}
-        if self.dev is not None:
-            options |= {"eval_strategy": "steps", "eval_steps": self.config.dev_steps}
-        if self.early_stop is not None:
-            options |= {
-                "load_best_model_at_end": True,
-                "metric_for_best_model": f"eval_dev_{DEV_MEASURES[0]}",
-                "greater_is_better": True,
-                "restore_callback_states_from_checkpoint": True,
-            }
-        return options
