@@ -29,22 +29,15 @@ def relevance_features(log_odds: Sequence[float]) -> tuple[float, float]:
 class AnswerModel:
     """A logistic model of :func:`relevance_features`, and from where on a question counts as answered.
 
-    :param best: weight of the best candidate's log-odds.
-    :param second: weight of the second's.
-    :param intercept: added to them.
-    :param answered: from this probability on the answer is there.
-    :param nothing: below this probability nothing is there; in between one cannot be sure.
-    :raises ValueError: if a value is impossible.
-
     >>> AnswerModel(1, 0, 0, answered=0.6, nothing=0.2).probability([0.0, -3.0])
     0.5
     """
 
-    best: float
-    second: float
+    best: float  # weight of the best candidate's log-odds
+    second: float  # of the second's
     intercept: float
-    answered: float
-    nothing: float
+    answered: float  # from this probability on the answer is there
+    nothing: float  # below this probability nothing is there; in between one cannot be sure
 
     def __post_init__(self) -> None:
         for name in ("best", "second", "intercept"):
@@ -54,20 +47,14 @@ class AnswerModel:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> AnswerModel:
-        """Return what :meth:`to_dict` described.
-
-        :raises ValueError: if a value is impossible, missing or has an unknown name.
-        """
+        """Return what :meth:`to_dict` described; raise ``ValueError`` if a value is impossible, missing or unknown."""
         known = {one.name for one in fields(cls)}
         if wrong := sorted(known ^ values.keys()):
             raise ValueError(f"an answer model has the values {', '.join(sorted(known))}; {wrong[0]!r} is not right.")
         return cls(**values)
 
     def probability(self, log_odds: Sequence[float]) -> float:
-        """Return the probability that the answer is among the candidates.
-
-        :param log_odds: as in :func:`relevance_features`.
-        """
+        """Return the probability that the answer is among candidates of these log-odds."""
         best, second = relevance_features(log_odds)
         return sigmoid(self.best * best + self.second * second + self.intercept)
 
@@ -94,10 +81,7 @@ class EvidenceModel:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> EvidenceModel:
-        """Return what is stored.
-
-        :raises ValueError: if a value is impossible or has an unknown name.
-        """
+        """Return what is stored; raise ``ValueError`` if a value is impossible or unknown."""
         if unknown := values.keys() - {one.name for one in fields(cls)}:
             raise ValueError(f"evidence has no {sorted(unknown)[0]!r}.")
         calibration = values.get("calibration")

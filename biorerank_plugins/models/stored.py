@@ -28,28 +28,22 @@ _T = TypeVar("_T")
 class StoredFusion:
     """How the scores of one first stage enter the order.
 
-    :param reference: score that leaves a logit as it is; ``None`` for the best of each list.
-    :param calibration: from the sum to a probability; ``None`` for the model's own.
     :param quantile: of the logits read so far; with ``effort="auto"`` no other candidate is expected to have a higher
         one. ``None``: that was not measured, and all is read.
     """
 
     weight: float
-    reference: float | None = None
-    calibration: Calibration | None = None
+    reference: float | None = None  # score that leaves a logit as it is; None for the best of each list
+    calibration: Calibration | None = None  # from the sum to a probability; None for the model's own
     quantile: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredReader:
-    """A bi-encoder that reads what a first stage of unknown scale found.
+    """A bi-encoder that reads what a first stage of unknown scale found."""
 
-    :param encoder: its name or folder; the weight of its inner products is that of the fusion of this name.
-    :param rank_weight: weight of ``-ln(rank)`` beside it, where the candidates carry scores.
-    """
-
-    encoder: str
-    rank_weight: float = 0.0
+    encoder: str  # its name or folder; the weight of its inner products is that of the fusion of this name
+    rank_weight: float = 0.0  # of -ln(rank) beside it, where the candidates carry scores
 
 
 class StoredValues:
@@ -179,7 +173,6 @@ def store_calibration(folder: str | os.PathLike[str], calibration: Calibration, 
     """Write a calibration into a reranker's folder, beside what else is stored there.
 
     :param first_stage: the first stage with whose stored weight it was fitted; ``None`` for logits alone.
-    :raises ModelError: if the folder holds no model, or what is stored there is damaged.
     """
     content = read_stored(folder)
     if first_stage is None:
@@ -193,11 +186,7 @@ def store_calibration(folder: str | os.PathLike[str], calibration: Calibration, 
 
 
 def stored_template(model: object) -> str | None:
-    """Return how the passages that a reranker was trained on were written, as its folder says.
-
-    :returns: ``"{title}. {text}"``, say; ``None`` if nothing is stored.
-    :raises ModelError: if the file is damaged.
-    """
+    """Return how the passages that a reranker was trained on were written (``"{title}. {text}"``), if it is stored."""
     template = read_stored(model).get("template")
     with _sound():
         return None if template is None else str(check_template(template))
