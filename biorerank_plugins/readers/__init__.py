@@ -177,8 +177,8 @@ def _read_file(file: OpenFile, format_: str, reading: Reading, *, is_member: boo
 _READERS = {
     "jsonl": "jsonl:read",
     "bioasq": "bioasq:read",
-    "tsv": "tables:read_tsv",
-    "csv": "tables:read_csv",
+    "tsv": "delimited:read_tsv",
+    "csv": "delimited:read_csv",
     "xlsx": "excel:read",
     "parquet": "parquet:read",
     "medline": "tagged:read_medline",

@@ -1,4 +1,7 @@
-r"""Rows of tab-separated and comma-separated files.
+r"""Tab-separated and comma-separated files: one passage a row.
+
+A header names an id and a text, by any name of ``fields.py`` or by those that the caller gives, in any order; further
+columns become metadata. A tab-separated file may do without: two or three columns then are id, text, title.
 
 CSV follows the rules of spreadsheets (RFC 4180). In TSV quoting is decided row by row, because both habits are common
 and neither is declared: spreadsheets write ``"…"`` around what holds tabs, quotes or line ends, retrieval collections
@@ -10,12 +13,25 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
+from biorerank_plugins.passages import Passage
+from biorerank_plugins.readers.fields import (
+    HOW_TO_NAME,
+    ID,
+    NAMES,
+    TEXT,
+    TITLE,
+    cells_passage,
+    find_field,
+    header_of,
+    plain_name,
+)
 from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_lines
 from biorerank_plugins.readers.records import listed
-from biorerank_plugins.readers.report import Malformed, Reading
+from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
 _T = TypeVar("_T")
@@ -25,6 +41,61 @@ Rows = Iterator[tuple[int, list[str]]]
 
 # A quoted field with more line ends than this is a stray quote.
 _MAX_ROW_LINES = 1_000
+
+
+def read_csv(file: OpenFile, reading: Reading) -> Iterator[Passage]:
+    """Give the passage of each row."""
+    rows, passage = csv_rows(file, reading), partial(cells_passage, file, reading)
+    return table_rows(
+        rows, file, reading, lambda first: (header_of(first, reading.keys), True), passage, needs_header=True
+    )
+
+
+def read_tsv(file: OpenFile, reading: Reading) -> Iterator[Passage]:
+    """Give the passage of each row."""
+    rows, passage = tsv_rows(file, reading), partial(cells_passage, file, reading)
+    return table_rows(rows, file, reading, lambda first: _columns(first, reading.keys), passage, needs_header=False)
+
+
+def _columns(first: list[str], keys: Keys) -> tuple[list[str], bool]:
+    """Return the names of the columns, and whether the first row is a header that has them."""
+    is_header = find_field(TEXT, first) is not None and find_field(ID, first) is not None
+    usual = {name for names in NAMES.values() for name in names}
+    known = sum(plain_name(cell) in usual for cell in first)
+    if is_header or keys != USUAL_KEYS or known > 1 or known == len(first):
+        return header_of(first, keys), True
+    if len(first) not in (2, 3):
+        raise Malformed(
+            f"Expected a header with id and text, or 2 or 3 tab-separated columns (id, text, title), got {len(first)}: "
+            f"{listed(first)}. {HOW_TO_NAME}"
+        )
+    return [ID, TEXT, TITLE][: len(first)], False
+
+
+def table_rows(
+    rows: Rows,
+    file: OpenFile,
+    reading: Reading,
+    columns_of: Callable[[list[str]], tuple[list[str], bool]],
+    parse: Callable[[int, list[str], list[str]], _T],
+    *,
+    needs_header: bool,
+) -> Iterator[_T]:
+    """Give what ``parse(line number, names of the columns, cells)`` makes of each row.
+
+    :param columns_of: the first row ► names of the columns, and whether it is a header.
+    :param needs_header: where the first row is of no use, the rows behind it are of none either.
+    """
+    columns: list[str] | None = None
+    for number, cells in rows:
+        with reading.noting(file.name, number):
+            if columns is None:
+                columns, is_header = columns_of(cells)
+                if is_header:
+                    continue
+            yield parse(number, columns, cells)
+        if columns is None and needs_header:
+            return
 
 
 def csv_rows(file: OpenFile, reading: Reading) -> Rows:
@@ -53,33 +124,6 @@ def tsv_rows(file: OpenFile, reading: Reading) -> Rows:
         with reading.noting(file.name, number):
             if (line := decode_line(raw)).strip():
                 yield number, _cells(number, line, lines)
-
-
-def table_rows(
-    rows: Rows,
-    file: OpenFile,
-    reading: Reading,
-    columns_of: Callable[[list[str]], tuple[list[str], bool]],
-    parse: Callable[[int, list[str], list[str]], _T],
-    *,
-    needs_header: bool,
-) -> Iterator[_T]:
-    """Give what ``parse(line number, names of the columns, cells)`` makes of each row.
-
-    :param columns_of: the first row ► names of the columns, and whether it is a header; raises :class:`Malformed`.
-    :param parse: raises :class:`Malformed` for a row that it cannot use.
-    :param needs_header: where the first row is of no use, the rows behind it are of none either.
-    """
-    columns: list[str] | None = None
-    for number, cells in rows:
-        with reading.noting(file.name, number):
-            if columns is None:
-                columns, is_header = columns_of(cells)
-                if is_header:
-                    continue
-            yield parse(number, columns, cells)
-        if columns is None and needs_header:
-            return
 
 
 def _allow_long_fields() -> None:
@@ -138,13 +182,3 @@ def _cells(number: int, line: str, following: _Lines) -> list[str]:
         if never_ends and taken:
             following.alone = taken[-1][0]
         return literal
-
-
-def paired(columns: Sequence[str], cells: Sequence[Any]) -> list[tuple[str, Any]]:
-    """Return the cells of a row with the names of their columns.
-
-    :raises Malformed: if there are more or fewer.
-    """
-    if len(cells) != len(columns):
-        raise Malformed(f"Expected {len(columns)} columns ({listed(columns)}), got {len(cells)}.")
-    return list(zip(columns, cells, strict=True))

@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from biorerank_plugins.errors import require_extra
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.archive import check_office
-from biorerank_plugins.readers.fields import ID, TEXT, find_field, header_of, plain_value
+from biorerank_plugins.readers.fields import ID, TEXT, cells_passage, find_field, header_of, plain_value
 from biorerank_plugins.readers.report import Malformed, Reading, said
 from biorerank_plugins.readers.source import OpenFile
-from biorerank_plugins.readers.tables import cells_passage
+
+_Rows = Iterator[tuple[int, list[Any]]]
 
 
 def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     """Give the passage of each row of each sheet that holds passages."""
     with require_extra("formats"):
         import openpyxl  # noqa: F401
-    with reading.noting(file.name), ExitStack() as stack:
+    with reading.noting(file.name):
         check_office(file.stream)
-        book = stack.enter_context(_workbook(file, values=True))
-        yield from _sheets(book, file, reading, _Formulas(file, stack))
+        with _workbook(file, values=True) as book:
+            yield from _sheets(book, file, reading)
 
 
-def _sheets(book: Any, file: OpenFile, reading: Reading, formulas: _Formulas) -> Iterator[Passage]:
+def _sheets(book: Any, file: OpenFile, reading: Reading) -> Iterator[Passage]:
     refused: Malformed | None = None
     is_read = False
     for sheet in book.worksheets:
@@ -45,57 +46,40 @@ def _sheets(book: Any, file: OpenFile, reading: Reading, formulas: _Formulas) ->
             reading.report.left_out["sheet without passages"] += 1
             continue
         is_read = True
-        yield from _passages(sheet.title, columns, rows, file, reading, formulas)
+        yield from _passages(sheet.title, columns, rows, file, reading)
     if refused is not None and not is_read:
         raise refused
 
 
-def _passages(
-    sheet: str,
-    columns: list[str],
-    rows: Iterator[tuple[int, list[Any]]],
-    file: OpenFile,
-    reading: Reading,
-    formulas: _Formulas,
-) -> Iterator[Passage]:
+def _passages(sheet: str, columns: list[str], rows: _Rows, file: OpenFile, reading: Reading) -> Iterator[Passage]:
     needed = [columns.index(name) for field in (ID, TEXT) if (name := find_field(field, columns, reading.keys))]
+    formulas = _formulas(file, sheet)
     for number, cells in rows:
         with reading.noting(file.name, number, f"Sheet {sheet!r}: "):
             cells = [*cells[: len(columns)], *[None] * (len(columns) - len(cells))]
             if any(cells[place] is None for place in needed):
-                formulas.check(sheet, number, needed)
-            yield cells_passage(columns, [plain_value(cell) for cell in cells], reading.keys, f"{file.id}#{number}")
+                _refuse_formula(formulas, number, needed)
+            yield cells_passage(file, reading, number, columns, [plain_value(cell) for cell in cells])
 
 
-class _Formulas:
-    """Tells an empty cell from a formula without a value, which looks the same until one looks again."""
-
-    def __init__(self, file: OpenFile, stack: ExitStack) -> None:
-        self._file, self._stack = file, stack
-        self._book: Any = None
-        self._sheet = ""
-        self._rows: Iterator[tuple[int, Any]] = iter(())
-
-    def check(self, sheet: str, number: int, places: list[int]) -> None:
-        """Refuse a row that lacks its text or id for that reason; rows are asked for in order.
-
-        :raises Malformed: if it does.
-        """
-        if self._book is None:
-            self._book = self._stack.enter_context(_workbook(self._file, values=False))
-        if self._sheet != sheet:
-            self._sheet = sheet
-            self._rows = enumerate(self._book[sheet].iter_rows(values_only=True), start=1)
-        row = next((cells for at, cells in self._rows if at == number), ())
-        found = next((row[at] for at in places if at < len(row) and str(row[at] or "").startswith("=")), None)
-        if found is not None:
-            raise Malformed(
-                f"The cell holds the formula {str(found)[:60]!r} and no value. Open the file in Excel or LibreOffice "
-                "and save it there, or save it as CSV."
-            )
+def _formulas(file: OpenFile, sheet: str) -> Iterator[tuple[int, Any]]:
+    """Give the rows of a sheet once more, with the formulas themselves; the file is opened for the first one."""
+    with _workbook(file, values=False) as book:
+        yield from enumerate(book[sheet].iter_rows(values_only=True), start=1)
 
 
-def _rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
+def _refuse_formula(formulas: Iterator[tuple[int, Any]], number: int, places: list[int]) -> None:
+    """Refuse a formula without a value, which looks like an empty cell until one looks again."""
+    row = next((cells for at, cells in formulas if at == number), ())
+    found = next((row[at] for at in places if at < len(row) and str(row[at] or "").startswith("=")), None)
+    if found is not None:
+        raise Malformed(
+            f"The cell holds the formula {str(found)[:60]!r} and no value. Open the file in Excel or LibreOffice "
+            "and save it there, or save it as CSV."
+        )
+
+
+def _rows(sheet: Any) -> _Rows:
     """Give the rows that are not blank, without the empty cells at their end."""
     try:
         for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):

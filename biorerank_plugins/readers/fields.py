@@ -1,4 +1,7 @@
-"""One table of the names under which files keep id, text and title of a passage, and the passage of a row."""
+"""One table of the names under which files keep id, text and title of a passage, and the passage of a row.
+
+What cannot become a passage raises :class:`Malformed`; the message has the keys or columns that are there.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from typing import Any
 
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage, parse_object
-from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed
+from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed, Reading
+from biorerank_plugins.readers.source import OpenFile
 
 ID, TEXT, TITLE = "id", "text", "title"
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -35,13 +39,7 @@ def plain_name(name: str) -> str:
 
 
 def find_field(field: str, names: Iterable[str], keys: Keys = USUAL_KEYS) -> str | None:
-    """Return which of some names holds a field.
-
-    :param field: ``ID``, ``TEXT`` or ``TITLE``.
-
-    >>> find_field(TEXT, ["PMID", "Title", "Abstract"])
-    'Abstract'
-    """
+    """Return which of some names holds a field: ``Abstract`` of ``PMID, Title, Abstract`` the ``TEXT``."""
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(plain_name(name), name)
@@ -50,17 +48,8 @@ def find_field(field: str, names: Iterable[str], keys: Keys = USUAL_KEYS) -> str
     return next((by_plain[name] for name in usual if name in by_plain), None)
 
 
-def known_columns(first: Iterable[str]) -> list[str]:
-    """Return which cells of a first row are names of the table: a header has some."""
-    every = {name for names in NAMES.values() for name in names}
-    return [cell for cell in first if plain_name(cell) in every]
-
-
-def header_of(cells: Iterable[str], keys: Keys = USUAL_KEYS) -> list[str]:
-    """Return the names of a table's columns.
-
-    :raises Malformed: if they name no text, no id, or what was asked for is not there; the message has the columns.
-    """
+def header_of(cells: Iterable[str], keys: Keys) -> list[str]:
+    """Return the names of a table's columns, which must name a text, an id, and what the caller asked for."""
     names = [cell.strip() for cell in cells]
     for field in (TEXT, ID, TITLE):
         wanted = getattr(keys, field)
@@ -74,13 +63,27 @@ def header_of(cells: Iterable[str], keys: Keys = USUAL_KEYS) -> list[str]:
     return names
 
 
-def row_passage(record: dict[str, Any], keys: Keys, fallback: str) -> Passage:
-    """Return the passage of a row or JSON object; what is no field of it becomes metadata.
+def paired(columns: list[str], cells: list[Any]) -> list[tuple[str, Any]]:
+    """Return the cells of a row with the names of their columns."""
+    if len(cells) != len(columns):
+        raise Malformed(f"Expected {len(columns)} columns ({listed(columns)}), got {len(cells)}.")
+    return list(zip(columns, cells, strict=True))
 
-    :param record: the row; it is changed. An object under ``metadata`` is taken for more of the row.
-    :param fallback: the id of a chunk that has none.
-    :raises Malformed: if there is no text or no id; the message has the keys that are there.
+
+def cells_passage(file: OpenFile, reading: Reading, number: int, columns: list[str], cells: list[Any]) -> Passage:
+    """Return the passage of a row of a table; empty cells are no metadata."""
+    row = paired(columns, cells)
+    needed = {find_field(field, columns, reading.keys) for field in (ID, TEXT)}
+    record = {name: cell for name, cell in row if name and (name in needed or cell not in ("", None))}
+    return row_passage(file, reading, number, record)
+
+
+def row_passage(file: OpenFile, reading: Reading, number: int, record: dict[str, Any]) -> Passage:
+    """Return the passage of a row or JSON object, which is changed; what is no field of it becomes metadata.
+
+    An object under ``metadata`` is taken for more of the row. A row that may do without an id is called by its number.
     """
+    keys = reading.keys
     metadata = record.pop("metadata", None)
     if isinstance(metadata, str) and metadata.lstrip().startswith("{"):  # as a table keeps an object
         with suppress(Malformed):
@@ -90,7 +93,7 @@ def row_passage(record: dict[str, Any], keys: Keys, fallback: str) -> Passage:
     more = dict(metadata or {})
     if any(find_field(field, record, keys) is None for field in (ID, TEXT)):
         record, more = {**record, **more}, {}
-    id_ = _id(record, keys, fallback)
+    id_ = _id(record, keys, f"{file.id}#{number}")
     text, title = _take(record, TEXT, keys), _take(record, TITLE, keys)
     if text == "" and as_title(title):  # of an article without an abstract the title is what can be found
         text, title = title, None
@@ -133,10 +136,7 @@ def _take(record: dict[str, Any], field: str, keys: Keys) -> Any:
 
 
 def plain_value(value: Any) -> Any:
-    """Return the value of a cell as JSON has it; what stands for "missing" as ``None``.
-
-    :raises Malformed: if it is nothing that JSON has, such as bytes.
-    """
+    """Return the value of a cell as JSON has it; what stands for "missing" as ``None``."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, (float, Decimal)):

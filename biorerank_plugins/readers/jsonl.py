@@ -30,16 +30,13 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     def passage(number: int, record: dict[str, Any]) -> Passage:
         if not isinstance(record.get("metadata"), (dict, type(None))):
             raise Malformed(f"'metadata' must be an object, got {type(record['metadata']).__name__}.")
-        return row_passage(record, reading.keys, f"{file.id}#{number}")
+        return row_passage(file, reading, number, record)
 
     return parse_records(file, reading, passage)
 
 
 def parse_records(file: OpenFile, reading: Reading, parse: Callable[[int, dict[str, Any]], _T]) -> Iterator[_T]:
-    """Give what ``parse(line number, object)`` makes of each object of JSON Lines or of a list.
-
-    :param parse: raises :class:`Malformed` for an object that it cannot use.
-    """
+    """Give what ``parse(line number, object)`` makes of each object of JSON Lines or of a list."""
     if file.begin.startswith(b"["):
         return parse_items(array_items(file), file, reading, parse)
     return parse_lines(file, reading, lambda number, line: parse(number, parse_object(line)))
@@ -48,11 +45,7 @@ def parse_records(file: OpenFile, reading: Reading, parse: Callable[[int, dict[s
 def parse_items(
     items: Iterator[tuple[int, Any]], file: OpenFile, reading: Reading, parse: Callable[[int, dict[str, Any]], _T]
 ) -> Iterator[_T]:
-    """Give what ``parse(number, object)`` makes of each item, and name what is malformed.
-
-    :param items: ``(number, value)`` of each; the number is that of a line or row.
-    :param parse: raises :class:`Malformed` for an object that it cannot use.
-    """
+    """Give what ``parse(number of the line or row, object)`` makes of each item, and name what is malformed."""
     for number, value in items:
         with reading.noting(file.name, number):
             yield parse(number, check_object(value))

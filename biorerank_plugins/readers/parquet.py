@@ -7,6 +7,7 @@ metadata.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from biorerank_plugins.errors import require_extra
@@ -27,36 +28,31 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
         if "metadata" not in names:  # else it may hold what is looked for
             header_of(names, reading.keys)
 
-    def passage(number: int, record: dict[str, Any]) -> Passage:
-        return row_passage(record, reading.keys, f"{file.id}#{number}")
-
-    return parse_rows(file, reading, passage, check)
+    return parse_rows(file, reading, partial(row_passage, file, reading), check)
 
 
 def parse_rows(
     file: OpenFile,
     reading: Reading,
     parse: Callable[[int, dict[str, Any]], _T],
-    check: Callable[[list[str]], None] | None = None,
+    check: Callable[[list[str]], None] = lambda names: None,
 ) -> Iterator[_T]:
     """Give what ``parse(row number, row)`` makes of each row, without the cells that are empty.
 
-    :param parse: raises :class:`Malformed` for a row that it cannot use.
-    :param check: raises it for names of columns that nobody can use.
+    :param check: raises :class:`Malformed` for names of columns that nobody can use.
     """
     return parse_items(_rows(file, reading, check), file, reading, lambda number, row: parse(number, _record(row)))
 
 
 def _rows(
-    file: OpenFile, reading: Reading, check: Callable[[list[str]], None] | None
+    file: OpenFile, reading: Reading, check: Callable[[list[str]], None]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     with require_extra("formats"):
         import pyarrow as pa
         import pyarrow.parquet as pq
     try:
         with pq.ParquetFile(file.stream) as table:
-            if check is not None:
-                check(table.schema_arrow.names)
+            check(table.schema_arrow.names)
             rows = (row for batch in table.iter_batches(_AT_ONCE) for row in batch.to_pylist())
             yield from enumerate(rows, start=1)
     except Malformed as problem:

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from biorerank_plugins.errors import ReaderError
-from biorerank_plugins.readers.delimited import csv_rows, paired, table_rows, tsv_rows
+from biorerank_plugins.readers.delimited import csv_rows, table_rows, tsv_rows
 from biorerank_plugins.readers.detect import SUFFIXES, binary_kind, suffix_of
-from biorerank_plugins.readers.fields import plain_name
+from biorerank_plugins.readers.fields import paired, plain_name
 from biorerank_plugins.readers.json_stream import array_items, object_items
 from biorerank_plugins.readers.jsonl import first_object, is_bioasq_document, parse_items, parse_records
 from biorerank_plugins.readers.records import as_id, as_text, check_object, listed
