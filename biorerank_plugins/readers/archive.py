@@ -35,10 +35,7 @@ _NOT_READ = {
 
 
 def kind_of_zip(stream: Any) -> str:
-    """Return ``"xlsx"``, ``"docx"`` or ``"zip"``; the stream is sent back to its beginning.
-
-    :raises Malformed: if the archive is damaged, or an Office file of another kind.
-    """
+    """Return ``"xlsx"``, ``"docx"`` or ``"zip"``; the stream is sent back to its beginning."""
     with _opened(stream) as archive:
         names = set(archive.namelist())
     stream.seek(0)
@@ -48,20 +45,8 @@ def kind_of_zip(stream: Any) -> str:
     return next((kind for name, kind in _OFFICE.items() if name in names), "zip")
 
 
-@contextmanager
-def _opened(stream: Any) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            yield archive
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, *DAMAGED) as error:
-        raise Malformed(f"The ZIP archive is damaged, or of an unknown kind ({error}).") from error
-
-
 def check_office(stream: Any) -> None:
-    """Refuse an Office file that would fill the memory; the stream is sent back to its beginning.
-
-    :raises Malformed: if it would, or is damaged.
-    """
+    """Refuse an Office file that would fill the memory; the stream is sent back to its beginning."""
     with _opened(stream) as archive:
         for member in archive.infolist():
             _check(member)
@@ -82,10 +67,27 @@ def read(
             path = PurePosixPath(member.filename)
             if any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts):
                 continue
-            if wanted(path.name):
-                yield from _read_member(archive, member, file, reading, read_file)
-            else:
+            if not wanted(path.name):
                 reading.leave_out(path.name)
+                continue
+            name = f"{file.name}/{member.filename}"
+            try:
+                _check(member)
+                stream = archive.open(member)
+            except (Malformed, zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as problem:
+                reading.bad(str(problem) or "The member cannot be read.", name)
+                continue
+            with stream, Source(name, f"{file.id}/{member.filename}", cast(Any, stream)).open(file.encoding) as inner:
+                yield from read_file(inner)
+
+
+@contextmanager
+def _opened(stream: Any) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, *DAMAGED) as error:
+        raise Malformed(f"The ZIP archive is damaged, or of an unknown kind ({error}).") from error
 
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -93,24 +95,6 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     if len(members) > _MOST_MEMBERS or sum(member.file_size for member in members) > _MOST_BYTES:
         raise Malformed(f"The archive holds more than {_MOST_MEMBERS:,} files or {_MOST_BYTES >> 30} GiB. Split it.")
     return sorted(members, key=lambda member: member.filename)
-
-
-def _read_member(
-    archive: zipfile.ZipFile,
-    member: zipfile.ZipInfo,
-    file: OpenFile,
-    reading: Reading,
-    read_file: Callable[[OpenFile], Iterator[Passage]],
-) -> Iterator[Passage]:
-    name = f"{file.name}/{member.filename}"
-    try:
-        _check(member)
-        stream = archive.open(member)
-    except (Malformed, zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as problem:
-        reading.bad(str(problem) or "The member cannot be read.", name)
-        return
-    with stream, Source(name, f"{file.id}/{member.filename}", cast(Any, stream)).open(file.encoding) as inner:
-        yield from read_file(inner)
 
 
 def _check(member: zipfile.ZipInfo) -> None:
