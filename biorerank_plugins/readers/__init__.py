@@ -98,8 +98,8 @@ def read_passages(
         raise ValueError(f"passages must be 'parts' or 'whole', got {passages!r}.")
     encoding = check_encoding(encoding)
     source = source_of(path)
-    keys = Keys(id_key, text_key, title_key)
-    reading = Reading(report, skip=bad_lines == "skip", whole=passages == "whole", keys=keys)
+    report, keys = ReadReport() if report is None else report, Keys(id_key, text_key, title_key)
+    reading = Reading(report, skips=bad_lines == "skip", whole=passages == "whole", keys=keys)
     if isinstance(source.target, Path) and source.target.is_dir():
         sources = _sources_in(source.target, format, reading)
     else:

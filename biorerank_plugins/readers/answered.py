@@ -22,31 +22,19 @@ from biorerank_plugins.readers.source import PathOrStream, source_of
 
 @dataclass(frozen=True, slots=True)
 class AnsweredQuestion:
-    """A question and its evidence.
+    """A question and its evidence."""
 
-    :param id: its id, ``""`` if it has none.
-    :param text: the question.
-    :param passages: what answers it; empty for the questions of a test set.
-    :param documents: documents that are relevant as a whole, such as PubMed addresses.
-    :param negatives: what the file says does not answer it.
-    """
-
-    id: str
+    id: str  # "" if it has none
     text: str
-    passages: tuple[Passage, ...]
-    documents: frozenset[str]
-    negatives: tuple[Passage, ...] = ()
+    passages: tuple[Passage, ...]  # what answers it; empty for the questions of a test set
+    documents: frozenset[str]  # that are relevant as a whole, such as PubMed addresses
+    negatives: tuple[Passage, ...] = ()  # what the file says does not answer it
 
 
 def read_answered(
     path: PathOrStream, *, bad_lines: Literal["error", "skip"] = "error", report: ReadReport | None = None
 ) -> Iterator[AnsweredQuestion]:
-    """Read questions with their evidence, one at a time.
-
-    :param path: a file or a binary stream, gzipped or not.
-    :param bad_lines: ``error`` stops at the first malformed record, ``skip`` notes it in the report and goes on.
-    :param report: is filled while the questions are read.
-    :raises ReaderError: names file and line.
+    """Read questions with their evidence, one at a time; what is malformed is treated as passages' readers do.
 
     >>> import io
     >>> line = b'{"id": "1", "question": "What is FGF23?", "answer": "A hormone made by osteocytes."}'
@@ -55,12 +43,12 @@ def read_answered(
     """
     source = source_of(path)
     report = ReadReport() if report is None else report
-    skip = bad_lines == "skip"
+    skips = bad_lines == "skip"
     with source.open() as file:
         need_readable(file, "questions")
-        for number, record in question_records(file, Reading(report, skip=skip)):
+        for number, record in question_records(file, Reading(report, skips)):
             # A reading of its own: a snippet is evidence of this question even if another one had it before.
-            reading = Reading(report, skip=skip)
+            reading = Reading(report, skips)
             with reading.noting(file.name, number):
                 question = _question(record, reading, file.name, number)
                 report.read += 1

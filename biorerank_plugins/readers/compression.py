@@ -37,10 +37,7 @@ def compression_of(head: bytes) -> str | None:
 
 
 def unpacked(raw: io.BufferedReader, name: str) -> io.BufferedReader:
-    """Return a stream of the plain data.
-
-    :raises MissingExtraError: if Zstandard is needed and not installed.
-    """
+    """Return a stream of the plain data; Zstandard needs the extra ``formats``."""
     opened: dict[str, Callable[[Any], Any]] = {
         "gzip": lambda packed: gzip.GzipFile(fileobj=packed),
         "bzip2": bz2.BZ2File,
@@ -56,19 +53,16 @@ class _Filled(io.RawIOBase):
     def __init__(self, blocks: Iterator[bytes]) -> None:
         super().__init__()
         self._blocks = blocks
-        self._ready = b""
+        self._ready = bytearray()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        parts = [self._ready]
-        have = len(self._ready)
-        while have < len(buffer) and (more := next(self._blocks, None)) is not None:
-            parts.append(more)
-            have += len(more)
-        data = b"".join(parts)
-        given, self._ready = data[: len(buffer)], data[len(buffer) :]
+        while len(self._ready) < len(buffer) and (more := next(self._blocks, None)) is not None:
+            self._ready += more
+        given = self._ready[: len(buffer)]
+        del self._ready[: len(given)]
         buffer[: len(given)] = given
         return len(given)
 
@@ -127,9 +121,6 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def recoded(stream: io.BufferedReader, encoding: str) -> io.BufferedReader:
-    """Return a stream of the same text in UTF-8.
-
-    Reading it raises :class:`UnicodeDecodeError` where the text is none of that encoding.
-    """
+    """Return a stream of the same text in UTF-8; reading it raises :class:`UnicodeDecodeError` where it is another."""
     texts = codecs.iterdecode(iter(lambda: stream.read(BLOCK), b""), encoding)
     return io.BufferedReader(_Filled(text.encode("utf-8", "surrogatepass") for text in texts), BLOCK)

@@ -94,11 +94,7 @@ class UnknownFormatError(ReaderError):
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix in lower case, without that of a compression.
-
-    >>> suffix_of("corpus.JSONL.gz")
-    '.jsonl'
-    """
+    """Return the suffix in lower case, without that of a compression: ``.jsonl`` of ``corpus.JSONL.gz``."""
     path = PurePath(name)
     if path.suffix.lower() in _PACKED:
         path = path.with_suffix("")
@@ -106,19 +102,13 @@ def suffix_of(name: str) -> str:
 
 
 def need_readable(file: OpenFile, format_: str) -> None:
-    """Do what :func:`check_readable` does, for a file that is all there is to read.
-
-    :raises ReaderError: if the file is empty, or of a foreign type.
-    """
+    """Refuse what :func:`check_readable` does with :class:`ReaderError`: the file is all there is to read."""
     with Reading().noting(file.name):
         check_readable(file, format_)
 
 
 def check_readable(file: OpenFile, format_: str) -> None:
-    """Refuse what holds nothing to read.
-
-    :raises Malformed: if the file is empty, or of a foreign type.
-    """
+    """Refuse what is empty, or of a foreign type."""
     head = file.head
     if not file.begin:
         if len(head) < HEAD:  # else something may come behind it
@@ -147,11 +137,7 @@ def binary_kind(head: bytes) -> str | None:
 
 
 def detect(file: OpenFile) -> str:
-    """Return the format of an open file.
-
-    :raises Malformed: if it is one that is not read; the message says what to choose instead.
-    :raises UnknownFormatError: if neither the beginning nor the suffix tells.
-    """
+    """Return the format of an open file; a message about one that is not read says what to choose instead."""
     if (binary := binary_kind(file.head)) is not None:
         return kind_of_zip(file.stream) if binary == "zip" else binary
     suffix = suffix_of(file.name)

@@ -1,4 +1,7 @@
-"""A list of objects in one large JSON document, given one object at a time."""
+"""A list of objects in one large JSON document, given one object at a time.
+
+What is not well-formed, or no such list, is a :class:`ReaderError`: nobody knows where the next object begins.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,6 @@ from biorerank_plugins.readers.source import OpenFile
 
 _BLOCK = 1 << 16
 _BLANK = re.compile(r"[ \t\r\n]*")
-
-
 EACH = "[]"
 """In a path of keys: each item of a list."""
 
@@ -29,7 +30,6 @@ def array_items(file: OpenFile, *path: str) -> Iterator[tuple[int, Any]]:
     The memory holds one item at a time (of 16 MiB at most).
 
     :param path: keys from the top object down, as ``"resultList", "result"``; :data:`EACH` goes into a list.
-    :raises ReaderError: if the document is not well-formed, or has no such list.
     """
     text = _Text(file)
     if text.peek() == "[" and path[:1] != (EACH,):
@@ -41,10 +41,7 @@ def array_items(file: OpenFile, *path: str) -> Iterator[tuple[int, Any]]:
 
 
 def object_items(file: OpenFile) -> Iterator[tuple[int, str, Any]]:
-    """Give ``(line, key, value)`` of the object that a document is, one at a time.
-
-    :raises ReaderError: if the document is not well-formed, or no object.
-    """
+    """Give ``(line, key, value)`` of the object that a document is, one at a time."""
     text = _Text(file)
     for line, key in _keys(text):
         yield line, key, text.value()
@@ -99,13 +96,10 @@ def _places(text: _Text, opening: str, closing: str) -> Iterator[int]:
 
 
 class _Text:
-    """A window on the text of a document.
-
-    :ivar line: line number of the next character, counted from 1.
-    """
+    """A window on the text of a document."""
 
     def __init__(self, file: OpenFile) -> None:
-        self.line = 1
+        self.line = 1  # of the next character
         self._name = file.name
         self._stream: io.BufferedReader = file.stream
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode

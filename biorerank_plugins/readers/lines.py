@@ -19,8 +19,7 @@ _T = TypeVar("_T")
 def raw_lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes]]:
     """Give ``(number, line)``, numbers from 1, line ends kept, without a leading byte order mark.
 
-    Of a line longer than :data:`MAX_LINE` only the beginning is given, one byte too long: :func:`decode_line` refuses
-    it.
+    Of a line longer than :data:`MAX_LINE` the beginning is given, one byte too long: :func:`decode_line` refuses it.
     """
     for number, raw in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), b""), start=1):
         rest = raw
@@ -30,10 +29,7 @@ def raw_lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes]]:
 
 
 def decode_line(raw: bytes) -> str:
-    """Decode a line.
-
-    :raises Malformed: if it is too long, no UTF-8, or holds a NUL byte.
-    """
+    """Decode a line; refuse one that is too long, no UTF-8, or holds a NUL byte."""
     if len(raw) > MAX_LINE:
         raise Malformed(f"The line is longer than {MAX_LINE >> 20} MiB. Are the line ends missing?")
     if b"\0" in raw:
@@ -52,10 +48,7 @@ def chomp(line: str) -> str:
 
 
 def parse_lines(file: OpenFile, reading: Reading, parse: Callable[[int, str], _T]) -> Iterator[_T]:
-    """Give what ``parse(number, line)`` makes of each line that is not blank.
-
-    :param parse: raises :class:`Malformed` for a line that it cannot use.
-    """
+    """Give what ``parse(number, line)`` makes of each line that is not blank, and name what is malformed."""
     for number, raw in raw_lines(file.stream):
         with reading.noting(file.name, number):
             if (line := decode_line(raw)).strip():
@@ -63,10 +56,7 @@ def parse_lines(file: OpenFile, reading: Reading, parse: Callable[[int, str], _T
 
 
 def read_whole(file: OpenFile, what: str, most: int = MAX_LINE) -> bytes:
-    """Return all bytes of a file.
-
-    :raises Malformed: if there are more than ``most``.
-    """
+    """Return all bytes of a file that has no more than ``most``."""
     data = file.stream.read(most + 1)
     if len(data) > most:
         raise Malformed(f"{what} may have {most >> 20} MiB at most. Split it.")

@@ -24,10 +24,7 @@ _RAISED = {"sup": "^", "sub": "_"}
 
 
 def parse_html(text: str) -> Any:
-    """Parse HTML, however badly it is written.
-
-    :raises Malformed: if there is nothing in it.
-    """
+    """Parse HTML, however badly it is written, but for one that has nothing in it."""
     from lxml import etree, html
 
     try:
@@ -88,10 +85,6 @@ def _walk(element: Any, blocks: list[list[str]], depth: int) -> None:
 
 
 def raised(tag: str, before: str, text: str) -> str:
-    """Return the text of an element behind what stands before it, with a sign where a number would be lost.
-
-    >>> raised("sup", "10", "6"), raised("sup", "CD4", "+"), raised("i", "10", "6")
-    ('^6', '+', '6')
-    """
+    """Return the text of an element behind what stands before it, with a sign where a number would be lost: 10^6."""
     sign = _RAISED.get(tag, "")
     return f"{sign}{text.strip()}" if sign and _DIGIT.search(before) and _NUMBER.match(text.strip()) else text

@@ -55,7 +55,7 @@ def read_queries(
     [Query(id='1', text='What causes gout?')]
     """
     source = source_of(path)
-    reading = Reading(report, skip=bad_lines == "skip")
+    reading = Reading(ReadReport() if report is None else report, skips=bad_lines == "skip")
     with source.open(check_encoding(encoding)) as file:
         queries = list(_unique(file, reading))
     if not queries:

@@ -1,4 +1,4 @@
-"""From raw values to passages: strict JSON, checked strings, PubMed addresses."""
+"""From raw values to passages: strict JSON, checked strings, PubMed addresses; what is wrong is :class:`Malformed`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ DECODER = json.JSONDecoder(parse_constant=_constant, parse_float=_number)
 
 
 def parse_object(line: str) -> dict[str, Any]:
-    """Parse one JSON object.
-
-    :raises Malformed: if the line is something else, nested too deeply, or holds what is no Unicode text.
-    """
+    """Parse one JSON object."""
     try:
         value = DECODER.decode(line.strip())
     except json.JSONDecodeError as error:
@@ -46,10 +43,7 @@ def parse_object(line: str) -> dict[str, Any]:
 
 
 def check_object(value: Any) -> dict[str, Any]:
-    """Return ``value`` if it is a JSON object that a passage can hold.
-
-    :raises Malformed: if it is no object, is nested too deeply, or holds half a surrogate pair.
-    """
+    """Return what is a JSON object, not nested too deeply, and without half a surrogate pair."""
     if not isinstance(value, dict):
         raise Malformed(f"Expected a JSON object, got {_kind(value)}.")
     level: list[Any] = [value]
@@ -80,20 +74,14 @@ def _kind(value: Any) -> str:
 
 
 def as_id(value: Any, name: str = "id") -> str:
-    """Return an id as a string; numbers are taken, ``0`` too.
-
-    :raises Malformed: if there is none.
-    """
+    """Return an id as a string; numbers are taken, ``0`` too."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     return as_text(value, name)
 
 
 def as_text(value: Any, name: str = "text") -> str:
-    """Return a string that says something.
-
-    :raises Malformed: if it is missing, blank, or no string.
-    """
+    """Return a string that says something: neither missing nor blank."""
     if value is None:
         raise Malformed(f"No {name}.")
     if not isinstance(value, str):
@@ -106,21 +94,14 @@ def as_text(value: Any, name: str = "text") -> str:
 
 
 def as_title(value: Any) -> str | None:
-    """Return a title, ``None`` if it is missing or blank.
-
-    :raises Malformed: if it is no string.
-    """
+    """Return a title, ``None`` if it is missing or blank."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     return as_text(value, "title")
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names of keys or columns for an error: on one line, not too long.
-
-    >>> listed({"docid": 1, "contents": 2})
-    'docid, contents'
-    """
+    """Return names of keys or columns for an error: on one line, not too long."""
     return ", ".join(name if name.isprintable() else repr(name) for name in names)[:200] or "none"
 
 
@@ -131,7 +112,6 @@ def article_passage(
 
     :param name: what an error calls it; ``None`` for the id.
     :param metadata: what says nothing is left out; that an article is *not* retracted says something.
-    :raises Malformed: if it has neither.
     """
     known = {name: value for name, value in metadata.items() if value or value is False}
     if abstract:

@@ -13,10 +13,7 @@ MAX_LISTED = 1_000
 
 
 class Malformed(Exception):
-    """A line, record or file cannot become a passage; the message says why.
-
-    It never leaves the readers: it becomes a :class:`ReaderError` or a :class:`SkippedLine`.
-    """
+    """A line, record or file cannot become a passage; outside it is a :class:`ReaderError` or :class:`SkippedLine`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +60,17 @@ class Keys:
 USUAL_KEYS = Keys()
 
 
+@dataclass(slots=True)
 class Reading:
-    """One run of a reader: where it reports to and whether it goes on after something malformed.
+    """One run of a reader: where it reports to, and what the caller asked for."""
 
-    :ivar report: filled as the reading goes on.
-    :ivar skips: go on and note it; else raise.
-    :ivar whole: long texts stay whole.
-    :ivar keys: where rows and JSON objects keep what a passage is made of.
-    """
-
-    def __init__(
-        self, report: ReadReport | None = None, *, skip: bool = False, whole: bool = False, keys: Keys = USUAL_KEYS
-    ) -> None:
-        self.whole = whole
-        self.keys = keys
-        self.report = ReadReport() if report is None else report
-        # id -> strict key of the BioASQ snippets given so far: equal snippets of different files are one passage too.
-        self.snippets: dict[str, str] = {}
-        self.repeated = 0
-        self.skips = skip
+    report: ReadReport = field(default_factory=ReadReport)
+    skips: bool = False  # note what is malformed and go on; else raise
+    whole: bool = False  # long texts stay whole
+    keys: Keys = USUAL_KEYS
+    # id -> strict key of the BioASQ snippets given so far: equal snippets of different files are one passage too.
+    snippets: dict[str, str] = field(default_factory=dict)
+    repeated: int = 0
 
     def progress(self) -> tuple[int, ...]:
         """Return counters of which one moves whenever something has been read."""
@@ -92,18 +81,11 @@ class Reading:
         self.report.left_out[PurePath(name).suffix.lower() or "without a suffix"] += 1
 
     def noting(self, path: str, line: int | None = None, about: str = "") -> _Noting:
-        """Return a block that notes what turns out to be malformed in it, and goes on behind it.
-
-        :param about: what it is, for the message.
-        :raises ReaderError: as :meth:`bad`.
-        """
+        """Return a block that notes what turns out to be malformed in it, as ``about``, and goes on behind it."""
         return _Noting(self, path, line, about)
 
     def bad(self, reason: object, path: str, line: int | None = None) -> None:
-        """Note something malformed.
-
-        :raises ReaderError: unless this reading skips what is malformed.
-        """
+        """Note something malformed; raise :class:`ReaderError` where nothing is skipped."""
         if not self.skips:
             raise ReaderError(str(reason), path, line)
         self.report.n_skipped += 1

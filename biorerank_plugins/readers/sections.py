@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from biorerank_plugins.passages import Passage
@@ -15,40 +15,27 @@ ABSTRACT = "Abstract"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section: its heading, and its paragraphs with blank lines between them.
+    """A section: its heading, and its paragraphs with blank lines between them."""
 
-    :param heading: with those above it (``"Methods > Patients"``), ``""`` if it has none.
-    :param text: the paragraphs.
-    :param kind: what the file calls it (``METHODS``, ``FIG``, …), if anything.
-    """
-
-    heading: str
+    heading: str  # with those above it ("Methods > Patients"), "" if it has none
     text: str
-    kind: str = ""
+    kind: str = ""  # what the file calls it (METHODS, FIG, …), if anything
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """An article with its full text, or as much of it as there is.
-
-    :param id: its name.
-    :param title: its title, ``""`` if it has none.
-    :param sections: in order, the abstract first.
-    :param metadata: what holds of all its passages; values that say nothing are left out.
-    """
+    """An article with its full text, or as much of it as there is."""
 
     id: str
-    title: str
-    sections: Sequence[Section]
-    metadata: dict[str, Any] = field(default_factory=dict)
+    title: str  # "" if it has none
+    sections: Sequence[Section]  # in order, the abstract first
+    metadata: dict[str, Any]  # what holds of all its passages; values that say nothing are left out
 
 
 def document_passages(document: Document, reading: Reading) -> Iterator[Passage]:
     """Give the passages ``id#1``, ``id#2``, … of a document, each with its section's heading under ``section``.
 
     An abstract stays whole. A longer section is cut at paragraphs and sentences, unless the reading wants it whole.
-
-    :raises Malformed: if there is neither a text nor a title.
     """
     known = {name: value for name, value in document.metadata.items() if value not in (None, "", [])}
     number = 0

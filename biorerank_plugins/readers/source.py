@@ -27,22 +27,14 @@ _READ_FROM_THE_END = (b"PK\x03\x04", b"PAR1\x15")
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """An input that is open.
+    """An input that is open."""
 
-    :param name: how errors call it.
-    :param id: path relative to the folder that is read (a file's name if it was given by itself).
-    :param stream: the bytes, unpacked; text of another encoding than UTF-8 is recoded.
-    :param head: the first 64 KiB of ``stream`` (less if it is shorter), not consumed.
-    :param rewindable: whether ``stream.seek(0)`` works.
-    :param encoding: what the caller says of text that is not UTF-8.
-    """
-
-    name: str
-    id: str
-    stream: io.BufferedReader
-    head: bytes
-    rewindable: bool
-    encoding: str | None = None
+    name: str  # how errors call it
+    id: str  # path relative to the folder that is read (a file's name if it was given by itself)
+    stream: io.BufferedReader  # the bytes, unpacked; text of another encoding than UTF-8 is recoded
+    head: bytes  # the first 64 KiB of the stream (less if it is shorter), not consumed
+    rewindable: bool  # whether stream.seek(0) works
+    encoding: str | None = None  # what the caller says of text that is not UTF-8
 
     @property
     def begin(self) -> bytes:
@@ -68,16 +60,11 @@ def _spooled(stream: io.BufferedReader, spool: Any) -> io.BufferedReader:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An input that can be opened.
-
-    :param name: how errors call it.
-    :param id: see :class:`OpenFile`.
-    :param target: the path, or the caller's binary stream (which stays open).
-    """
+    """An input that can be opened."""
 
     name: str
     id: str
-    target: Path | BinaryIO
+    target: Path | BinaryIO  # the caller's binary stream stays open
 
     @contextmanager
     def open(self, encoding: str | None = None) -> Iterator[OpenFile]:
@@ -121,18 +108,15 @@ class Source:
 def _errors_of(name: str, packed: str = "compressed") -> Iterator[None]:
     try:
         yield
-    except DAMAGED as error:
-        raise ReaderError(f"The {packed} data are damaged or cut short ({error}). Get the file again.", name) from error
     except UnicodeDecodeError as error:
-        raise ReaderError(
-            f"The text is not {error.encoding} (byte 0x{error.object[error.start]:02x}).", name
-        ) from error
-    except OSError as error:
+        byte = f"byte 0x{error.object[error.start]:02x}"
+        raise ReaderError(f"The text is not {error.encoding} ({byte}).", name) from error
+    except (*DAMAGED, OSError) as error:
+        problem = f"The {packed} data are damaged or cut short ({error}). Get the file again."
         # Without a number it is no error of the operating system, but the library's own.
-        if error.errno is None and not isinstance(error, io.UnsupportedOperation):
-            problem = f"The {packed} data are damaged or cut short ({error}). Get the file again."
-            raise ReaderError(problem, name) from error
-        raise ReaderError(f"Cannot be read: {error.strerror or error}.", name) from error
+        if isinstance(error, OSError) and (error.errno is not None or isinstance(error, io.UnsupportedOperation)):
+            problem = f"Cannot be read: {error.strerror or error}."
+        raise ReaderError(problem, name) from error
 
 
 def source_of(path: PathOrStream) -> Source:

@@ -31,7 +31,6 @@ def check_head(file: OpenFile, roots: Sequence[str], what: str) -> str:
     :param roots: names that the root may have.
     :param what: is expected, in words.
     :returns: the root's name, as it is written.
-    :raises ReaderError: if the file is none of that, or not well-formed.
     """
     parser = etree.XMLPullParser(events=("start",), **_SAFE)
     root = None
@@ -54,11 +53,7 @@ def check_head(file: OpenFile, roots: Sequence[str], what: str) -> str:
 def elements(
     stream: io.BufferedReader, name: str, root: str, tags: Sequence[str], what: str
 ) -> Iterator[tuple[int, Any]]:
-    """Give ``(line, element)`` of each element; it is emptied before the next one comes.
-
-    :param name: how errors call it.
-    :param what: an element is, in words.
-    """
+    """Give ``(line, element)`` of each element, ``what`` in words; it is emptied before the next one comes."""
     documents = _Documents(stream, name, root, what)
     while documents.more():
         before = documents.lines
@@ -89,12 +84,10 @@ class _Documents:
     """The documents of a file, one at a time, as long as something ends in them now and then.
 
     The parser keeps whatever has not ended, so that the memory would grow with it.
-
-    :ivar lines: lines before the document that is being read.
     """
 
     def __init__(self, stream: io.BufferedReader, name: str, root: str, what: str) -> None:
-        self.lines = 0
+        self.lines = 0  # before the document that is being read
         self._stream, self._name, self._what = stream, name, what
         self._end = re.compile(rb"</" + re.escape(root.encode()) + rb"\s*>")
         self._room = MAX_LINE
@@ -159,10 +152,7 @@ def local_name(element: Any) -> str:
 
 
 def no_entities(element: Any) -> None:
-    """Refuse a record that holds an entity: nobody knows what it stands for.
-
-    :raises Malformed: if it does.
-    """
+    """Refuse a record that holds an entity: nobody knows what it stands for."""
     if (entity := next(element.iter(etree.Entity), None)) is not None:
         raise Malformed(f"The record holds the entity {entity.text[:40]}, which is not expanded.")
 
@@ -171,9 +161,7 @@ def readable(element: Any, left_out: Sequence[str] = ()) -> str:
     """Return the text in an element and its inline markup, with single spaces; ``""`` for ``None``.
 
     A number that is raised or lowered behind a digit keeps its place: ``10<sup>6</sup>`` is 10^6, not 106; H2O, Ca2+
-    and CD4+ are written as everywhere.
-
-    :param left_out: names of elements that are no part of its text.
+    and CD4+ are written as everywhere. Elements whose names are left out are no part of the text.
     """
     parts: list[str] = []
     if element is not None:
