@@ -102,7 +102,7 @@ def suffix_of(name: str) -> str:
 
 
 def need_readable(file: OpenFile, format_: str) -> None:
-    """Refuse what :func:`check_readable` does with :class:`ReaderError`: the file is all there is to read."""
+    """Raise :class:`ReaderError` of what :func:`check_readable` refuses: the file is all there is to read."""
     with Reading().noting(file.name):
         check_readable(file, format_)
 
@@ -137,7 +137,7 @@ def binary_kind(head: bytes) -> str | None:
 
 
 def detect(file: OpenFile) -> str:
-    """Return the format of an open file; a message about one that is not read says what to choose instead."""
+    """Return the format of an open file; where it is one that is not read, the error says what to choose instead."""
     if (binary := binary_kind(file.head)) is not None:
         return kind_of_zip(file.stream) if binary == "zip" else binary
     suffix = suffix_of(file.name)

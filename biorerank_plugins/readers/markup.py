@@ -24,7 +24,7 @@ _RAISED = {"sup": "^", "sub": "_"}
 
 
 def parse_html(text: str) -> Any:
-    """Parse HTML, however badly it is written, but for one that has nothing in it."""
+    """Parse HTML, however badly it is written, unless there is nothing in it."""
     from lxml import etree, html
 
     try:

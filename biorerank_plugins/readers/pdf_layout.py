@@ -1,15 +1,13 @@
-"""Lines on pages ► paragraphs in reading order: columns, running heads, reference lists."""
+"""Lines on pages ► paragraphs in reading order: columns, running heads, reference lists, hyphens at ends of lines."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-
-from biorerank_plugins.readers.hyphens import DocumentWords
 
 _EDGE_LINES = 2  # at the top and the bottom of a page, where running heads and page numbers stand
 _REFERENCES = re.compile(
@@ -18,22 +16,25 @@ _REFERENCES = re.compile(
 _AFTER_REFERENCES = re.compile(r"(?:appendix|supplement)", re.IGNORECASE)
 _PAGE_NUMBER = re.compile(r"(?:page\s+)?\d{1,5}(?:\s*(?:of|/)\s*\d{1,5})?", re.IGNORECASE)
 _ENDS = (".", "!", "?", ":", ".)", ".”", '."')
+_LIGATURES = str.maketrans(
+    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": "-"}
+)
+# What follows a hyphen of the word's own.
+_SECOND_PARTS = frozenset(
+    "associated based dependent free induced like mediated related rich specific term therapy type".split()
+)
+_HYPHENATED = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+")
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of text.
-
-    :param text: its text.
-    :param x: where it begins, from the left, in points.
-    :param y: its height on the page, from the bottom, in points.
-    :param size: of its letters, in points.
-    """
+    """A line of text; its places are in points."""
 
     text: str
-    x: float
-    y: float
-    size: float
+    x: float  # where it begins, from the left
+    y: float  # its height on the page, from the bottom
+    size: float  # of its letters
 
     @property
     def end(self) -> float:
@@ -43,31 +44,24 @@ class Line:
 
 @dataclass(slots=True)
 class Paragraph:
-    """A paragraph.
+    """A paragraph of a document."""
 
-    :param page: where it begins, from 1.
-    :param text: its text.
-    :param section: the heading above it; empty if there is none.
-    """
-
-    page: int
+    page: int  # where it begins, from 1
     text: str
-    section: str = ""
+    section: str  # the heading above it, "" if there is none
 
 
 def paragraphs(pages: Sequence[Sequence[Line]]) -> list[Paragraph]:
-    """Return the paragraphs of a document in the order in which a person reads them.
+    """Return the paragraphs of a document, of the lines of its pages, in the order in which a person reads them.
 
     Running heads, page numbers and reference lists are left out; hyphens at ends of lines are undone.
-
-    :param pages: the lines of each page, in any order.
     """
     kept = _without_running_heads(pages)
     sizes = [line.size for page in kept for line in page for _ in range(len(line.text))]
     if not sizes:
         return []
     body = median(sizes)
-    words = DocumentWords(line.text for page in kept for line in page)
+    words = _DocumentWords(line.text for page in kept for line in page)
     found: list[Paragraph] = []
     section, in_references = "", False
     for page_number, lines in _grouped(kept, body):
@@ -89,7 +83,6 @@ def paragraphs(pages: Sequence[Sequence[Line]]) -> list[Paragraph]:
 def reading_order(lines: Sequence[Line], usual: float | None = None) -> list[Line]:
     """Return the lines of a page in reading order: columns one after another between lines that cross them.
 
-    :param lines: in any order.
     :param usual: where the second column begins on other pages: on the last one it may hold a line or two.
     """
     top_down = sorted(lines, key=lambda line: (-round(line.y), line.x))
@@ -203,3 +196,51 @@ def _is_heading(lines: Sequence[Line], text: str, body: float) -> bool:
     if lines[0].size > 1.08 * body:
         return True
     return len(lines) == 1 and len(text) < 60 and _REFERENCES.fullmatch(text) is not None
+
+
+class _DocumentWords:
+    """Which words a document has, to tell a hyphen of the line's end from the word's own."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._whole: Counter[str] = Counter()
+        self._hyphenated: Counter[str] = Counter()
+        cut = False
+        for text in texts:
+            plain = text.translate(_LIGATURES).casefold().strip()
+            if cut:  # two halves of a word that was cut are no words
+                plain = plain.partition(" ")[2]
+            cut = plain.endswith("-")
+            plain = plain.rpartition(" ")[0] if cut else plain
+            self._whole.update(_WORD.findall(plain))
+            self._hyphenated.update(_HYPHENATED.findall(plain))
+
+    def joined(self, lines: Sequence[str]) -> str:
+        """Return lines as one text."""
+        text = ""
+        for line in lines:
+            more = " ".join(line.translate(_LIGATURES).split())
+            if text.endswith("-") and more and not text.endswith((" -", "--")):
+                if more.startswith("-"):  # some programs repeat the hyphen of a word on the next line
+                    text += more[1:]
+                else:
+                    text = (text if self._keeps_hyphen(text, more) else text[:-1]) + more
+            else:
+                text = f"{text} {more}" if text and more else text + more
+        return text
+
+    def _keeps_hyphen(self, before: str, after: str) -> bool:
+        first, second = before[:-1].rsplit(None, 1)[-1], after.split(None, 1)[0]
+        in_capitals = first.isupper() and _WORD.match(second) is not None and second[:2].isupper()
+        if not first[-1:].isalpha() or not (second[:1].islower() or in_capitals):
+            return True
+        if not in_capitals and any(letter.isdigit() for letter in first):
+            return True
+        if not in_capitals and first.isupper() and len(first) > 1:
+            return True  # TNF-alpha, IL6-dependent
+        begin, end = _WORD.findall(first)[-1].casefold(), _WORD.findall(second)[0].casefold()
+        known, joined = self._hyphenated[f"{begin}-{end}"], self._whole[begin + end]
+        if known or joined:
+            return known > joined
+        # Neither is in the document: a compound, if both its parts are words.
+        is_compound = len(begin) >= 4 and len(end) >= 4 and self._whole[begin] > 0 and self._whole[end] > 0
+        return end in _SECOND_PARTS or is_compound
