@@ -6,13 +6,12 @@ not needed.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from biorerank_plugins.passages import Passage
-from biorerank_plugins.readers.bioasq import question_snippets
+from biorerank_plugins.readers.bioasq import question_snippets, short_hash
 from biorerank_plugins.readers.detect import need_readable
 from biorerank_plugins.readers.question_files import question_records
 from biorerank_plugins.readers.records import as_text, as_title, make_passage
@@ -34,7 +33,7 @@ class AnsweredQuestion:
 def read_answered(
     path: PathOrStream, *, bad_lines: Literal["error", "skip"] = "error", report: ReadReport | None = None
 ) -> Iterator[AnsweredQuestion]:
-    """Read questions with their evidence, one at a time; what is malformed is treated as passages' readers do.
+    """Read questions with their evidence, one at a time; malformed ones as ``read_passages`` treats them.
 
     >>> import io
     >>> line = b'{"id": "1", "question": "What is FGF23?", "answer": "A hormone made by osteocytes."}'
@@ -69,9 +68,9 @@ def _question(record: dict[str, Any], reading: Reading, path: str, number: int) 
 
 def _passage(record: dict[str, Any]) -> Passage:
     text = as_text(record["text"], "answer").strip()
-    id_ = hashlib.sha1(text.lower().encode(), usedforsecurity=False).hexdigest()[:12]
+    id_ = f"a{short_hash(text.lower())}"
     about = {name: value for name, value in record.items() if name == "document" and value is not None}
-    return make_passage(f"a{id_}", text, as_title(record.get("title")), about)
+    return make_passage(id_, text, as_title(record.get("title")), about)
 
 
 def _documents(value: Any) -> frozenset[str]:

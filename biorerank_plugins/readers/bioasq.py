@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.json_stream import array_items
-from biorerank_plugins.readers.jsonl import is_bioasq_document, parse_items
-from biorerank_plugins.readers.lines import parse_lines
-from biorerank_plugins.readers.records import as_text, check_object, listed, make_passage, parse_object
+from biorerank_plugins.readers.jsonl import is_bioasq_document, parse_items, parse_records
+from biorerank_plugins.readers.records import as_text, check_object, listed, make_passage
 from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
@@ -37,20 +36,14 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
 
 
 def parse_questions(file: OpenFile, reading: Reading, parse: Callable[[int, dict[str, Any]], _T]) -> Iterator[_T]:
-    """Give what ``parse(line number, question)`` makes of each question.
-
-    :param parse: raises :class:`Malformed` for a question that it cannot use.
-    """
+    """Give what ``parse(line number, question)`` makes of each question."""
     if is_bioasq_document(file.begin):
         return parse_items(array_items(file, "questions"), file, reading, parse)
-    return parse_lines(file, reading, lambda number, line: parse(number, parse_object(line)))
+    return parse_records(file, reading, parse)
 
 
 def question_snippets(question: dict[str, Any], reading: Reading, path: str, number: int) -> Iterator[Passage]:
-    """Give the snippets of one question that this reading has not given before.
-
-    :raises Malformed: if the record is no question.
-    """
+    """Give the snippets of one question that this reading has not given before."""
     snippets = question.get("snippets")
     if snippets is None:
         # Questions of test sets come without. A line that is no question at all is an error.
@@ -69,8 +62,8 @@ def _passage(snippet: Any, reading: Reading) -> Passage | None:
     """Return the snippet's passage, ``None`` if it was given before."""
     snippet = check_object(snippet)
     text = as_text(snippet.get("text"))
-    strict = _short_hash(_NOT_ALNUM.sub("", text.lower()) or text)
-    id_ = _short_hash(_NOT_ASCII_ALNUM.sub("", text.lower()) or text)
+    strict = short_hash(_NOT_ALNUM.sub("", text.lower()) or text)
+    id_ = short_hash(_NOT_ASCII_ALNUM.sub("", text.lower()) or text)
     if reading.snippets.get(id_, strict) != strict:
         id_ = strict  # another text with the same ASCII letters (Greek letters differ): all its letters name it
     if id_ in reading.snippets:
@@ -81,5 +74,6 @@ def _passage(snippet: Any, reading: Reading) -> Passage | None:
     return make_passage(f"p{id_}", text, None, metadata)
 
 
-def _short_hash(text: str) -> str:
+def short_hash(text: str) -> str:
+    """Return the 12 hexadecimal digits that name a text."""
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:12]

@@ -6,9 +6,7 @@ date, and knows neither versions nor deletions.
 * Text: the abstract, each labelled section on a line of its own (``METHODS: …``); where there is none, the first
   abstract of another source or language (``OtherAbstract``). A third of PubMed has no abstract at all: there the title
   is the text. A record with neither is malformed.
-* Metadata: ``pmid``, ``version``, ``year``, ``revised`` (year), ``journal``, ``doi``, ``pmcid``, ``authors``,
-  ``language``, ``vernacular_title``, ``mesh``, ``keywords``, ``publication_types``, ``abstract_source`` (where it is no
-  abstract of PubMed's own), ``retracted``, ``expression_of_concern``.
+* ``abstract_source`` says of an abstract that is none of PubMed's own what it is; ``revised`` is a year.
 * The highest version of a PMID in a file wins (of equal ones the last); what the file deletes is not given.
 
 To know that before the first passage, a file is read twice; neither reading holds more than one article. Entities are
@@ -47,7 +45,7 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
         kept = {position for _, position in current.values()}
         stream.seek(0)
         for position, (line, element) in enumerate(_elements(stream, file.name, root)):
-            if element.tag in _DELETIONS or (position not in kept and _named(element)):
+            if element.tag in _DELETIONS or (position not in kept and _pmid_and_version(element.find("*/PMID"))[0]):
                 continue
             with reading.noting(file.name, line):
                 yield _passage(element)
@@ -66,21 +64,16 @@ def _survey(stream: io.BufferedReader, name: str, root: str) -> tuple[dict[str, 
             for child in element.iterchildren("PMID"):
                 pmid, version = _pmid_and_version(child)
                 deleted[pmid] = max(version, deleted.get(pmid, 0))
-        elif (named := _named(element)) is not None:
-            pmid, version = named
+        else:
+            pmid, version = _pmid_and_version(element.find("*/PMID"))
             current[pmid] = max((version, position), current.get(pmid, (0, 0)))
+    current.pop("", None)
     # A deletion names a version; a later one of the same article stays.
     for pmid, version in deleted.items():
         if pmid in current and current[pmid][0] <= version:
             del current[pmid]
     deleted.pop("", None)
     return current, deleted
-
-
-def _named(article: Any) -> tuple[str, int] | None:
-    """Return an article's PMID and version, ``None`` if it has no PMID."""
-    pmid, version = _pmid_and_version(article.find("*/PMID"))
-    return (pmid, version) if pmid else None
 
 
 def _pmid_and_version(element: Any) -> tuple[str, int]:

@@ -37,10 +37,7 @@ Records = Iterator[tuple[int, dict[str, Any]]]
 
 
 def question_records(file: OpenFile, reading: Reading) -> Records:
-    """Give ``(number, record)`` of each question; the number is that of the line where the file has lines.
-
-    :raises ReaderError: if the file is none of those kinds, or not well-formed.
-    """
+    """Give ``(number, record)`` of each question; the number is that of the line where the file has lines."""
     if binary_kind(file.head) == "parquet":
         from biorerank_plugins.readers.parquet import parse_rows
 
@@ -129,10 +126,7 @@ def _columns(first: list[str], bare: bool) -> tuple[list[str], bool]:
 
 
 def _normal(record: dict[str, Any]) -> dict[str, Any]:
-    """Bring a record of any kind into the common form.
-
-    :raises Malformed: if it is no question; the message has the keys that are there.
-    """
+    """Bring a record of any kind into the common form."""
     known = {plain_name(name): value for name, value in record.items()}
     key = next((name for name in _QUESTION if known.get(name) is not None), None)
     if key is None:
