@@ -20,14 +20,11 @@ _SENTENCE_MARKS = re.compile(r"""[\s.,;:!?'"()\[\]]+""")
 def deduplicate(
     candidates: Iterable[Candidate], keys: Deduplicate, metadata_keys: MetadataKeys = DEFAULT_KEYS
 ) -> tuple[list[int], list[int]]:
-    """Find passages that repeat an earlier one.
+    """Return the positions of passages that stay, the first of equal ones, and of those that repeat one.
 
-    :param candidates: in order; the first of equal passages stays.
     :param keys: any of ``"id"``, ``"pmid"``, ``"doi"``, ``"text"`` (equal up to case, white space and punctuation of
         sentences); two passages are the same if *one* of the keys is equal. PMIDs and DOIs are compared in one form,
         whether they are written as numbers, with a prefix or as addresses. ``None`` keeps all.
-    :returns: positions that stay, positions that repeat a passage that stays.
-    :raises ValueError: if a key is unknown.
     """
     wanted = check_keys(keys)
     seen: set[tuple[str, str]] = set()
@@ -44,10 +41,7 @@ def deduplicate(
 
 
 def check_keys(keys: Deduplicate) -> tuple[str, ...]:
-    """Return de-duplication keys as a tuple; ``None`` gives none.
-
-    :raises ValueError: if a key is unknown.
-    """
+    """Return de-duplication keys as a tuple; ``None`` gives none, an unknown one is refused."""
     if keys is not None and not isinstance(keys, Iterable):
         raise ValueError(f"deduplicate={keys!r}: expected None or keys. Choose from {', '.join(DEDUPLICATION_KEYS)}.")
     wanted = () if keys is None else (keys,) if isinstance(keys, str) else tuple(keys)

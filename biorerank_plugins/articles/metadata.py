@@ -144,10 +144,7 @@ DEFAULT_KEYS = MetadataKeys()
 
 
 def check_metadata_keys(keys: MetadataKeys | None) -> MetadataKeys:
-    """Return usable keys; ``None`` gives the common spellings.
-
-    :raises TypeError: if it is something else.
-    """
+    """Return usable keys; ``None`` gives the common spellings."""
     if keys is None:
         return DEFAULT_KEYS
     if not isinstance(keys, MetadataKeys):
@@ -186,11 +183,7 @@ def _short_name(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def folded(name: str) -> str:
-    """Return a name's letters and digits in lower case: how names of keys and publication types are compared.
-
-    >>> folded("Meta-Analysis") == folded("meta analysis") == folded("MetaAnalysis")
-    True
-    """
+    """Return letters and digits in lower case: ``Meta-Analysis``, ``meta analysis`` and ``MetaAnalysis`` are the same."""
     return _NOT_ALNUM.sub("", name.casefold())
 
 

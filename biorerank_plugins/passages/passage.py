@@ -125,10 +125,7 @@ PassageLike: TypeAlias = str | Passage | Candidate
 
 
 def as_candidate(item: PassageLike, position: int) -> Candidate:
-    """Turn a string, passage or candidate into a candidate.
-
-    :raises TypeError: if ``item`` is something else.
-    """
+    """Turn a string, passage or candidate into a candidate."""
     if isinstance(item, Candidate):
         return item
     if isinstance(item, Passage):

@@ -17,16 +17,11 @@ _HEADING = re.compile(r"#{1,6}[^\S\n]+([^\n]*?)[^\S\n]*#*\s*")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a document.
-
-    :param start: first character, in the document.
-    :param end: one past the last.
-    :param heading: the Markdown heading that it stands under, if any.
-    """
+    """A part of a document, from its first character to one past its last."""
 
     start: int
     end: int
-    heading: str | None = None
+    heading: str | None  # the Markdown heading that it stands under, if any
 
 
 def cut_document(text: str, size: int = PASSAGE_SIZE) -> list[Part]:

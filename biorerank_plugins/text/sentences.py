@@ -19,10 +19,9 @@ Span = tuple[int, int]
 
 
 def split_sentences(text: str, *, max_length: int = MAX_SENTENCE) -> list[Span]:
-    """Return the sentences of a text, in order, as (start, end) in code points.
+    """Return the sentences of a text, in order, as (start, end) in code points, without white space around them.
 
-    :param max_length: longest sentence; at least 1.
-    :returns: spans without surrounding white space, none of them empty. Together they cover all but white space.
+    None is empty. Together they cover all but white space.
 
     >>> text = "IL-6 rose (p < 0.05). It fell."
     >>> [text[start:end] for start, end in split_sentences(text)]

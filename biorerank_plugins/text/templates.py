@@ -27,11 +27,7 @@ def wellformed(text: str) -> str:
 
 
 def check_template(template: Template | None) -> Template:
-    """Return a usable template; ``None`` gives the default.
-
-    :raises TypeError: if it is neither a string nor a function.
-    :raises ValueError: if a format string does not contain ``{text}`` or cannot be parsed.
-    """
+    """Return a template that has ``{text}`` and can be filled in; ``None`` gives the default."""
     if template is None:
         return DEFAULT_TEMPLATE
     if callable(template):
@@ -55,9 +51,6 @@ def passage_text(passage: Passage, template: Template = DEFAULT_TEMPLATE) -> str
     In a format string, the literal text before a field belongs to it: it is left out with a field that has no value,
     with a bracket around it and separators that would then stand at the very start. A field that ends in ``.?!:`` is
     not followed by a second full stop.
-
-    :param template: format string or function.
-    :raises TypeError: if a template function returns something else than a string.
 
     >>> passage_text(Passage("1", "It suppresses tumours.", title="TP53"))
     'TP53. It suppresses tumours.'

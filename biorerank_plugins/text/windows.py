@@ -20,16 +20,11 @@ Span: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """How long passages are read.
+    """How long passages are read, in tokens of the passage."""
 
-    :param aggregation: ``None`` reads the beginning only, and reports that the passage was truncated.
-    :param length: tokens of the passage in a window; ``None`` for as many as the model takes.
-    :param stride: tokens from the start of a window to the start of the next; ``None`` for three quarters of a window.
-    """
-
-    aggregation: Aggregation | None
-    length: int | None
-    stride: int | None
+    aggregation: Aggregation | None  # None reads the beginning only, and reports that the passage was truncated
+    length: int | None  # of a window; None for as many as the model takes
+    stride: int | None  # from the start of a window to the start of the next; None for three quarters of a window
 
 
 class WindowedText:
@@ -68,10 +63,7 @@ class WindowedText:
 
 
 def check_windows(windows: bool | str, length: int | None, stride: int | None) -> Windows:
-    """Return how long passages are read.
-
-    :raises ValueError: if ``windows`` is neither a truth value nor an aggregation.
-    """
+    """Return how long passages are read; ``windows`` is a truth value or an aggregation."""
     if windows is False:
         return Windows(None, length, stride)
     aggregation = "max" if windows is True else windows
@@ -95,7 +87,6 @@ def window_spans(
     :param offsets: [n, 2], first code point of each token and one past its last.
     :param room: tokens a window, at least 1.
     :param stride: tokens from one start to the next, at most ``room``; ``None`` for three quarters of ``room``.
-    :param sentences: finds sentences; for tests.
     :returns: spans of the text; one over all of it if it fits. Every token is in at least one window.
     """
     n = len(offsets)
