@@ -88,10 +88,7 @@ def _zstandard(raw: io.BufferedReader) -> Iterator[bytes]:
 
 
 def check_encoding(encoding: str | None) -> str | None:
-    """Return the name by which Python knows an encoding of text; ``None`` for UTF-8.
-
-    :raises ValueError: if there is none of that name.
-    """
+    """Return the name by which Python knows an encoding of text; ``None`` for UTF-8."""
     if encoding is None:
         return None
     try:

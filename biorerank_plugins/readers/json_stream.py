@@ -59,17 +59,11 @@ def _under(text: _Text, path: tuple[str, ...]) -> Generator[tuple[int, Any], Non
     if text.peek() != opening:
         text.value()
         return False
-    if not path:
-        for line in _places(text, "[", "]"):
+    found = not path
+    for line, key in _keys(text) if opening == "{" else ((line, EACH) for line in _places(text, "[", "]")):
+        if not path:
             yield line, text.value()
-        return True
-    found = False
-    if opening == "[":
-        for _ in _places(text, "[", "]"):
-            found |= yield from _under(text, path[1:])
-        return found
-    for _, key in _keys(text):
-        if key == path[0]:
+        elif key == path[0]:
             found |= yield from _under(text, path[1:])
         else:
             text.value()

@@ -15,12 +15,7 @@ _T = TypeVar("_T")
 
 
 def read_objects(path: PathOrStream, parse: Callable[[dict[str, Any]], _T]) -> list[_T]:
-    """Read JSON Lines, gzipped or not.
-
-    :param parse: makes something of an object, or raises :class:`~biorerank_plugins.readers.report.Malformed`.
-    :returns: what was made, in the order of the lines.
-    :raises ReaderError: names file and line of what is damaged, or was refused by ``parse``.
-    """
+    """Read JSON Lines, gzipped or not; what ``parse`` refuses as :class:`Malformed` is named with file and line."""
     with source_of(path).open() as file:
         need_readable(file, "jsonl")
         return list(parse_lines(file, Reading(), lambda _, line: parse(parse_object(line))))

@@ -41,9 +41,9 @@ def question_records(file: OpenFile, reading: Reading) -> Records:
     if binary_kind(file.head) == "parquet":
         from biorerank_plugins.readers.parquet import parse_rows
 
-        return parse_rows(file, reading, _numbered)
+        return parse_rows(file, reading, _normal)
     if file.begin.startswith((b"{", b"[")):
-        return _json(file, file.begin, reading)
+        return _json(file, reading)
     if is_topics(file.begin):
         return topic_records(file)
     if file.begin.startswith(b"<"):
@@ -52,32 +52,27 @@ def question_records(file: OpenFile, reading: Reading) -> Records:
     rows = (tsv_rows if bare else csv_rows)(file, reading)
 
     def record(number: int, columns: list[str], cells: list[str]) -> tuple[int, dict[str, Any]]:
-        return _numbered(number, dict(paired(columns, cells)))
+        return _normal(number, dict(paired(columns, cells)))
 
     return table_rows(rows, file, reading, lambda first: _columns(first, bare), record, needs_header=True)
 
 
-def _json(file: OpenFile, begin: bytes, reading: Reading) -> Records:
+def _json(file: OpenFile, reading: Reading) -> Records:
+    begin = file.begin
     if begin.startswith(b"["):
-        return parse_records(file, reading, _numbered)
+        return parse_records(file, reading, _normal)
     first = first_object(begin)
     if first is not None:
-        is_document = "questions" in first
         is_squad = isinstance(first.get("data"), list)
         is_map = bool(first) and all(isinstance(value, dict) for value in first.values())
     else:
-        is_document = is_bioasq_document(begin)
         is_squad = _SQUAD.search(begin) is not None
         is_map = _BY_ID.match(begin) is not None
     if is_squad:
         return _squad(file, reading)
-    if is_document:
-        return parse_items(array_items(file, "questions"), file, reading, _numbered)
-    return _map(file, reading) if is_map else parse_records(file, reading, _numbered)
-
-
-def _numbered(number: int, record: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    return number, _normal(record)
+    if is_bioasq_document(begin):
+        return parse_items(array_items(file, "questions"), file, reading, _normal)
+    return _map(file, reading) if is_map else parse_records(file, reading, _normal)
 
 
 def _map(file: OpenFile, reading: Reading) -> Records:
@@ -87,7 +82,7 @@ def _map(file: OpenFile, reading: Reading) -> Records:
             found = {name: check_object(value)}
             if value and all(isinstance(inner, dict) for inner in value.values()):
                 found = {f"{name}/{id_}": inner for id_, inner in value.items()}
-            yield from [(number, _normal({"id": id_, **record})) for id_, record in found.items()]
+            yield from [_normal(number, {"id": id_, **record}) for id_, record in found.items()]
 
 
 def _squad(file: OpenFile, reading: Reading) -> Records:
@@ -125,8 +120,8 @@ def _columns(first: list[str], bare: bool) -> tuple[list[str], bool]:
     return ["id", "text"], False
 
 
-def _normal(record: dict[str, Any]) -> dict[str, Any]:
-    """Bring a record of any kind into the common form."""
+def _normal(number: int, record: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Bring a record of any kind into the common form; its number goes with it."""
     known = {plain_name(name): value for name, value in record.items()}
     key = next((name for name in _QUESTION if known.get(name) is not None), None)
     if key is None:
@@ -139,7 +134,7 @@ def _normal(record: dict[str, Any]) -> dict[str, Any]:
     made |= {name: known[name] for name in ("snippets", "documents") if name in known}
     if (against := _first(known, _NEGATIVE)) is not None:
         made["negatives"] = [one["text"] for one in _texts(against, "negative")]
-    return made
+    return number, made
 
 
 def _answers(known: Mapping[str, Any], id_: str) -> list[dict[str, Any]] | None:

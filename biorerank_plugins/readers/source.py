@@ -70,8 +70,9 @@ class Source:
     def open(self, encoding: str | None = None) -> Iterator[OpenFile]:
         """Open the input, through whatever its first bytes say that it is compressed with.
 
+        What cannot be read, or turns out to be damaged while it is read, is a :class:`ReaderError`.
+
         :param encoding: of text that is not UTF-8, by the name that ``check_encoding`` gives.
-        :raises ReaderError: if it cannot be read or its compressed data are damaged (also while it is being read).
         """
         with _errors_of(self.name), ExitStack() as stack:
             stream = self._buffered(stack)
@@ -120,11 +121,7 @@ def _errors_of(name: str, packed: str = "compressed") -> Iterator[None]:
 
 
 def source_of(path: PathOrStream) -> Source:
-    """Wrap what a caller gave; nothing is read yet.
-
-    :raises TypeError: if it is neither a path nor a binary stream.
-    :raises ReaderError: if there is no such file.
-    """
+    """Wrap what a caller gave, a path that is there or a binary stream; nothing is read yet."""
     if isinstance(path, (str, Path)):
         if path == "":
             raise ReaderError("The path is empty. Give a file or a folder.")

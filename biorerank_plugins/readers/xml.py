@@ -28,7 +28,6 @@ _BLOCKS = frozenset(
 def check_head(file: OpenFile, roots: Sequence[str], what: str) -> str:
     """Refuse other XML, and entity declarations, before anything is parsed at length.
 
-    :param roots: names that the root may have.
     :param what: is expected, in words.
     :returns: the root's name, as it is written.
     """
@@ -115,10 +114,7 @@ class _Documents:
         self._room = MAX_LINE
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes of the document.
-
-        :raises ReaderError: if nothing has ended for too long.
-        """
+        """Return the next bytes of the document; refuse one in which nothing ends for too long."""
         if self._ended:
             return b""
         block = self._behind or self._stream.read(size)
