@@ -17,7 +17,7 @@ from biorerank_plugins.readers.json_stream import EACH, array_items
 from biorerank_plugins.readers.jsonl import parse_items, parse_records
 from biorerank_plugins.readers.records import as_text, listed
 from biorerank_plugins.readers.report import Malformed, Reading
-from biorerank_plugins.readers.sections import ABSTRACT, Document, Section, document_passages
+from biorerank_plugins.readers.sections import ABSTRACT, Section, document_passages
 from biorerank_plugins.readers.source import OpenFile
 
 _DOCUMENT = re.compile(rb'(?<!\\)"passages"\s*:\s*\[')
@@ -47,7 +47,7 @@ def _from_json(file: OpenFile, reading: Reading) -> Iterator[list[Passage]]:
             raise Malformed(f"No list 'passages'; the keys are: {listed(record)}.")
         infons, parts = _infons(record), [_part(one) for one in listed_parts]
         id_ = str(record.get("pmid") or record.get("id") or f"{file.id}#{number}")
-        return list(document_passages(_document(id_, infons, parts), reading))
+        return list(_passages(id_, infons, parts, reading))
 
     begin = file.begin
     path: tuple[str, ...] = ()
@@ -89,14 +89,14 @@ def _from_xml(file: OpenFile, reading: Reading) -> Iterator[list[Passage]]:
                 texts = passage.findall("text") or passage.findall("sentence/text")
                 parts.append((_xml_infons(passage), " ".join(readable(text) for text in texts)))
             id_ = readable(element.find("id")) or f"{file.id}#{number}"
-            yield list(document_passages(_document(id_, _xml_infons(element), parts), reading))
+            yield list(_passages(id_, _xml_infons(element), parts, reading))
 
 
 def _xml_infons(element: Any) -> dict[str, str]:
     return {infon.get("key") or "": "".join(infon.itertext()).strip() for infon in element.iterfind("infon")}
 
 
-def _document(id_: str, infons: dict[str, str], parts: Parts) -> Document:
+def _passages(id_: str, infons: dict[str, str], parts: Parts, reading: Reading) -> Iterator[Passage]:
     front = next((one for one, _ in parts if _is_title(one)), {})
     about = {**infons, **front}
     pmcid = about.get("article-id_pmc", "") or (id_ if id_.upper().startswith("PMC") else "")
@@ -112,7 +112,7 @@ def _document(id_: str, infons: dict[str, str], parts: Parts) -> Document:
         "year": as_year(about.get("year")),
     }
     title = " ".join(next((text for one, text in parts if _is_title(one)), "").split())
-    return Document(pmcid or pmid or id_, title, list(_sections(parts)), metadata)
+    return document_passages(reading, pmcid or pmid or id_, title, _sections(parts), metadata)
 
 
 def _is_title(infons: dict[str, str]) -> bool:

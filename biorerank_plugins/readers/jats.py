@@ -16,7 +16,7 @@ from lxml import etree
 
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.report import Malformed, Reading
-from biorerank_plugins.readers.sections import ABSTRACT, Document, Section, document_passages
+from biorerank_plugins.readers.sections import ABSTRACT, Section, document_passages
 from biorerank_plugins.readers.source import OpenFile
 from biorerank_plugins.readers.xml import check_head, elements, local_name, no_entities, readable
 
@@ -37,8 +37,7 @@ def read(file: OpenFile, reading: Reading) -> Iterator[Passage]:
         with reading.noting(file.name, line):
             no_entities(article)
             _prepare(article)
-            document = _document(article, file.id if number == 1 else f"{file.id}.{number}")
-            yield from document_passages(document, reading)
+            yield from _passages(article, file.id if number == 1 else f"{file.id}.{number}", reading)
 
 
 def _prepare(article: Any) -> None:
@@ -53,7 +52,7 @@ def _prepare(article: Any) -> None:
             del citation[:]
 
 
-def _document(article: Any, fallback: str) -> Document:
+def _passages(article: Any, fallback: str, reading: Reading) -> Iterator[Passage]:
     front = article.find("front")
     meta = None if front is None else front.find("article-meta")
     meta = article.find("front-stub") if meta is None else meta
@@ -75,7 +74,7 @@ def _document(article: Any, fallback: str) -> Document:
     }
     id_ = pmcid or ids.get("pmid") or ids.get("doi") or fallback
     title = readable(meta.find("title-group/article-title"), _NO_TEXT)
-    return Document(id_, title, [*_abstract(meta), *_body(article)], metadata)
+    return document_passages(reading, id_, title, [*_abstract(meta), *_body(article)], metadata)
 
 
 def _author(contributor: Any) -> str:

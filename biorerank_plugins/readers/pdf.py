@@ -15,7 +15,7 @@ from biorerank_plugins.readers.lines import read_whole
 from biorerank_plugins.readers.pdf_layout import Line, Paragraph, paragraphs
 from biorerank_plugins.readers.report import Malformed, Reading, said
 from biorerank_plugins.readers.source import OpenFile
-from biorerank_plugins.text.sentences import split_sentences
+from biorerank_plugins.text.cutting import pieces
 from biorerank_plugins.text.templates import wellformed
 
 if TYPE_CHECKING:
@@ -161,15 +161,5 @@ def _parts(found: Sequence[Paragraph]) -> Iterator[tuple[Paragraph, str]]:
             held = text
             continue
         held = ""
-        if len(text) <= _LONG:
-            yield paragraph, text
-            continue
-        part = ""
-        for start, end in split_sentences(text):
-            sentence = text[start:end].strip()
-            if part and len(part) + len(sentence) >= _LONG:
-                yield paragraph, part
-                part = ""
-            part = f"{part} {sentence}".strip()
-        if part:
-            yield paragraph, part
+        for start, end in pieces(text, 0, len(text), _LONG):
+            yield paragraph, text[start:end]

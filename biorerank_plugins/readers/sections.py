@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,33 +22,28 @@ class Section:
     kind: str = ""  # what the file calls it (METHODS, FIG, …), if anything
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """An article with its full text, or as much of it as there is."""
-
-    id: str
-    title: str  # "" if it has none
-    sections: Sequence[Section]  # in order, the abstract first
-    metadata: dict[str, Any]  # what holds of all its passages; values that say nothing are left out
-
-
-def document_passages(document: Document, reading: Reading) -> Iterator[Passage]:
+def document_passages(
+    reading: Reading, id_: str, title: str, sections: Iterable[Section], metadata: Mapping[str, Any]
+) -> Iterator[Passage]:
     """Give the passages ``id#1``, ``id#2``, … of a document, each with its section's heading under ``section``.
 
     An abstract stays whole. A longer section is cut at paragraphs and sentences, unless the reading wants it whole.
+
+    :param title: ``""`` if it has none.
+    :param metadata: what holds of all its passages; values that say nothing are left out.
     """
-    known = {name: value for name, value in document.metadata.items() if value not in (None, "", [])}
+    known = {name: value for name, value in metadata.items() if value not in (None, "", [])}
     number = 0
-    for section in document.sections:
+    for section in sections:
         about = {"section": section.heading, "section_type": section.kind}
         more = {name: value for name, value in about.items() if value}
         for text in _parts(section, reading):
             number += 1
-            yield Passage(f"{document.id}#{number}", text, document.title or None, {**known, **more})
+            yield Passage(f"{id_}#{number}", text, title or None, {**known, **more})
     if not number:
-        if not document.title:
-            raise Malformed(f"{document.id} has neither a text nor a title.")
-        yield Passage(document.id, document.title, None, {"section": "title", **known})
+        if not title:
+            raise Malformed(f"{id_} has neither a text nor a title.")
+        yield Passage(id_, title, None, {"section": "title", **known})
 
 
 def _parts(section: Section, reading: Reading) -> list[str]:

@@ -34,7 +34,7 @@ def is_topics(begin: bytes) -> bool:
 
 
 def topic_records(file: OpenFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give ``(number, {"id", "question"})`` of each topic; a list that holds another is not read."""
+    """Give ``(number, {"id", "question"})`` of each topic; one that lacks either ends the reading."""
     with Reading().noting(file.name):
         data = read_whole(file, "A list of topics", _MAX_BYTES).removeprefix(codecs.BOM_UTF8)
         is_classic = _CLASSIC.match(data[:4096].decode("utf-8", "ignore"))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from biorerank_plugins.text.sentences import split_sentences
+from biorerank_plugins.text.sentences import MAX_SENTENCE, split_sentences
 
 PASSAGE_SIZE = 600
 """Characters of a passage: about what a first stage and a reader of evidence do well with."""
@@ -25,9 +25,8 @@ class Part:
 
 
 def cut_document(text: str, size: int = PASSAGE_SIZE) -> list[Part]:
-    r"""Return the parts of a document, in order, without white space around them.
+    r"""Return the parts of a text or of Markdown, in order, without white space around them.
 
-    :param text: plain text or Markdown.
     :param size: characters of a part, about: whole paragraphs are put together until they would be more, a longer one
         is cut at borders of sentences. A heading begins a part.
 
@@ -42,7 +41,7 @@ def cut_document(text: str, size: int = PASSAGE_SIZE) -> list[Part]:
         if (found := _HEADING.fullmatch(text[start:end])) is not None:
             heading, fresh = found[1] or None, True
             continue
-        for piece_start, piece_end in _pieces(text, start, end, size):
+        for piece_start, piece_end in pieces(text, start, end, size):
             if not fresh and piece_end - parts[-1].start <= size:
                 parts[-1] = Part(parts[-1].start, piece_end, heading)
             else:
@@ -77,13 +76,13 @@ def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield first, first + len(kept)
 
 
-def _pieces(text: str, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+def pieces(text: str, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
     """Give a paragraph, or sentences of it together as long as they fit."""
     if end - start <= size:
         yield start, end
         return
     first = last = start
-    for _, sentence_end in split_sentences(text[start:end], max_length=size):
+    for _, sentence_end in split_sentences(text[start:end], max_length=min(size, MAX_SENTENCE)):
         if last > first and start + sentence_end - first > size:
             yield first, last
             first = last + len(text[last:end]) - len(text[last:end].lstrip())
