@@ -183,7 +183,7 @@ def _short_name(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def folded(name: str) -> str:
-    """Return letters and digits in lower case: ``Meta-Analysis``, ``meta analysis`` and ``MetaAnalysis`` are the same."""
+    """Return letters and digits in lower case: ``Meta-Analysis`` and ``meta analysis`` are the same name."""
     return _NOT_ALNUM.sub("", name.casefold())
 
 

@@ -143,9 +143,6 @@ def as_candidates(items: Iterable[PassageLike]) -> list[Candidate]:
 
     :raises TypeError: if ``items`` is one string or a mapping (a list of passages was meant), a set or a table, or
         holds something else than passages.
-
-    >>> [c.passage.id for c in as_candidates(["first", Passage("b", "second")])]
-    ['0', 'b']
     """
     if isinstance(items, (Passage, Candidate)):
         raise TypeError(

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from biorerank_plugins.errors import ReaderError
 from biorerank_plugins.passages import Deletion, Passage
 from biorerank_plugins.readers import archive
-from biorerank_plugins.readers.collection import BeirFolder, Query, find_beir, plain_or_gzipped, read_qrels, read_queries
+from biorerank_plugins.readers.collection import BeirFolder, Query, find_beir, plain_or_gzip, read_qrels, read_queries
 from biorerank_plugins.readers.compression import check_encoding
 from biorerank_plugins.readers.detect import FORMATS, SUFFIXES, UnknownFormatError, check_readable, detect, suffix_of
 from biorerank_plugins.readers.report import Keys, Malformed, Reading, ReadReport, SkippedLine
@@ -204,7 +204,7 @@ def _suffixes(format_: str) -> list[str]:
 
 
 def _sources_in(folder: Path, format_: str, reading: Reading) -> list[Source]:
-    corpus = plain_or_gzipped(folder / "corpus.jsonl") if format_ in ("auto", "jsonl") else None
+    corpus = plain_or_gzip(folder / "corpus.jsonl") if format_ in ("auto", "jsonl") else None
     if corpus is not None:
         return [source_of(corpus)]
     suffixes = _suffixes(format_)

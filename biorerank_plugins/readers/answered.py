@@ -33,13 +33,7 @@ class AnsweredQuestion:
 def read_answered(
     path: PathOrStream, *, bad_lines: Literal["error", "skip"] = "error", report: ReadReport | None = None
 ) -> Iterator[AnsweredQuestion]:
-    """Read questions with their evidence, one at a time; malformed ones as ``read_passages`` treats them.
-
-    >>> import io
-    >>> line = b'{"id": "1", "question": "What is FGF23?", "answer": "A hormone made by osteocytes."}'
-    >>> [question.passages[0].text for question in read_answered(io.BytesIO(line))]
-    ['A hormone made by osteocytes.']
-    """
+    """Read questions with their evidence, one at a time; malformed ones as ``read_passages`` treats them."""
     source = source_of(path)
     report = ReadReport() if report is None else report
     skips = bad_lines == "skip"

@@ -179,20 +179,20 @@ def find_beir(folder: str | Path, *, split: str = "test") -> BeirFolder:
 
 
 def _part(root: Path, name: str) -> Path:
-    found = plain_or_gzipped(root / name)
+    found = plain_or_gzip(root / name)
     if found is None:
         raise ReaderError(f"The folder has no {name} (or {name}.gz), so it is not in BEIR's layout.", str(root))
     return found
 
 
-def plain_or_gzipped(path: Path) -> Path | None:
+def plain_or_gzip(path: Path) -> Path | None:
     """Return which of the two is there."""
     return next((p for p in (path, path.with_name(path.name + ".gz")) if p.is_file()), None)
 
 
 def _qrels(root: Path, split: str) -> Path:
     for name in (f"qrels/{split}.tsv", f"qrels.{split}.tsv", "qrels.tsv"):
-        if found := plain_or_gzipped(root / name):
+        if found := plain_or_gzip(root / name):
             return found
     patterns = ("qrels/*.tsv", "qrels/*.tsv.gz", "qrels*.tsv", "qrels*.tsv.gz")
     found_all = sorted(path for pattern in patterns for path in root.glob(pattern) if path.is_file())

@@ -1,8 +1,8 @@
 """JATS, the full texts of PMC (``.nxml``) and many publishers: abstract and sections become passages.
 
 Title, abstract, and the sections of the body with the captions of figures and tables, each under its headings
-(``Methods > Patients``). Numbers of citations, reference lists, the cells of tables and TeX are left out. A file may hold
-one article or a set of them (efetch's ``pmc-articleset``, OAI's envelope).
+(``Methods > Patients``). Numbers of citations, reference lists, the cells of tables and TeX are left out. A file may
+hold one article or a set of them (efetch's ``pmc-articleset``, OAI's envelope).
 """
 
 from __future__ import annotations

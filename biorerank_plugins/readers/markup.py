@@ -42,11 +42,7 @@ def html_text(tree: Any) -> str:
 
 
 def html_lines(text: str) -> list[str]:
-    """Return the paragraphs of a text with a little HTML, as abstracts have it; a heading is a label before its text.
-
-    >>> html_lines("<h4>Aim</h4>Effect of Ca<sup>2+</sup> at p &lt; 0.05.<h4>Methods</h4>A trial.")
-    ['Aim: Effect of Ca2+ at p < 0.05.', 'Methods: A trial.']
-    """
+    """Return the paragraphs of a text with a little HTML, as abstracts have it; a heading is a label before its text."""
     if "<" not in text and "&" not in text:
         return [" ".join(text.split())] if text.strip() else []
     return list(_labelled(html_text(parse_html(f"<div>{text}</div>")).split("\n\n")))

@@ -44,9 +44,7 @@ def parse_rows(
     return parse_items(_rows(file, reading, check), file, reading, lambda number, row: parse(number, _record(row)))
 
 
-def _rows(
-    file: OpenFile, reading: Reading, check: Callable[[list[str]], None]
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(file: OpenFile, reading: Reading, check: Callable[[list[str]], None]) -> Iterator[tuple[int, dict[str, Any]]]:
     with require_extra("formats"):
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -90,9 +90,6 @@ class Abbreviations:
 
     :param pairs: short and long form, once for every text that defines them so. A short form stands for what most of
         its definitions say; one that no half of them agree on is left alone.
-
-    >>> Abbreviations([("NMO", "neuromyelitis optica")]).other_forms("How is NMO treated?")
-    'neuromyelitis optica'
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
