@@ -23,7 +23,7 @@ from biorerank_plugins.readers import archive
 from biorerank_plugins.readers.collection import BeirFolder, Query, find_beir, plain_or_gzip, read_qrels, read_queries
 from biorerank_plugins.readers.compression import check_encoding
 from biorerank_plugins.readers.detect import FORMATS, SUFFIXES, UnknownFormatError, check_readable, detect, suffix_of
-from biorerank_plugins.readers.report import Keys, Malformed, Reading, ReadReport, SkippedLine
+from biorerank_plugins.readers.report import Malformed, Reading, ReadReport, SkippedLine
 from biorerank_plugins.readers.source import OpenFile, PathOrStream, Source, source_of
 
 __all__ = [
@@ -96,7 +96,9 @@ def read_passages(
         raise ValueError(f"passages must be 'parts' or 'whole', got {passages!r}.")
     encoding = check_encoding(encoding)
     source = source_of(path)
-    report, keys = ReadReport() if report is None else report, Keys(id_key, text_key, title_key)
+    named = {"id": id_key, "text": text_key, "title": title_key}
+    keys = {field: key for field, key in named.items() if key is not None}
+    report = ReadReport() if report is None else report
     reading = Reading(report, skips=bad_lines == "skip", whole=passages == "whole", keys=keys)
     if isinstance(source.target, Path) and source.target.is_dir():
         sources = _sources_in(source.target, format, reading)

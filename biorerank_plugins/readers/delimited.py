@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ from biorerank_plugins.readers.fields import (
 )
 from biorerank_plugins.readers.lines import MAX_LINE, chomp, decode_line, raw_lines
 from biorerank_plugins.readers.records import listed
-from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed, Reading
+from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
 _T = TypeVar("_T")
@@ -57,12 +57,12 @@ def read_tsv(file: OpenFile, reading: Reading) -> Iterator[Passage]:
     return table_rows(rows, file, reading, lambda first: _columns(first, reading.keys), passage, needs_header=False)
 
 
-def _columns(first: list[str], keys: Keys) -> tuple[list[str], bool]:
+def _columns(first: list[str], keys: Mapping[str, str]) -> tuple[list[str], bool]:
     """Return the names of the columns, and whether the first row is a header that has them."""
-    is_header = find_field(TEXT, first) is not None and find_field(ID, first) is not None
+    is_header = find_field(TEXT, first, {}) is not None and find_field(ID, first, {}) is not None
     usual = {name for names in NAMES.values() for name in names}
     known = sum(plain_name(cell) in usual for cell in first)
-    if is_header or keys != USUAL_KEYS or known > 1 or known == len(first):
+    if is_header or keys or known > 1 or known == len(first):
         return header_of(first, keys), True
     if len(first) not in (2, 3):
         raise Malformed(

@@ -189,5 +189,5 @@ def _json(begin: bytes, suffix: str) -> str | None:
     if is_bioasq(begin):
         return "bioasq"
     first = first_object(begin)
-    is_row = first is not None and find_field(TEXT, first) is not None
+    is_row = first is not None and find_field(TEXT, first, {}) is not None
     return "jsonl" if is_row or suffix in SUFFIXES["jsonl"] else None

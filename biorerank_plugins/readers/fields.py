@@ -14,7 +14,7 @@ from typing import Any
 
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.readers.records import as_id, as_text, as_title, listed, make_passage, parse_object
-from biorerank_plugins.readers.report import USUAL_KEYS, Keys, Malformed, Reading
+from biorerank_plugins.readers.report import Malformed, Reading
 from biorerank_plugins.readers.source import OpenFile
 
 ID, TEXT, TITLE = "id", "text", "title"
@@ -38,22 +38,22 @@ def plain_name(name: str) -> str:
     return name.strip().casefold().replace(" ", "_").replace("-", "_")
 
 
-def find_field(field: str, names: Iterable[str], keys: Keys = USUAL_KEYS) -> str | None:
+def find_field(field: str, names: Iterable[str], keys: Mapping[str, str]) -> str | None:
     """Return which of some names holds a field: ``Abstract`` of ``PMID, Title, Abstract`` the ``TEXT``."""
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(plain_name(name), name)
-    wanted = getattr(keys, field)
+    wanted = keys.get(field)
     usual = NAMES[field] if wanted is None else (plain_name(wanted),)
     return next((by_plain[name] for name in usual if name in by_plain), None)
 
 
-def header_of(cells: Iterable[str], keys: Keys) -> list[str]:
+def header_of(cells: Iterable[str], keys: Mapping[str, str]) -> list[str]:
     """Return the names of a table's columns, which must name a text, an id, and what the caller asked for."""
     names = [cell.strip() for cell in cells]
     for field in (TEXT, ID, TITLE):
-        wanted = getattr(keys, field)
-        needed = field == TEXT or (field == ID and keys.text is None)
+        wanted = keys.get(field)
+        needed = field == TEXT or (field == ID and TEXT not in keys)
         if (wanted is not None or needed) and find_field(field, names, keys) is None:
             what = f"no column {wanted!r}" if wanted is not None else f"a header that names no {field}"
             raise Malformed(f"The table has {what}; the columns are: {listed(names)}. {HOW_TO_NAME}")
@@ -100,29 +100,29 @@ def row_passage(file: OpenFile, reading: Reading, number: int, record: dict[str,
     return make_passage(as_id(id_), as_text(text), as_title(title), {**record, **more})
 
 
-def _id(record: dict[str, Any], keys: Keys, fallback: str) -> Any:
+def _id(record: dict[str, Any], keys: Mapping[str, str], fallback: str) -> Any:
     """Take the id; refuse a record without one, or without a text, before it is taken apart."""
     place = find_field(TEXT, record, keys)
     if place is None:
         raise Malformed(_missing(TEXT, record, keys))
     if find_field(ID, record, keys) is None:
         # Who says where the text is, or takes chunks from LangChain, can do without ids.
-        if keys.id is not None or (keys.text is None and plain_name(place) != _CHUNK):
+        if ID in keys or (TEXT not in keys and plain_name(place) != _CHUNK):
             raise Malformed(_missing(ID, record, keys))
         return fallback
     found = _take(record, ID, keys)
     return fallback if found is None and plain_name(place) == _CHUNK else found
 
 
-def _missing(field: str, record: Mapping[str, Any], keys: Keys) -> str:
-    wanted = getattr(keys, field)
+def _missing(field: str, record: Mapping[str, Any], keys: Mapping[str, str]) -> str:
+    wanted = keys.get(field)
     if wanted is not None:
         return f"No {wanted!r}; the keys are: {listed(record)}."
     others = ", ".join(NAMES[field][1:])
     return f"No {NAMES[field][0]!r} (nor {others}); the keys are: {listed(record)}. {HOW_TO_NAME}"
 
 
-def _take(record: dict[str, Any], field: str, keys: Keys) -> Any:
+def _take(record: dict[str, Any], field: str, keys: Mapping[str, str]) -> Any:
     """Take a field out of a record; a PMID stays there too, as metadata."""
     name = find_field(field, record, keys)
     if name is None:

@@ -42,7 +42,7 @@ def html_text(tree: Any) -> str:
 
 
 def html_lines(text: str) -> list[str]:
-    """Return the paragraphs of a text with a little HTML, as abstracts have it; a heading is a label before its text."""
+    """Return the paragraphs of an abstract with a little HTML; a heading is a label before its text: ``Aim: …``."""
     if "<" not in text and "&" not in text:
         return [" ".join(text.split())] if text.strip() else []
     return list(_labelled(html_text(parse_html(f"<div>{text}</div>")).split("\n\n")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -48,18 +49,6 @@ class ReadReport:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The keys or columns that hold a passage's fields; ``None``: whichever of the usual names is there."""
-
-    id: str | None = None
-    text: str | None = None
-    title: str | None = None
-
-
-USUAL_KEYS = Keys()
-
-
 @dataclass(slots=True)
 class Reading:
     """One run of a reader: where it reports to, and what the caller asked for."""
@@ -67,7 +56,8 @@ class Reading:
     report: ReadReport = field(default_factory=ReadReport)
     skips: bool = False  # note what is malformed and go on; else raise
     whole: bool = False  # long texts stay whole
-    keys: Keys = USUAL_KEYS
+    # What the caller calls the id, text or title of a row; a field that is not there has one of the usual names.
+    keys: Mapping[str, str] = field(default_factory=dict)
     # id -> strict key of the BioASQ snippets given so far: equal snippets of different files are one passage too.
     snippets: dict[str, str] = field(default_factory=dict)
     repeated: int = 0
