@@ -19,7 +19,7 @@ from biorerank_plugins.readers.report import Malformed
 from biorerank_plugins.readers.source import OpenFile
 
 _SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
-
+_CHUNK = 1 << 15
 _BLOCKS = frozenset(
     {"p", "title", "list", "list-item", "def-list", "def-item", "def", "disp-quote", "caption", "break"}
 )
@@ -53,21 +53,64 @@ def elements(
     stream: io.BufferedReader, name: str, root: str, tags: Sequence[str], what: str
 ) -> Iterator[tuple[int, Any]]:
     """Give ``(line, element)`` of each element, ``what`` in words; it is emptied before the next one comes."""
-    documents = _Documents(stream, name, root, what)
-    while documents.more():
-        before = documents.lines
-        events = etree.iterparse(documents, events=("end",), tag=tags, remove_comments=True, remove_pis=True, **_SAFE)
+    for before, blocks in _documents(stream, root):
+        document = _Document(blocks, ReaderError(f"No {what} ends within {MAX_LINE >> 20} MiB of text.", name))
+        events = etree.iterparse(document, events=("end",), tag=tags, remove_comments=True, remove_pis=True, **_SAFE)
         is_first = True
         try:
             for _, element in events:
                 if is_first:
                     _check_declarations(element, name)
                     is_first = False
-                documents.start_again()
+                document.room = MAX_LINE
                 yield before + (element.sourceline or 0), element
                 _forget(element, tags)
         except etree.XMLSyntaxError as problem:
             raise _syntax_error(problem, name, before) from None
+
+
+def _documents(stream: io.BufferedReader, root: str) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """Give the lines before each document of a file, and its bytes, which are to be read before the next one comes."""
+    closing = re.compile(rb"</" + re.escape(root.encode()) + rb"\s*>")
+    lines, behind = 0, b""
+
+    def blocks() -> Iterator[bytes]:
+        nonlocal lines, behind
+        tail, found = b"", None
+        while found is None and (block := behind or stream.read(_CHUNK)):
+            found = closing.search(tail + block)
+            end = len(block) if found is None else found.end() - len(tail)
+            block, behind = block[:end], block[end:]
+            tail = (tail + block)[-80:]
+            lines += block.count(b"\n")
+            yield block
+
+    while True:
+        begin = behind.lstrip()  # what stands before the declaration of a document is no part of it
+        lines += behind.count(b"\n", 0, len(behind) - len(begin))
+        behind = begin or stream.read(_CHUNK)
+        if begin:
+            yield lines, blocks()
+        elif not behind:
+            return
+
+
+class _Document:
+    """A document that a parser reads as long as something ends in it now and then.
+
+    The parser keeps whatever has not ended, so that the memory would grow with it.
+    """
+
+    def __init__(self, blocks: Iterator[bytes], too_long: ReaderError) -> None:
+        self.room = MAX_LINE
+        self._blocks, self._too_long = blocks, too_long
+
+    def read(self, size: int) -> bytes:
+        block = next(self._blocks, b"")
+        self.room -= len(block)
+        if self.room < 0:
+            raise self._too_long
+        return block
 
 
 def _forget(element: Any, tags: Sequence[str]) -> None:
@@ -77,58 +120,6 @@ def _forget(element: Any, tags: Sequence[str]) -> None:
     for place in [element, *(() if is_inner else element.iterancestors())]:
         while place.getprevious() is not None:
             del place.getparent()[0]
-
-
-class _Documents:
-    """The documents of a file, one at a time, as long as something ends in them now and then.
-
-    The parser keeps whatever has not ended, so that the memory would grow with it.
-    """
-
-    def __init__(self, stream: io.BufferedReader, name: str, root: str, what: str) -> None:
-        self.lines = 0  # before the document that is being read
-        self._stream, self._name, self._what = stream, name, what
-        self._end = re.compile(rb"</" + re.escape(root.encode()) + rb"\s*>")
-        self._room = MAX_LINE
-        self._behind = b""
-        self._seen = 0
-        self._tail = b""
-        self._ended = False
-
-    def more(self) -> bool:
-        """Tell whether another document follows."""
-        while not self._behind.strip():
-            self._seen += self._behind.count(b"\n")
-            self._behind = self._stream.read(1 << 16)
-            if not self._behind:
-                return False
-        blank = len(self._behind) - len(self._behind.lstrip())
-        if self._ended:  # what stands before the declaration of a document is no part of it
-            self._seen += self._behind.count(b"\n", 0, blank)
-            self._behind = self._behind[blank:]
-        self.lines, self._tail, self._ended = self._seen, b"", False
-        return True
-
-    def start_again(self) -> None:
-        """Note that an element has ended."""
-        self._room = MAX_LINE
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes of the document; refuse one in which nothing ends for too long."""
-        if self._ended:
-            return b""
-        block = self._behind or self._stream.read(size)
-        self._behind = b""
-        found = self._end.search(self._tail + block)
-        if found is not None:
-            place = found.end() - len(self._tail)
-            block, self._behind, self._ended = block[:place], block[place:], True
-        self._tail = (self._tail + block)[-80:]
-        self._seen += block.count(b"\n")
-        self._room -= len(block)
-        if self._room < 0:
-            raise ReaderError(f"No {self._what} ends within {MAX_LINE >> 20} MiB of text.", self._name)
-        return block
 
 
 def _check_declarations(element: Any, name: str) -> None:
