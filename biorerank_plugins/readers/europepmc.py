@@ -38,10 +38,8 @@ def _passage(record: dict[str, Any]) -> Passage:
         raise Malformed(f"No 'id' and no 'pmid'; the keys are: {listed(record)}.")
     title = " ".join(html_lines(as_text(record.get("title"))))
     text = "\n".join(html_lines(as_text(record.get("abstractText"))))
-    types = [as_text(one) for one in _list(record, "pubTypeList", "pubType")]
-    comments = {
-        as_text(_get(one, "type")).lower() for one in _list(record, "commentCorrectionList", "commentCorrection")
-    }
+    types = _texts(record, "pubTypeList", "pubType")
+    comments = {kind.lower() for kind in _texts(record, "commentCorrectionList", "commentCorrection", "type")}
     metadata = {
         "pmid": as_pmid(pmid),
         "pmcid": pmcid,
@@ -51,12 +49,8 @@ def _passage(record: dict[str, Any]) -> Passage:
         "journal": as_text(_get(record, "journalInfo", "journal", "title") or record.get("journalTitle")),
         "year": as_year(record.get("pubYear")),
         "publication_types": types,
-        "mesh": [
-            name
-            for one in _list(record, "meshHeadingList", "meshHeading")
-            if (name := as_text(_get(one, "descriptorName")))
-        ],
-        "keywords": [as_text(one) for one in _list(record, "keywordList", "keyword")],
+        "mesh": _texts(record, "meshHeadingList", "meshHeading", "descriptorName"),
+        "keywords": _texts(record, "keywordList", "keyword"),
         "language": as_text(record.get("language")),
         "retracted": "retracted publication" in map(str.lower, types) or "retraction in" in comments,
         "expression_of_concern": "expression of concern in" in comments,
@@ -70,12 +64,13 @@ def _get(value: Any, *keys: str) -> Any:
     return value
 
 
-def _list(record: dict[str, Any], *keys: str) -> list[Any]:
-    found = _get(record, *keys)
-    return found if isinstance(found, list) else []
+def _texts(record: dict[str, Any], *keys: str) -> list[str]:
+    """Return the texts of a list, which two keys lead to, or of a field of each of its objects."""
+    found = _get(record, *keys[:2])
+    texts = [as_text(_get(one, *keys[2:])) for one in found] if isinstance(found, list) else []
+    return [text for text in texts if text]
 
 
 def _authors(record: dict[str, Any]) -> list[str]:
-    listed_ones = [as_text(_get(one, "fullName")) for one in _list(record, "authorList", "author")]
-    names = [name for name in listed_ones if name]
+    names = _texts(record, "authorList", "author", "fullName")
     return names or [name for name in as_text(record.get("authorString")).rstrip(".").split(", ") if name]
