@@ -41,7 +41,7 @@ def log(message: str) -> None:
 def real_vectors(index: Any) -> np.ndarray:
     """Return the vectors of a Flat index, in order of rows."""
     with index.reading() as contents:
-        storage = contents.vectors._flat_storage()
+        storage = contents.factory.flat_storage(contents.vectors._index)
         return storage.reconstruct_n(0, storage.ntotal)
 
 

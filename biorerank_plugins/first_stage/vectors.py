@@ -15,9 +15,7 @@ import numpy as np
 
 from biorerank_plugins._common.forks import computing
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage import faiss_search
-from biorerank_plugins.first_stage.factory import Factory
-from biorerank_plugins.first_stage.faiss_module import faiss
+from biorerank_plugins.first_stage.factory import Factory, faiss
 
 FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 RowArray: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -85,7 +83,7 @@ class VectorStore:
 
     def reserve(self, count: int) -> None:
         """Make room for ``count`` vectors, so that adding them in pieces never copies those already there."""
-        storage = faiss_search.flat_storage(self._index, self._factory)
+        storage = self._factory.flat_storage(self._index)
         if storage is not None and storage.ntotal == 0:
             storage.codes.resize(count * storage.code_size)
             storage.codes.resize(0)
@@ -187,7 +185,7 @@ class VectorStore:
         exact = labels is not None and (len(labels) <= _FEW or len(labels) < _SELECTIVE * len(self._rows))
         fetch = min(k + 1, available)
         while True:
-            search = partial(faiss_search.search, self._index, self._factory, queries, fetch, labels, exact=exact)
+            search = partial(self._factory.search, self._index, queries, fetch, labels, exact=exact)
             scores, found = computing(search)
             if not exact and bool((found < 0).any()):
                 exact = True  # the approximate search came back with fewer than there are

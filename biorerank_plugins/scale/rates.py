@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biorerank_plugins.first_stage.catalog import Catalog
-from biorerank_plugins.first_stage.factory import parse_factory
-from biorerank_plugins.first_stage.faiss_module import faiss
+from biorerank_plugins.first_stage.factory import faiss, parse_factory
 from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages
 from biorerank_plugins.first_stage.lexical_file import write_lexical
 from biorerank_plugins.first_stage.vectors import FloatArray, VectorStore

@@ -13,8 +13,7 @@ import numpy as np
 
 from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins.errors import PassageIndexError, ShardError
-from biorerank_plugins.first_stage.factory import Factory
-from biorerank_plugins.first_stage.faiss_module import faiss
+from biorerank_plugins.first_stage.factory import Factory, faiss
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray, VectorStore
 from biorerank_plugins.first_stage.verification import LISTS_FILE
 from biorerank_plugins.scale.shard_folder import ShardFolder
