@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +15,6 @@ import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.filter_conditions import LOWER, SqlCondition, lower
-from biorerank_plugins.first_stage.stored_passage import COLUMNS, DAMAGED, columns_of, passage_of
 from biorerank_plugins.passages import Passage
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ CREATE TABLE passages (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TE
                        metadata TEXT NOT NULL);
 CREATE TABLE dead_rows (row INTEGER PRIMARY KEY);
 """
+_COLUMNS = "id, text, title, metadata"
 _ID_IS_ONE_OF = "id IN (SELECT value FROM json_each(?))"
+DAMAGED = "The index is damaged: load it with verify='full', which says where, or build it again."
 
 
 class Catalog:
@@ -58,9 +60,8 @@ class Catalog:
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False) -> Catalog:
-        """Open a catalog file.
+        """Open a catalog file; unless ``writable``, nobody changes it while it is open: versions are never edited.
 
-        :param path: the file. Unless ``writable``, nobody changes it while it is open: versions are never edited.
         :raises PassageIndexError: if it is no catalog.
         """
         mode = "mode=rw" if writable else "mode=ro&immutable=1"
@@ -105,9 +106,9 @@ class Catalog:
         :raises ValueError: if a passage's metadata is not JSON, or a string of it no Unicode text.
         """
         with self.transaction():
-            statement = f"INSERT INTO passages (row, {COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+            statement = f"INSERT INTO passages (row, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
             for row, passage in rows:
-                self._connection.execute(statement, (row, *columns_of(passage)))
+                self._connection.execute(statement, (row, *_columns_of(passage)))
 
     def delete(self, rows: Iterable[int]) -> None:
         """Remove passages by row number."""
@@ -129,11 +130,9 @@ class Catalog:
 
     def fetch(self, rows: Sequence[int]) -> dict[int, Passage]:
         """Return the passages of these rows."""
-        found = self._query(
-            f"SELECT row, {COLUMNS} FROM passages WHERE row IN (SELECT value FROM json_each(?))",
-            (json.dumps([int(row) for row in rows]),),
-        )
-        return {row: passage_of(*record) for row, *record in found}
+        sql = f"SELECT row, {_COLUMNS} FROM passages WHERE row IN (SELECT value FROM json_each(?))"
+        found = self._query(sql, (json.dumps([int(row) for row in rows]),))
+        return {row: _passage_of(*record) for row, *record in found}
 
     def in_order(self, rows: Sequence[int]) -> list[Passage]:
         """Return the passages of these rows, in their order."""
@@ -146,14 +145,12 @@ class Catalog:
 
     def with_ids(self, ids: Sequence[str]) -> dict[str, Passage]:
         """Return the passage of every id that is there."""
-        found = self._query(f"SELECT {COLUMNS} FROM passages WHERE {_ID_IS_ONE_OF}", (json.dumps(list(ids)),))
-        return {id_: passage_of(id_, *others) for id_, *others in found}
+        found = self._query(f"SELECT {_COLUMNS} FROM passages WHERE {_ID_IS_ONE_OF}", (json.dumps(list(ids)),))
+        return {id_: _passage_of(id_, *others) for id_, *others in found}
 
     def rows_of(self, ids: Sequence[str], missing: Literal["error", "skip"]) -> RowArray:
-        """Return the row numbers of these ids, ascending.
+        """Return the row numbers of these different ids, ascending.
 
-        :param ids: different ids.
-        :param missing: what to do with an id that is not there.
         :raises ValueError: if an id is not there and ``missing`` is ``"error"``.
         """
         if missing not in ("error", "skip"):
@@ -177,11 +174,10 @@ class Catalog:
         """Yield row and passage in insertion order, reading ``batch_size`` at a time."""
         last = -1
         while True:
-            found = self._query(
-                f"SELECT row, {COLUMNS} FROM passages WHERE row > ? ORDER BY row LIMIT ?", (last, batch_size)
-            )
+            sql = f"SELECT row, {_COLUMNS} FROM passages WHERE row > ? ORDER BY row LIMIT ?"
+            found = self._query(sql, (last, batch_size))
             for row, *record in found:
-                yield row, passage_of(*record)
+                yield row, _passage_of(*record)
             if len(found) < batch_size:
                 return
             last = found[-1][0]
@@ -210,3 +206,39 @@ def _connect(target: str) -> sqlite3.Connection:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.create_function(LOWER, 1, lower, deterministic=True)
     return connection
+
+
+def _columns_of(passage: Passage) -> tuple[str, str, str | None, str]:
+    """Return what is stored of a passage, in the order of :data:`_COLUMNS`."""
+    fields = passage.to_dict()
+    try:
+        metadata = json.dumps(fields["metadata"], ensure_ascii=False, allow_nan=False)
+        for text in (passage.id, passage.text, passage.title or "", metadata):
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"Passage {passage.id!r} holds text that is not valid Unicode: {error}.") from error
+    except (TypeError, ValueError) as error:
+        key = _first_bad_key(fields["metadata"])
+        raise ValueError(
+            f"The metadata of passage {passage.id!r} cannot be stored as JSON{key}: {error}. "
+            "Use strings, finite numbers, booleans, None, lists and mappings."
+        ) from error
+    return passage.id, passage.text, passage.title, metadata
+
+
+def _first_bad_key(metadata: Mapping[str, Any]) -> str:
+    """Return which key JSON has no form for, with a value that is not finite; empty where the whole is at fault."""
+    for key, value in metadata.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            shown = f" is {value}" if isinstance(value, float) and not math.isfinite(value) else ""
+            return f" (key {key!r}{shown})"
+    return ""
+
+
+def _passage_of(id_: str, text: str, title: str | None, metadata: str) -> Passage:
+    try:
+        return Passage(id_, text, title, json.loads(metadata))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PassageIndexError(f"Passage {id_!r} cannot be read: {error}. {DAMAGED}") from error

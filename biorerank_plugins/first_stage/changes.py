@@ -1,23 +1,83 @@
-"""What adding, removing and updating passages does to each part of an index."""
+"""Passages that come and go: checked on their way in, and what a change does to each part of an index."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from biorerank_plugins.first_stage import embedding
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.lexical import LexicalIndex, passage_texts
-from biorerank_plugins.first_stage.stored_passage import passage_at
 from biorerank_plugins.first_stage.vectors import RowArray, VectorStore
-from biorerank_plugins.passages import Deletion, Passage, PassageLike
+from biorerank_plugins.passages import Candidate, Deletion, Passage, PassageLike, as_candidate
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import Encoder
+
+OnDuplicate = Literal["error", "skip"]
+_LOOKED_UP_AT_ONCE = 1024
+
+
+def fill(
+    catalog: Catalog,
+    passages: Iterable[PassageLike],
+    *,
+    first_row: int = 0,
+    on_duplicate: OnDuplicate,
+    existing: Catalog | None = None,
+) -> Catalog:
+    """Read and check all passages before the first is embedded, which takes a thousand times longer.
+
+    :param catalog: an empty one; ids need no memory beside it, however many there are.
+    :param first_row: row number for the first of them.
+    :param existing: passages that are in the index already.
+    :returns: the catalog, which holds them.
+    :raises ValueError: if a passage has no text or an id comes again; the message names it.
+    :raises TypeError: if ``passages`` is, or holds, something else.
+    """
+    if on_duplicate not in ("error", "skip"):
+        raise ValueError(f"on_duplicate={on_duplicate!r} is unknown. Choose 'error' or 'skip'.")
+    if isinstance(passages, (str, bytes, Passage, Candidate)):
+        raise TypeError(f"Expected passages, got one {type(passages).__name__}: {passages!r:.80}. Put it in a list.")
+    row = first_row
+    numbered = enumerate(passages)
+    while chunk := {at: _passage_at(at, item) for at, item in islice(numbered, _LOOKED_UP_AT_ONCE)}:
+        ids = [passage.id for passage in chunk.values()]
+        places = {id_: f"at position {found - first_row}" for id_, found in catalog.find(ids).items()}
+        places |= dict.fromkeys(existing.find(ids) if existing is not None else (), "in the index")
+        fresh = list(_fresh(chunk, places, on_duplicate))
+        catalog.insert(enumerate(fresh, start=row))
+        row += len(fresh)
+    return catalog
+
+
+def _fresh(chunk: dict[int, Passage], places: dict[str, str], on_duplicate: OnDuplicate) -> Iterator[Passage]:
+    """Give the passages of a chunk that are new; ``places`` says where others are, and is added to."""
+    for position, passage in chunk.items():
+        if passage.id not in places:
+            places[passage.id] = f"at position {position}"
+            yield passage
+        elif on_duplicate == "error":
+            raise ValueError(
+                f"Passage id {passage.id!r} at position {position} is {places[passage.id]} already (positions counted "
+                "from 0). Ids must be unique; on_duplicate='skip' keeps the first."
+            )
+
+
+def _passage_at(position: int, item: PassageLike) -> Passage:
+    """Return what somebody wants in an index as a passage; its place is for the message, and the id of a string."""
+    passage = as_candidate(item, position).passage
+    if not passage.text.strip():
+        raise ValueError(
+            f"Passage {passage.id!r} (position {position}, counted from 0) has no text. "
+            "Leave it out, or put what there is, such as the title, into its text."
+        )
+    return passage
 
 
 @dataclass(frozen=True)
@@ -70,9 +130,6 @@ def prepared(
             vectors.add(new, embedding.drain(batches))
 
     return Change(np.concatenate([outdated, new]), edit_catalog, edit_vectors, lexical)
-
-
-_LOOKED_UP_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +185,7 @@ def plan_update(changes: Iterable[PassageLike | Deletion], existing: Sequence[Ca
         if isinstance(change, Deletion):
             last[change.id] = None
             continue
-        passage = passage_at(position, change)
+        passage = _passage_at(position, change)
         before = last.get(passage.id)
         if before is None or _version(passage) >= _version(before):
             last[passage.id] = passage

@@ -11,15 +11,14 @@ import numpy as np
 
 from biorerank_plugins._common.checks import string, whole_number
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage import changes, persistence, staging
+from biorerank_plugins.first_stage import changes, persistence
 from biorerank_plugins.first_stage.arguments import refuse_string
 from biorerank_plugins.first_stage.catalog import Catalog
-from biorerank_plugins.first_stage.changes import UpdateReport, plan_update
-from biorerank_plugins.first_stage.embedding import BATCH_SIZE
+from biorerank_plugins.first_stage.changes import OnDuplicate, UpdateReport, plan_update
+from biorerank_plugins.first_stage.embedding import BATCH_SIZE, vector_store
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.lexical import index_passages
 from biorerank_plugins.first_stage.read_index import ReadIndex
-from biorerank_plugins.first_stage.staging import OnDuplicate
 from biorerank_plugins.first_stage.vectors import RowArray
 from biorerank_plugins.passages import Deletion, PassageLike
 
@@ -70,14 +69,14 @@ class PassageIndex(ReadIndex):
         :raises ValueError: if an id comes twice, a passage has no text, or an argument is out of range.
         """
         kind, batch_size = parse_factory(factory), whole_number("batch_size", batch_size)
-        catalog = staging.fill(Catalog.in_memory(), passages, on_duplicate=on_duplicate)
+        catalog = changes.fill(Catalog.in_memory(), passages, on_duplicate=on_duplicate)
         if not len(catalog):
             raise PassageIndexError("There are no passages to index: the collection is empty.")
         if encoder is None:
             from biorerank_plugins.first_stage.encoder import BiEncoder
 
             encoder = BiEncoder()
-        vectors = staging.embedded(catalog, encoder, kind, batch_size=batch_size, show_progress=show_progress)
+        vectors = vector_store(catalog, encoder, kind, batch_size=batch_size, show_progress=show_progress)
         words = index_passages(catalog.passages(), encoder.config()) if lexical else None
         return cls(persistence.Contents(vectors, catalog, kind, words), encoder)
 
@@ -134,7 +133,7 @@ class PassageIndex(ReadIndex):
         with self._changing:
             self._check_open()
             contents = self._contents
-            staged = staging.fill(
+            staged = changes.fill(
                 Catalog.in_memory(),
                 passages,
                 first_row=contents.vectors.next_row,

@@ -14,12 +14,12 @@ import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import hybrid
+from biorerank_plugins.first_stage.catalog import DAMAGED
 from biorerank_plugins.first_stage.definitions import Definitions
 from biorerank_plugins.first_stage.filters import Filter
 from biorerank_plugins.first_stage.fusion import Hybrid, stored_hybrid
 from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.persistence import Contents
-from biorerank_plugins.first_stage.stored_passage import DAMAGED
 from biorerank_plugins.passages import Passage
 
 if TYPE_CHECKING:

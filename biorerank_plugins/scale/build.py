@@ -15,11 +15,11 @@ from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.catalog import Catalog
+from biorerank_plugins.first_stage.changes import OnDuplicate, fill
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.lexical import index_passages
 from biorerank_plugins.first_stage.persistence import Contents
-from biorerank_plugins.first_stage.staging import OnDuplicate, fill
 from biorerank_plugins.first_stage.storage import prepared_folder
 from biorerank_plugins.passages import PassageLike
 from biorerank_plugins.scale.shard_folder import ShardFolder
