@@ -5,49 +5,41 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from biorerank_plugins.first_stage import analysis, bm25
+from biorerank_plugins._common.progress import without_bars
+from biorerank_plugins.first_stage import analysis
 from biorerank_plugins.first_stage.definitions import Definitions
-from biorerank_plugins.first_stage.vectors import FloatArray, RowArray
+from biorerank_plugins.first_stage.vectors import FloatArray, Found, RowArray, best
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.text.abbreviations import definitions_in
 from biorerank_plugins.text.templates import passage_text
 
+K1 = 0.9  # Anserini's values, chosen for short passages
+B = 0.4
 OTHER_FORMS_WEIGHT = 0.1
 """What other forms of a query's abbreviations count beside its own words: ``benchmarks/quality/abbreviations.py``."""
 
+_SCORES = ("data", "indices", "indptr")  # a matrix of texts by terms, as bm25s keeps it
+
 TokenArray = np.ndarray[Any, np.dtype[np.int32]]
-
-
-def lexical_settings() -> dict[str, Any]:
-    """Return what a saved lexical part depends on besides the passages, as JSON types."""
-    return {
-        "method": "bm25",
-        "k1": bm25.K1,
-        "b": bm25.B,
-        "analysis": analysis.ANALYSIS_VERSION,
-        "stemmer": analysis.stemmer_version(),
-    }
 
 
 def passage_texts(
     passages: Iterable[tuple[int, Passage]], encoder_config: Mapping[str, Any]
 ) -> Iterator[tuple[int, str]]:
-    """Yield row and text of passages: title and text, unless the bi-encoder beside BM25 omits titles.
-
-    :param passages: row number and passage.
-    :param encoder_config: the bi-encoder's configuration.
-    """
+    """Yield row and text of passages: title and text, unless the bi-encoder beside BM25 omits titles."""
     with_title = encoder_config.get("title") != "omit"
     for row, passage in passages:
         yield row, passage_text(passage) if with_title else passage.text
 
 
 def index_passages(passages: Iterable[tuple[int, Passage]], encoder_config: Mapping[str, Any]) -> LexicalIndex:
-    """Index passages by the text that :func:`passage_texts` gives."""
+    """Return BM25 over the texts that :func:`passage_texts` gives."""
     return LexicalIndex.build(passage_texts(passages, encoder_config))
 
 
@@ -62,20 +54,15 @@ class Matches:
     rows: RowArray
     scores: FloatArray
 
-    def best(self, k: int, allowed: RowArray | None = None) -> tuple[FloatArray, RowArray]:
-        """Return the best passages that share a term with the query.
-
-        :param allowed: rows that may be found, ascending; ``None`` for all.
-        :returns: scores and rows, at most ``k`` each, by score, then by row.
-        """
+    def best(self, k: int, allowed: RowArray | None = None) -> Found:
+        """Return at most ``k`` passages that share a term with the query, of the ``allowed`` rows, which ascend."""
         positions = np.arange(len(self.rows)) if allowed is None else np.searchsorted(self.rows, allowed)
         positions = positions[self.scores[positions] > 0]
         if len(positions) > k:
             # Whoever has the k-th score stays: which of several equal ones goes is decided below, by row.
             last = np.partition(self.scores[positions], -k)[-k]
             positions = positions[self.scores[positions] >= last]
-        order = positions[np.lexsort((positions, -self.scores[positions]))[:k]]
-        return self.scores[order], self.rows[order]
+        return best((self.scores[positions], self.rows[positions]), k)
 
     def of(self, rows: RowArray) -> FloatArray:
         """Return the scores of these rows, in their order; each must be in the index."""
@@ -118,10 +105,7 @@ class LexicalIndex:
 
     @classmethod
     def build(cls, texts: Iterable[tuple[int, str]]) -> LexicalIndex:
-        """Index texts.
-
-        :param texts: row number and text, rows ascending; read once.
-        """
+        """Index texts by ascending row number; they are read once."""
         no_rows, no_tokens, start = np.empty(0, np.int64), np.empty(0, np.int32), np.zeros(1, np.int64)
         return cls(no_rows, no_tokens, start, {}, Definitions.none()).added(texts)
 
@@ -129,16 +113,19 @@ class LexicalIndex:
         return len(self.rows)
 
     def added(self, texts: Iterable[tuple[int, str]]) -> LexicalIndex:
-        """Return an index that holds these texts too.
+        """Return an index that holds these texts too; their row numbers ascend, above those that are here."""
+        vocabulary, stem = dict(self._vocabulary), analysis.new_stemmer()
 
-        :param texts: row number and text, rows ascending and above those that are here; read once.
-        """
-        numbers = _Numbers(dict(self._vocabulary))
+        @cache
+        def number_of(word: str) -> int:
+            """Return the number of a word's term, a new one if need be; -1 for a stop word."""
+            return -1 if analysis.is_stop_word(word) else vocabulary.setdefault(stem(word), len(vocabulary))
+
         rows: list[int] = []
         parts: list[TokenArray] = [self._tokens]
         defined: list[tuple[int, tuple[str, str]]] = []
         for row, text in texts:
-            found = (numbers[word] for word in analysis.words(text))
+            found = map(number_of, analysis.words(text))
             parts.append(np.array([number for number in found if number >= 0], dtype=np.int32))
             rows.append(row)
             defined += ((row, pair) for pair in definitions_in(text))
@@ -147,7 +134,7 @@ class LexicalIndex:
             np.concatenate([self.rows, np.array(rows, dtype=np.int64)]),
             np.concatenate(parts),
             np.concatenate([self._offsets, self._offsets[-1] + np.cumsum(lengths)]),
-            numbers.vocabulary,
+            vocabulary,
             self.definitions.added(defined),
         )
 
@@ -164,11 +151,7 @@ class LexicalIndex:
         )
 
     def match(self, query: str, other_forms: str = "") -> Matches:
-        """Return the score of every passage for a query; of terms that no passage has, nothing comes.
-
-        :param query: the question.
-        :param other_forms: other forms of its abbreviations; their terms count :data:`OTHER_FORMS_WEIGHT` as much.
-        """
+        """Return the score of every passage for a query, and for other forms of its abbreviations."""
         scores = self._scores(query)
         if other_forms:
             scores = scores + OTHER_FORMS_WEIGHT * self._scores(other_forms)
@@ -180,12 +163,8 @@ class LexicalIndex:
 
     def search_many(
         self, queries: Sequence[str], k: int, allowed: RowArray | None = None, other_forms: Sequence[str] | None = None
-    ) -> list[tuple[FloatArray, RowArray]]:
-        """Return the best passages for each query, as :meth:`Matches.best` does; none for a query without known words.
-
-        :param allowed: rows that may be found, ascending; ``None`` for all.
-        :param other_forms: of each query, as :meth:`match` takes them; ``None`` for none.
-        """
+    ) -> list[Found]:
+        """Return the best passages for each query, as :meth:`match` and :meth:`Matches.best` find them."""
         forms = [""] * len(queries) if other_forms is None else other_forms
         return [self.match(query, own).best(k, allowed) for query, own in zip(queries, forms, strict=True)]
 
@@ -193,7 +172,7 @@ class LexicalIndex:
         """Return the scores, computed now unless they were before."""
         with self._preparing:
             if self._bm25 is None:
-                self._bm25 = bm25.scored(self._tokens, self._offsets, len(self._vocabulary))
+                self._bm25 = _scored(self._tokens, self._offsets, len(self._vocabulary))
             return self._bm25
 
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -204,7 +183,7 @@ class LexicalIndex:
             "offsets": self._offsets,
             "terms": np.frombuffer("\n".join(self._vocabulary).encode(), dtype=np.uint8),
             **self.definitions.to_arrays(),
-            **{name: self.prepare().scores[name] for name in ("data", "indices", "indptr")},
+            **{name: self.prepare().scores[name] for name in _SCORES},
         }
 
     @classmethod
@@ -219,7 +198,7 @@ class LexicalIndex:
             raise ValueError("a term comes twice.")
         definitions = Definitions.from_arrays(arrays)
         index = cls(arrays["rows"], arrays["tokens"], arrays["offsets"], vocabulary, definitions)
-        index._bm25 = bm25.scorer({name: arrays[name] for name in ("data", "indices", "indptr")}, len(index))
+        index._bm25 = _scorer({name: arrays[name] for name in _SCORES}, len(index))
         return index
 
 
@@ -229,18 +208,27 @@ def terms_of(arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[str]:
     return joined.split("\n") if joined else []
 
 
-class _Numbers(dict[str, int]):
-    """The number of a word's term, -1 for a stop word; a new term is added to ``vocabulary`` with the next number."""
+def _scored(tokens: TokenArray, offsets: RowArray, n_terms: int) -> Any:
+    """Compute the score of every term in every text."""
+    if not len(tokens):  # bm25s divides by the mean length
+        nothing = np.empty(0, np.float32), np.empty(0, np.int32), np.zeros(n_terms + 1, np.int64)
+        return _scorer(dict(zip(_SCORES, nothing, strict=True)), len(offsets) - 1)
+    flat = tokens.tolist()
+    texts = [flat[start:end] for start, end in pairwise(offsets.tolist())]
+    scores = _scorer({}, 0).build_index_from_ids(list(range(n_terms)), texts, show_progress=False)
+    return _scorer(scores, len(texts))
 
-    def __init__(self, vocabulary: dict[str, int]) -> None:
-        super().__init__()
-        self.vocabulary = vocabulary
-        self._stem = analysis.new_stemmer()
 
-    def __missing__(self, word: str) -> int:
-        if analysis.is_stop_word(word):
-            number = -1
-        else:
-            number = self.vocabulary.setdefault(self._stem(word), len(self.vocabulary))
-        self[word] = number
-        return number
+def _scorer(scores: dict[str, Any], n_texts: int) -> Any:
+    """Return a ``bm25s.BM25`` that has these scores, as its own ``load`` makes one.
+
+    Its methods ``index`` and ``retrieve`` are left aside: they log below the level that an application asked for,
+    fail or warn on texts and queries without words, and leave the order of ties open.
+    """
+    with without_bars("DISABLE_TQDM"):
+        from bm25s import BM25
+
+    bm25 = BM25(k1=K1, b=B, method="lucene")
+    bm25.scores = {**scores, "num_docs": n_texts}
+    bm25.nonoccurrence_array = None
+    return bm25

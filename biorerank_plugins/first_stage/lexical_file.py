@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
-from biorerank_plugins.first_stage import definitions
-from biorerank_plugins.first_stage.lexical import LexicalIndex
+from biorerank_plugins.first_stage import analysis, definitions
+from biorerank_plugins.first_stage.lexical import K1, B, LexicalIndex
 from biorerank_plugins.first_stage.vectors import RowArray
 
 # What NumPy and zipfile meet in a damaged archive; RuntimeError: a method or version that zipfile does not know.
@@ -26,15 +26,20 @@ _KINDS = {"rows": "i8", "tokens": "i4", "offsets": "i8", "terms": "u1", "data": 
 _ALL_KINDS = {**_KINDS, **definitions.KINDS}
 
 
+def lexical_settings() -> dict[str, Any]:
+    """Return what a saved lexical part depends on besides the passages, as JSON types."""
+    versions = {"analysis": analysis.ANALYSIS_VERSION, "stemmer": analysis.stemmer_version()}
+    return {"method": "bm25", "k1": K1, "b": B, **versions}
+
+
 def write_lexical(index: LexicalIndex, file: BinaryIO) -> None:
-    """Write a lexical part."""
+    """Write what :func:`read_lexical` reads."""
     np.savez(file, allow_pickle=False, **index.to_arrays())
 
 
 def read_lexical(path: Path, rows: RowArray) -> LexicalIndex:
-    """Read a lexical part and hold it against what it should be.
+    """Read a lexical part, which must be that of these rows.
 
-    :param rows: row numbers it must have, ascending.
     :raises PassageIndexError: if it cannot be read or holds something else.
     """
     try:

@@ -17,8 +17,8 @@ from biorerank_plugins.errors import ModelError, PassageIndexError
 from biorerank_plugins.first_stage import storage, verification
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import Factory, parse_factory
-from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages, lexical_settings
-from biorerank_plugins.first_stage.lexical_file import read_lexical, write_lexical
+from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages
+from biorerank_plugins.first_stage.lexical_file import lexical_settings, read_lexical, write_lexical
 from biorerank_plugins.first_stage.vectors import RowArray, VectorStore, read_vectors
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from support.first_stage import FACTORIES, WordEncoder, collection
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import PassageIndex
-from biorerank_plugins.first_stage.lexical import lexical_settings
+from biorerank_plugins.first_stage.lexical_file import lexical_settings
 
 PASSAGES = collection(300)
 QUERY = "w1 w2 w3 w4"
