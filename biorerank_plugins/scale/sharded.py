@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,9 +24,8 @@ from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.read_index import index_again, saved_folder
 from biorerank_plugins.passages import Deletion, Passage, PassageLike
 from biorerank_plugins.scale.build import embedded, work_folder
-from biorerank_plugins.scale.shard_build import refuse_used, write_shards
 from biorerank_plugins.scale.shard_layout import read_layout, shard_of
-from biorerank_plugins.scale.shard_update import update_shards
+from biorerank_plugins.scale.shard_writing import refuse_used, update_shards, write_shards
 from biorerank_plugins.scale.side_by_side import OnLost, SideBySide, opened_shards, search_shards
 
 if TYPE_CHECKING:
@@ -109,7 +107,6 @@ class ShardedIndex:
             show_progress=show_progress,
         )
         write_shards(target, embeddings, encoder, shards=shards, factory=kind, lexical=lexical)
-        shutil.rmtree(work_folder(target), ignore_errors=True)
         return cls.load(target, encoder=encoder)
 
     @classmethod
