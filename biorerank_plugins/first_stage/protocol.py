@@ -59,7 +59,19 @@ class SearchableIndex(Protocol):
     def search(
         self, query: str, k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
     ) -> FoundCandidates:
-        """Return the best passages for a query."""
+        """Return the best passages for a query.
+
+        :param query: the question.
+        :param k: number of passages; all there are if ``k`` is larger.
+        :param filters: which passages may be found; see :mod:`biorerank_plugins.first_stage.filters`.
+        :param first_stage: ``"hybrid"``, ``"dense"`` or ``"lexical"``; ``None`` is ``"hybrid"`` where the index has a
+            lexical part, else ``"dense"``.
+        :returns: ``min(k, number of allowed passages)`` candidates, fewer only for ``"lexical"``; best first, equal
+            scores in insertion order.
+        :raises ValueError: if the query is blank, ``k`` is no positive integer, or the filter is malformed.
+        :raises PassageIndexError: if a lexical part is asked for and there is none.
+        """
+        return self.search_many([query], k, filters, first_stage)[0]
 
     def search_many(
         self, queries: Sequence[str], k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
@@ -93,11 +105,14 @@ class SearchableIndex(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __contains__(self, id_: object) -> bool: ...
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, str) and self.get(id_) is not None
 
     def close(self) -> None:
         """Release the index; closing twice is fine."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None: ...
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()

@@ -6,28 +6,72 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Lock
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from threading import Condition, Lock
+from typing import Any
 
 import numpy as np
 
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage import hybrid
+from biorerank_plugins.first_stage.arguments import FirstStage
 from biorerank_plugins.first_stage.catalog import DAMAGED
 from biorerank_plugins.first_stage.definitions import Definitions
 from biorerank_plugins.first_stage.filters import Filter
 from biorerank_plugins.first_stage.fusion import Hybrid, stored_hybrid
-from biorerank_plugins.first_stage.locks import ReadWriteLock
 from biorerank_plugins.first_stage.persistence import Contents
+from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates, SearchableIndex
 from biorerank_plugins.passages import Passage
 
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.arguments import FirstStage
-    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
+
+class ReadWriteLock:
+    """Many readers or one writer: searches share it, a change has it alone, and lets no new search in while it waits.
+
+    Not reentrant.
+
+    >>> lock = ReadWriteLock()
+    >>> with lock.reading():
+    ...     pass
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._readers = 0
+        self._writing = False
+        self._writers_waiting = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold the lock beside other readers."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._writing and not self._writers_waiting)
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._readers -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the lock alone."""
+        with self._changed:
+            self._writers_waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self._writing and not self._readers)
+                self._writing = True
+            finally:
+                self._writers_waiting -= 1
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._writing = False
+                self._changed.notify_all()
 
 
-class ReadIndex:
+class ReadIndex(SearchableIndex):
     """What a :class:`~biorerank_plugins.PassageIndex` does beside being built and changed.
 
     :param contents: passages, vectors and words.
@@ -44,23 +88,6 @@ class ReadIndex:
         self._searching = ReadWriteLock()
         self._changing = Lock()
         self._closed = False
-
-    def search(
-        self, query: str, k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
-    ) -> FoundCandidates:
-        """Return the best passages for a query.
-
-        :param query: the question.
-        :param k: number of passages; all there are if ``k`` is larger.
-        :param filters: which passages may be found; see :mod:`biorerank_plugins.first_stage.filters`.
-        :param first_stage: ``"hybrid"``, ``"dense"`` or ``"lexical"``; ``None`` is ``"hybrid"`` where the index has a
-            lexical part, else ``"dense"``.
-        :returns: ``min(k, number of allowed passages)`` candidates, fewer only for ``"lexical"``; best first, equal
-            scores in insertion order.
-        :raises ValueError: if the query is blank, ``k`` is no positive integer, or the filter is malformed.
-        :raises PassageIndexError: if a lexical part is asked for and there is none.
-        """
-        return self.search_many([query], k, filters, first_stage)[0]
 
     def search_many(
         self, queries: Sequence[str], k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
@@ -116,9 +143,6 @@ class ReadIndex:
     def __len__(self) -> int:
         with self.reading() as contents:
             return len(contents.vectors)
-
-    def __contains__(self, id_: object) -> bool:
-        return isinstance(id_, str) and self.get(id_) is not None
 
     @property
     def encoder(self) -> Encoder:
@@ -176,12 +200,6 @@ class ReadIndex:
         # A copy, here or in another process, opens the folder; it sees what the folder holds by then.
         opened = partial(type(self).load, verify="fast")  # type: ignore[attr-defined]
         return index_again, (opened, saved_folder(self._folder), self._encoder, self._hybrid)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
 
     def _check_open(self) -> None:
         if self._closed:

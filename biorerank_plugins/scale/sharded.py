@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import PassageIndexError
@@ -20,21 +19,17 @@ from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.filters import Filter
 from biorerank_plugins.first_stage.fusion import Hybrid
 from biorerank_plugins.first_stage.index import PassageIndex
-from biorerank_plugins.first_stage.locks import ReadWriteLock
-from biorerank_plugins.first_stage.read_index import index_again, saved_folder
+from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates, SearchableIndex
+from biorerank_plugins.first_stage.read_index import ReadWriteLock, index_again, saved_folder
 from biorerank_plugins.passages import Deletion, Passage, PassageLike
-from biorerank_plugins.scale.build import embedded, work_folder
+from biorerank_plugins.scale.build import Engine, embedded, work_folder
+from biorerank_plugins.scale.ray_engine import RayOptions
 from biorerank_plugins.scale.shard_layout import read_layout, shard_of
 from biorerank_plugins.scale.shard_writing import refuse_used, update_shards, write_shards
 from biorerank_plugins.scale.side_by_side import OnLost, SideBySide, opened_shards, search_shards
 
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
-    from biorerank_plugins.scale.build import Engine
-    from biorerank_plugins.scale.ray_engine import RayOptions
 
-
-class ShardedIndex:
+class ShardedIndex(SearchableIndex):
     """One collection in several :class:`PassageIndex` folders, by a hash of the id; searched like one of them.
 
     With ``Flat`` the results are those of one index: words are weighed by the statistics of the whole collection, and
@@ -51,19 +46,15 @@ class ShardedIndex:
     >>> TwoStageSearch(index, BioReranker()).search("Does aspirin inhibit COX?")          # doctest: +SKIP
     """
 
+    folder: Path | None = None
+    """Folder it was loaded from."""
+
     def __init__(
-        self,
-        shards: dict[str, PassageIndex | None],
-        *,
-        on_lost: OnLost = "error",
-        timeout: float | None = None,
+        self, shards: dict[str, PassageIndex | None], *, on_lost: OnLost = "error", timeout: float | None = None
     ) -> None:
         self._side_by_side = SideBySide(shards, on_lost, timeout)
         self._searching = ReadWriteLock()
         self._changing = Lock()
-        self._closed = False
-        self.folder: Path | None = None
-        """Folder it was loaded from."""
 
     @classmethod
     def build(
@@ -134,12 +125,6 @@ class ShardedIndex:
         loaded.folder = path
         return loaded
 
-    def search(
-        self, query: str, k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
-    ) -> FoundCandidates:
-        """Return the best passages for a query, as :meth:`PassageIndex.search` does."""
-        return self.search_many([query], k, filters, first_stage)[0]
-
     def search_many(
         self, queries: Sequence[str], k: int = 10, filters: Filter | None = None, first_stage: FirstStage | None = None
     ) -> list[FoundCandidates]:
@@ -147,10 +132,9 @@ class ShardedIndex:
 
         :raises PassageIndexError: if a shard does not answer and ``on_lost`` is ``"error"``, or none does.
         """
-        abbreviations = self._side_by_side.abbreviations
-        asked = hybrid.asked(self, self.hybrid, abbreviations, queries, k, filters, first_stage)
+        asked = hybrid.asked(self, self.hybrid, self._side_by_side.abbreviations, queries, k, filters, first_stage)
         with self._searching.reading():
-            self._check_open()
+            self._side_by_side.check_open()
             return search_shards(self._side_by_side, asked, self.scores_of(asked.first_stage))
 
     def scores_of(self, first_stage: FirstStage) -> str | None:
@@ -163,7 +147,7 @@ class ShardedIndex:
         :raises PassageIndexError: if its shard is lost.
         """
         with self._searching.reading():
-            self._check_open()
+            self._side_by_side.check_open()
             shards = self._side_by_side.shards
             name, index = list(shards.items())[shard_of(id, len(shards))]
             if index is None:
@@ -188,7 +172,7 @@ class ShardedIndex:
         >>> ShardedIndex.load("pubmed-shards").update(read_updates(["pubmed26n1300.xml.gz"]))   # doctest: +SKIP
         """
         with self._changing:
-            self._check_open()
+            self._side_by_side.check_open()
             shards = self._side_by_side.present
             if (folder := self.folder) is None:
                 raise PassageIndexError(
@@ -205,13 +189,11 @@ class ShardedIndex:
 
     def _open_again(self, folder: Path) -> None:
         before, encoder, hybrid = self._side_by_side, self.encoder, self.hybrid
-        before.close()  # first: two generations may not fit into memory
-        try:
-            with opened_shards(folder, encoder=encoder, on_lost="error", verify="fast") as shards:
-                self._side_by_side = SideBySide(shards, before.on_lost, before.timeout)
-        except BaseException:
-            self._closed = True  # what was updated is in the folder; loading it again says what is the matter
-            raise
+        # First: two generations may not fit into memory. If the new one cannot be opened, this index stays closed: what
+        # was updated is in the folder, and loading it again says what is the matter.
+        before.close()
+        with opened_shards(folder, encoder=encoder, on_lost="error", verify="fast") as shards:
+            self._side_by_side = SideBySide(shards, before.on_lost, before.timeout)
         self.hybrid = hybrid
 
     def __len__(self) -> int:
@@ -223,14 +205,11 @@ class ShardedIndex:
 
         :raises PassageIndexError: if a shard is lost.
         """
-        self._check_open()
+        self._side_by_side.check_open()
         if self.lost:
             raise PassageIndexError(f"Passages of {', '.join(self.lost)} are lost.")
         for index in self._side_by_side.present.values():
             yield from index.passages()
-
-    def __contains__(self, id_: object) -> bool:
-        return isinstance(id_, str) and self.get(id_) is not None
 
     @property
     def encoder(self) -> Encoder:
@@ -263,21 +242,9 @@ class ShardedIndex:
 
     def close(self) -> None:
         """Release all shards. Closing twice is fine."""
-        if not self._closed:
-            self._closed = True
-            self._side_by_side.close()
+        self._side_by_side.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        asked = {"on_lost": self._side_by_side.on_lost, "timeout": self._side_by_side.timeout}
-        opened = partial(type(self).load, verify="fast", **asked)  # type: ignore[arg-type]
+        shards = self._side_by_side
+        opened = partial(type(self).load, verify="fast", on_lost=shards.on_lost, timeout=shards.timeout)
         return index_again, (opened, saved_folder(self.folder), self.encoder, self.hybrid)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise PassageIndexError("This index was closed. Load it again.")

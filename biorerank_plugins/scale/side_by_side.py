@@ -8,19 +8,17 @@ from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from biorerank_plugins._common.checks import finite_number
 from biorerank_plugins._common.forks import Threads
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.hybrid import Asked, Piece, candidates_of, merge, rows_in, search_contents
 from biorerank_plugins.first_stage.index import PassageIndex
+from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.scale.shard_layout import read_layout
 from biorerank_plugins.text.abbreviations import Abbreviations
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder, FoundCandidates
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +27,7 @@ T = TypeVar("T")
 
 
 class SideBySide:
-    """Indexes by name, each asked in a thread of its own.
-
-    :param shards: the indexes; ``None`` for one that is lost.
-    :param on_lost: ``"error"`` or ``"partial"``: what to do about one that is lost, fails, or is too late.
-    :param timeout: seconds that one may take; ``None`` for as long as it takes.
-    :raises PassageIndexError: if too much is lost, or they do not belong together.
-    """
+    """Indexes by name, each asked in a thread of its own; the parameters are those of ``ShardedIndex``."""
 
     def __init__(self, shards: Mapping[str, PassageIndex | None], on_lost: OnLost, timeout: float | None) -> None:
         if on_lost not in ("error", "partial"):
@@ -52,6 +44,7 @@ class SideBySide:
             if index.encoder.content_hash != self.first.encoder.content_hash or index.lexical != self.first.lexical:
                 raise PassageIndexError(f"The shard {name} was built in another way than the first one.")
         self._threads = Threads(len(self.present), "biorerank-shard")
+        self._closed = False
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -66,11 +59,8 @@ class SideBySide:
     def ask(
         self, question: Callable[[PassageIndex], T], among: tuple[str, ...] | None = None
     ) -> tuple[dict[str, T], set[str]]:
-        """Ask all indexes, or those named, at the same time.
+        """Ask all indexes, or those named, at the same time; return the answers by name, and who gave none.
 
-        :param question: is called with each of them.
-        :param among: names; ``None`` for all.
-        :returns: the answers by name, and the names of those that gave none.
         :raises PassageIndexError: if one gave none and ``on_lost`` is ``"error"``, or none gave one.
         :raises ValueError: if ``question`` does: it is the question that is wrong then.
         """
@@ -103,18 +93,21 @@ class SideBySide:
             raise PassageIndexError(f"{message} on_lost='partial' goes on with the others, if there are any.")
         logger.warning("Results are partial: %s", message)
 
+    def check_open(self) -> None:
+        """Refuse to go on after :meth:`close`."""
+        if self._closed:
+            raise PassageIndexError("This index was closed. Load it again.")
+
     def close(self) -> None:
         """Release all indexes; searches that are under way may fail."""
+        self._closed = True
         self._threads.executor.shutdown(wait=False, cancel_futures=True)
         for index in self.present.values():
             index.close()
 
 
 def search_shards(shards: SideBySide, asked: Asked, scores_are: str | None) -> list[FoundCandidates]:
-    """Return what one index of all the shards' passages would find for each query.
-
-    :raises PassageIndexError: if a shard does not answer and partial results are not wanted, or none answers.
-    """
+    """Return what one index of all the shards' passages would find for each query."""
 
     def search_one(index: PassageIndex) -> list[Piece]:
         with index.reading() as contents:
@@ -141,9 +134,6 @@ def opened_shards(
 
     :param encoder: what all shards share; ``None`` makes it from the first one.
     :param on_lost: ``"partial"`` gives ``None`` for a shard that is missing or damaged.
-    :param verify: as ``PassageIndex.load`` takes it.
-    :returns: of the context: the shards by name.
-    :raises PassageIndexError: if there is no sharded index, or a shard is lost and ``on_lost`` is ``"error"``.
     """
     while True:
         layout = read_layout(folder)
