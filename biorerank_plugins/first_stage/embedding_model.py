@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,20 +18,33 @@ from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
-from biorerank_plugins.first_stage.token_states import Tokens, TokenStates, token_states
 from biorerank_plugins.runtime.devices import inference, refuse_in_child
 from biorerank_plugins.runtime.memory import token_budget_batches
+from biorerank_plugins.runtime.packed.bert import PackedLayers, attention_for
+from biorerank_plugins.runtime.packed.byte_kernels import bytes_if_possible
+from biorerank_plugins.runtime.packed.cpu_kernels import can_prepare
+from biorerank_plugins.runtime.packed.families import places_of
+from biorerank_plugins.runtime.packed.packing import Layout, packed, rounded
 from biorerank_plugins.runtime.packed.plain_bert import PlainTokenizer, load_bert
+from biorerank_plugins.runtime.packed.support import why_not_packed
 from biorerank_plugins.runtime.plain_folder import quiet_loading
 from biorerank_plugins.runtime.text_ids import warn_if_cased_vocabulary_is_lowered
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.vectors import FloatArray
 
+logger = logging.getLogger(__name__)
+
 TextInput: TypeAlias = str | tuple[str, str]
 """A text, or a pair of title and text that the tokenizer joins with its separator."""
 
 Role: TypeAlias = Literal["query", "passage"]
+
+Tokens: TypeAlias = dict[str, list[int]]
+"""Token ids of one input, and whatever else its tokenizer gives for each token, by name."""
+
+TokenStates: TypeAlias = Callable[[Sequence[Tokens]], torch.Tensor]
+"""From texts, at least one, to the states of all their tokens, text after text, fp32 [sum of lengths, dimension]."""
 
 _BATCH_TOKENS_CPU = 4096  # what two layers' activations fit into a CPU's cache with; larger batches are slower
 _BATCH_TOKENS_GPU = 32_768
@@ -45,14 +60,11 @@ _POOLING_FUNCTIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tenso
 
 
 class EmbeddingModel:
-    """Vectors from one model folder, the same as ``SentenceTransformer.encode`` gives in fp32.
-
-    Safe to use from many threads.
+    """Vectors from one model folder, the same as ``SentenceTransformer.encode`` gives in fp32; for many threads.
 
     :param dtype: precision of the transformer; pooling and normalisation are done in fp32.
     :param pooling: one of ``model_folder.POOLINGS``, instead of what the folder says (``"mean"`` if it says nothing).
     :param normalize: whether to bring vectors to length 1, instead of what the folder says (no if it says nothing).
-    :raises ModelError: if the folder cannot be loaded.
     """
 
     def __init__(
@@ -81,24 +93,13 @@ class EmbeddingModel:
         self._batch_tokens = _BATCH_TOKENS_CPU if device.type == "cpu" else _BATCH_TOKENS_GPU
 
     def encode(self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role) -> FloatArray:
-        """Return one vector for each input.
-
-        :param inputs: texts or pairs; not mixed.
-        :param max_length: number of tokens after which an input is cut, special tokens included.
-        :param prefix: text put before every input, before the first half of a pair.
-        :param role: what the inputs are; this class treats both alike.
-        :returns: ``[len(inputs), dimension]``.
-        """
+        """Return one vector for each input, as :func:`tokenize` takes them; both roles are treated alike."""
         with self._tokenizing:
             encoded = tokenize(self._tokenizer, inputs, max_length, prefix=prefix)
         return self.embed(encoded)
 
     def embed(self, encoded: Sequence[Tokens]) -> FloatArray:
-        """Return one vector for each of these inputs, which :func:`tokenize` made.
-
-        :returns: ``[len(encoded), dimension]``.
-        :raises ModelError: in a forked process, if the model is on a GPU.
-        """
+        """Return one vector for each of these inputs, which :func:`tokenize` made."""
         refuse_in_child(self._device, self._process)
         return computing(partial(self._in_batches, encoded))
 
@@ -121,7 +122,6 @@ def tokenize(tokenizer: Any, inputs: Sequence[TextInput], max_length: int, *, pr
 
     :param inputs: texts or pairs; not mixed.
     :param max_length: number of tokens after which an input is cut, special tokens included.
-    :param prefix: text put before every input, before the first half of a pair.
     """
     encoded: list[Tokens] = []
     for start in range(0, len(inputs), _TOKENIZED_AT_ONCE):
@@ -174,3 +174,68 @@ def _longest_input(tokenizer: Any, model: Any) -> int:
     padding = getattr(table, "padding_idx", None)
     # RoBERTa counts positions from one past the padding index.
     return min(limit, int(positions) - (0 if padding is None else int(padding) + 1))
+
+
+def token_states(model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype) -> TokenStates:
+    """Return the fastest way to run a model: without padding on a CPU, where its architecture is covered.
+
+    :param model: a bi-encoder's transformer, not used by anyone else: it may be moved.
+    """
+    dtype = bytes_if_possible(dtype, device)
+    why_not = why_not_packed(model, device, dtype) if device.type == "cpu" else f"it runs on {device}."
+    if why_not is not None and dtype == torch.int8:
+        raise ModelError(f"dtype='int8' is not possible for this bi-encoder: {why_not} Choose another dtype.")
+    logger.info("%s runs %s.", type(model).__name__, "without padding" if why_not is None else f"padded: {why_not}")
+    return PackedStates(model, dtype) if why_not is None else PaddedStates(model, tokenizer, device, dtype)
+
+
+class PackedStates:
+    """Texts one behind the other, on a CPU; ask :func:`~.why_not_packed` first."""
+
+    def __init__(self, model: Any, dtype: torch.dtype) -> None:
+        cpu = torch.device("cpu")
+        self._places = places_of(model, has_types=True)
+        in_bytes = dtype == torch.int8
+        precision = torch.float32 if in_bytes else dtype
+        self._network = PackedLayers(model, cpu, precision, attention_for(cpu)).eval()
+        if in_bytes or can_prepare(dtype):
+            self._network.prepare(in_bytes=in_bytes)
+
+    def __call__(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        """Return what :data:`TokenStates` says."""
+        texts: Any = [
+            SimpleNamespace(ids=np.array(one["input_ids"], np.int32), types=np.array(_types(one), np.uint8))
+            for one in batch
+        ]
+        exact = Layout.of(texts)
+        layout = rounded(exact)
+        flat = packed(texts, self._places, layout)
+        states: torch.Tensor = self._network(*layout.split(torch.from_numpy(flat)), layout.longest)
+        return states[: exact.tokens].float()
+
+
+def _types(one: Tokens) -> list[int]:
+    return one.get("token_type_ids") or [0] * len(one["input_ids"])
+
+
+class PaddedStates:
+    """Texts as long as the longest, through the model's own forward."""
+
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self._model = model.to(device=device, dtype=dtype).eval()
+        self._tokenizer = tokenizer
+        self._device = device
+
+    def __call__(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        """Return what :data:`TokenStates` says."""
+        lengths = np.array([len(item["input_ids"]) for item in batch])
+        real = np.arange(lengths.max()) < lengths[:, None]
+        features = {"attention_mask": real.astype(np.int64)}
+        for name in batch[0]:
+            fill = self._tokenizer.pad_token_id if name == "input_ids" else self._tokenizer.pad_token_type_id
+            padded = np.full(real.shape, fill or 0, dtype=np.int64)
+            padded[real] = np.concatenate([item[name] for item in batch])
+            features[name] = padded
+        given = self._model(**{name: torch.from_numpy(values).to(self._device) for name, values in features.items()})
+        states: torch.Tensor = given.last_hidden_state[torch.from_numpy(real).to(self._device)]
+        return states.float()

@@ -22,9 +22,8 @@ from biorerank_plugins.text.templates import passage_text, wellformed
 if TYPE_CHECKING:
     import torch
 
-    from biorerank_plugins.first_stage.embedding_model import EmbeddingModel, TextInput
+    from biorerank_plugins.first_stage.embedding_model import EmbeddingModel, TextInput, Tokens
     from biorerank_plugins.first_stage.sentence_transformer_model import SentenceTransformerModel
-    from biorerank_plugins.first_stage.token_states import Tokens
     from biorerank_plugins.first_stage.vectors import FloatArray
 
     _Model: TypeAlias = EmbeddingModel | SentenceTransformerModel

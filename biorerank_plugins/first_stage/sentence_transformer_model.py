@@ -24,14 +24,12 @@ if TYPE_CHECKING:
 
 
 class SentenceTransformerModel:
-    """The same calls as :class:`~biorerank_plugins.first_stage.embedding_model.EmbeddingModel`.
+    """The same calls as :class:`~biorerank_plugins.first_stage.embedding_model.EmbeddingModel`, of any module.
 
-    Safe to use from many threads, one of which computes at a time.
+    Many threads may call, one of which computes at a time.
 
-    :param folder: model folder made by sentence-transformers.
     :param pooling: must be ``None``: the folder's modules say how.
     :param normalize: whether to bring vectors to length 1 after the folder's modules have run.
-    :raises ModelError: if the folder cannot be loaded, or is asked for what its modules do not do.
     """
 
     def __init__(
@@ -75,10 +73,7 @@ class SentenceTransformerModel:
         self.dimension = int(self._model.get_embedding_dimension() or 0)
 
     def encode(self, inputs: Sequence[TextInput], max_length: int, *, prefix: str, role: Role) -> FloatArray:
-        """Return one vector for each input; see the other class.
-
-        :raises ModelError: if the inputs are pairs, or in a forked process, if the model is on a GPU.
-        """
+        """Return one vector for each input, which is a text: pairs are refused."""
         if not inputs:
             return np.empty((0, self.dimension), dtype=np.float32)
         texts = [item for item in inputs if isinstance(item, str)]

@@ -18,15 +18,11 @@ from biorerank_plugins.scale.shard_folder import ShardFolder
 from biorerank_plugins.scale.shards import embed_shard, fingerprint
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.token_states import Tokens
+    from biorerank_plugins.first_stage.embedding_model import Tokens
 
 
 class PassageTokenizer:
-    """Tokenises passages as a bi-encoder with this configuration does; for one thread.
-
-    :param config: what :meth:`BiEncoder.config` returned.
-    :raises ModelError: if there is no such model.
-    """
+    """Tokenises passages as the bi-encoder with this :meth:`~BiEncoder.config` does; for one thread."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         from transformers import AutoTokenizer
@@ -51,10 +47,7 @@ class PassageTokenizer:
 
 
 def fed(encoder: BiEncoder, tokens: Iterable[Tokens]) -> Any:
-    """Return what :func:`.shards.embed_shard` needs of a bi-encoder whose passages were tokenised before.
-
-    :param tokens: tokens of all passages, in the order in which they will be asked for.
-    """
+    """Return what :func:`.shards.embed_shard` needs of a bi-encoder whose passages were tokenised, in their order."""
     coming = iter(tokens)
     return SimpleNamespace(
         dimension=encoder.dimension,
@@ -92,11 +85,7 @@ class Tokenise:
 
 
 class Encode:
-    """Row of a shard with its tokens ► its vectors, in a file.
-
-    :param about: catalog file, shard folder and job.
-    :param threads: threads of PyTorch.
-    """
+    """Row of a shard with its tokens ► its vectors, in a file; ``about`` is that of :class:`Tokenise`."""
 
     def __init__(self, about: dict[str, Any], device: str | None, dtype: str, threads: int) -> None:
         import torch

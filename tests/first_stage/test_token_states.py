@@ -9,7 +9,7 @@ import transformers
 from support.packed import CPU, FAMILIES, SIZES, WORDS
 
 from biorerank_plugins.errors import ModelError
-from biorerank_plugins.first_stage.token_states import PackedStates, PaddedStates, token_states
+from biorerank_plugins.first_stage.embedding_model import PackedStates, PaddedStates, token_states
 
 BATCH_LENGTHS = (3, 40, 1, 17, 17)
 
