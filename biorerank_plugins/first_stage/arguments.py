@@ -11,19 +11,13 @@ FirstStage = Literal["hybrid", "dense", "lexical"]
 
 
 def refuse_string(value: object, what: str) -> None:
-    """Refuse one string where several are wanted.
-
-    :raises TypeError: if it is one.
-    """
+    """Refuse one string where several are wanted."""
     if isinstance(value, (str, bytes)):
         raise TypeError(f"Expected a list of {what}, got one {type(value).__name__}: {value!r:.80}. Put it in a list.")
 
 
 def check_length(max_length: int, possible: tuple[int, int]) -> int:
-    """Return a number of tokens, if it is between the least and the most that a model can read.
-
-    :raises ValueError: if it is not; the message says what is possible.
-    """
+    """Return a number of tokens, if it is between the least and the most that a model can read."""
     least, longest = possible
     if isinstance(max_length, bool) or not isinstance(max_length, int) or not least <= max_length <= longest:
         raise ValueError(f"max_length={max_length!r} is not possible: this model reads {least} to {longest} tokens.")
@@ -33,8 +27,6 @@ def check_length(max_length: int, possible: tuple[int, int]) -> int:
 def check_first_stage(first_stage: str | None, *, has_lexical: bool) -> FirstStage:
     """Return how to search; ``None`` gives ``"hybrid"`` where that is possible, else ``"dense"``.
 
-    :param first_stage: what was asked for.
-    :param has_lexical: whether the index has a lexical part.
     :raises ValueError: if ``first_stage`` is unknown.
     :raises PassageIndexError: if it needs a lexical part and there is none.
     """

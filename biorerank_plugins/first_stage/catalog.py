@@ -101,10 +101,7 @@ class Catalog:
                 raise
 
     def insert(self, rows: Iterable[tuple[int, Passage]]) -> None:
-        """Add passages by row number; all of them or, if one cannot be stored, none.
-
-        :raises ValueError: if a passage's metadata is not JSON, or a string of it no Unicode text.
-        """
+        """Add passages by row number; all of them or, if one is not JSON or no Unicode text, none."""
         with self.transaction():
             statement = f"INSERT INTO passages (row, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
             for row, passage in rows:

@@ -6,18 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from biorerank_plugins.first_stage import embedding
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.lexical import LexicalIndex, passage_texts
+from biorerank_plugins.first_stage.protocol import Encoder
 from biorerank_plugins.first_stage.vectors import RowArray, VectorStore
 from biorerank_plugins.passages import Candidate, Deletion, Passage, PassageLike, as_candidate
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
 
 OnDuplicate = Literal["error", "skip"]
 _LOOKED_UP_AT_ONCE = 1024
@@ -105,12 +103,7 @@ def prepared(
     batch_size: int = embedding.BATCH_SIZE,
     show_progress: bool = False,
 ) -> Change:
-    """Embed and analyse what shall be added, and work out what stays.
-
-    :param outdated: rows that go; there may be none.
-    :param staged: passages that come, by their new rows; there may be none.
-    :param lexical: the lexical part so far.
-    """
+    """Embed and analyse the passages that come, by their new rows, and work out what stays without the outdated."""
     new = staged.rows()
     show = show_progress and len(new) > 0
     batches = list(embedding.embed_all(staged, new, encoder, batch_size=batch_size, show_progress=show))
@@ -160,12 +153,7 @@ class UpdateReport:
 
 @dataclass(frozen=True, slots=True)
 class UpdatePlan:
-    """One change.
-
-    :param passages: to be added.
-    :param outdated: ids of passages in the index that go: those that are replaced, and those that are deleted.
-    :param report: what it will have done.
-    """
+    """An update before it is made: what is added, and the ids of what goes, replaced or deleted."""
 
     passages: list[Passage]
     outdated: list[str]
@@ -173,11 +161,9 @@ class UpdatePlan:
 
 
 def plan_update(changes: Iterable[PassageLike | Deletion], existing: Sequence[Catalog]) -> UpdatePlan:
-    """Work out what an update does: of one id the last word counts.
+    """Work out what an update does to what the index holds, in one catalog or several: of one id the last word counts.
 
-    :param changes: passages and deletions, in the order in which they hold.
-    :param existing: what the index holds, in one catalog or several.
-    :raises TypeError: if something is neither.
+    :raises TypeError: if something is neither a passage nor a deletion.
     :raises ValueError: if a passage has no text.
     """
     last: dict[str, Passage | None] = {}

@@ -16,11 +16,7 @@ KINDS = {"defined_rows": "i8", "defined": "u1"}
 
 
 class Definitions:
-    """The abbreviations that passages define.
-
-    :param rows: row number of the passage of each definition, ascending.
-    :param pairs: short and long form of each.
-    """
+    """The abbreviations that passages define: ascending row numbers, and the short and long form of each."""
 
     def __init__(self, rows: RowArray, pairs: list[tuple[str, str]]) -> None:
         self.rows = rows
@@ -38,10 +34,7 @@ class Definitions:
         return Abbreviations(self.pairs)
 
     def added(self, found: Iterable[tuple[int, tuple[str, str]]]) -> Definitions:
-        """Return definitions that hold these too.
-
-        :param found: row number, short and long form; rows ascending and above those that are here.
-        """
+        """Return definitions that hold these too; their row numbers ascend, above those that are here."""
         listed = list(found)
         rows = np.fromiter((row for row, _ in listed), dtype=np.int64, count=len(listed))
         return Definitions(np.concatenate([self.rows, rows]), [*self.pairs, *(pair for _, pair in listed)])
@@ -58,10 +51,7 @@ class Definitions:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Definitions:
-        """Return what :meth:`to_arrays` was called on; none where the arrays are missing.
-
-        :raises ValueError: if they are damaged.
-        """
+        """Return what :meth:`to_arrays` was called on; none where the arrays are missing."""
         if "defined" not in arrays:
             return cls.none()
         text = arrays["defined"].tobytes().decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +13,9 @@ from biorerank_plugins._common.progress import progress_bar
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import Factory
+from biorerank_plugins.first_stage.protocol import Encoder
 from biorerank_plugins.first_stage.vectors import FloatArray, RowArray, VectorStore
 from biorerank_plugins.passages import Passage
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
 
 BATCH_SIZE = 1024
 """Passages in one call of the encoder: enough to sort them by length, few enough for a lively progress bar."""
@@ -94,10 +92,7 @@ def drain(batches: list[tuple[RowArray, FloatArray]]) -> Iterator[tuple[RowArray
 def vector_store(
     catalog: Catalog, encoder: Encoder, factory: Factory, *, batch_size: int, show_progress: bool
 ) -> VectorStore:
-    """Return the vectors of all passages of a catalog, ``batch_size`` of which are embedded at a time.
-
-    :raises PassageIndexError: if there are too few passages for the factory.
-    """
+    """Return the vectors of all passages of a catalog, ``batch_size`` of which are embedded at a time."""
     rows = catalog.rows()
     factory.check(len(rows), encoder.dimension)
     embed = partial(embed_all, catalog, encoder=encoder, batch_size=batch_size)

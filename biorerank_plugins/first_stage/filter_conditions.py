@@ -39,11 +39,7 @@ def lower(value: object) -> str | None:
 
 
 def join(word: str, parts: list[SqlCondition]) -> SqlCondition:
-    """Return conditions as one.
-
-    :param word: ``" AND "`` or ``" OR "``.
-    :param parts: at least one.
-    """
+    """Return one or more conditions as one, joined by ``" AND "`` or ``" OR "``."""
     if len(parts) == 1:
         return parts[0]
     # Balanced brackets: SQLite refuses an expression that is as deep as a long list of alternatives.
@@ -63,10 +59,7 @@ def shown(value: object) -> str:
 def field_condition(name: str, value: Any) -> SqlCondition:
     """Return the condition on one field.
 
-    :param name: the field, as filters name it.
     :param value: what it must equal, a list of which it is one, or operators with what they compare to.
-    :raises TypeError: if it compares with something that no field holds.
-    :raises ValueError: if there can be no such field, or an operator is unknown.
     """
     field = _field(name)
     if isinstance(value, Mapping):

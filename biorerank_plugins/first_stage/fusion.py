@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from biorerank_plugins._common.checks import finite_number, whole_number
 from biorerank_plugins.errors import ModelError
+from biorerank_plugins.first_stage.protocol import Encoder
 from biorerank_plugins.models.stored import SETTINGS_FILE, read_stored
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
 
 DEPTH = 100
 """How many candidates the hybrid first stage takes from each side, at least."""

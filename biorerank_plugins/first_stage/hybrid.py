@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from biorerank_plugins._common.checks import check_query, whole_number
 from biorerank_plugins.first_stage.arguments import FirstStage, check_first_stage, refuse_string
 from biorerank_plugins.first_stage.embedding import embed_queries
+from biorerank_plugins.first_stage.filter_conditions import SqlCondition
 from biorerank_plugins.first_stage.filters import Filter, compile_filter
 from biorerank_plugins.first_stage.fusion import Hybrid, reciprocal_rank_fusion, weighted_sum
-from biorerank_plugins.first_stage.protocol import FoundCandidates
+from biorerank_plugins.first_stage.lexical import Matches
+from biorerank_plugins.first_stage.persistence import Contents
+from biorerank_plugins.first_stage.protocol import FoundCandidates, SearchableIndex
 from biorerank_plugins.first_stage.vectors import FloatArray, Found, RowArray, best
 from biorerank_plugins.passages import Candidate, Passage
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.filter_conditions import SqlCondition
-    from biorerank_plugins.first_stage.lexical import Matches
-    from biorerank_plugins.first_stage.persistence import Contents
-    from biorerank_plugins.first_stage.protocol import SearchableIndex
-    from biorerank_plugins.text.abbreviations import Abbreviations
+from biorerank_plugins.text.abbreviations import Abbreviations
 
 _NOTHING: Found = (np.empty(0, np.float32), np.empty(0, np.int64))
 
@@ -46,13 +42,9 @@ class Piece:
 class Asked:
     """Queries that were checked and embedded, and how to search for them.
 
-    :param queries: texts.
     :param vectors: ``[len(queries), dimension]``; none where nobody looks at them.
     :param other_forms: of each query the other forms of its abbreviations.
     :param k: number of results of the whole collection for a query.
-    :param condition: which passages may be found; ``None`` for all.
-    :param first_stage: how to search.
-    :param hybrid: how the two sides are fused.
     """
 
     queries: Sequence[str]
@@ -78,12 +70,7 @@ def asked(
     filters: Filter | None,
     first_stage: FirstStage | None,
 ) -> Asked:
-    """Check and embed queries; the last four parameters are those of ``PassageIndex.search_many``.
-
-    :param index: what will be searched.
-    :param hybrid: how the two sides are fused.
-    :param abbreviations: those that its passages define.
-    """
+    """Check and embed queries for an index whose passages define these abbreviations."""
     k = whole_number("k", k)
     refuse_string(queries, "queries")
     texts = [check_query(query) for query in queries]
@@ -152,12 +139,9 @@ def rows_in(found: Sequence[Found]) -> list[int]:
 def candidates_of(
     found: Found, passages: Mapping[int, Passage], scores_are: str | None, missing_shards: tuple[str, ...] = ()
 ) -> FoundCandidates:
-    """Return the passages that were found for one query.
+    """Return the passages that were found for one query; rows that are not among ``passages`` are left out.
 
-    :param found: scores and rows, best first.
-    :param passages: passages by row; rows that are not among them are left out.
     :param scores_are: what the scores are, see :class:`~biorerank_plugins.Candidate`.
-    :param missing_shards: names of the parts of the index that did not answer.
     """
     kept = [(score, row) for score, row in zip(found[0].tolist(), found[1].tolist(), strict=True) if row in passages]
     return FoundCandidates(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -18,12 +18,10 @@ from biorerank_plugins.first_stage.changes import OnDuplicate, UpdateReport, pla
 from biorerank_plugins.first_stage.embedding import BATCH_SIZE, vector_store
 from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.lexical import index_passages
+from biorerank_plugins.first_stage.protocol import Encoder
 from biorerank_plugins.first_stage.read_index import ReadIndex
 from biorerank_plugins.first_stage.vectors import RowArray
 from biorerank_plugins.passages import Deletion, PassageLike
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
 
 
 class PassageIndex(ReadIndex):

@@ -110,10 +110,7 @@ def _fetch(
 
 
 def read_settings(folder: Path) -> EncoderSettings:
-    """Read what a folder made by sentence-transformers says; a plain transformers folder says nothing.
-
-    :raises ModelError: if one of its files is damaged.
-    """
+    """Read what a folder made by sentence-transformers says; a plain transformers folder says nothing."""
     try:
         return _settings_of(folder)
     except (AttributeError, OSError, RecursionError, TypeError, ValueError) as error:  # something is of another type

@@ -9,21 +9,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from biorerank_plugins.errors import ModelError, PassageIndexError
 from biorerank_plugins.first_stage import storage, verification
 from biorerank_plugins.first_stage.catalog import Catalog
+from biorerank_plugins.first_stage.changes import Change
 from biorerank_plugins.first_stage.factory import Factory, parse_factory
 from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages
 from biorerank_plugins.first_stage.lexical_file import lexical_settings, read_lexical, write_lexical
+from biorerank_plugins.first_stage.protocol import Encoder
 from biorerank_plugins.first_stage.vectors import RowArray, VectorStore, read_vectors
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.changes import Change
-    from biorerank_plugins.first_stage.protocol import Encoder
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +31,9 @@ _QUERY_SETTINGS = ("query_model", "query_prefix", "query_max_length", "model", "
 
 @dataclass
 class Contents:
-    """What an index holds.
+    """What an index holds, by row.
 
-    :param vectors: vectors by row.
-    :param catalog: passages by row.
-    :param factory: FAISS index type.
-    :param lexical: BM25 over the same rows; ``None`` if there is no lexical part.
+    :param lexical: ``None`` if there is no lexical part.
     :param version: name of the saved version it is, ``None`` if it lives in memory.
     """
 
@@ -50,11 +45,9 @@ class Contents:
 
 
 def read(folder: Path, encoder: Encoder | None, verify: Literal["full", "fast"]) -> tuple[Contents, Encoder]:
-    """Read the current version of a saved index.
+    """Read the current version of a saved index, and make the encoder it was built with unless one is given.
 
-    :param encoder: the encoder to use; ``None`` makes the one it was built with.
     :param verify: see :func:`verification.open_version`.
-    :raises PassageIndexError: if it cannot be used; the message has the reason.
     """
     if verify not in ("full", "fast"):
         raise ValueError(f"verify={verify!r} is unknown. Choose 'full' or 'fast'.")
@@ -139,11 +132,9 @@ def _matching_encoder(manifest: dict[str, Any], encoder: Encoder | None) -> Enco
 
 
 def write(folder: Path, contents: Contents, encoder: Encoder, wanted: Change | None = None) -> Contents:
-    """Save contents as the new version of a folder.
+    """Save contents as the new version of a folder, and return them bound to the saved files.
 
-    :param encoder: encoder named in the manifest.
     :param wanted: a change to be made on the way; ``contents`` are of no use afterwards.
-    :returns: the contents, bound to the saved files.
     :raises PassageIndexError: if they cannot be saved; what was saved before is as it was.
     """
     with explained(folder), storage.prepared_folder(folder), storage.writer_lock(folder):
@@ -151,12 +142,8 @@ def write(folder: Path, contents: Contents, encoder: Encoder, wanted: Change | N
 
 
 def change(contents: Contents, encoder: Encoder, folder: Path | None, wanted: Change) -> None:
-    """Change contents, in memory and on disk, or leave both as they are; nobody searches meanwhile.
+    """Change contents in place, in memory and in their folder, or leave both as they are; nobody searches meanwhile.
 
-    :param contents: what to change, in place.
-    :param encoder: encoder named in the manifest.
-    :param folder: where they are saved; ``None`` if they live in memory only.
-    :param wanted: the change.
     :raises PassageIndexError: if the new version cannot be written, or the folder holds another one than ``contents``.
     """
     if folder is None:
@@ -219,10 +206,7 @@ def _committed(folder: Path, contents: Contents, encoder: Encoder, wanted: Chang
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Say of what goes wrong while an index is written that what was there before still is.
-
-    :raises PassageIndexError: for what the system, SQLite or FAISS raised.
-    """
+    """Say of what goes wrong while an index is written that what was there before still is."""
     try:
         yield
     except (OSError, sqlite3.Error, RuntimeError) as error:  # FAISS raises RuntimeError

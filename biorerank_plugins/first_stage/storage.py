@@ -40,10 +40,7 @@ _LOCK_SECONDS = 10
 
 @contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
-    """Be the only one who writes to this index, in this process and in others.
-
-    :raises PassageIndexError: if another writer does not finish within seconds.
-    """
+    """Be the only one who writes to this index, in this process and in others."""
     try:
         lock = FileLock(folder / _LOCK).acquire(timeout=_LOCK_SECONDS)
     except Timeout as error:
@@ -54,10 +51,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def prepared_folder(folder: Path) -> Iterator[None]:
-    """Make sure that an index may be saved in this folder; remove it again if it is new and nothing was saved.
-
-    :raises PassageIndexError: if something else is in it.
-    """
+    """Make sure that an index may be saved in this folder; remove it again if it is new and nothing was saved."""
     if folder.exists() and not folder.is_dir():
         raise PassageIndexError(f"{folder} is a file. An index is saved in a folder.")
     is_new = not folder.exists()
@@ -86,11 +80,9 @@ def commit_version(folder: Path, write_files: Callable[[Path], None], about: dic
 
     Whatever happens before the switch (a full disk, Ctrl-C, a crash) leaves the current version as it is.
 
-    :param folder: folder of the index.
     :param write_files: writes the files that :func:`~.verification.files_of` names into the folder it is given.
     :param about: what the manifest says besides the format version and the files.
     :returns: name of the new version.
-    :raises OSError: if something cannot be written.
     """
     _remove_leftovers(folder)
     previous = current_name(folder)

@@ -53,10 +53,7 @@ class VectorStore:
 
     @classmethod
     def empty(cls, factory: Factory, dimension: int, sample: FloatArray | None = None) -> VectorStore:
-        """Return a store without vectors.
-
-        :param sample: ``[n, dimension]`` vectors to train on, where the type needs it.
-        """
+        """Return a store without vectors, trained on a sample of them where the type needs it."""
         index = factory.make(dimension)
         if not index.is_trained:
             index.train(np.ascontiguousarray(sample, dtype=np.float32))
@@ -94,7 +91,6 @@ class VectorStore:
         :param rows: row numbers of all that is added, ascending, above those in the store.
         :param batches: the same rows piece by piece with their vectors ``[n, dimension]``; in order of rows unless
             FAISS keeps row numbers (:attr:`Factory.labelled`).
-        :raises PassageIndexError: if the inverted lists are on disk.
         """
         self._check_changeable()
         try:
@@ -121,11 +117,7 @@ class VectorStore:
             self._index.remove_ids(faiss.IDSelectorRange(first, np.iinfo(np.int64).max))
 
     def remove(self, rows: RowArray) -> None:
-        """Take vectors out, or hide them where FAISS cannot take them out.
-
-        :param rows: row numbers that are in the store.
-        :raises PassageIndexError: if the inverted lists are on disk.
-        """
+        """Take vectors out, or hide them where FAISS cannot take them out."""
         self._check_changeable()
         positions = np.searchsorted(self._rows, np.sort(rows))
         if self._factory.hides:
@@ -156,12 +148,9 @@ class VectorStore:
         self._alive = np.ones(len(left), dtype=bool)
 
     def search(self, queries: FloatArray, k: int, allowed: RowArray | None = None) -> list[Found]:
-        """Return the best vectors for each query.
+        """Return for each query the scores and rows of the best vectors, by score, then by row.
 
-        :param queries: ``[n, dimension]``.
-        :param k: number of results for a query.
-        :param allowed: rows that may be found, ascending; ``None`` for all.
-        :returns: for each query scores and rows: ``min(k, allowed)`` of them, by score, then by row.
+        :param allowed: rows that may be found, ascending; ``None`` for all. ``min(k, allowed)`` are found.
         """
         k = min(k, len(self) if allowed is None else len(allowed))
         if k == 0:
@@ -198,10 +187,7 @@ class VectorStore:
         return [best((scores[i], rows[i]), k) for i in range(len(queries))]
 
     def write(self, file: BinaryIO) -> None:
-        """Write the FAISS index.
-
-        :param file: open file; errors of its ``write`` come through, unlike those of a path given to FAISS.
-        """
+        """Write the FAISS index; errors of the file's ``write`` come through, unlike those of a path given to FAISS."""
         faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
 
 
@@ -215,11 +201,8 @@ def best(found: Found, k: int) -> Found:
 def read_vectors(
     path: Path, factory: Factory, dimension: int, rows: RowArray, dead: RowArray, *, lists_file: Path | None = None
 ) -> VectorStore:
-    """Read a FAISS file and hold it against what it should be.
+    """Read a FAISS file and hold it against what it should be; the parameters are those of :class:`VectorStore`.
 
-    :param rows: row numbers of its vectors, ascending, ``dead`` included.
-    :param dead: rows that were removed.
-    :param lists_file: file beside it that holds the inverted lists, if they stay on disk.
     :raises PassageIndexError: if the file cannot be read or holds something else.
     """
     try:

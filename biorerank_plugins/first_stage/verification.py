@@ -25,11 +25,7 @@ VERSION_NAME = re.compile(r"v\d{8}")
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a saved index.
-
-    :param folder: its own folder.
-    :param manifest: what the manifest says.
-    """
+    """One version of a saved index, in its own folder."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -55,7 +51,6 @@ def current_name(folder: Path) -> str | None:
 def open_version(folder: Path, verify: Literal["full", "fast"]) -> Version:
     """Find the current version and check it before anything in it is parsed.
 
-    :param folder: folder of the index.
     :param verify: ``"full"`` compares the SHA-256 of every file, ``"fast"`` its size.
     :raises PassageIndexError: if there is no index, or it is not what its manifest says; the message has the reason.
     """
@@ -73,10 +68,7 @@ def open_version(folder: Path, verify: Literal["full", "fast"]) -> Version:
 
 def _read_current(folder: Path) -> dict[str, str]:
     path = folder / CURRENT
-    try:
-        current = json.loads(_read_plain_file(path))
-    except (ValueError, RecursionError) as error:
-        raise PassageIndexError(f"{path} is damaged: {error}.") from error
+    current = _parsed(_read_plain_file(path), path)
     named = isinstance(current, dict) and isinstance(current.get("manifest_sha256"), str)
     if not named or VERSION_NAME.fullmatch(str(current.get("version"))) is None:
         raise PassageIndexError(f"{path} is damaged: it names no version of the index.")
@@ -105,10 +97,7 @@ def _check_version(folder: Path, manifest_sha256: str, verify: Literal["full", "
 
 
 def _parse_manifest(raw: bytes, folder: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise PassageIndexError(f"{folder / MANIFEST} is damaged: {error}.") from error
+    manifest = _parsed(raw, folder / MANIFEST)
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if version not in READABLE_FORMATS:
         raise PassageIndexError(
@@ -135,6 +124,13 @@ def _check_file(path: Path, manifest: dict[str, Any], verify: Literal["full", "f
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if sha256 != listed_sha256:
             raise PassageIndexError(f"{path} was changed: its SHA-256 is not the one in the manifest.")
+
+
+def _parsed(raw: bytes, path: Path) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise PassageIndexError(f"{path} is damaged: {error}.") from error
 
 
 def _read_plain_file(path: Path) -> bytes:

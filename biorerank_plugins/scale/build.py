@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from biorerank_plugins._common.files import TEMPORARY, write_whole
 from biorerank_plugins._common.progress import progress_bar
@@ -20,15 +20,13 @@ from biorerank_plugins.first_stage.factory import parse_factory
 from biorerank_plugins.first_stage.index import PassageIndex
 from biorerank_plugins.first_stage.lexical import index_passages
 from biorerank_plugins.first_stage.persistence import Contents
+from biorerank_plugins.first_stage.protocol import Encoder
 from biorerank_plugins.first_stage.storage import prepared_folder
 from biorerank_plugins.passages import PassageLike
+from biorerank_plugins.scale.ray_engine import RayOptions, encode_on_ray, running_ray
 from biorerank_plugins.scale.shard_folder import ShardFolder
 from biorerank_plugins.scale.shards import SHARD_SIZE, Work, encode_here, job_of
 from biorerank_plugins.scale.vectors import Embeddings, index_vectors
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
-    from biorerank_plugins.scale.ray_engine import RayOptions
 
 Engine = Literal["local", "ray"]
 _PASSAGES = "passages.sqlite"
@@ -115,10 +113,7 @@ def embedded(
     identity: str | None = None,
     show_progress: bool,
 ) -> tuple[Embeddings, Encoder]:
-    """Write passages to a file in ``folder`` and their vectors to shards; the parameters are those of build_index.
-
-    :returns: the vectors, and the encoder that made them.
-    """
+    """Write passages to a file in ``folder``; return their vectors, in shards, and the encoder that made them."""
     if engine not in ("local", "ray"):
         raise ValueError(f"engine={engine!r} is unknown. Choose 'local' or 'ray'.")
     path = stage_in_file(passages, folder, on_duplicate=on_duplicate, identity=identity)
@@ -137,8 +132,6 @@ def embedded(
         if engine == "local":
             encode_here(work, shards, encoder, progress.update)
         else:
-            from biorerank_plugins.scale.ray_engine import RayOptions, encode_on_ray, running_ray
-
             options = ray_options or RayOptions()
             with running_ray(options) as ray:
                 encode_on_ray(ray, work, shards, encoder, options, progress.update)
@@ -149,14 +142,10 @@ def embedded(
 def stage_in_file(
     passages: Iterable[PassageLike], folder: Path, *, on_duplicate: OnDuplicate, identity: str | None = None
 ) -> Path:
-    """Write passages to a catalog file, row 0, 1, 2, …; the ids need no memory, however many there are.
+    """Write passages to a catalog file in ``folder``, row 0, 1, 2, …; ids need no memory, however many there are.
 
-    :param passages: what to write; read once, or not at all if a run that was stopped had written the same already.
-    :param folder: where the file is, or shall be.
-    :param on_duplicate: ``"error"``, or ``"skip"`` to keep the first passage of an id.
+    :param passages: read once, or not at all if a run that was stopped had written the same already.
     :param identity: what :func:`identity_of` says of the files that ``passages`` come from; ``None`` if nobody can say.
-    :returns: the file.
-    :raises ValueError: if a passage has no text, or an id comes twice.
     """
     path, noted = folder / _PASSAGES, folder / _IDENTITY
     if identity is not None and path.exists() and noted.exists() and json.loads(noted.read_bytes()) == identity:
@@ -174,11 +163,7 @@ def stage_in_file(
 
 
 def identity_of(paths: Sequence[Path], *settings: object) -> str:
-    """Return a SHA-256 over names, sizes and times of files, and over how they are read.
-
-    :param paths: files and folders.
-    :param settings: whatever else decides which passages come out, as JSON types.
-    """
+    """Return a SHA-256 over names, sizes and times of files, also in folders, and over settings of their reading."""
     digest = hashlib.sha256(json.dumps(settings).encode())
     for path in paths:
         files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from biorerank_plugins.first_stage.index import PassageIndex
+from biorerank_plugins.first_stage.protocol import Encoder, SearchableIndex
 from biorerank_plugins.scale.shard_layout import is_sharded
 from biorerank_plugins.scale.sharded import ShardedIndex
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder, SearchableIndex
 
 
 def open_index(folder: str | os.PathLike[str], *, encoder: Encoder | None = None) -> SearchableIndex:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,10 @@ from biorerank_plugins.first_stage.catalog import Catalog
 from biorerank_plugins.first_stage.factory import faiss, parse_factory
 from biorerank_plugins.first_stage.lexical import LexicalIndex, index_passages
 from biorerank_plugins.first_stage.lexical_file import write_lexical
+from biorerank_plugins.first_stage.protocol import Encoder
 from biorerank_plugins.first_stage.vectors import FloatArray, VectorStore
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.scale.shards import embed_shard
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
 
 HNSW_MEASURED = 4000
 """Vectors of the graph whose growth is timed."""
@@ -76,10 +75,7 @@ class Rates:
 
 
 def sample_passages(paths: Sequence[Path] = (), count: int = _SAMPLE) -> list[Passage]:
-    """Return passages to measure with: the first of these files, or the demo's.
-
-    :raises ReaderError: if a file cannot be read, or there is no passage in any.
-    """
+    """Return passages to measure with: the first of these files, or the demo's."""
     from importlib import resources
 
     from biorerank_plugins.errors import ReaderError
@@ -118,8 +114,6 @@ def measure_rates(passages: Sequence[Passage], encoder: Encoder) -> Rates:
 
     prepared()  # twice, and the second one counts: the first one loads the stemmer
     analysing, words = _timed(prepared)
-    written = BytesIO()
-    write_lexical(words, written)
     dimension = encoder.dimension
     vectors = np.random.default_rng(5).standard_normal((HNSW_MEASURED, dimension), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -131,7 +125,7 @@ def measure_rates(passages: Sequence[Passage], encoder: Encoder) -> Rates:
         passages_per_second=n / embedding,
         staged_per_second=n / staging,
         catalog_bytes=catalog_bytes,
-        lexical_bytes=len(written.getbuffer()) / n,
+        lexical_bytes=_size(partial(write_lexical, words)) / n,
         lexical_per_second=n / analysing,
         distances_per_second=distances,
         codes_per_second=codes,
@@ -186,14 +180,14 @@ def _bytes_per_vector(vectors: FloatArray) -> dict[str, float]:
     sizes = {}
     for name, factory in KINDS.items():
         store = _grown(factory.format(lists=8, code=code), vectors[:half])
-        before = _size(store)
+        before = _size(store.write)
         rows = np.arange(half, 2 * half, dtype=np.int64)
         store.add(rows, [(rows, vectors[half : 2 * half])])
-        sizes[name] = (_size(store) - before) / half
+        sizes[name] = (_size(store.write) - before) / half
     return sizes
 
 
-def _size(store: VectorStore) -> int:
+def _size(write: Callable[[BytesIO], object]) -> int:
     written = BytesIO()
-    store.write(written)
+    write(written)
     return len(written.getbuffer())

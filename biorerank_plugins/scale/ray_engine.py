@@ -16,15 +16,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from biorerank_plugins.errors import BioRerankError, MissingExtraError, ShardError
+from biorerank_plugins.first_stage.protocol import Encoder
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.scale.shard_folder import ShardFolder
 from biorerank_plugins.scale.shards import Work
-
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
 
 logger = logging.getLogger(__name__)
 
@@ -83,13 +81,10 @@ def running_ray(options: RayOptions | None = None) -> Iterator[Any]:
 def read_on_ray(
     ray: Any, paths: Sequence[Path], *, on_skipped: Callable[[Any], None], **options: Any
 ) -> Iterator[Passage]:
-    """Read files side by side; passages come in the order of the files.
+    """Read files side by side, as :func:`~biorerank_plugins.readers.read_passages`; passages come in their order.
 
     :param ray: what :func:`running_ray` gives.
-    :param paths: files and folders.
     :param on_skipped: is called with what was left out of a file: ``[path, line, reason]`` each.
-    :param options: of :func:`~biorerank_plugins.readers.read_passages`.
-    :raises BioRerankError: if a file cannot be read.
     """
     _configure(ray)
     rows = ray.data.from_items([{"path": str(path)} for path in paths], override_num_blocks=len(paths))
@@ -128,10 +123,7 @@ def encode_on_ray(
     """Embed every shard that is not done, as :func:`~.shards.encode_here` does, with the encoders of a Ray.
 
     :param ray: what :func:`running_ray` gives.
-    :param work: the passages, in a file that every machine of the Ray sees.
-    :param shards: where the vectors go; every machine must see the folder.
     :param encoder: a :class:`BiEncoder`; each encoder of the Ray is made by its configuration, and must be the same.
-    :param on_done: is called with the number of passages of each shard that is there.
     :raises ShardError: if a shard cannot be made; those that were are kept.
     """
     import torch

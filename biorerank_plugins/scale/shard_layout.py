@@ -51,10 +51,7 @@ def is_sharded(folder: Path) -> bool:
 
 
 def read_layout(folder: Path) -> dict[str, Path]:
-    """Return names and folders of the shards, in the order of their numbers.
-
-    :raises PassageIndexError: if there is no sharded index.
-    """
+    """Return names and folders of the shards, in the order of their numbers."""
     if not is_sharded(folder):
         raise PassageIndexError(f"There is no sharded index in {folder}.")
     try:
@@ -82,11 +79,7 @@ def _entries(layout: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def write_layout(folder: Path, folders: Iterable[Path]) -> None:
-    """Make these the shards of an index, in one step.
-
-    :param folders: of the shards, in the order of their numbers.
-    :raises OSError: if it cannot be written; the shards are then those of before.
-    """
+    """Make these folders, in the order of their numbers, the shards of an index: in one step, or not at all."""
     content = {"format": _FORMAT, "folders": [path.name for path in folders]}
     write_whole(folder / _LAYOUT, json.dumps(content).encode())
 

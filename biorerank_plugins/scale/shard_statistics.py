@@ -10,17 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from biorerank_plugins.first_stage.lexical import LexicalIndex, lexical_settings, terms_of
+from biorerank_plugins.first_stage.lexical import K1, B, LexicalIndex, terms_of
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What BM25 knows of a collection as a whole.
-
-    :param texts: number of texts.
-    :param tokens: number of terms in all of them, repeated ones included.
-    :param frequencies: for every term the number of texts that have it.
-    """
+    """What BM25 knows of a collection as a whole: how many texts and terms it has, and how many texts each term."""
 
     texts: int
     tokens: int
@@ -40,17 +35,11 @@ def statistics_of(parts: Iterable[LexicalIndex]) -> Statistics:
 
 
 def with_statistics(lexical: LexicalIndex, whole: Statistics) -> LexicalIndex:
-    """Return the same index with the scores that its texts have in the whole collection.
-
-    :param lexical: BM25 over a part of it.
-    :param whole: statistics of all of it, this part included.
-    """
+    """Return the index of a part with the scores that its texts have in the whole collection."""
     arrays = lexical.to_arrays()
     terms, starts, texts, counts = _matrix(arrays)
-    settings = lexical_settings()
-    k1, b = settings["k1"], settings["b"]
     mean = whole.tokens / whole.texts if whole.tokens else 1.0
-    norms = k1 * ((1 - b) + b * np.diff(arrays["offsets"]) / mean)
+    norms = K1 * ((1 - B) + B * np.diff(arrays["offsets"]) / mean)
     present = (whole.frequencies[term] for term in terms)
     # float32, as bm25s keeps them, so that the products are those of one index.
     idf = np.array([math.log(1 + (whole.texts - n + 0.5) / (n + 0.5)) for n in present], dtype=np.float32)

@@ -17,12 +17,12 @@ from biorerank_plugins._common.checks import whole_number
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.first_stage import embedding
 from biorerank_plugins.first_stage.catalog import Catalog
+from biorerank_plugins.first_stage.protocol import Encoder
+from biorerank_plugins.first_stage.vectors import FloatArray
 from biorerank_plugins.passages import Passage
 from biorerank_plugins.scale.shard_folder import ShardFolder
 
 if TYPE_CHECKING:
-    from biorerank_plugins.first_stage.protocol import Encoder
-    from biorerank_plugins.first_stage.vectors import FloatArray
     from biorerank_plugins.scoring.scores import PairScorer
 
 
@@ -117,12 +117,7 @@ SHARD_SIZE = 8 * embedding.BATCH_SIZE
 
 @dataclass(frozen=True)
 class Work:
-    """The shards of a catalog file.
-
-    :param catalog: the file; rows are 0, 1, 2, …
-    :param count: number of passages in it.
-    :param shard_size: passages of a shard; the last one may have fewer.
-    """
+    """The shards of a catalog file, whose rows are 0, 1, 2, …; the last one may have fewer passages."""
 
     catalog: Path
     count: int
@@ -154,11 +149,7 @@ def job_of(encoder: Encoder, shard_size: int) -> dict[str, Any]:
 
 
 def encode_here(work: Work, shards: ShardFolder, encoder: Encoder, on_done: Callable[[int], Any]) -> None:
-    """Embed every shard that is not done, one after the other, in this process.
-
-    :param on_done: is called with the number of passages of each shard that is there.
-    :raises ShardError: if shards that are there were made from other passages.
-    """
+    """Embed every shard that is not done; ``on_done`` is called with the number of passages of each that is there."""
     with closing(Catalog.open(work.catalog)) as catalog:
         for number in work.numbers:
             passages = catalog.in_order(work.rows(number))

@@ -24,12 +24,7 @@ _SEED = 20  # as for an index that is built in memory
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The vectors of all shards, or of some of their rows.
-
-    :param work: which rows a shard has.
-    :param shards: where the vectors are.
-    :param rows: rows that are wanted, ascending; ``None`` for all.
-    """
+    """The vectors of all shards, or of these of their rows, which ascend."""
 
     work: Work
     shards: ShardFolder
@@ -46,10 +41,7 @@ class Embeddings:
         return int(self.shards.job["dimension"])
 
     def parts(self, rows: RowArray | None = None) -> Iterator[tuple[int, RowArray, FloatArray]]:
-        """Yield shard by shard its number, rows and vectors, of the wanted rows or of these.
-
-        :raises ShardError: if a shard is missing, damaged, or has another number of vectors than rows.
-        """
+        """Yield shard by shard its number, rows and vectors, of the wanted rows or of these."""
         rows = self.wanted if rows is None else rows
         for number in self.work.numbers:
             span = self.work.rows(number)
