@@ -103,7 +103,7 @@ def prepared(
     batch_size: int = embedding.BATCH_SIZE,
     show_progress: bool = False,
 ) -> Change:
-    """Embed and analyse the passages that come, by their new rows, and work out what stays without the outdated."""
+    """Embed and analyse the passages that come, by their new rows; those of the outdated rows go."""
     new = staged.rows()
     show = show_progress and len(new) > 0
     batches = list(embedding.embed_all(staged, new, encoder, batch_size=batch_size, show_progress=show))

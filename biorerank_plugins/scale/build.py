@@ -163,7 +163,7 @@ def stage_in_file(
 
 
 def identity_of(paths: Sequence[Path], *settings: object) -> str:
-    """Return a SHA-256 over names, sizes and times of files, also in folders, and over settings of their reading."""
+    """Return a SHA-256 over names, sizes and times of files, those in folders too, and over how they are read."""
     digest = hashlib.sha256(json.dumps(settings).encode())
     for path in paths:
         files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]

@@ -189,8 +189,7 @@ class ShardedIndex(SearchableIndex):
 
     def _open_again(self, folder: Path) -> None:
         before, encoder, hybrid = self._side_by_side, self.encoder, self.hybrid
-        # First: two generations may not fit into memory. If the new one cannot be opened, this index stays closed: what
-        # was updated is in the folder, and loading it again says what is the matter.
+        # First: two may not fit into memory. It stays closed where the new one, saved as it is, cannot be opened.
         before.close()
         with opened_shards(folder, encoder=encoder, on_lost="error", verify="fast") as shards:
             self._side_by_side = SideBySide(shards, before.on_lost, before.timeout)

@@ -24,7 +24,7 @@ _SEED = 20  # as for an index that is built in memory
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The vectors of all shards, or of these of their rows, which ascend."""
+    """The vectors of all shards, or those of some of their rows, ascending."""
 
     work: Work
     shards: ShardFolder
