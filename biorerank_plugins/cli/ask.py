@@ -7,18 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
 from biorerank_plugins.answers.question_language import question_notes
-from biorerank_plugins.cli._common import (
-    NO_EVIDENCE,
-    Candidates,
-    Effort,
-    EffortChoice,
-    IndexArgument,
-    check_question,
-    path_option,
-)
-from biorerank_plugins.cli.articles import Retracted, RetractedArticles
+
 from biorerank_plugins.cli.ask_view import (
     nothing,
     show_nearest,
@@ -31,6 +21,17 @@ from biorerank_plugins.cli.chat import chat
 from biorerank_plugins.cli.filter_options import Filter, parse_filters
 from biorerank_plugins.cli.loading import BothModels, check_order
 from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
+from biorerank_plugins.cli.option_groups import (
+    NO_EVIDENCE,
+    Candidates,
+    Effort,
+    EffortChoice,
+    IndexArgument,
+    Retracted,
+    RetractedArticles,
+    check_question,
+    path_option,
+)
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biorerank_plugins.cli._common import check_writable, path_option
 from biorerank_plugins.cli.loading import Device, Model, quiet_libraries
 from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.option_groups import check_writable, path_option
 from biorerank_plugins.cli.output import Column, Output, save_json
 
 if TYPE_CHECKING:

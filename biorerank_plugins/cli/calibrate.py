@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from biorerank_plugins.cli._common import Candidates, path_option
 from biorerank_plugins.cli.evaluation_inputs import Sources, read_inputs, tell_doubts
 from biorerank_plugins.cli.loading import EncoderOnly
 from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.option_groups import Candidates, path_option
 from biorerank_plugins.cli.output import Column, Output
 
 _FEW = 50  # questions

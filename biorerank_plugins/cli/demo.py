@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import biorerank_plugins
-from biorerank_plugins.cli._common import check_question, path_option
 from biorerank_plugins.cli.before_after import before_after_document
 from biorerank_plugins.cli.demo_view import Means, Shown, legend, means_of, means_table, render, telling
 from biorerank_plugins.cli.loading import BothModels, Models
 from biorerank_plugins.cli.one_line_errors import command
+from biorerank_plugins.cli.option_groups import check_question, path_option
 from biorerank_plugins.cli.output import Output, rich_table
 
 if TYPE_CHECKING:

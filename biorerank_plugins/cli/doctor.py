@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from biorerank_plugins.cli._common import path_option
 from biorerank_plugins.cli.loading import Model, quiet_libraries
 from biorerank_plugins.cli.one_line_errors import command, fail
+from biorerank_plugins.cli.option_groups import path_option
 from biorerank_plugins.cli.output import Column, Output
 
 

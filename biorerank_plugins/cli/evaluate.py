@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli._common import Candidates, Fusion, check_writable, path_option
 from biorerank_plugins.cli.before_after import before_after_document, reranked_by, show_before_after
 from biorerank_plugins.cli.bioasq import score_submission
 from biorerank_plugins.cli.evaluation_inputs import Sources, name_models, read_inputs, tell_doubts
 from biorerank_plugins.cli.inputs import SkipBad
 from biorerank_plugins.cli.loading import EncoderOnly
 from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.option_groups import Candidates, Fusion, check_writable, path_option
 from biorerank_plugins.cli.output import Output, save_json
 from biorerank_plugins.cli.views import show_systems
 

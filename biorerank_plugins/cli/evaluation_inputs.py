@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biorerank_plugins.cli._common import IndexOption, Queries, path_option, path_or_stdin
 from biorerank_plugins.cli.inputs import HowToRead, read_collection, read_questions
 from biorerank_plugins.cli.loading import Models
 from biorerank_plugins.cli.one_line_errors import usage_error
+from biorerank_plugins.cli.option_groups import IndexOption, Queries, path_option, path_or_stdin
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:

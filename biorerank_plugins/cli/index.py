@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli._common import path_option, path_or_stdin
 from biorerank_plugins.cli.index_checks import check_engine, check_factory, check_shards, check_target, refuse_with_add
 from biorerank_plugins.cli.index_scale import AskedIndex, EngineName, show_plan
 from biorerank_plugins.cli.inputs import LINES, HowToRead, read_changes, read_collection
 from biorerank_plugins.cli.loading import Encoder, Models
 from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
+from biorerank_plugins.cli.option_groups import path_option, path_or_stdin
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:

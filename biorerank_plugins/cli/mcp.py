@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biorerank_plugins.cli._common import path_option
 from biorerank_plugins.cli.loading import Models, check_index
 from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.option_groups import path_option
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Errors of commands: one line on stderr and an exit code."""
+"""What makes a function a command: groups of options become options, and errors one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from dataclasses import fields, is_dataclass
+from typing import Any, NoReturn, get_type_hints
 
 import typer
-
-from biorerank_plugins.cli.option_groups import spread
-from biorerank_plugins.cli.output import one_line
 from biorerank_plugins.errors import BioRerankError
+
+from biorerank_plugins.cli.output import one_line
 
 _MESSAGE_LIMIT = 600  # one line stays readable; --debug shows everything
 # How the library's messages name arguments that are options here: on_duplicate='skip'.
@@ -23,11 +23,11 @@ _ARGUMENT = re.compile(r"(?<![\w/.])(on_duplicate|factory|device|dtype|encoding)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Turn every error of a command into one line on stderr and an exit code, and groups of options into options.
+    """Turn every error into one line on stderr and an exit code, and parameters that are groups into options.
 
     0 is success, 1 an error while running, 2 wrong usage, 3 no evidence (--abstain), 130 Ctrl-C.
     """
-    parameters, together = spread(function)
+    parameters, together = _spread(function)
     options = {parameter.name: parameter.annotation for parameter in parameters}
 
     @functools.wraps(function)
@@ -42,6 +42,38 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     guarded.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return guarded
+
+
+def _spread(
+    function: Callable[..., None],
+) -> tuple[list[inspect.Parameter], Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Return the options of a command each by itself, and what puts their values together again.
+
+    A parameter that is a dataclass stands for all its fields that are annotated as options; ``Annotated[Group, "a",
+    "b"]`` for the fields ``a`` and ``b`` only.
+    """
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        group = getattr(parameter.annotation, "__origin__", parameter.annotation)
+        if not is_dataclass(group):
+            parameters.append(parameter)
+            continue
+        hints = get_type_hints(group, include_extras=True)
+        defaults = {field.name: field.default for field in fields(group)}
+        options = tuple(name for name, hint in hints.items() if hasattr(hint, "__metadata__"))
+        names = getattr(parameter.annotation, "__metadata__", options)
+        parameters += [
+            inspect.Parameter(name, parameter.kind, default=defaults[name], annotation=hints[name]) for name in names
+        ]
+        groups[parameter.name] = group, names  # type: ignore[assignment]
+
+    def together(given: dict[str, Any]) -> dict[str, Any]:
+        made = {key: group(**{name: given[name] for name in names}) for key, (group, names) in groups.items()}
+        taken = {name for _, names in groups.values() for name in names}
+        return {**{name: value for name, value in given.items() if name not in taken}, **made}
+
+    return parameters, together
 
 
 def usage_error(message: str) -> NoReturn:
@@ -73,19 +105,17 @@ def _one_line_errors(options: Collection[str], *, debug: bool) -> Iterator[None]
 
 
 def describe(error: Exception, options: Collection[str] = ()) -> str:
-    """Say in one line what went wrong, and what to do in terms of options.
+    """Say in one line what went wrong, and what to do in terms of options: the names of the command's parameters.
 
     What this package raised on purpose, and what the operating system says about a file, speaks for itself. Anything
     else is named with its type, since its message alone may say nothing (``KeyError: 3``).
-
-    :param options: names of the parameters of the command.
     """
     if isinstance(error, OSError) and not isinstance(error, BioRerankError) and error.strerror:
         message = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     else:
         message = _in_options(" ".join(str(error).split()), options)
     if "format" in options and _is_unknown_format(error):
-        message = f"{message} Use --format."
+        message += " Use --format."
     message = message if len(message) <= _MESSAGE_LIMIT else f"{message[:_MESSAGE_LIMIT]}…"
     if isinstance(error, (BioRerankError, OSError)) or _raised_here(error):
         return message

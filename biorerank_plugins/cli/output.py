@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,10 +50,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The two streams of a command.
-
-    :param json: results are JSON: tables and lines are not written.
-    """
+    """The two streams of a command; its results are JSON documents, or else tables and lines."""
 
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bars.")] = False
@@ -80,9 +77,10 @@ class Output:
             sys.stdout.write(f"{printable(text)}\n")
 
     def document(self, value: Any, *, indent: int | None = 2) -> None:
-        """Write a JSON document (one line if ``indent`` is ``None``)."""
-        ascii_only = (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8"
-        sys.stdout.write(json.dumps(value, ensure_ascii=ascii_only, indent=indent, allow_nan=False) + "\n")
+        """Write a JSON document (one line if ``indent`` is ``None``), if that is what results are."""
+        if self.json:
+            ascii_only = (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8"
+            sys.stdout.write(json.dumps(value, ensure_ascii=ascii_only, indent=indent, allow_nan=False) + "\n")
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
         """Write a table: laid out on a terminal, tab-separated with a heading line in a pipe."""
@@ -95,12 +93,7 @@ class Output:
             _write_tabbed([[column.name for column in columns], *rows])
 
     def tables(self, name: str, columns: Sequence[Column], rows: Iterable[Sequence[object]], *, first: bool) -> None:
-        """Write one of several tables of the same form.
-
-        On a terminal its name stands above it; in a pipe they are all one table, whose first column is the name.
-
-        :param first: whether it is the first one.
-        """
+        """Write one of several tables of the same form: below its name, or in a pipe with the name as first column."""
         if self.json:
             return
         console = Console(highlight=False)
@@ -124,6 +117,16 @@ def save_json(value: Any, path: Path | None) -> None:
     """Write a JSON document to a file, if one is named."""
     if path is not None:
         path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_lists(orders: Mapping[str, Sequence[str]], out: Path, output: Output, **more: int) -> None:
+    """Write the ids of each question's passages, best first, as a run, and tell what is in it (JSON: ``more`` too)."""
+    from biorerank_plugins.evaluation import run_from_order, write_run
+
+    write_run(run_from_order(orders), out)
+    count = sum(map(len, orders.values()))
+    output.document({"file": str(out), "queries": len(orders), "passages": count, **more})
+    output.note(f"{out}: {len(orders):,} questions, {count:,} passages.")
 
 
 def _write_tabbed(rows: Iterable[Sequence[object]]) -> None:

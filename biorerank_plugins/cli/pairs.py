@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli._common import check_writable, path, path_option
 from biorerank_plugins.cli.inputs import SkipBad
 from biorerank_plugins.cli.loading import EncoderOnly
 from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.option_groups import check_writable, path, path_option
 from biorerank_plugins.cli.output import Column, Output
 from biorerank_plugins.cli.pairs_inputs import Miner, Mining, read_inputs
 

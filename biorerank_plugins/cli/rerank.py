@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli._common import (
+from biorerank_plugins.cli.inputs import LINES, STDIN, HowToRead, read_collection, read_questions
+from biorerank_plugins.cli.loading import Models, RerankerOnly
+from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
+from biorerank_plugins.cli.option_groups import (
     NO_EVIDENCE,
+    Articles,
     Candidates,
     Fusion,
     IndexOption,
     Kept,
     Queries,
     check_question,
+    check_writable,
     path_option,
     path_or_stdin,
 )
-from biorerank_plugins.cli.articles import Articles
-from biorerank_plugins.cli.inputs import LINES, STDIN, HowToRead, read_collection
-from biorerank_plugins.cli.loading import RerankerOnly
-from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
-from biorerank_plugins.cli.output import Output
-from biorerank_plugins.cli.rerank_run import RunJob, rerank_run
+from biorerank_plugins.cli.output import Output, write_lists
 from biorerank_plugins.cli.views import ranking_table, tell_retracted
+
+if TYPE_CHECKING:
+    from biorerank_plugins.passages import Passage
 
 
 @command
@@ -37,9 +42,9 @@ def rerank(
         Path | None,
         typer.Argument(metavar="PASSAGES", parser=path_or_stdin, help="A file or folder; - is one a line on stdin."),
     ] = None,
-    run: Annotated[Path | None, path_option("--run", help="A TREC run to rerank, instead of QUERY PASSAGES.")] = None,
+    run: Annotated[Path | None, path_option(help="A TREC run to rerank, instead of QUERY PASSAGES.")] = None,
     queries: Queries = None,
-    corpus: Annotated[Path | None, path_option("--corpus", help="The run's passages.")] = None,
+    corpus: Annotated[Path | None, path_option(help="The run's passages.")] = None,
     index: IndexOption = None,
     out: Annotated[Path | None, path_option("--out", "-o", metavar="FILE", help="The new run, also .gz.")] = None,
     candidates: Candidates = 100,
@@ -72,7 +77,9 @@ def rerank(
             usage_error("--run needs --queries, --out, and --corpus or --index; it takes no QUERY and PASSAGES.")
         if top_k or kept != Kept():
             usage_error("--run keeps every passage of a list: no --top-k, --evidence, --abstain, --min-…")
-        rerank_run(RunJob(run, queries, out, corpus, index, candidates), how, models, options, output)
+        check_writable(out)
+        find = partial(_find, corpus, index, how, output)
+        _rerank_run(run, queries, out, candidates, find, models, options, output)
         return
     if query is None or passages is None:
         missing = "QUERY" if query is None else "PASSAGES"
@@ -93,8 +100,7 @@ def rerank(
             **options,
             show_progress=output.show_progress and len(texts) > 100,
         )
-    if output.json:
-        output.document(ranking.to_dict())
+    output.document(ranking.to_dict())
     if kept.abstain and ranking.no_evidence:
         fail("No evidence: no passage reaches the threshold.", code=NO_EVIDENCE)
     output.table(*ranking_table(ranking, is_boosted=options["boosts"] is not None))
@@ -106,3 +112,58 @@ def _order(fusion: float | None, second_reader: bool) -> float | str:
     if second_reader and fusion is not None:
         usage_error("--second-reader and --fusion exclude each other.")
     return "second-reader" if second_reader else "stored" if fusion is None else fusion
+
+
+def _rerank_run(
+    run: Path,
+    queries: Path,
+    out: Path,
+    candidates: int,
+    find: Callable[[set[str]], dict[str, Passage]],
+    models: Models,
+    options: dict[str, Any],
+    output: Output,
+) -> None:
+    """Rerank the first candidates of each list; those that are not known stay behind, in the order that they had."""
+    from biorerank_plugins.evaluation import read_run
+    from biorerank_plugins.passages import Candidate
+
+    lists = read_run(run)
+    asked = [query for query in read_questions(queries, output) if query.id in lists]
+    if not asked:
+        few = ", ".join(list(lists)[:3])
+        fail(f"The run {run} has none of the questions in {queries}; it has for example {few}.")
+    orders = {query.id: _best_first(lists[query.id]) for query in asked}
+    wanted = {id_ for ids in orders.values() for id_ in ids[:candidates]}
+    passages = find(wanted)
+    if not passages:
+        few = ", ".join(sorted(wanted)[:3])
+        fail(f"None of the passages of {run} is in the collection; the run names for example {few}.")
+    with models.load_reranker() as reranker:
+        for query in asked:
+            head = [id_ for id_ in orders[query.id][:candidates] if id_ in passages]
+            given = [Candidate(passages[id_], lists[query.id][id_], rank) for rank, id_ in enumerate(head, start=1)]
+            ranked = [one.passage.id for one in reranker.rank(query.text, given, **options)] if given else []
+            orders[query.id] = list(dict.fromkeys([*ranked, *orders[query.id]]))
+    missing = len(wanted - passages.keys())
+    write_lists(orders, out, output, not_found=missing)
+    if missing:
+        output.warn(f"{missing:,} of {len(wanted):,} passages of the run are not in the collection; they stand behind.")
+    if left := len(lists) - len(asked):
+        output.warn(f"{left:,} of {len(lists):,} lists of the run belong to none of the questions and were left out.")
+
+
+def _find(
+    corpus: Path | None, index: Path | None, how: HowToRead, output: Output, wanted: set[str]
+) -> dict[str, Passage]:
+    if corpus is not None:
+        return {passage.id: passage for passage in read_collection([corpus], how, output) if passage.id in wanted}
+    assert index is not None  # --run takes one of the two
+    with Models().open_index(index) as opened:
+        known = ((id_, opened.get(id_)) for id_ in wanted)
+        return {id_: passage for id_, passage in known if passage is not None}
+
+
+def _best_first(found: Mapping[str, float]) -> list[str]:
+    """Return the ids in trec_eval's order: equal scores by falling id."""
+    return sorted(found, key=lambda id_: (found[id_], id_), reverse=True)

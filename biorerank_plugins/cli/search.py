@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli._common import (
+from biorerank_plugins.cli.bioasq import SNIPPETS, write_bioasq
+from biorerank_plugins.cli.filter_options import Filter, parse_filters
+from biorerank_plugins.cli.inputs import STDIN, read_questions
+from biorerank_plugins.cli.loading import Models, check_order
+from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
+from biorerank_plugins.cli.option_groups import (
     NO_EVIDENCE,
+    Articles,
     Candidates,
     Effort,
     EffortChoice,
+    FirstStage,
     Fusion,
     IndexArgument,
     Kept,
@@ -24,14 +30,7 @@ from biorerank_plugins.cli._common import (
     path_option,
     path_or_stdin,
 )
-from biorerank_plugins.cli.articles import Articles
-from biorerank_plugins.cli.bioasq import SNIPPETS, write_bioasq
-from biorerank_plugins.cli.filter_options import Filter, parse_filters
-from biorerank_plugins.cli.inputs import STDIN, read_questions
-from biorerank_plugins.cli.loading import Models, check_order
-from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
-from biorerank_plugins.cli.output import Output
-from biorerank_plugins.cli.rerank_run import write_lists
+from biorerank_plugins.cli.output import Output, write_lists
 from biorerank_plugins.cli.views import (
     Table,
     candidates_document,
@@ -54,29 +53,19 @@ _STAGES = {"hybrid": "bi-encoder and BM25", "dense": "bi-encoder", "lexical": "B
 Answer = tuple[dict[str, Any], Table]  # as JSON and as a table
 
 
-class FirstStage(StrEnum):
-    """How candidates are found."""
-
-    HYBRID = "hybrid"
-    DENSE = "dense"
-    LEXICAL = "lexical"
-
-
 @command
 def search(
     *,
     index: IndexArgument,
     query: Annotated[str | None, typer.Argument(help="The question; - reads questions from stdin, one a line.")] = None,
     queries: Annotated[
-        Path | None, typer.Option("--queries", parser=path_or_stdin, help="A file of questions, instead of QUERY.")
+        Path | None, typer.Option(parser=path_or_stdin, help="A file of questions, instead of QUERY.")
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Passages to show.")] = 10,
     candidates: Candidates = 100,
     first_stage: Annotated[
         FirstStage | None,
-        typer.Option(
-            "--first-stage", help="How candidates are found; hybrid, or dense for an index without a lexical part."
-        ),
+        typer.Option(help="How candidates are found; hybrid, or dense for an index without a lexical part."),
     ] = None,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Show what the first stage finds.")] = False,
     filter: Filter = None,
@@ -87,7 +76,6 @@ def search(
     bioasq: Annotated[
         Path | None,
         path_option(
-            "--bioasq",
             metavar="FILE",
             help="Write documents and snippets as a BioASQ Task b phase A submission, instead of showing passages.",
         ),
@@ -95,7 +83,6 @@ def search(
     run_out: Annotated[
         Path | None,
         path_option(
-            "--run-out",
             metavar="FILE",
             help="Write the lists, each of --k passages, as a TREC run (also .gz), instead of showing them.",
         ),
@@ -224,12 +211,10 @@ def _write(
         tell_retracted(output, document)
         tell_missing(output, document)
         if several:
-            if output.json:
-                output.document({"query_id": question.id, **document}, indent=None)
+            output.document({"query_id": question.id, **document}, indent=None)
             output.tables(f"{question.id}: {question.text}", *table, first=number == 0)
             continue
-        if output.json:
-            output.document(document)
+        output.document(document)
         output.table(*table)
         if not table[1] and not without:
             output.note("Nothing found: no passage meets the conditions.")

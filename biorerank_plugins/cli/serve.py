@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli._common import path_option
 from biorerank_plugins.cli.loading import Models, check_index
 from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.option_groups import FirstStage, path_option
 from biorerank_plugins.cli.output import Output
-from biorerank_plugins.cli.search import FirstStage
 
 if TYPE_CHECKING:
     from biorerank_plugins.serve import Engine, Limits

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli._common import path, path_option
 from biorerank_plugins.cli.loading import Device, quiet_libraries
 from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.option_groups import path, path_option
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
