@@ -5,36 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from enum import StrEnum
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from biorerank_plugins.cli.index_checks import check_engine, check_factory, check_shards, check_target, refuse_with_add
-from biorerank_plugins.cli.index_scale import AskedIndex, EngineName, show_plan
-from biorerank_plugins.cli.inputs import LINES, HowToRead, read_changes, read_collection
+from biorerank_plugins.cli.index_building import AskedIndex, show_plan
+from biorerank_plugins.cli.inputs import LINES, STDIN, HowToRead
 from biorerank_plugins.cli.loading import Encoder, Models
 from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
 from biorerank_plugins.cli.option_groups import path_option, path_or_stdin
 from biorerank_plugins.cli.output import Output
 
-if TYPE_CHECKING:
-    from biorerank_plugins.first_stage import SearchableIndex
-
-
-class OnDuplicate(StrEnum):
-    """What to do about a passage whose id is there already."""
-
-    ERROR = "error"
-    SKIP = "skip"
-
-
-class Passages(StrEnum):
-    """What becomes of a long text file."""
-
-    PARTS = "parts"
-    WHOLE = "whole"
+EngineName = StrEnum("EngineName", {"PLAIN": "plain", "RAY": "ray"})
+OnDuplicate = StrEnum("OnDuplicate", {"ERROR": "error", "SKIP": "skip"})
+Passages = StrEnum("Passages", {"PARTS": "parts", "WHOLE": "whole"})
 
 
 @command
@@ -48,27 +33,25 @@ def index(
         Path | None, path_option("--out", "-o", metavar="FOLDER", help="Where the index is, or shall be.")
     ] = None,
     how: Annotated[HowToRead, "format", "id_key", "text_key", "title_key", "encoding"],
-    factory: Annotated[
-        str | None, typer.Option("--factory", help="FAISS index: Flat (default), HNSW32, IVF256,Flat, …")
-    ] = None,
+    factory: Annotated[str | None, typer.Option(help="FAISS index: Flat (default), HNSW32, IVF256,Flat, …")] = None,
     engine: Annotated[
-        EngineName, typer.Option("--engine", help="plain: this process. ray: Ray, and a run can go on.")
+        EngineName, typer.Option(help="plain: this process. ray: Ray, and a run can go on.")
     ] = EngineName.PLAIN,
     lists_on_disk: Annotated[
         bool, typer.Option("--lists-on-disk", help="Keep the lists of an IVF index on disk; it cannot be changed then.")
     ] = False,
     shards: Annotated[
-        int | None, typer.Option("--shards", metavar="N", min=1, help="Write N indexes, searched side by side as one.")
+        int | None, typer.Option(metavar="N", min=1, help="Write N indexes, searched side by side as one.")
     ] = None,
     plan: Annotated[
-        int | None, typer.Option("--plan", metavar="N", min=1, help="Only tell memory, disk and hours for N passages.")
+        int | None, typer.Option(metavar="N", min=1, help="Only tell memory, disk and hours for N passages.")
     ] = None,
     encoder: Encoder = None,
     no_lexical: Annotated[
         bool, typer.Option("--no-lexical", help="Vectors only: no BM25, and so no hybrid search.")
     ] = False,
     passages: Annotated[
-        Passages, typer.Option("--passages", help="Long texts: cut at paragraphs and sentences, or whole.")
+        Passages, typer.Option(help="Long texts: cut at paragraphs and sentences, or whole.")
     ] = Passages.PARTS,
     skip_bad: Annotated[
         bool,
@@ -76,9 +59,7 @@ def index(
             "--skip-bad", help="Leave out malformed lines and say how many; duplicates are a matter of --on-duplicate."
         ),
     ] = False,
-    on_duplicate: Annotated[
-        OnDuplicate, typer.Option("--on-duplicate", help="An id that is there already.")
-    ] = OnDuplicate.ERROR,
+    on_duplicate: Annotated[OnDuplicate, typer.Option(help="An id that is there already.")] = OnDuplicate.ERROR,
     add: Annotated[bool, typer.Option("--add", help="Add to the index that is there.")] = False,
     update: Annotated[
         bool,
@@ -115,74 +96,72 @@ def index(
     if not inputs or out is None:
         missing = "option '--out'" if inputs else "argument 'INPUT'"
         usage_error(f"Missing {missing} (only --plan N needs none). See 'biorerank index --help'.")
-    if shards is not None:
-        check_shards(add=add, update=update, overwrite=overwrite, lists_on_disk=lists_on_disk)
-    check_target(out, add=add, update=update, overwrite=overwrite)
-    if add or update:
-        refuse_with_add(factory, no_lexical)
-    check_factory(factory)
-    check_engine(engine, inputs, lists_on_disk=lists_on_disk, simple=not (add or update) and how.format != LINES)
+    if shards is not None and (add or update or overwrite or lists_on_disk):
+        usage_error(
+            "--shards builds a new index: it takes no --add, --update, --overwrite or --lists-on-disk. "
+            "Bring a sharded index up to date without it: biorerank index FILES --out FOLDER --update."
+        )
+    _check_target(out, add=add, update=update, overwrite=overwrite)
+    _check_factory(factory, no_lexical, is_new=not (add or update))
+    if engine is EngineName.PLAIN and lists_on_disk:
+        usage_error("--lists-on-disk needs --engine ray.")
+    if engine is EngineName.RAY and (add or update or how.format == LINES or STDIN in inputs):
+        usage_error(
+            "--engine ray builds a new index from files: it takes no --add, no --update, no stdin, no --format lines. "
+            "Change the index that it built without --engine ray."
+        )
     how = replace(how, skip_bad=skip_bad, passages=passages.value)
     how.check(LINES)
     asked = AskedIndex(inputs, out, how, factory or "Flat", not no_lexical, on_duplicate.value, models, output)
     start = time.perf_counter()
     if update:
-        _update(asked)
+        asked.update()
         return
-    summary: dict[str, Any]
     if shards is not None:
-        with asked.build_shards(shards, engine) as sharded:
-            summary = {**_summary(sharded, out, len(sharded)), "shards": shards}
+        summary = asked.build_shards(shards, on_ray=engine is EngineName.RAY)
     elif engine is EngineName.RAY:
-        with asked.build_on_ray(lists_on_disk) as built:
-            summary = _summary(built, out, len(built))
+        summary = asked.build_on_ray(lists_on_disk)
     else:
-        summary = _here(asked, add=add)
+        summary = asked.build_here(add=add)
     summary["seconds"] = round(time.perf_counter() - start, 3)
-    if output.json:
-        output.document(summary)
+    output.document(summary)
     noun = "passage" if summary["passages"] == 1 else "passages"
     output.line(f"{out}: {summary['passages']:,} {noun} ({summary['added']:,} new) in {summary['seconds']:.1f} s")
 
 
-def _here(asked: AskedIndex, *, add: bool) -> dict[str, Any]:
-    """Build an index in this process, or add to the one that is there."""
-    from biorerank_plugins.first_stage import PassageIndex
-    from biorerank_plugins.first_stage.storage import prepared_folder
+def _check_target(out: Path, *, add: bool, update: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds what the command would not replace, or lacks what it would add to."""
+    from biorerank_plugins.first_stage.verification import is_index
+    from biorerank_plugins.scale.shard_layout import is_sharded
 
-    passages = read_collection(asked.inputs, asked.how, asked.output)
-    # What stands in the way of saving is found before the passages are embedded, not after.
-    with prepared_folder(asked.out):
-        first = next(passages, None)  # input that cannot be read shows before a model is loaded
-        if first is None and not add:
-            fail("There are no passages to index in the input.")
-        passages = passages if first is None else chain([first], passages)
-        if add:
-            with asked.models.open_index(asked.out) as opened:
-                assert isinstance(opened, PassageIndex)  # check_target refused a sharded one
-                added = opened.add(passages, on_duplicate=asked.on_duplicate, show_progress=asked.output.show_progress)
-                return _summary(opened, asked.out, added)
-        with PassageIndex.build(passages, **asked.build_options()) as built:
-            built.save(asked.out)
-            return _summary(built, asked.out, len(built))
-
-
-def _update(asked: AskedIndex) -> None:
-    output, out = asked.output, asked.out
-    changes = read_changes(asked.inputs, asked.how, output)
-    with asked.models.open_index(out) as opened:
-        report = opened.update(changes, show_progress=output.show_progress).to_dict()
-        if output.json:
-            output.document({**_summary(opened, out, report["added"]), **report})
-        told = ", ".join(f"{count:,} {name}" for name, count in report.items() if count) or "nothing changed"
-        output.line(f"{out}: {len(opened):,} passages; {told}")
+    if add + update + overwrite > 1:
+        usage_error("--add, --update and --overwrite exclude each other.")
+    if is_sharded(out):
+        if update:
+            return
+        fail(
+            f"{out} holds a sharded index. --update changes it: what is new is added, newer versions replace. For "
+            "another one take another folder: biorerank index FILES --shards N --out OTHER."
+        )
+    if (add or update) and not is_index(out):
+        what, option = ("add to", "--add") if add else ("update", "--update")
+        fail(f"There is no passage index in {out} to {what}; leave {option} out to build one.")
+    if not (add or update or overwrite) and is_index(out):
+        fail(
+            f"{out} holds an index already. Use --overwrite to replace it, --add to add to it, --update to bring it up "
+            "to date."
+        )
 
 
-def _summary(index: SearchableIndex, out: Path, added: int) -> dict[str, Any]:
-    return {
-        "folder": str(out),
-        "passages": len(index),
-        "added": added,
-        "encoder": index.encoder.model_id,
-        "lexical": index.lexical,
-    }
+def _check_factory(factory: str | None, no_lexical: bool, *, is_new: bool) -> None:
+    """Refuse a type of index that is not offered, and what belongs to a new index only."""
+    from biorerank_plugins.first_stage.factory import OFFERED, parse_factory
+
+    if factory is not None and not is_new:
+        usage_error("--factory belongs to a new index; --add and --update keep that of the index.")
+    if no_lexical and not is_new:
+        usage_error("--no-lexical belongs to a new index; --add and --update keep what the index has.")
+    try:
+        parse_factory("Flat" if factory is None else factory)
+    except ValueError:
+        usage_error(f"--factory {factory!r} is not offered. Choose one of: {OFFERED}.")
