@@ -4,56 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli.inputs import SkipBad
-from biorerank_plugins.cli.loading import EncoderOnly
-from biorerank_plugins.cli.one_line_errors import command, usage_error
+from biorerank_plugins.cli.inputs import SkipBad, tell_skipped
+from biorerank_plugins.cli.loading import EncoderOnly, Models
+from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
 from biorerank_plugins.cli.option_groups import check_writable, path, path_option
 from biorerank_plugins.cli.output import Column, Output
-from biorerank_plugins.cli.pairs_inputs import Miner, Mining, read_inputs
 
 if TYPE_CHECKING:
     from biorerank_plugins.training.material import Material
-    from biorerank_plugins.training.negatives import Abstract, PairConfig
-    from biorerank_plugins.training.rows import TrainingPair
+    from biorerank_plugins.training.negatives import Candidates, PairConfig
+
+Miner = StrEnum("Miner", {"BOTH": "both", "BM25": "bm25", "DENSE": "dense", "NONE": "none"})
 
 
-def _files(name: str, text: str, metavar: str = "FILE") -> Any:
-    return path_option(name, metavar=metavar, help=text)
+def _file(text: str) -> Any:
+    return path_option(metavar="FILE", help=text)
 
 
-def _share(name: str, text: str) -> Any:
-    return typer.Option(name, min=0.0, max=1.0, help=text)
+def _share(text: str) -> Any:
+    return typer.Option(min=0.0, max=1.0, help=text)
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """How many negatives of which kind are drawn."""
 
-    negatives_per_positive: Annotated[
-        float, typer.Option("--negatives-per-positive", min=0.0, help="Negatives of all kinds for a positive.")
-    ] = 1.04
-    random_share: Annotated[float, _share("--random-share", "Share of the mined negatives drawn at random.")] = 0.05
+    negatives_per_positive: Annotated[float, typer.Option(min=0.0, help="Negatives of all kinds for a positive.")] = (
+        1.04
+    )
+    random_share: Annotated[float, _share("Share of the mined negatives drawn at random.")] = 0.05
     abstract_share: Annotated[
-        float, _share("--abstract-share", "Share of the negatives from the same abstract, as far as there are any.")
+        float, _share("Share of the negatives from the same abstract, as far as there are any.")
     ] = 0.25
     whole_abstracts: Annotated[
         bool, typer.Option("--whole-abstracts", help="Also whole abstracts as passages, positive and negative.")
     ] = False
-    hard_depth: Annotated[
-        int, typer.Option("--hard-depth", min=1, help="One half of the mined ones is from up to this rank.")
-    ] = 30
-    depth: Annotated[int, typer.Option("--depth", min=1, help="The other half is from up to this rank.")] = 100
+    hard_depth: Annotated[int, typer.Option(min=1, help="One half of the mined ones is from up to this rank.")] = 30
+    depth: Annotated[int, typer.Option(min=1, help="The other half is from up to this rank.")] = 100
     max_score_ratio: Annotated[
-        float, typer.Option("--max-score-ratio", min=0.0, help="No negative above this share of the best gold score.")
+        float, typer.Option(min=0.0, help="No negative above this share of the best gold score.")
     ] = 0.95
-    max_overlap: Annotated[
-        float, _share("--max-overlap", "No negative with more than this share of a gold passage's words.")
-    ] = 0.7
+    max_overlap: Annotated[float, _share("No negative with more than this share of a gold passage's words.")] = 0.7
 
 
 @command
@@ -69,34 +66,29 @@ def pairs(
     ],
     out: Annotated[Path, path_option("--out", "-o", metavar="FILE", help="Rows: .jsonl or .jsonl.gz.")],
     held_out: Annotated[
-        list[Path] | None, _files("--held-out", "Questions that must not be in the rows; may be given repeatedly.")
+        list[Path] | None, _file("Questions that must not be in the rows; may be given repeatedly.")
     ] = None,
     drop_held_out: Annotated[
         bool, typer.Option("--drop-held-out", help="Leave such questions out, instead of stopping.")
     ] = False,
     abstracts: Annotated[
-        list[Path] | None,
-        _files("--abstracts", "Abstracts cut into labelled sentences: negatives of the same abstract."),
+        list[Path] | None, _file("Abstracts cut into labelled sentences: negatives of the same abstract.")
     ] = None,
-    corpus: Annotated[list[Path] | None, _files("--corpus", "Further passages that negatives are drawn from.")] = None,
-    split: Annotated[str, typer.Option("--split", help="Which judgements of a BEIR folder.")] = "train",
-    min_grade: Annotated[int, typer.Option("--min-grade", min=1, help="Grade from which a passage is evidence.")] = 1,
+    corpus: Annotated[list[Path] | None, _file("Further passages that negatives are drawn from.")] = None,
+    split: Annotated[str, typer.Option(help="Which judgements of a BEIR folder.")] = "train",
+    min_grade: Annotated[int, typer.Option(min=1, help="Grade from which a passage is evidence.")] = 1,
     split_sentences: Annotated[
         bool, typer.Option("--split-sentences", help="Cut passages into sentences; each of a gold passage is gold.")
     ] = False,
-    mine: Annotated[Miner, typer.Option("--mine", help="What finds negatives that look alike.")] = Miner.BOTH,
-    dense_run: Annotated[
-        Path | None, _files("--dense-run", "A TREC run with a bi-encoder's scores, instead of embedding.")
-    ] = None,
-    bm25_run: Annotated[Path | None, _files("--bm25-run", "A TREC run with BM25's scores.")] = None,
+    mine: Annotated[Miner, typer.Option(help="What finds negatives that look alike.")] = Miner.BOTH,
+    dense_run: Annotated[Path | None, _file("A TREC run with a bi-encoder's scores, instead of embedding.")] = None,
+    bm25_run: Annotated[Path | None, _file("A TREC run with BM25's scores.")] = None,
     save_runs: Annotated[
-        Path | None, _files("--save-runs", "Folder for what was mined, as dense.trec and bm25.trec.", "FOLDER")
+        Path | None, path_option(metavar="FOLDER", help="Folder for what was mined, as dense.trec and bm25.trec.")
     ] = None,
     drawn: Drawn,
-    limit_questions: Annotated[
-        int | None, typer.Option("--limit-questions", min=1, help="Use the first N questions only.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 42,
+    limit_questions: Annotated[int | None, typer.Option(min=1, help="Use the first N questions only.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 42,
     skip_bad: SkipBad = False,
     models: EncoderOnly,
     output: Output,
@@ -110,60 +102,104 @@ def pairs(
 
     Example: biorerank pairs train.jsonl.gz --out pairs.jsonl.gz --held-out dev.jsonl.gz --abstracts indoc.jsonl.gz
     """
+    from biorerank_plugins.training.material import split_sentences as into_sentences
+    from biorerank_plugins.training.mining import similar_questions
     from biorerank_plugins.training.negatives import PairConfig, read_abstracts
+    from biorerank_plugins.training.pairs import build_pairs
     from biorerank_plugins.training.rows import check_rows, describe, write_rows
 
     if drop_held_out and not held_out:
         usage_error("--drop-held-out needs --held-out FILE.")
     check_writable(out)
     config = PairConfig(seed=seed, **asdict(drawn))
-    material = read_inputs(
-        inputs,
-        held_out or [],
-        output,
-        drop=drop_held_out,
-        corpus=corpus or [],
-        split=split,
-        min_grade=min_grade,
-        limit_questions=limit_questions,
-        skip_bad=skip_bad,
-    )
+    reading = {"corpus": corpus or [], "split": split, "min_grade": min_grade, "limit_questions": limit_questions}
+    material = _read(inputs, held_out or [], output, drop=drop_held_out, skip_bad=skip_bad, **reading)
     given = [abstract for file in abstracts or [] for abstract in read_abstracts(file, material.names)]
     if split_sentences:
-        from biorerank_plugins.training import material as materials
-
-        material = materials.split_sentences(material)
+        material = into_sentences(material)
     output.note(f"{len(material.questions):,} questions, {len(material.texts):,} passages.")
-    mining = Mining(material, mine, dense_run, bm25_run, models, output)
-    rows = _build(material, mining, given, config, save_runs)
+    lexical, dense = _mined(material, mine, bm25_run, dense_run, models, output)
+    if save_runs is not None:
+        _save_runs({"dense": dense, "bm25": lexical}, material, save_runs)
+    similar = similar_questions(material.questions, dense if any(dense.values()) else lexical)
+    passages = material.texts, material.documents
+    kinds = replace(config, random_share=1.0) if mine is Miner.NONE else config
+    rows = build_pairs(material.questions, *passages, dense, lexical, given, similar, kinds)
     check_rows(rows)
     write_rows(rows, out)
     statistics = describe(rows)
     _write_statistics(out, statistics, config, [*inputs, *(corpus or [])])
-    if output.json:
-        output.document({"file": str(out), **statistics})
+    output.document({"file": str(out), **statistics})
     _show(output, statistics)
     output.note(f"{out}: {len(rows):,} rows.")
 
 
-def _build(
-    material: Material, mining: Mining, abstracts: Sequence[Abstract], config: PairConfig, save_runs: Path | None
-) -> list[TrainingPair]:
-    from biorerank_plugins.training.mining import similar_questions, write_candidates
-    from biorerank_plugins.training.pairs import build_pairs
+def _read(inputs: Sequence[Path], held_out: Sequence[Path], output: Output, *, drop: bool, **options: Any) -> Material:
+    """Read the questions and passages; questions that are held out stop the command, or are left out."""
+    from biorerank_plugins.readers import ReadReport
+    from biorerank_plugins.training.material import read_material, read_question_texts
+    from biorerank_plugins.training.rows import normalised
 
-    lexical, dense = mining.lexical(), mining.dense()
-    if mining.miner is Miner.NONE:
-        config = replace(config, random_share=1.0)
-    if save_runs is not None:
-        save_runs.mkdir(exist_ok=True)
-        for name, found in (("dense", dense), ("bm25", lexical)):
-            if any(found.values()):
-                write_candidates(found, material, save_runs / f"{name}.trec", tag=name)
-    similar = similar_questions(material.questions, dense if any(dense.values()) else lexical)
-    return build_pairs(
-        material.questions, material.texts, material.documents, dense, lexical, abstracts, similar, config
-    )
+    kept_apart = {normalised(text) for path in held_out for text in read_question_texts(path)}
+    shared: dict[str, str] = {}
+
+    def skip(text: str) -> bool:
+        if normalised(text) in kept_apart:
+            shared.setdefault(normalised(text), text)
+            return True
+        return False
+
+    report = ReadReport()
+    material = read_material(inputs, skip=skip, report=report, **options)
+    tell_skipped(report, output)
+    if shared and not drop:
+        few = "; ".join(repr(text) for text in list(shared.values())[:3])
+        what = "question is" if len(shared) == 1 else "questions are"
+        fail(f"{len(shared)} {what} held out: {few}. Use --drop-held-out to leave such questions out.")
+    if shared:
+        output.note(f"Left out {len(shared):,} questions that are held out.")
+    if not material.questions:
+        fail("Every question is held out, so there is nothing to build rows from.")
+    return material
+
+
+def _mined(
+    material: Material, mine: Miner, bm25_run: Path | None, dense_run: Path | None, models: Models, output: Output
+) -> tuple[Candidates, Candidates]:
+    """Return for each question what looks like evidence, by its words and by its meaning."""
+    from biorerank_plugins.training.mining import dense_candidates, lexical_candidates
+
+    lexical: Candidates = {question.id: [] for question in material.questions}
+    dense = lexical
+    if mine in (Miner.BOTH, Miner.BM25):
+        lexical = lexical_candidates(material) if bm25_run is None else _read_run(bm25_run, material, output)
+    if mine not in (Miner.BOTH, Miner.DENSE):
+        output.note("Without the bi-encoder's scores, negatives are not compared with the gold's score.")
+    elif dense_run is not None:
+        dense = _read_run(dense_run, material, output)
+    else:
+        model = models.load_encoder()
+        output.note(f"Embedding the passages with {model.model_id} …")
+        dense = dense_candidates(material, model, show_progress=output.show_progress)
+    return lexical, dense
+
+
+def _read_run(path: Path, material: Material, output: Output) -> Candidates:
+    from biorerank_plugins.training.mining import read_candidates
+
+    candidates, n_unknown = read_candidates(path, material)
+    if n_unknown:
+        output.note(f"{path}: {n_unknown:,} lines name passages that are in no input; they are left out.")
+    return candidates
+
+
+def _save_runs(runs: Mapping[str, Candidates], material: Material, folder: Path) -> None:
+    from biorerank_plugins.training.mining import write_candidates
+
+    folder.mkdir(exist_ok=True)
+    for name, found in runs.items():
+        if any(found.values()):
+            write_candidates(found, material, folder / f"{name}.trec", tag=name)
 
 
 def _write_statistics(out: Path, statistics: Mapping[str, Any], config: PairConfig, inputs: Sequence[Path]) -> None:
