@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +16,7 @@ from biorerank_plugins.cli.option_groups import FirstStage, path_option
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
-    from biorerank_plugins.serve import Engine, Limits
+    from biorerank_plugins.serve import Engine
 
 _MEGABYTE = 1_000_000
 
@@ -25,15 +24,12 @@ _MEGABYTE = 1_000_000
 @command
 def serve(
     *,
-    index: Annotated[
-        Path | None, path_option("--index", metavar="DIR", help="An index, for /search; without it, none.")
-    ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    index: Annotated[Path | None, path_option(metavar="DIR", help="An index, for /search; without it, none.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     api_key: Annotated[
         str | None,
         typer.Option(
-            "--api-key",
             metavar="KEY",
             envvar="BIORERANK_API_KEY",
             show_default=False,
@@ -42,34 +38,34 @@ def serve(
     ] = None,
     model_name: Annotated[
         list[str] | None,
-        typer.Option("--model-name", metavar="NAME", help="Name of the model in requests; may be given repeatedly."),
+        typer.Option(metavar="NAME", help="Name of the model in requests; may be given repeatedly."),
     ] = None,
     strict_model_names: Annotated[
         bool, typer.Option("--strict-model-names", help="Refuse requests that name another model.")
     ] = False,
     cors_origin: Annotated[
         list[str] | None,
-        typer.Option("--cors-origin", metavar="URL", help="Origin whose pages may call; may be given repeatedly."),
+        typer.Option(metavar="URL", help="Origin whose pages may call; may be given repeatedly."),
     ] = None,
     first_stage: Annotated[
-        FirstStage | None, typer.Option("--first-stage", help="How /search finds candidates where a request is silent.")
+        FirstStage | None, typer.Option(help="How /search finds candidates where a request is silent.")
     ] = None,
-    max_body: Annotated[float, typer.Option("--max-body", min=0.001, help="Megabytes a request.")] = 10.0,
-    max_texts: Annotated[int, typer.Option("--max-texts", min=1, help="Texts a request.")] = 1_000,
-    max_waiting: Annotated[int, typer.Option("--max-waiting", min=1, help="Pairs under way; then 429.")] = 5_000,
-    max_connections: Annotated[int, typer.Option("--max-connections", min=1, help="Open connections.")] = 512,
-    deadline: Annotated[float, typer.Option("--deadline", min=0.001, help="Seconds an answer may take.")] = 60.0,
+    max_body: Annotated[float, typer.Option(min=0.001, help="Megabytes a request.")] = 10.0,
+    max_texts: Annotated[int, typer.Option(min=1, help="Texts a request.")] = 1_000,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Pairs under way; then 429.")] = 5_000,
+    max_connections: Annotated[int, typer.Option(min=1, help="Open connections.")] = 512,
+    deadline: Annotated[float, typer.Option(min=0.001, help="Seconds an answer may take.")] = 60.0,
     drain_delay: Annotated[
-        float, typer.Option("--drain-delay", min=0, help="Seconds between SIGTERM and taking no more connections.")
+        float, typer.Option(min=0, help="Seconds between SIGTERM and taking no more connections.")
     ] = 0.0,
     drain_timeout: Annotated[
-        float, typer.Option("--drain-timeout", min=0, help="Seconds in which requests under way are answered then.")
+        float, typer.Option(min=0, help="Seconds in which requests under way are answered then.")
     ] = 30.0,
     ray: Annotated[
-        int, typer.Option("--ray", min=0, metavar="N", help="So many replicas on Ray Serve, instead of one process.")
+        int, typer.Option(min=0, metavar="N", help="So many replicas on Ray Serve, instead of one process.")
     ] = 0,
-    ray_cpus: Annotated[float, typer.Option("--ray-cpus", min=0, help="Processors a replica asks Ray for.")] = 1.0,
-    ray_gpus: Annotated[float, typer.Option("--ray-gpus", min=0, help="GPUs, or parts, a replica asks Ray for.")] = 0.0,
+    ray_cpus: Annotated[float, typer.Option(min=0, help="Processors a replica asks Ray for.")] = 1.0,
+    ray_gpus: Annotated[float, typer.Option(min=0, help="GPUs, or parts, a replica asks Ray for.")] = 0.0,
     models: Models,
     output: Output,
 ) -> None:
@@ -91,7 +87,10 @@ def serve(
         deadline=deadline,
         max_connections=max_connections,
     )
-    wanted = _Wanted(index, models, first_stage, tuple(model_name or ()), limits, strict_model_names)
+    names = tuple(model_name or ())
+    build = partial(
+        _engine, models, index, first_stage, names=names, limits=limits, strict_model_names=strict_model_names
+    )
     where: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -106,11 +105,11 @@ def serve(
             usage_error("--ray needs a --port, and takes no --drain-delay.")
         from biorerank_plugins.serve.replicas import Replicas
 
-        replicas = Replicas(build=wanted.engine, count=ray, cpus=ray_cpus, gpus=ray_gpus, **where)
+        replicas = Replicas(build=build, count=ray, cpus=ray_cpus, gpus=ray_gpus, **where)
         output.note(f"Starting {ray} replicas; then {replicas.url} answers.")
-        replicas.run(on_ready=lambda: _tell(output, replicas.url, wanted.names, index is not None))
+        replicas.run(on_ready=lambda: _tell(output, replicas.url, names, index is not None))
         return
-    engine = wanted.engine()
+    engine = build()
     server = Server(
         engine,
         drain_delay=drain_delay,
@@ -121,34 +120,23 @@ def serve(
     server.run()
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What is served, in plain types: replicas make it from this in other processes."""
+def _engine(models: Models, index: Path | None, first_stage: FirstStage | None, **options: Any) -> Engine:
+    """Return an engine, not yet started: the server says that it is alive while models are loaded.
 
-    index: Path | None
-    models: Models
-    first_stage: FirstStage | None
-    names: tuple[str, ...]
-    limits: Limits
-    strict_names: bool
+    It is made from plain types, since replicas make theirs in other processes.
+    """
+    from biorerank_plugins.serve import Engine
 
-    def engine(self) -> Engine:
-        """Return an engine, not yet started: the server says that it is alive while models are loaded."""
-        from biorerank_plugins.serve import Engine
-
-        return Engine(
-            self.models.reranker(),
-            open_index=None if self.index is None else partial(self.models.open_beside_reranker, self.index),
-            first_stage=None if self.first_stage is None else self.first_stage.value,
-            names=self.names,
-            limits=self.limits,
-            strict_model_names=self.strict_names,
-        )
+    return Engine(
+        models.reranker(),
+        open_index=None if index is None else partial(models.open_beside_reranker, index),
+        first_stage=None if first_stage is None else first_stage.value,
+        **options,
+    )
 
 
 def _tell(output: Output, url: str, names: Sequence[str], searches: bool) -> None:
-    if output.json:
-        output.document({"url": url, "models": list(names), "search": searches}, indent=None)
-        sys.stdout.flush()  # whoever started us reads it to know that we are there
+    output.document({"url": url, "models": list(names), "search": searches}, indent=None)
+    sys.stdout.flush()  # whoever started us reads it to know that we are there
     what = "reranking and search" if searches else "reranking"
     output.note(f"Serving {what} with {', '.join(names) or 'the model'} on {url}; Ctrl-C stops.")
