@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,14 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from biorerank_plugins.answers.question_language import question_notes
 
-from biorerank_plugins.cli.ask_view import (
-    nothing,
-    show_nearest,
-    show_sources,
-    sources_cited,
-    sources_of,
-    stream_to_terminal,
-)
 from biorerank_plugins.cli.chat import chat
 from biorerank_plugins.cli.filter_options import Filter, parse_filters
 from biorerank_plugins.cli.loading import BothModels, check_order
@@ -32,13 +26,14 @@ from biorerank_plugins.cli.option_groups import (
     check_question,
     path_option,
 )
-from biorerank_plugins.cli.output import Output
+from biorerank_plugins.cli.output import Output, printable
+from biorerank_plugins.cli.views import Source, show_sources
 
 if TYPE_CHECKING:
     from biorerank_plugins.answers.llm import ChatModel
     from biorerank_plugins.answers.quoted import Answer
     from biorerank_plugins.answers.written import WrittenAnswer
-    from biorerank_plugins.passages import Ranking
+    from biorerank_plugins.passages import Evidence, Ranking
     from biorerank_plugins.two_stage import TwoStageSearch
 
 
@@ -58,7 +53,6 @@ def ask(
     llm: Annotated[
         str | None,
         typer.Option(
-            "--llm",
             metavar="URL",
             envvar="BIORERANK_LLM_URL",
             help="Let a language model write the answer: any server with OpenAI's protocol, as Ollama's "
@@ -66,12 +60,9 @@ def ask(
         ),
     ] = None,
     llm_model: Annotated[
-        str | None,
-        typer.Option("--llm-model", metavar="NAME", envvar="BIORERANK_LLM_MODEL", help="The language model's name."),
+        str | None, typer.Option(metavar="NAME", envvar="BIORERANK_LLM_MODEL", help="The language model's name.")
     ] = None,
-    history: Annotated[
-        Path | None, path_option("--history", metavar="FILE", help="Keep typed questions in this file.")
-    ] = None,
+    history: Annotated[Path | None, path_option(metavar="FILE", help="Keep typed questions in this file.")] = None,
     models: BothModels,
     output: Output,
 ) -> None:
@@ -107,8 +98,8 @@ def ask(
             return
         answer, _ = answerer.answer(question, indent=2)
         if answer.state == "nothing":
-            fail(nothing(answer), code=NO_EVIDENCE)
-        elif answer.state == "not_sure":
+            fail(_nothing(answer), code=NO_EVIDENCE)
+        if answer.state == "not_sure":
             raise typer.Exit(NO_EVIDENCE)
 
 
@@ -124,8 +115,6 @@ def _writer(url: str | None, name: str | None) -> ChatModel | None:
 
 @dataclass(frozen=True, slots=True)
 class _Answerer:
-    """Searches, answers and shows."""
-
     output: Output
     search: TwoStageSearch
     options: dict[str, Any]
@@ -136,7 +125,7 @@ class _Answerer:
         """Answer a question of a chat; that there is no evidence is an answer there."""
         answer, ranking = self.answer(question, indent=None)
         if answer.state == "nothing":
-            self.output.line(nothing(answer))
+            self.output.line(_nothing(answer))
             return None
         return ranking
 
@@ -157,12 +146,13 @@ class _Answerer:
                 document["written"] = {**written.to_dict(), "passages": [one.id for one in written.passages]}
             self.output.document(document, indent=indent)
         elif answer.state == "not_sure":
-            show_nearest(self.output, answer)
+            self.output.line(f"Not sure that the answer is here. {answer.why} Look yourself:")
+            show_sources(self.output, [Source(c.number, c.text, c.passage) for c in answer.nearest])
         elif answer.quotes and (written is None or written.error is not None):
             if written is not None:
                 self.output.line("The passages themselves say:")
             self.output.line(answer.text)
-            show_sources(self.output, sources_of(answer))
+            show_sources(self.output, _quoted(answer))
         return answer, ranking
 
     def _write(self, writer: ChatModel, question: str, ranking: Ranking) -> WrittenAnswer:
@@ -176,8 +166,37 @@ class _Answerer:
             for _ in pieces:
                 pass
         else:
-            stream_to_terminal(pieces)
-            show_sources(self.output, sources_cited(written, ranking))
+            _stream(pieces)
+            show_sources(self.output, _cited(written, ranking))
         for note in written.notes:
             self.output.warn(note)
         return written
+
+
+def _nothing(answer: Answer) -> str:
+    return f"No evidence: {answer.why[:1].lower()}{answer.why[1:]}"
+
+
+def _quoted(answer: Answer) -> list[Source]:
+    """Return what an extractive answer quotes."""
+    sentences: dict[int, list[Evidence]] = {}
+    for quote in answer.quotes:
+        sentences.setdefault(quote.number, []).append(quote.evidence)
+    return [Source(c.number, c.text, c.passage, tuple(sentences[c.number])) for c in answer.citations]
+
+
+def _cited(written: WrittenAnswer, ranking: Ranking) -> list[Source]:
+    """Return what a written answer cites; their numbers are their places in the ranking."""
+    from biorerank_plugins.answers.quoted import cite
+
+    cited = [ranking[number - 1] for number in written.cited]
+    return [Source(r.rank, cite(r.passage), r.passage, r.evidence[:1]) for r in cited]
+
+
+def _stream(pieces: Iterator[str]) -> None:
+    """Write the pieces of an answer as they come."""
+    for piece in pieces:
+        # Line ends are the model's own; anything else that drives a terminal is not wanted.
+        sys.stdout.write("\n".join(printable(line) for line in piece.replace("\t", " ").split("\n")))
+        sys.stdout.flush()
+    sys.stdout.write("\n")

@@ -1,4 +1,4 @@
-"""One reranker over one first stage: what it makes of the measures, from a report of systems."""
+"""How measures look: before and after reranking, where a report is of one reranker, or of all systems side by side."""
 
 from __future__ import annotations
 
@@ -58,11 +58,7 @@ def show_before_after(output: Output, report: SystemsReport) -> None:
 
 
 def before_after_document(report: SystemsReport, *, per_query: bool = True) -> dict[str, Any]:
-    """Return the measures before and after reranking, and what they cost, as plain JSON types.
-
-    :param report: of one reranker over one first stage.
-    :param per_query: also list the values of every question.
-    """
+    """Return the measures before and after reranking, by question too, and what they cost, as plain JSON types."""
     from biorerank_plugins.evaluation.significance import METHOD
 
     before, after = report.systems[report.baseline].measured, reranked_by(report).measured
@@ -97,3 +93,59 @@ def _costs(report: SystemsReport) -> dict[str, float]:
 
 def _pairs(report: SystemsReport) -> int:
     return sum(map(len, reranked_by(report).order.values()))
+
+
+def systems_table(report: SystemsReport) -> Table:
+    """Lay out several systems: their measures, and the first one against the baseline."""
+    from biorerank_plugins.evaluation.metrics import measure_label
+
+    first = report.measures[0]
+    shown = [name for name in report.measures if " " not in name]  # BioASQ's have a table of their own
+    names = [*map(measure_label, shown), "change", "95 % interval", "p", "p (Holm)", "won/lost"]
+    columns = [Column("system"), *(Column(name, numeric=True) for name in names)]
+    rows: list[list[object]] = []
+    for name, system in report.systems.items():
+        values: list[object] = [f"{system.measured.means[measure]:.4f}" for measure in shown]
+        if name == report.baseline:
+            rows.append([f"{name} (baseline)", *values, "", "", "", "", ""])
+            continue
+        one = report.comparisons[name][first]
+        interval = f"{one.low:+.3f} … {one.high:+.3f}"
+        p_values = [f"{one.p_value:.4f}", f"{one.holm['p_value']:.4f}"]
+        rows.append([name, *values, f"{one.delta:+.4f}", interval, *p_values, f"{one.wins}/{one.losses}"])
+    return columns, rows
+
+
+def bioasq_table(report: SystemsReport) -> Table:
+    """Lay out BioASQ's own measures; empty if they were not asked for."""
+    names = [name for name in report.means if " " in name]
+    columns = [Column("system"), *(Column(name.removeprefix("BioASQ "), numeric=True) for name in names)]
+    rows: list[list[object]] = [
+        [name, *(f"{system.measured.means[measure]:.4f}" for measure in names)]
+        for name, system in report.systems.items()
+    ]
+    return columns, rows if names else []
+
+
+def show_systems(output: Output, report: SystemsReport) -> None:
+    """Write what several systems are worth, and what they cost."""
+    from biorerank_plugins.evaluation.metrics import measure_label
+
+    output.table(*systems_table(report))
+    if report.gold_method is not None:
+        output.table(*bioasq_table(report))
+        output.note(report.gold_method)
+    output.note(
+        f"{len(report.queries)} judged questions, {report.candidates} candidates each; change, interval and p are of "
+        f"{measure_label(report.measures[0])} against {report.baseline}."
+    )
+    for name, system in report.systems.items():
+        costs = [
+            f"{kind} {latency.median_ms:.1f} ms (p95 {latency.p95_ms:.1f})"
+            for kind, latency in (("search", system.first_stage_latency), ("reranking", system.rerank_latency))
+            if latency is not None
+        ]
+        if costs and system.fusion is None:  # fusion costs nothing
+            output.note(f"{name}: {', '.join(costs)} a question.")
+    for note in report.notes:
+        output.warn(note)

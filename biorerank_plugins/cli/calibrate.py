@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from biorerank_plugins.cli.evaluation_inputs import Sources, read_inputs, tell_doubts
+from biorerank_plugins.cli.evaluation_inputs import Sources, read_inputs
 from biorerank_plugins.cli.loading import EncoderOnly
 from biorerank_plugins.cli.one_line_errors import command, usage_error
 from biorerank_plugins.cli.option_groups import Candidates, path_option
@@ -24,12 +24,11 @@ def calibrate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of the reranker, to which it is written.")],
     sources: Sources,
     candidates: Candidates = 100,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="Fit on so many first candidates a question.")] = 10,
+    depth: Annotated[int, typer.Option(min=1, help="Fit on so many first candidates a question.")] = 10,
     precision: Annotated[
-        float,
-        typer.Option("--precision", min=0.0, max=1.0, help="Of 'there is evidence', if half of the questions have it."),
+        float, typer.Option(min=0.0, max=1.0, help="Of 'there is evidence', if half of the questions have it.")
     ] = 0.8,
-    plot: Annotated[Path | None, path_option("--plot", help="Image file: reliability before and after.")] = None,
+    plot: Annotated[Path | None, path_option(help="Image file: reliability before and after.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure only; write nothing.")] = False,
     models: EncoderOnly,
     output: Output,
@@ -40,16 +39,16 @@ def calibrate(
 
     Example: biorerank calibrate my-model --index my-index --queries questions.jsonl --qrels qrels.tsv
     """
+    from biorerank_plugins.models.folders import is_installed
+
     sources = sources.checked()
-    if not dry_run:
-        _refuse_others(model)
+    if not dry_run and (is_installed(model) or not Path(model).is_dir()):
+        usage_error(f"{model!r} is no folder of your own to write to; give one, or --dry-run.")
     with ExitStack() as stack:
         inputs = read_inputs(sources, stack, models, output)
         reranker = stack.enter_context(replace(models, model=model).load_reranker())
         passages = stack.enter_context(inputs.index(models, output))
-        if passages is None:
-            usage_error("Give the passages by --index, --corpus or --beir.")
-        tell_doubts(inputs, sources, passages, output)
+        assert passages is not None  # without runs, only passages are enough
         from biorerank_plugins.evaluation.calibrate import answerability, draw_reliability, judge, reliability_of
         from biorerank_plugins.evaluation.calibrate import calibrate as fit
         from biorerank_plugins.models.calibration import Calibration
@@ -61,10 +60,8 @@ def calibrate(
         if len(judged) < _FEW:
             output.warn(f"Judged questions: {len(judged)}. Fewer than {_FEW} say little about probabilities.")
         fitted = fit(judged, depth=depth, precision=precision)
-        curves = {
-            "sigmoid": reliability_of(judged, Calibration(), depth),
-            "calibrated": reliability_of(judged, fitted, depth),
-        }
+        compared = {"sigmoid": Calibration(), "calibrated": fitted}
+        curves = {name: reliability_of(judged, one, depth) for name, one in compared.items()}
         answers = answerability(judged, fitted, threshold=fitted.evidence_threshold)
     if plot is not None:
         draw_reliability(curves, plot, title=f"top {depth}")
@@ -72,20 +69,19 @@ def calibrate(
         from biorerank_plugins.models.stored import store_calibration
 
         store_calibration(Path(model), fitted, fused_with)
-    if output.json:
-        output.document(
-            {
-                "questions": len(judged),
-                "calibration": fitted.to_dict(),
-                "reliability": {name: curve.to_dict() for name, curve in curves.items()},
-                "answerability": {
-                    "auroc": answers.auroc,
-                    "precision": answers.precision,
-                    "abstained_with_evidence": answers.abstained_with,
-                    "abstained_without_evidence": answers.abstained_without,
-                },
-            }
-        )
+    output.document(
+        {
+            "questions": len(judged),
+            "calibration": fitted.to_dict(),
+            "reliability": {name: curve.to_dict() for name, curve in curves.items()},
+            "answerability": {
+                "auroc": answers.auroc,
+                "precision": answers.precision,
+                "abstained_with_evidence": answers.abstained_with,
+                "abstained_without_evidence": answers.abstained_without,
+            },
+        }
+    )
     names = ["n", "ECE", "Brier", "Brier skill"]
     output.table(
         [Column("probabilities"), *(Column(name, numeric=True) for name in names)],
@@ -97,11 +93,3 @@ def calibrate(
         f"{answers.abstained_without:.0%} of those without do not pass."
     )
     output.note("Measured on the questions it was fitted on." + ("" if dry_run else f" Stored in {Path(model)}."))
-
-
-def _refuse_others(model: str) -> None:
-    """Refuse what is no folder of one's own: what came with the package is not written to."""
-    from biorerank_plugins.models.folders import is_installed
-
-    if is_installed(model) or not Path(model).is_dir():
-        usage_error(f"{model!r} is no folder of your own to write to; give one, or --dry-run.")

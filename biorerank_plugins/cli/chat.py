@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biorerank_plugins.cli.ask_view import bar, highlighted
 from biorerank_plugins.cli.one_line_errors import describe
 from biorerank_plugins.cli.output import Output, one_line
+from biorerank_plugins.cli.views import bar, highlighted
 
 if TYPE_CHECKING:
     from biorerank_plugins.passages import Ranking
@@ -28,11 +28,9 @@ _KEPT = 1000  # questions in a history file
 
 
 def chat(output: Output, answer: Callable[[str], Ranking | None], *, history: Path | None) -> None:
-    """Answer questions until there are no more.
+    """Answer questions until there are no more; what one raises is shown in a line, and the next is asked for.
 
-    :param output: where to write.
-    :param answer: answers a question in full, and returns the ranking behind the answer. What it raises is shown in a
-        line, and the next question is asked for.
+    :param answer: answers a question in full, and returns the ranking behind the answer.
     :param history: a file that keeps the questions over sessions; ``None`` keeps them for this session only.
     """
     session = _Session(output, answer)
@@ -71,8 +69,7 @@ class _Session:
             raise
         except Exception as error:
             message = describe(error)
-            if self.output.json:
-                self.output.document({"query": question, "error": message}, indent=None)
+            self.output.document({"query": question, "error": message}, indent=None)
             self.output.warn(f"This question could not be answered: {message}")
 
     def command(self, line: str) -> None:

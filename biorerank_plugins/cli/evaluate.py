@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biorerank_plugins.cli.before_after import before_after_document, reranked_by, show_before_after
+from biorerank_plugins.cli.before_after import before_after_document, reranked_by, show_before_after, show_systems
 from biorerank_plugins.cli.bioasq import score_submission
-from biorerank_plugins.cli.evaluation_inputs import Sources, name_models, read_inputs, tell_doubts
+from biorerank_plugins.cli.evaluation_inputs import Sources, name_models, read_inputs
 from biorerank_plugins.cli.inputs import SkipBad
 from biorerank_plugins.cli.loading import EncoderOnly
 from biorerank_plugins.cli.one_line_errors import command, usage_error
 from biorerank_plugins.cli.option_groups import Candidates, Fusion, check_writable, path_option
 from biorerank_plugins.cli.output import Output, save_json
-from biorerank_plugins.cli.views import show_systems
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import SystemResult, SystemsReport
@@ -35,14 +34,12 @@ def evaluate(
     bioasq: Annotated[
         list[Path] | None,
         path_option(
-            "--bioasq",
             metavar="FILE",
             help="BioASQ Task B questions with gold snippets: adds BioASQ's measures; may be given repeatedly.",
         ),
     ] = None,
     first_stage: Annotated[
-        list[str] | None,
-        typer.Option("--first-stage", metavar="NAME", help="hybrid, dense or lexical; may be given repeatedly."),
+        list[str] | None, typer.Option(metavar="NAME", help="hybrid, dense or lexical; may be given repeatedly.")
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -56,27 +53,23 @@ def evaluate(
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Measure first stages and runs only.")] = False,
     run: Annotated[
         list[str] | None,
-        typer.Option("--run", metavar="NAME=FILE", help="A TREC run to compare with; may be given repeatedly."),
+        typer.Option(metavar="NAME=FILE", help="A TREC run to compare with; may be given repeatedly."),
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="NAME", help="System that the others are compared with; the first one."),
+        typer.Option(metavar="NAME", help="System that the others are compared with; the first one."),
     ] = None,
     submission: Annotated[
-        Path | None, path_option("--submission", help="A BioASQ submission to score against --bioasq, alone.")
+        Path | None, path_option(help="A BioASQ submission to score against --bioasq, alone.")
     ] = None,
     skip_bad: SkipBad = False,
     candidates: Candidates = 100,
     fusion: Fusion = None,
-    limit_queries: Annotated[
-        int | None, typer.Option("--limit-queries", min=1, help="Use the first N judged questions only.")
-    ] = None,
-    report: Annotated[
-        Path | None, path_option("--report", help="Folder for a report with plots (HTML, Markdown, JSON).")
-    ] = None,
-    csv: Annotated[Path | None, path_option("--csv", help="File for every question's values.")] = None,
-    run_out: Annotated[Path | None, path_option("--run-out", help="Folder for all lists, as TREC files.")] = None,
-    json_out: Annotated[Path | None, path_option("--json-out", help="File for the results, with every value.")] = None,
+    limit_queries: Annotated[int | None, typer.Option(min=1, help="Use the first N judged questions only.")] = None,
+    report: Annotated[Path | None, path_option(help="Folder for a report with plots (HTML, Markdown, JSON).")] = None,
+    csv: Annotated[Path | None, path_option(help="File for every question's values.")] = None,
+    run_out: Annotated[Path | None, path_option(help="Folder for all lists, as TREC files.")] = None,
+    json_out: Annotated[Path | None, path_option(help="File for the results, with every value.")] = None,
     models: EncoderOnly,
     output: Output,
 ) -> None:
@@ -112,7 +105,6 @@ def evaluate(
             name: stack.enter_context(replace(models, model=one).load_reranker()) for name, one in named.items()
         }
         passages = stack.enter_context(inputs.index(models, output))
-        tell_doubts(inputs, sources, passages, output)
         from biorerank_plugins.evaluation import evaluate_systems
         from biorerank_plugins.evaluation.report.pages import describe_setup
 
@@ -135,8 +127,7 @@ def evaluate(
         results.append(("reranked", "reranked", reranked_by(systems)))
         _write_runs(results, run_out)
         save_json(before_after_document(systems), json_out)
-        if output.json:
-            output.document(before_after_document(systems, per_query=False))
+        output.document(before_after_document(systems, per_query=False))
         show_before_after(output, systems)
         return
     document = {"setup": setup, **systems.to_dict()}
@@ -145,8 +136,7 @@ def evaluate(
     places = enumerate(systems.systems.items(), start=1)
     _write_runs([(f"{place:02d}-{tags[name]}", tags[name], one) for place, (name, one) in places], run_out)
     _write_pages(systems, setup, csv, report)
-    if output.json:
-        output.document(document)
+    output.document(document)
     show_systems(output, systems)
     if report is not None:
         output.note(f"The report is {report / 'report.html'}.")

@@ -31,12 +31,12 @@ class Sources:
 
     index: IndexOption = None
     corpus: Annotated[
-        Path | None, typer.Option("--corpus", parser=path_or_stdin, help="Passages: a file, indexed in memory; or -.")
+        Path | None, typer.Option(parser=path_or_stdin, help="Passages: a file, indexed in memory; or -.")
     ] = None
     queries: Queries = None
-    qrels: Annotated[Path | None, path_option("--qrels", help="A file of judgements.")] = None
-    beir: Annotated[Path | None, path_option("--beir", help="A folder with all three, in BEIR's layout.")] = None
-    split: Annotated[str, typer.Option("--split", help="Which judgements of --beir.")] = "test"
+    qrels: Annotated[Path | None, path_option(help="A file of judgements.")] = None
+    beir: Annotated[Path | None, path_option(help="A folder with all three, in BEIR's layout.")] = None
+    split: Annotated[str, typer.Option(help="Which judgements of --beir.")] = "test"
     bioasq: Sequence[Path] = ()
     runs: Mapping[str, Path] = field(default_factory=dict)
 
@@ -59,20 +59,14 @@ class Sources:
             )
         if len(sources.runs) < len(runs):
             usage_error("Two runs have the same name; give them as --run NAME=FILE.")
-        if not sources.enough:
+        has_passages = sources.index is not None or sources.corpus is not None
+        asked_or_run = sources.queries is not None if has_passages else bool(sources.runs)
+        if not bioasq and (sources.qrels is None or not asked_or_run):
             usage_error(
                 "Give --beir FOLDER, --bioasq FILE, or --queries and --qrels with --index or --corpus "
                 "(or, without passages, --qrels and --run NAME=FILE)."
             )
         return sources
-
-    @property
-    def enough(self) -> bool:
-        """Whether there is something to measure."""
-        if self.bioasq:
-            return True
-        has_passages = self.index is not None or self.corpus is not None
-        return self.qrels is not None and (self.queries is not None if has_passages else bool(self.runs))
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -86,22 +80,21 @@ def _named(text: str) -> tuple[str, Path]:
 
 @dataclass(slots=True)
 class Inputs:
-    """What was read, before any model is loaded.
-
-    :param passages: passages to index in memory; ``None`` if there is an index, or only runs are measured.
-    """
+    """What was read, before any model is loaded."""
 
     queries: list[Query]
     qrels: Qrels
-    passages: list[Passage] | None = None
+    has_qrels_file: bool
+    passages: list[Passage] | None = None  # to be indexed in memory
     opened: SearchableIndex | None = None
     gold: BioASQGold | None = None
     runs: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
     @contextmanager
     def index(self, models: Models, output: Output) -> Iterator[SearchableIndex | None]:
-        """Give the passages to search, indexed now if they came from a file."""
+        """Give the passages to search, indexed now if they came from a file; first warn of what does not fit them."""
         if self.passages is None:
+            self._tell_doubts(self.opened, output)
             yield self.opened
             return
         from biorerank_plugins.first_stage import PassageIndex
@@ -109,17 +102,17 @@ class Inputs:
         model = models.load_encoder()
         output.note(f"Embedding the passages with {model.model_id} …")
         with PassageIndex.build(self.passages, encoder=model, show_progress=output.show_progress) as index:
+            self._tell_doubts(index, output)
             yield index
 
+    def _tell_doubts(self, index: SearchableIndex | None, output: Output) -> None:
+        """Warn about judgements of a file that do not fit the collection, or call nothing relevant."""
+        from biorerank_plugins.evaluation.metrics import doubts
 
-def tell_doubts(inputs: Inputs, sources: Sources, index: SearchableIndex | None, output: Output) -> None:
-    """Warn about judgements of a file that do not fit the collection, or call nothing relevant."""
-    from biorerank_plugins.evaluation.metrics import doubts
-
-    if sources.qrels is not None:
-        asked = {query.id for query in inputs.queries} if inputs.queries else None
-        for doubt in doubts(inputs.qrels, asked=asked, collection=index):
-            output.warn(doubt)
+        if self.has_qrels_file:
+            asked = {query.id for query in self.queries} if self.queries else None
+            for doubt in doubts(self.qrels, asked=asked, collection=index):
+                output.warn(doubt)
 
 
 def read_inputs(
@@ -131,19 +124,14 @@ def read_inputs(
     limit: int | None = None,
     skip_bad: bool = False,
 ) -> Inputs:
-    """Read all files, and open the index; nothing that is wrong with them waits until a model is loaded.
-
-    :param stack: closes the index.
-    :param limit: use the first so many judged questions only.
-    :param skip_bad: leave out malformed passages and questions; judgements are never left out.
-    """
+    """Read all files, and open the index, which the stack closes; what is wrong shows before a model is loaded."""
     from biorerank_plugins.evaluation import read_run
     from biorerank_plugins.readers import read_qrels
 
     runs = {name: read_run(path) for name, path in sources.runs.items()}
     asked = read_questions(sources.queries, output, skip_bad=skip_bad) if sources.queries is not None else []
     judged = read_qrels(sources.qrels) if sources.qrels is not None else {}
-    inputs = Inputs(asked, judged, runs=runs)
+    inputs = Inputs(asked, judged, sources.qrels is not None, runs=runs)
     if sources.index is not None:
         inputs.opened = models.open_index(sources.index)
         stack.enter_context(inputs.opened)
@@ -199,11 +187,9 @@ def _limit(inputs: Inputs, limit: int) -> None:
 
 
 def name_models(given: Sequence[str]) -> dict[str, str | None]:
-    """Return the models by the names that a report calls them by.
+    """Return the models, or the default one, by the names that a report calls them by.
 
     ``NAME=MODEL`` says the name; else it is that of the model, for a folder its last part unless two folders share it.
-
-    :param given: the ``--model`` options; empty for the default model.
     """
     from biorerank_plugins.models import DEFAULT_RERANKER
 

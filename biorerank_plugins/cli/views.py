@@ -1,21 +1,26 @@
-"""How results look: lists of passages and tables of measures."""
+"""How passages look: in rankings, and below answers with the evidence highlighted."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from biorerank_plugins.cli.output import Column, Output, one_line
+from rich.padding import Padding
+from rich.text import Text
+
+from biorerank_plugins.cli.output import Column, Output, one_line, printable
 
 if TYPE_CHECKING:
-    from biorerank_plugins.evaluation import SystemsReport
     from biorerank_plugins.first_stage.protocol import FoundCandidates
-    from biorerank_plugins.passages import Candidate, Passage, RankedPassage, Ranking
+    from biorerank_plugins.passages import Evidence, Passage, RankedPassage, Ranking
 
 Table = tuple[list[Column], list[list[object]]]
 
 _SNIPPET = 280  # characters of a passage on a terminal: two or three lines; a pipe gets the whole text
+_AROUND = 240  # characters of a passage shown on each side of its evidence
+_BAR = 10  # characters of a probability's bar
 
 
 def move(before: int, after: int) -> str:
@@ -58,20 +63,14 @@ def ranking_table(ranking: Ranking, *, is_boosted: bool = False) -> Table:
 
 
 def tell_retracted(output: Output, ranking: Mapping[str, Any]) -> None:
-    """Say which retracted articles were left out, if any.
-
-    :param ranking: as JSON.
-    """
+    """Say which retracted articles were left out of a ranking in JSON, if any."""
     pairs = zip(ranking.get("dropped", ()), ranking.get("drop_reasons", ()), strict=True)
     if ids := [id_ for id_, reason in pairs if reason == "retracted"]:
         output.note(f"Retracted, so left out: {', '.join(ids)}.")
 
 
 def tell_missing(output: Output, ranking: Mapping[str, Any]) -> None:
-    """Say which shards of the index did not answer, if any.
-
-    :param ranking: as JSON.
-    """
+    """Say which shards of the index did not answer for a ranking in JSON, if any."""
     if missing := ranking.get("missing_shards"):
         output.warn(f"The result is partial: {', '.join(missing)} of the index did not answer.")
 
@@ -82,7 +81,7 @@ def evidence_text(ranked: RankedPassage) -> str:
     return one_line(" … ".join(sentence.text for sentence in in_order))
 
 
-def candidates_table(candidates: Sequence[Candidate]) -> Table:
+def candidates_table(candidates: FoundCandidates) -> Table:
     """Lay out what the first stage found."""
     columns = [Column("rank", numeric=True), Column("score", numeric=True), Column("id"), Column("passage", wide=True)]
     rows: list[list[object]] = [
@@ -98,57 +97,54 @@ def candidates_document(query: str, candidates: FoundCandidates) -> dict[str, An
     return {"query": query, "passages": lines, **({"missing_shards": list(missing)} if missing else {})}
 
 
-def systems_table(report: SystemsReport) -> Table:
-    """Lay out several systems: their measures, and the first one against the baseline."""
-    from biorerank_plugins.evaluation.metrics import measure_label
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A passage below an answer: the number it is cited by, its citation, and its sentences that count, in order."""
 
-    first = report.measures[0]
-    shown = [name for name in report.measures if " " not in name]  # BioASQ's have a table of their own
-    names = [*map(measure_label, shown), "change", "95 % interval", "p", "p (Holm)", "won/lost"]
-    columns = [Column("system"), *(Column(name, numeric=True) for name in names)]
-    rows: list[list[object]] = []
-    for name, system in report.systems.items():
-        values: list[object] = [f"{system.measured.means[measure]:.4f}" for measure in shown]
-        if name == report.baseline:
-            rows.append([f"{name} (baseline)", *values, "", "", "", "", ""])
+    number: int
+    reference: str
+    passage: Passage
+    evidence: tuple[Evidence, ...] = ()
+
+
+def show_sources(output: Output, sources: Sequence[Source]) -> None:
+    """Write sources: one line each in a pipe, with the evidence highlighted on a terminal."""
+    console = output.console()
+    for source in sources:
+        reference = f"[{source.number}] {one_line(source.reference)}"
+        if not console.is_terminal:
+            output.line(reference)
             continue
-        one = report.comparisons[name][first]
-        interval = f"{one.low:+.3f} … {one.high:+.3f}"
-        p_values = [f"{one.p_value:.4f}", f"{one.holm['p_value']:.4f}"]
-        rows.append([name, *values, f"{one.delta:+.4f}", interval, *p_values, f"{one.wins}/{one.losses}"])
-    return columns, rows
+        best = max((sentence.probability for sentence in source.evidence), default=None)
+        console.print(Text.assemble("\n", (reference, "bold"), "" if best is None else f"  {bar(best)}"))
+        console.print(Padding(highlighted(source.passage, source.evidence), (0, 0, 0, 4)))
 
 
-def bioasq_table(report: SystemsReport) -> Table:
-    """Lay out BioASQ's own measures; empty if they were not asked for."""
-    names = [name for name in report.means if " " in name]
-    columns = [Column("system"), *(Column(name.removeprefix("BioASQ "), numeric=True) for name in names)]
-    rows: list[list[object]] = [
-        [name, *(f"{system.measured.means[measure]:.4f}" for measure in names)]
-        for name, system in report.systems.items()
-    ]
-    return columns, rows if names else []
+def highlighted(passage: Passage, evidence: Sequence[Evidence], *, whole: bool = False) -> Text:
+    """Return a passage, or only what stands around its evidence, as text in which the evidence stands out."""
+    spans = sorted((sentence.start, sentence.end) for sentence in evidence)
+    first = max(0, spans[0][0] - _AROUND) if spans and not whole else 0
+    last = min(len(passage.text), spans[-1][1] + _AROUND) if spans and not whole else len(passage.text)
+    text = Text("… " if first else "", style="dim")
+    at = first
+    for start, end in spans:
+        text.append(_flat(passage.text[at:start]), style="dim")
+        text.append(_flat(passage.text[start:end]), style="not dim bold yellow")
+        at = end
+    text.append(_flat(passage.text[at:last]), style="dim" if spans else "not dim")
+    return text.append(" …") if last < len(passage.text) else text
 
 
-def show_systems(output: Output, report: SystemsReport) -> None:
-    """Write what several systems are worth, and what they cost."""
-    from biorerank_plugins.evaluation.metrics import measure_label
+def _flat(text: str) -> str:
+    """Return text of a collection as it may be shown: line ends are blanks, control characters are visible."""
+    return printable(text.replace("\r", " ").replace("\n", " ").replace("\t", " "))
 
-    output.table(*systems_table(report))
-    if report.gold_method is not None:
-        output.table(*bioasq_table(report))
-        output.note(report.gold_method)
-    output.note(
-        f"{len(report.queries)} judged questions, {report.candidates} candidates each; change, interval and p are of "
-        f"{measure_label(report.measures[0])} against {report.baseline}."
-    )
-    for name, system in report.systems.items():
-        costs = [
-            f"{kind} {latency.median_ms:.1f} ms (p95 {latency.p95_ms:.1f})"
-            for kind, latency in (("search", system.first_stage_latency), ("reranking", system.rerank_latency))
-            if latency is not None
-        ]
-        if costs and system.fusion is None:  # fusion costs nothing
-            output.note(f"{name}: {', '.join(costs)} a question.")
-    for note in report.notes:
-        output.warn(note)
+
+def bar(probability: float) -> str:
+    """Return a probability as a bar and a figure.
+
+    >>> bar(0.5)
+    '█████░░░░░ 0.50'
+    """
+    full = round(probability * _BAR)
+    return f"{'█' * full}{'░' * (_BAR - full)} {probability:.2f}"
