@@ -24,9 +24,7 @@ def bench(
     model: Model = None,
     mix: Annotated[
         list[str] | None,
-        typer.Option(
-            "--mix", metavar="MIX", help="bioasq (sentences) or tokens a pair, such as 150; may be given repeatedly."
-        ),
+        typer.Option(metavar="MIX", help="bioasq (sentences) or tokens a pair, such as 150; may be given repeatedly."),
     ] = None,
     candidates: Annotated[
         list[int] | None,
@@ -35,21 +33,18 @@ def bench(
     system: Annotated[
         list[str] | None,
         typer.Option(
-            "--system",
             metavar="NAME",
             help="What to compare with predict, by name or beginning (ours, st-best); may be given repeatedly.",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often every system is timed.")] = 5,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Questions at the same time.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="How often every system is timed.")] = 5,
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions at the same time.")] = 1,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads of every system on the CPU; torch's default.")
+        int | None, typer.Option(min=1, help="Threads of every system on the CPU; torch's default.")
     ] = None,
-    max_length: Annotated[int, typer.Option("--max-length", min=16, help="Tokens a pair.")] = 512,
-    data: Annotated[
-        Path | None, path_option("--data", help="Folder with bioasq/; the demo collection if not given.")
-    ] = None,
-    json_out: Annotated[Path | None, path_option("--json-out", help="File for the results, with every round.")] = None,
+    max_length: Annotated[int, typer.Option(min=16, help="Tokens a pair.")] = 512,
+    data: Annotated[Path | None, path_option(help="Folder with bioasq/; the demo collection if not given.")] = None,
+    json_out: Annotated[Path | None, path_option(help="File for the results, with every round.")] = None,
     device: Device = None,
     output: Output,
 ) -> None:
@@ -82,11 +77,9 @@ def bench(
         usage_error(str(error))
     quiet_libraries()
     found = run_benchmark(options, note=output.note)
-    document = found.to_dict()
-    if output.json:
-        output.document(document)
+    output.document(found.to_dict())
     _show(output, found)  # before anything is written: what took minutes must not be lost with a full disk
-    save_json(document, json_out)
+    save_json(found.to_dict(), json_out)
 
 
 def _show(output: Output, found: Benchmark) -> None:

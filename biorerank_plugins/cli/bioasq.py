@@ -27,10 +27,7 @@ def write_bioasq(
     source: Path | None,
     output: Output,
 ) -> None:
-    """Write the submission, and tell what is in it and what is not.
-
-    :param source: the file of the questions, if they came from one.
-    """
+    """Write the submission, and tell what is in it and what is not."""
     from biorerank_plugins.evaluation.bioasq.export import bioasq_submission, question_types
 
     types = question_types(source) if source is not None and source != STDIN else {}
@@ -43,9 +40,8 @@ def write_bioasq(
         "documents": sum(len(question["documents"]) for question in made.questions),
         "snippets": sum(len(question["snippets"]) for question in made.questions),
     }
-    if output.json:
-        left_out = {"without_pmid": len(made.without_pmid), "out_of_place": len(made.out_of_place)}
-        output.document({"file": str(target), **counts, **left_out})
+    left_out = {"without_pmid": len(made.without_pmid), "out_of_place": len(made.out_of_place)}
+    output.document({"file": str(target), **counts, **left_out})
     output.note(f"{target}: " + ", ".join(f"{number} {what}" for what, number in counts.items()) + ".")
     if made.without_pmid:
         output.warn(
@@ -60,11 +56,7 @@ def write_bioasq(
 
 
 def score_submission(submission: Path, gold: Sequence[Path], has_others: bool, output: Output) -> None:
-    """Show what a submission is worth by BioASQ's measures of documents and snippets.
-
-    :param gold: the golden files.
-    :param has_others: whether there are inputs that say nothing here.
-    """
+    """Show what a submission is worth by BioASQ's measures of documents and snippets."""
     if not gold or has_others:
         usage_error("--submission is scored against --bioasq GOLD, and takes no other input.")
     from biorerank_plugins.evaluation.bioasq.measured import measure_submission, read_submission

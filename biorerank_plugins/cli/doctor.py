@@ -15,7 +15,7 @@ from biorerank_plugins.cli.output import Column, Output
 def doctor(
     *,
     index: Annotated[
-        list[Path] | None, path_option("--index", metavar="INDEX", help="Check this index wholly; repeatable.")
+        list[Path] | None, path_option(metavar="INDEX", help="Check this index wholly; repeatable.")
     ] = None,
     model: Model = None,
     output: Output,
@@ -30,8 +30,7 @@ def doctor(
 
     quiet_libraries()
     found = examine(model=model, indexes=index or ())
-    if output.json:
-        output.document(found.to_dict())
+    output.document(found.to_dict())
     rows = [[part, fact, _shown(value)] for part, facts in found.sections.items() for fact, value in facts.items()]
     output.table([Column("part"), Column("what"), Column("found", wide=True)], rows)
     for problem in found.problems:

@@ -52,12 +52,10 @@ def evaluate(
     ] = None,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Measure first stages and runs only.")] = False,
     run: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=FILE", help="A TREC run to compare with; may be given repeatedly."),
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="A TREC run to compare with; may be given repeatedly.")
     ] = None,
     baseline: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="System that the others are compared with; the first one."),
+        str | None, typer.Option(metavar="NAME", help="System that the others are compared with; the first one.")
     ] = None,
     submission: Annotated[
         Path | None, path_option(help="A BioASQ submission to score against --bioasq, alone.")

@@ -11,9 +11,7 @@ import typer
 
 from biorerank_plugins.cli.one_line_errors import usage_error
 
-Filter = Annotated[
-    list[str] | None, typer.Option("--filter", metavar="CONDITION", help="As year>=2015; may be given repeatedly.")
-]
+Filter = Annotated[list[str] | None, typer.Option(metavar="CONDITION", help="As year>=2015; may be given repeatedly.")]
 
 _CONDITION = re.compile(r"\s*(?P<key>[^=!<>~]+?)\s*(?P<operator>>=|<=|!=|==|=|>|<|~)\s*(?P<value>.*?)\s*", re.DOTALL)
 _NAMES = {"=": "==", "~": "contains"}

@@ -27,44 +27,36 @@ _HEAD = 1 << 16  # bytes; as many blanks at most are looked past for the first c
 _LISTED = 5  # skipped lines shown one by one; the rest is a number
 
 
-def _name(option: str, help: str) -> Any:
-    return typer.Option(option, metavar="NAME", help=help)
+def _name(help: str) -> Any:
+    return typer.Option(metavar="NAME", help=help)
 
 
 @dataclass(frozen=True, slots=True)
 class HowToRead:
-    """What a command was told about its input files.
-
-    :param format: a format of :func:`~biorerank_plugins.readers.read_passages`, or ``lines``: a passage a line.
-    :param passages: ``parts``, or ``whole`` for long texts that stay whole.
-    """
+    """How a command was told to read its input files: as ``read_passages`` does, or with the format ``lines``."""
 
     format: Annotated[
         str,
         typer.Option(
-            "--format",
             metavar="FORMAT",
             help="auto, jsonl, bioasq, tsv, csv, xlsx, parquet, medline, ris, pubmed, europepmc, jats, bioc, text, "
             "html, docx, pdf, zip or lines.",
         ),
     ] = "auto"
-    id_key: Annotated[str | None, _name("--id-key", "Column or key of the id.")] = None
-    text_key: Annotated[str | None, _name("--text-key", "Column or key of the text.")] = None
-    title_key: Annotated[str | None, _name("--title-key", "Column or key of the title.")] = None
-    encoding: Annotated[str | None, _name("--encoding", "Of text that is not UTF-8, as windows-1252.")] = None
+    id_key: Annotated[str | None, _name("Column or key of the id.")] = None
+    text_key: Annotated[str | None, _name("Column or key of the text.")] = None
+    title_key: Annotated[str | None, _name("Column or key of the title.")] = None
+    encoding: Annotated[str | None, _name("Of text that is not UTF-8, as windows-1252.")] = None
     skip_bad: SkipBad = False
     passages: str = "parts"
 
     def options(self) -> dict[str, Any]:
-        """Return them by the names that :func:`~biorerank_plugins.readers.read_passages` has for them."""
+        """Return the options of ``read_passages``."""
         named = {name: getattr(self, name) for name in ("passages", "id_key", "text_key", "title_key", "encoding")}
         return {"format": self.format, "bad_lines": skipping(self.skip_bad), **named}
 
     def check(self, *more: str) -> None:
-        """Refuse a format that is none.
-
-        :param more: formats that a command has beside those of the library.
-        """
+        """Refuse a format that is neither one of the library nor one of the command's own."""
         from biorerank_plugins.readers import FORMATS
 
         if self.format not in ("auto", *FORMATS, *more):
@@ -81,9 +73,6 @@ def read_collection(inputs: Sequence[Path], how: HowToRead, output: Output) -> I
     """Give the passages of every input, in order; then tell what was skipped.
 
     A format that is none and an input that is not there are told at once, before anything is read.
-
-    :param inputs: files, folders, or ``-`` for stdin.
-    :param how: they are read.
     """
     from biorerank_plugins.readers.source import source_of
 

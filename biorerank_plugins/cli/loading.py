@@ -43,10 +43,8 @@ def quiet_libraries() -> None:
 Model = Annotated[
     str | None, typer.Option("--model", "-m", metavar="MODEL", help="Reranker: embedded name, folder, or hub name.")
 ]
-Encoder = Annotated[
-    str | None, typer.Option("--encoder", metavar="MODEL", help="Bi-encoder: embedded name, folder, or hub name.")
-]
-Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps, …")]
+Encoder = Annotated[str | None, typer.Option(metavar="MODEL", help="Bi-encoder: embedded name, folder, or hub name.")]
+Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps, …")]
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,7 @@ class Models:
     encoder: Encoder = None
     device: Device = None
     dtype: Annotated[
-        str,
-        typer.Option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16, float16; on a CPU also int8."),
+        str, typer.Option(metavar="DTYPE", help="auto, float32, bfloat16, float16; on a CPU also int8.")
     ] = "auto"
 
     def reranker(self) -> BioReranker:

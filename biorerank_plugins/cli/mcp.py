@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @command
 def mcp(
     *,
-    index: Annotated[Path, path_option("--index", metavar="DIR", help="A folder that biorerank index wrote.")],
+    index: Annotated[Path, path_option(metavar="DIR", help="A folder that biorerank index wrote.")],
     http: Annotated[
         bool, typer.Option("--http", help="Serve streamable HTTP on 127.0.0.1 instead of stdin and stdout.")
     ] = False,

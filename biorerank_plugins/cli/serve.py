@@ -37,15 +37,13 @@ def serve(
         ),
     ] = None,
     model_name: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Name of the model in requests; may be given repeatedly."),
+        list[str] | None, typer.Option(metavar="NAME", help="Name of the model in requests; may be given repeatedly.")
     ] = None,
     strict_model_names: Annotated[
         bool, typer.Option("--strict-model-names", help="Refuse requests that name another model.")
     ] = False,
     cors_origin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="Origin whose pages may call; may be given repeatedly."),
+        list[str] | None, typer.Option(metavar="URL", help="Origin whose pages may call; may be given repeatedly.")
     ] = None,
     first_stage: Annotated[
         FirstStage | None, typer.Option(help="How /search finds candidates where a request is silent.")
@@ -89,7 +87,13 @@ def serve(
     )
     names = tuple(model_name or ())
     build = partial(
-        _engine, models, index, first_stage, names=names, limits=limits, strict_model_names=strict_model_names
+        _engine,
+        models,
+        index,
+        first_stage=None if first_stage is None else first_stage.value,
+        names=names,
+        limits=limits,
+        strict_model_names=strict_model_names,
     )
     where: dict[str, Any] = {
         "host": host,
@@ -120,19 +124,15 @@ def serve(
     server.run()
 
 
-def _engine(models: Models, index: Path | None, first_stage: FirstStage | None, **options: Any) -> Engine:
+def _engine(models: Models, index: Path | None, **options: Any) -> Engine:
     """Return an engine, not yet started: the server says that it is alive while models are loaded.
 
     It is made from plain types, since replicas make theirs in other processes.
     """
     from biorerank_plugins.serve import Engine
 
-    return Engine(
-        models.reranker(),
-        open_index=None if index is None else partial(models.open_beside_reranker, index),
-        first_stage=None if first_stage is None else first_stage.value,
-        **options,
-    )
+    open_index = None if index is None else partial(models.open_beside_reranker, index)
+    return Engine(models.reranker(), open_index=open_index, **options)
 
 
 def _tell(output: Output, url: str, names: Sequence[str], searches: bool) -> None:

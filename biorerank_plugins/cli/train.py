@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,33 +15,30 @@ from biorerank_plugins.cli.option_groups import path, path_option
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from biorerank_plugins.training.tasks import Recipe
     from biorerank_plugins.training.trainer import Trained
 
 
-def _setting(name: str, text: str, **limits: float) -> Any:
-    return typer.Option(name, help=f"{text}; as the recipe says.", **limits)  # type: ignore[arg-type]
+def _setting(text: str, **limits: float) -> Any:
+    return typer.Option(help=f"{text}; as the recipe says.", **limits)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings that take the place of a recipe's."""
 
-    runs: Annotated[
-        int | None, typer.Option("--runs", min=1, help="Runs, each from the weights of the one before.")
-    ] = None
-    epochs: Annotated[float | None, _setting("--epochs", "Passes over the rows")] = None
-    batch_size: Annotated[int | None, _setting("--batch-size", "Rows a step", min=1)] = None
-    learning_rate: Annotated[float | None, _setting("--learning-rate", "Peak learning rate")] = None
-    warmup_ratio: Annotated[float | None, _setting("--warmup-ratio", "Share of warm-up steps", min=0, max=1)] = None
-    warmup_steps: Annotated[int | None, _setting("--warmup-steps", "Warm-up steps", min=0)] = None
-    weight_decay: Annotated[float | None, _setting("--weight-decay", "Weight decay of AdamW", min=0)] = None
-    train_length: Annotated[int | None, _setting("--train-length", "Tokens a pair in training", min=8)] = None
-    max_length: Annotated[int | None, _setting("--max-length", "Tokens a pair of the saved model", min=8)] = None
+    runs: Annotated[int | None, typer.Option(min=1, help="Runs, each from the weights of the one before.")] = None
+    epochs: Annotated[float | None, _setting("Passes over the rows")] = None
+    batch_size: Annotated[int | None, _setting("Rows a step", min=1)] = None
+    learning_rate: Annotated[float | None, _setting("Peak learning rate")] = None
+    warmup_ratio: Annotated[float | None, _setting("Share of warm-up steps", min=0, max=1)] = None
+    warmup_steps: Annotated[int | None, _setting("Warm-up steps", min=0)] = None
+    weight_decay: Annotated[float | None, _setting("Weight decay of AdamW", min=0)] = None
+    train_length: Annotated[int | None, _setting("Tokens a pair in training", min=8)] = None
+    max_length: Annotated[int | None, _setting("Tokens a pair of the saved model", min=8)] = None
     bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="bf16, where the device has it.")] = None
-    seed: Annotated[int | None, _setting("--seed", "Of head and order", min=0)] = None
-    log_steps: Annotated[int | None, _setting("--log-steps", "Steps between log entries", min=1)] = None
-    save_steps: Annotated[int | None, _setting("--save-steps", "Steps between checkpoints", min=1)] = None
+    seed: Annotated[int | None, _setting("Of head and order", min=0)] = None
+    log_steps: Annotated[int | None, _setting("Steps between log entries", min=1)] = None
+    save_steps: Annotated[int | None, _setting("Steps between checkpoints", min=1)] = None
 
 
 @command
@@ -54,26 +50,19 @@ def train(
     out: Annotated[Path, path_option("--out", "-o", metavar="FOLDER", help="Where all results go.")],
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="biobert-bioasq, minilm or biorerank.")] = "minilm",
     base: Annotated[
-        str | None, typer.Option("--base", metavar="MODEL", help="Start from this folder or hub name instead.")
+        str | None, typer.Option(metavar="MODEL", help="Start from this folder or hub name instead.")
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option("--optimizer", help="Of biobert-bioasq: card-arguments (default) or fit-defaults.")
+        str | None, typer.Option(help="Of biobert-bioasq: card-arguments (default) or fit-defaults.")
     ] = None,
     settings: Settings,
-    limit_rows: Annotated[
-        int | None, typer.Option("--limit-rows", min=2, help="Use N rows only, drawn at random (seed 42).")
-    ] = None,
-    dev: Annotated[Path | None, path_option("--dev", metavar="PATH", help="BEIR folder or rows to measure on.")] = None,
-    dev_steps: Annotated[int | None, _setting("--dev-steps", "Steps between measurements", min=1)] = None,
-    dev_candidates: Annotated[int, typer.Option("--dev-candidates", min=1, help="BM25's passages a question.")] = 50,
-    limit_dev: Annotated[
-        int | None, typer.Option("--limit-dev", min=1, help="Measure on the first N dev questions only.")
-    ] = None,
+    limit_rows: Annotated[int | None, typer.Option(min=2, help="Use N rows only, drawn at random (seed 42).")] = None,
+    dev: Annotated[Path | None, path_option(metavar="PATH", help="BEIR folder or rows to measure on.")] = None,
+    dev_steps: Annotated[int | None, _setting("Steps between measurements", min=1)] = None,
+    dev_candidates: Annotated[int, typer.Option(min=1, help="BM25's passages a question.")] = 50,
+    limit_dev: Annotated[int | None, typer.Option(min=1, help="Measure on the first N dev questions only.")] = None,
     early_stop: Annotated[
-        int | None,
-        typer.Option(
-            "--early-stop", min=1, metavar="N", help="Stop after N measurements without a rise; keep the best."
-        ),
+        int | None, typer.Option(min=1, metavar="N", help="Stop after N measurements without a rise; keep the best.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder.")] = False,
     device: Device = None,
@@ -93,7 +82,9 @@ def train(
     given = {**asdict(settings), "dev_steps": dev_steps}
     overrides = {name: value for name, value in given.items() if value is not None}
     chosen.settings(optimizer, overrides)  # a wrong setting shows before the rows are read
-    rows = _rows(chosen, pairs, limit_rows)
+    rows = [row for file in pairs for row in chosen.task.read(file)]
+    if limit_rows is not None and limit_rows < len(rows):
+        rows = random.Random(42).sample(rows, limit_rows)
     dev_set = None
     if dev is not None:
         from biorerank_plugins.training.dev import read_dev
@@ -119,20 +110,12 @@ def train(
     _report(output, out, trained)
 
 
-def _rows(recipe: Recipe, paths: Sequence[Path], limit: int | None) -> list[Any]:
-    rows = [row for path in paths for row in recipe.task.read(path)]
-    if limit is not None and limit < len(rows):
-        rows = random.Random(42).sample(rows, limit)
-    return rows
-
-
 def _report(output: Output, out: Path, trained: Trained) -> None:
     from biorerank_plugins.training.card import loss_points
 
     points = loss_points(trained.log)
-    if output.json:
-        losses = [{"epoch": epoch, "step": step, "loss": loss} for epoch, step, loss in points]
-        output.document({"folder": str(out), "model": str(out / "model"), "dev": trained.dev, "log": losses})
+    losses = [{"epoch": epoch, "step": step, "loss": loss} for epoch, step, loss in points]
+    output.document({"folder": str(out), "model": str(out / "model"), "dev": trained.dev, "log": losses})
     shown = points if len(points) <= 12 else [points[round(i * (len(points) - 1) / 11)] for i in range(12)]
     output.table(
         [Column("epoch", numeric=True), Column("step", numeric=True), Column("loss", numeric=True)],
