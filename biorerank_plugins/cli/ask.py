@@ -12,7 +12,6 @@ import typer
 from biorerank_plugins.answers.question_language import question_notes
 
 from biorerank_plugins.cli.chat import chat
-from biorerank_plugins.cli.filter_options import Filter, parse_filters
 from biorerank_plugins.cli.loading import BothModels, check_order
 from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
 from biorerank_plugins.cli.option_groups import (
@@ -20,10 +19,13 @@ from biorerank_plugins.cli.option_groups import (
     Candidates,
     Effort,
     EffortChoice,
+    Filter,
     IndexArgument,
     Retracted,
     RetractedArticles,
     check_question,
+    option,
+    parse_filters,
     path_option,
 )
 from biorerank_plugins.cli.output import Output, printable
@@ -44,25 +46,25 @@ def ask(
     query: Annotated[
         str | None, typer.Argument(help="The question; without one, questions are taken one after another.")
     ] = None,
-    sentences: Annotated[int, typer.Option("--sentences", "-s", min=1, help="Sentences to quote, at most.")] = 4,
-    passages: Annotated[int, typer.Option("--passages", "-k", min=1, help="Passages to quote from.")] = 5,
+    sentences: Annotated[int, option("Sentences to quote, at most.", "--sentences", "-s", min=1)] = 4,
+    passages: Annotated[int, option("Passages to quote from.", "--passages", "-k", min=1)] = 5,
     candidates: Candidates = 100,
     filter: Filter = None,
     effort: Effort = EffortChoice.FULL,
     retracted: Retracted = RetractedArticles.FLAG,
     llm: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "Let a language model write the answer: any server with OpenAI's protocol, as Ollama's "
+            "http://localhost:11434/v1.",
             metavar="URL",
             envvar="BIORERANK_LLM_URL",
-            help="Let a language model write the answer: any server with OpenAI's protocol, as Ollama's "
-            "http://localhost:11434/v1.",
         ),
     ] = None,
     llm_model: Annotated[
-        str | None, typer.Option(metavar="NAME", envvar="BIORERANK_LLM_MODEL", help="The language model's name.")
+        str | None, option("The language model's name.", metavar="NAME", envvar="BIORERANK_LLM_MODEL")
     ] = None,
-    history: Annotated[Path | None, path_option(metavar="FILE", help="Keep typed questions in this file.")] = None,
+    history: Annotated[Path | None, path_option("Keep typed questions in this file.", metavar="FILE")] = None,
     models: BothModels,
     output: Output,
 ) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from biorerank_plugins.cli.loading import Device, Model, quiet_libraries
 from biorerank_plugins.cli.one_line_errors import command, usage_error
-from biorerank_plugins.cli.option_groups import check_writable, path_option
+from biorerank_plugins.cli.option_groups import check_writable, option, path_option
 from biorerank_plugins.cli.output import Column, Output, save_json
 
 if TYPE_CHECKING:
@@ -24,27 +22,25 @@ def bench(
     model: Model = None,
     mix: Annotated[
         list[str] | None,
-        typer.Option(metavar="MIX", help="bioasq (sentences) or tokens a pair, such as 150; may be given repeatedly."),
+        option("bioasq (sentences) or tokens a pair, such as 150; may be given repeatedly.", metavar="MIX"),
     ] = None,
     candidates: Annotated[
         list[int] | None,
-        typer.Option("--candidates", "-c", min=1, help="Passages a question; may be given repeatedly. Default: 100."),
+        option("Passages a question; may be given repeatedly. Default: 100.", "--candidates", "-c", min=1),
     ] = None,
     system: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "What to compare with predict, by name or beginning (ours, st-best); may be given repeatedly.",
             metavar="NAME",
-            help="What to compare with predict, by name or beginning (ours, st-best); may be given repeatedly.",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often every system is timed.")] = 5,
-    concurrency: Annotated[int, typer.Option(min=1, help="Questions at the same time.")] = 1,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of every system on the CPU; torch's default.")
-    ] = None,
-    max_length: Annotated[int, typer.Option(min=16, help="Tokens a pair.")] = 512,
-    data: Annotated[Path | None, path_option(help="Folder with bioasq/; the demo collection if not given.")] = None,
-    json_out: Annotated[Path | None, path_option(help="File for the results, with every round.")] = None,
+    rounds: Annotated[int, option("How often every system is timed.", min=1)] = 5,
+    concurrency: Annotated[int, option("Questions at the same time.", min=1)] = 1,
+    threads: Annotated[int | None, option("Threads of every system on the CPU; torch's default.", min=1)] = None,
+    max_length: Annotated[int, option("Tokens a pair.", min=16)] = 512,
+    data: Annotated[Path | None, path_option("Folder with bioasq/; the demo collection if not given.")] = None,
+    json_out: Annotated[Path | None, path_option("File for the results, with every round.")] = None,
     device: Device = None,
     output: Output,
 ) -> None:

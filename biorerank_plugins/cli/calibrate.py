@@ -12,7 +12,7 @@ import typer
 from biorerank_plugins.cli.evaluation_inputs import Sources, read_inputs
 from biorerank_plugins.cli.loading import EncoderOnly
 from biorerank_plugins.cli.one_line_errors import command, usage_error
-from biorerank_plugins.cli.option_groups import Candidates, path_option
+from biorerank_plugins.cli.option_groups import Candidates, option, path_option
 from biorerank_plugins.cli.output import Column, Output
 
 _FEW = 50  # questions
@@ -24,12 +24,12 @@ def calibrate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of the reranker, to which it is written.")],
     sources: Sources,
     candidates: Candidates = 100,
-    depth: Annotated[int, typer.Option(min=1, help="Fit on so many first candidates a question.")] = 10,
+    depth: Annotated[int, option("Fit on so many first candidates a question.", min=1)] = 10,
     precision: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Of 'there is evidence', if half of the questions have it.")
+        float, option("Of 'there is evidence', if half of the questions have it.", min=0.0, max=1.0)
     ] = 0.8,
-    plot: Annotated[Path | None, path_option(help="Image file: reliability before and after.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure only; write nothing.")] = False,
+    plot: Annotated[Path | None, path_option("Image file: reliability before and after.")] = None,
+    dry_run: Annotated[bool, option("Measure only; write nothing.", "--dry-run")] = False,
     models: EncoderOnly,
     output: Output,
 ) -> None:

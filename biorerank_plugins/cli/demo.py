@@ -15,7 +15,7 @@ from biorerank_plugins.cli.before_after import before_after_document
 from biorerank_plugins.cli.demo_view import Means, Shown, legend, means_of, means_table, render, telling
 from biorerank_plugins.cli.loading import BothModels, Models
 from biorerank_plugins.cli.one_line_errors import command
-from biorerank_plugins.cli.option_groups import check_question, path_option
+from biorerank_plugins.cli.option_groups import check_question, option, path_option
 from biorerank_plugins.cli.output import Output, rich_table
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class _Collection:
 def demo(
     *,
     question: Annotated[str | None, typer.Argument(help="Your question, instead of the sample questions.")] = None,
-    queries_shown: Annotated[int, typer.Option("--queries-shown", "-n", min=0, help="Sample questions to show.")] = 3,
+    queries_shown: Annotated[int, option("Sample questions to show.", "--queries-shown", "-n", min=0)] = 3,
     collection: Annotated[
-        Path | None, path_option("--collection", metavar="FOLDER", help="Another collection, in BEIR's layout.")
+        Path | None, path_option("Another collection, in BEIR's layout.", "--collection", metavar="FOLDER")
     ] = None,
     models: BothModels,
     output: Output,

@@ -14,9 +14,7 @@ from biorerank_plugins.cli.output import Column, Output
 @command
 def doctor(
     *,
-    index: Annotated[
-        list[Path] | None, path_option(metavar="INDEX", help="Check this index wholly; repeatable.")
-    ] = None,
+    index: Annotated[list[Path] | None, path_option("Check this index wholly; repeatable.", metavar="INDEX")] = None,
     model: Model = None,
     output: Output,
 ) -> None:

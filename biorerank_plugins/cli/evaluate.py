@@ -10,15 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from biorerank_plugins.cli.before_after import before_after_document, reranked_by, show_before_after, show_systems
 from biorerank_plugins.cli.bioasq import score_submission
 from biorerank_plugins.cli.evaluation_inputs import Sources, name_models, read_inputs
 from biorerank_plugins.cli.inputs import SkipBad
 from biorerank_plugins.cli.loading import EncoderOnly
 from biorerank_plugins.cli.one_line_errors import command, usage_error
-from biorerank_plugins.cli.option_groups import Candidates, Fusion, check_writable, path_option
+from biorerank_plugins.cli.option_groups import Candidates, Fusion, check_writable, option, path_option
 from biorerank_plugins.cli.output import Output, save_json
 
 if TYPE_CHECKING:
@@ -34,40 +32,38 @@ def evaluate(
     bioasq: Annotated[
         list[Path] | None,
         path_option(
+            "BioASQ Task B questions with gold snippets: adds BioASQ's measures; may be given repeatedly.",
             metavar="FILE",
-            help="BioASQ Task B questions with gold snippets: adds BioASQ's measures; may be given repeatedly.",
         ),
     ] = None,
     first_stage: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="hybrid, dense or lexical; may be given repeatedly.")
+        list[str] | None, option("hybrid, dense or lexical; may be given repeatedly.", metavar="NAME")
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "Reranker: embedded name, folder, or hub name; may be given repeatedly, also as NAME=MODEL.",
             "--model",
             "-m",
             metavar="MODEL",
-            help="Reranker: embedded name, folder, or hub name; may be given repeatedly, also as NAME=MODEL.",
         ),
     ] = None,
-    no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Measure first stages and runs only.")] = False,
+    no_rerank: Annotated[bool, option("Measure first stages and runs only.", "--no-rerank")] = False,
     run: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=FILE", help="A TREC run to compare with; may be given repeatedly.")
+        list[str] | None, option("A TREC run to compare with; may be given repeatedly.", metavar="NAME=FILE")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="System that the others are compared with; the first one.")
+        str | None, option("System that the others are compared with; the first one.", metavar="NAME")
     ] = None,
-    submission: Annotated[
-        Path | None, path_option(help="A BioASQ submission to score against --bioasq, alone.")
-    ] = None,
+    submission: Annotated[Path | None, path_option("A BioASQ submission to score against --bioasq, alone.")] = None,
     skip_bad: SkipBad = False,
     candidates: Candidates = 100,
     fusion: Fusion = None,
-    limit_queries: Annotated[int | None, typer.Option(min=1, help="Use the first N judged questions only.")] = None,
-    report: Annotated[Path | None, path_option(help="Folder for a report with plots (HTML, Markdown, JSON).")] = None,
-    csv: Annotated[Path | None, path_option(help="File for every question's values.")] = None,
-    run_out: Annotated[Path | None, path_option(help="Folder for all lists, as TREC files.")] = None,
-    json_out: Annotated[Path | None, path_option(help="File for the results, with every value.")] = None,
+    limit_queries: Annotated[int | None, option("Use the first N judged questions only.", min=1)] = None,
+    report: Annotated[Path | None, path_option("Folder for a report with plots (HTML, Markdown, JSON).")] = None,
+    csv: Annotated[Path | None, path_option("File for every question's values.")] = None,
+    run_out: Annotated[Path | None, path_option("Folder for all lists, as TREC files.")] = None,
+    json_out: Annotated[Path | None, path_option("File for the results, with every value.")] = None,
     models: EncoderOnly,
     output: Output,
 ) -> None:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from biorerank_plugins.cli.inputs import HowToRead, read_collection, read_questions
 from biorerank_plugins.cli.loading import Models
 from biorerank_plugins.cli.one_line_errors import usage_error
-from biorerank_plugins.cli.option_groups import IndexOption, Queries, path_option, path_or_stdin
+from biorerank_plugins.cli.option_groups import IndexOption, Queries, option, path_option, path_or_stdin
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -30,13 +28,11 @@ class Sources:
     """Where everything is read from; :meth:`checked` before use."""
 
     index: IndexOption = None
-    corpus: Annotated[
-        Path | None, typer.Option(parser=path_or_stdin, help="Passages: a file, indexed in memory; or -.")
-    ] = None
+    corpus: Annotated[Path | None, option("Passages: a file, indexed in memory; or -.", parser=path_or_stdin)] = None
     queries: Queries = None
-    qrels: Annotated[Path | None, path_option(help="A file of judgements.")] = None
-    beir: Annotated[Path | None, path_option(help="A folder with all three, in BEIR's layout.")] = None
-    split: Annotated[str, typer.Option(help="Which judgements of --beir.")] = "test"
+    qrels: Annotated[Path | None, path_option("A file of judgements.")] = None
+    beir: Annotated[Path | None, path_option("A folder with all three, in BEIR's layout.")] = None
+    split: Annotated[str, option("Which judgements of --beir.")] = "test"
     bioasq: Sequence[Path] = ()
     runs: Mapping[str, Path] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from biorerank_plugins.cli.index_building import AskedIndex, show_plan
 from biorerank_plugins.cli.inputs import LINES, STDIN, HowToRead
 from biorerank_plugins.cli.loading import Encoder, Models
 from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
-from biorerank_plugins.cli.option_groups import path_option, path_or_stdin
+from biorerank_plugins.cli.option_groups import option, path_option, path_or_stdin
 from biorerank_plugins.cli.output import Output
 
 EngineName = StrEnum("EngineName", {"PLAIN": "plain", "RAY": "ray"})
@@ -30,44 +30,29 @@ def index(
         typer.Argument(metavar="INPUT", parser=path_or_stdin, help="Files or folders; - reads stdin."),
     ] = None,
     out: Annotated[
-        Path | None, path_option("--out", "-o", metavar="FOLDER", help="Where the index is, or shall be.")
+        Path | None, path_option("Where the index is, or shall be.", "--out", "-o", metavar="FOLDER")
     ] = None,
     how: Annotated[HowToRead, "format", "id_key", "text_key", "title_key", "encoding"],
-    factory: Annotated[str | None, typer.Option(help="FAISS index: Flat (default), HNSW32, IVF256,Flat, …")] = None,
-    engine: Annotated[
-        EngineName, typer.Option(help="plain: this process. ray: Ray, and a run can go on.")
-    ] = EngineName.PLAIN,
+    factory: Annotated[str | None, option("FAISS index: Flat (default), HNSW32, IVF256,Flat, …")] = None,
+    engine: Annotated[EngineName, option("plain: this process. ray: Ray, and a run can go on.")] = EngineName.PLAIN,
     lists_on_disk: Annotated[
-        bool, typer.Option("--lists-on-disk", help="Keep the lists of an IVF index on disk; it cannot be changed then.")
+        bool, option("Keep the lists of an IVF index on disk; it cannot be changed then.", "--lists-on-disk")
     ] = False,
-    shards: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Write N indexes, searched side by side as one.")
-    ] = None,
-    plan: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only tell memory, disk and hours for N passages.")
-    ] = None,
+    shards: Annotated[int | None, option("Write N indexes, searched side by side as one.", metavar="N", min=1)] = None,
+    plan: Annotated[int | None, option("Only tell memory, disk and hours for N passages.", metavar="N", min=1)] = None,
     encoder: Encoder = None,
-    no_lexical: Annotated[
-        bool, typer.Option("--no-lexical", help="Vectors only: no BM25, and so no hybrid search.")
-    ] = False,
-    passages: Annotated[
-        Passages, typer.Option(help="Long texts: cut at paragraphs and sentences, or whole.")
-    ] = Passages.PARTS,
+    no_lexical: Annotated[bool, option("Vectors only: no BM25, and so no hybrid search.", "--no-lexical")] = False,
+    passages: Annotated[Passages, option("Long texts: cut at paragraphs and sentences, or whole.")] = Passages.PARTS,
     skip_bad: Annotated[
         bool,
-        typer.Option(
-            "--skip-bad", help="Leave out malformed lines and say how many; duplicates are a matter of --on-duplicate."
-        ),
+        option("Leave out malformed lines and say how many; duplicates are a matter of --on-duplicate.", "--skip-bad"),
     ] = False,
-    on_duplicate: Annotated[OnDuplicate, typer.Option(help="An id that is there already.")] = OnDuplicate.ERROR,
-    add: Annotated[bool, typer.Option("--add", help="Add to the index that is there.")] = False,
+    on_duplicate: Annotated[OnDuplicate, option("An id that is there already.")] = OnDuplicate.ERROR,
+    add: Annotated[bool, option("Add to the index that is there.", "--add")] = False,
     update: Annotated[
-        bool,
-        typer.Option(
-            "--update", help="Bring the index up to date: newer versions replace, what files delete is removed."
-        ),
+        bool, option("Bring the index up to date: newer versions replace, what files delete is removed.", "--update")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the index that is there.")] = False,
+    overwrite: Annotated[bool, option("Replace the index that is there.", "--overwrite")] = False,
     models: Annotated[Models, "device", "dtype"],
     output: Output,
 ) -> None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, cast
 
-import typer
-
 from biorerank_plugins.cli.one_line_errors import fail, usage_error
+from biorerank_plugins.cli.option_groups import option
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -21,14 +20,10 @@ if TYPE_CHECKING:
 STDIN = Path("-")
 LINES = "lines"
 
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed lines and say how many.")]
+SkipBad = Annotated[bool, option("Leave out malformed lines and say how many.", "--skip-bad")]
 
 _HEAD = 1 << 16  # bytes; as many blanks at most are looked past for the first character on stdin
 _LISTED = 5  # skipped lines shown one by one; the rest is a number
-
-
-def _name(help: str) -> Any:
-    return typer.Option(metavar="NAME", help=help)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +32,16 @@ class HowToRead:
 
     format: Annotated[
         str,
-        typer.Option(
-            metavar="FORMAT",
-            help="auto, jsonl, bioasq, tsv, csv, xlsx, parquet, medline, ris, pubmed, europepmc, jats, bioc, text, "
+        option(
+            "auto, jsonl, bioasq, tsv, csv, xlsx, parquet, medline, ris, pubmed, europepmc, jats, bioc, text, "
             "html, docx, pdf, zip or lines.",
+            metavar="FORMAT",
         ),
     ] = "auto"
-    id_key: Annotated[str | None, _name("Column or key of the id.")] = None
-    text_key: Annotated[str | None, _name("Column or key of the text.")] = None
-    title_key: Annotated[str | None, _name("Column or key of the title.")] = None
-    encoding: Annotated[str | None, _name("Of text that is not UTF-8, as windows-1252.")] = None
+    id_key: Annotated[str | None, option("Column or key of the id.", metavar="NAME")] = None
+    text_key: Annotated[str | None, option("Column or key of the text.", metavar="NAME")] = None
+    title_key: Annotated[str | None, option("Column or key of the title.", metavar="NAME")] = None
+    encoding: Annotated[str | None, option("Of text that is not UTF-8, as windows-1252.", metavar="NAME")] = None
     skip_bad: SkipBad = False
     passages: str = "parts"
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from biorerank_plugins.cli.one_line_errors import fail, usage_error
+from biorerank_plugins.cli.option_groups import option
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage import BiEncoder, PassageIndex
@@ -40,11 +39,9 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", metavar="MODEL", help="Reranker: embedded name, folder, or hub name.")
-]
-Encoder = Annotated[str | None, typer.Option(metavar="MODEL", help="Bi-encoder: embedded name, folder, or hub name.")]
-Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps, …")]
+Model = Annotated[str | None, option("Reranker: embedded name, folder, or hub name.", "--model", "-m", metavar="MODEL")]
+Encoder = Annotated[str | None, option("Bi-encoder: embedded name, folder, or hub name.", metavar="MODEL")]
+Device = Annotated[str | None, option("cpu, cuda, cuda:1, mps, …", metavar="DEVICE")]
 
 
 @dataclass(frozen=True)
@@ -52,15 +49,12 @@ class Models:
     """The models and the index of a command, in plain types: replicas of a server load them in other processes."""
 
     partial: Annotated[
-        bool,
-        typer.Option("--partial", help="Go on without parts of a sharded index that are lost; the answer names them."),
+        bool, option("Go on without parts of a sharded index that are lost; the answer names them.", "--partial")
     ] = False
     model: Model = None
     encoder: Encoder = None
     device: Device = None
-    dtype: Annotated[
-        str, typer.Option(metavar="DTYPE", help="auto, float32, bfloat16, float16; on a CPU also int8.")
-    ] = "auto"
+    dtype: Annotated[str, option("auto, float32, bfloat16, float16; on a CPU also int8.", metavar="DTYPE")] = "auto"
 
     def reranker(self) -> BioReranker:
         """Return the reranker, not yet loaded."""

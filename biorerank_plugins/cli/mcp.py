@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from biorerank_plugins.cli.loading import Models, check_index
 from biorerank_plugins.cli.one_line_errors import command, usage_error
-from biorerank_plugins.cli.option_groups import path_option
+from biorerank_plugins.cli.option_groups import option, path_option
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -21,11 +19,9 @@ if TYPE_CHECKING:
 @command
 def mcp(
     *,
-    index: Annotated[Path, path_option(metavar="DIR", help="A folder that biorerank index wrote.")],
-    http: Annotated[
-        bool, typer.Option("--http", help="Serve streamable HTTP on 127.0.0.1 instead of stdin and stdout.")
-    ] = False,
-    port: Annotated[int | None, typer.Option("--port", "-p", min=1, max=65535, help="For --http; 8000.")] = None,
+    index: Annotated[Path, path_option("A folder that biorerank index wrote.", metavar="DIR")],
+    http: Annotated[bool, option("Serve streamable HTTP on 127.0.0.1 instead of stdin and stdout.", "--http")] = False,
+    port: Annotated[int | None, option("For --http; 8000.", "--port", "-p", min=1, max=65535)] = None,
     models: Models,
     output: Annotated[Output, "quiet", "debug"],
 ) -> None:

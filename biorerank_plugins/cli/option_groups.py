@@ -5,8 +5,11 @@ An option is called as its parameter; names are written where there is a short o
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 NO_EVIDENCE = 3
 """Exit code of ``--abstain``."""
+_CONDITION = re.compile(r"\s*(?P<key>[^=!<>~]+?)\s*(?P<operator>>=|<=|!=|==|=|>|<|~)\s*(?P<value>.*?)\s*", re.DOTALL)
+_NAMES = {"=": "==", "~": "contains"}
 
 EffortChoice = StrEnum("EffortChoice", {"FULL": "full", "AUTO": "auto"})
 FirstStage = StrEnum("FirstStage", {"HYBRID": "hybrid", "DENSE": "dense", "LEXICAL": "lexical"})
@@ -43,9 +48,14 @@ def path_or_stdin(text: str) -> Path:
     return Path(text)
 
 
-def path_option(*names: str, help: str, metavar: str | None = None) -> Any:
-    """Return an option that is a path, or several."""
-    return typer.Option(*names, metavar=metavar, parser=path, help=help)
+def option(text: str, *names: str, **settings: Any) -> Any:
+    """Return an option with this help."""
+    return typer.Option(*names, help=text, **settings)
+
+
+def path_option(text: str, *names: str, **settings: Any) -> Any:
+    """Return an option that is a path, or several, with this help."""
+    return option(text, *names, parser=path, **settings)
 
 
 def _finite(value: float | None) -> float | None:
@@ -57,20 +67,17 @@ def _finite(value: float | None) -> float | None:
 IndexArgument = Annotated[
     Path, typer.Argument(metavar="INDEX", parser=path, help="A folder that biorerank index wrote.")
 ]
-IndexOption = Annotated[Path | None, path_option(help="Passages: a folder that biorerank index wrote.")]
-Queries = Annotated[Path | None, path_option(help="A file of questions.")]
-Candidates = Annotated[int, typer.Option("--candidates", "-c", min=1, help="Passages handed to the reranker.")]
+IndexOption = Annotated[Path | None, path_option("Passages: a folder that biorerank index wrote.")]
+Queries = Annotated[Path | None, path_option("A file of questions.")]
+Candidates = Annotated[int, option("Passages handed to the reranker.", "--candidates", "-c", min=1)]
 Fusion = Annotated[
     float | None,
-    typer.Option(
-        min=0, callback=_finite, help="Weight of the first stage's score in the order; as stored with the model."
-    ),
+    option("Weight of the first stage's score in the order; as stored with the model.", min=0, callback=_finite),
 ]
-Effort = Annotated[
-    EffortChoice, typer.Option(help="full: the reranker reads all candidates; auto: those that may be shown.")
-]
+Effort = Annotated[EffortChoice, option("full: the reranker reads all candidates; auto: those that may be shown.")]
+Filter = Annotated[list[str] | None, option("As year>=2015; may be given repeatedly.", metavar="CONDITION")]
 Retracted = Annotated[
-    RetractedArticles, typer.Option(help="Retracted articles: keep, flag (mark them), or drop (do not rank them).")
+    RetractedArticles, option("Retracted articles: keep, flag (mark them), or drop (do not rank them).")
 ]
 
 
@@ -78,19 +85,15 @@ Retracted = Annotated[
 class Kept:
     """Which passages of a ranking are shown, and whether in sentences."""
 
-    min_score: Annotated[float | None, typer.Option(callback=_finite, help="Leave out passages that score lower.")] = (
-        None
-    )
+    min_score: Annotated[float | None, option("Leave out passages that score lower.", callback=_finite)] = None
     min_probability: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Leave out passages that are less probably relevant.")
+        float | None, option("Leave out passages that are less probably relevant.", min=0.0, max=1.0)
     ] = None
     evidence: Annotated[
-        int,
-        typer.Option("--evidence", "-e", min=0, help="Show the best sentences of each passage instead of its text."),
+        int, option("Show the best sentences of each passage instead of its text.", "--evidence", "-e", min=0)
     ] = 0
     abstain: Annotated[
-        bool,
-        typer.Option("--abstain", help="Show nothing, and exit with 3, where no passage reaches the stored threshold."),
+        bool, option("Show nothing, and exit with 3, where no passage reaches the stored threshold.", "--abstain")
     ] = False
 
     def rank_options(self) -> dict[str, Any]:
@@ -110,16 +113,15 @@ class Articles:
     retracted: Retracted = RetractedArticles.KEEP
     recency: Annotated[
         float | None,
-        typer.Option(
-            metavar="YEARS",
-            help="Add 1 to the logit of this year's articles, half of it for each so many years of age.",
+        option(
+            "Add 1 to the logit of this year's articles, half of it for each so many years of age.", metavar="YEARS"
         ),
     ] = None
     boost: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "Add to the logit of a publication type, as Meta-Analysis=0.5; may be given repeatedly.",
             metavar="TYPE=WEIGHT",
-            help="Add to the logit of a publication type, as Meta-Analysis=0.5; may be given repeatedly.",
         ),
     ] = None
 
@@ -147,6 +149,58 @@ def _weight(text: str) -> tuple[str, float]:
         return name.strip(), float(weight)
     except ValueError:
         usage_error(f"--boost {text!r}: expected TYPE=WEIGHT, as Meta-Analysis=0.5.")
+
+
+def parse_filters(texts: Sequence[str]) -> dict[str, Any] | None:
+    """Turn conditions into one filter; all of them must hold.
+
+    A value is JSON where it can be read as JSON (a number, ``true``, ``"in quotes"``, ``["a", "b"]``), else a string.
+    ``pmid=23185200`` finds the number and the string, since it is hard to know which of them a collection holds; order
+    is compared among numbers, or, with a value in quotes, among strings. ``~`` looks into a list.
+
+    >>> parse_filters(["year>=2015", "journal=BMJ"])
+    {'$and': [{'year': {'>=': 2015}}, {'journal': {'==': 'BMJ'}}]}
+    """
+    filters = [_checked(text) for text in texts]
+    if not filters:
+        return None
+    return filters[0] if len(filters) == 1 else {"$and": filters}
+
+
+def _checked(text: str) -> dict[str, Any]:
+    """Parse a condition and let the index's language judge it, so that nothing is loaded for one that cannot be."""
+    from biorerank_plugins.first_stage.filters import compile_filter
+
+    condition = _parse(text)
+    try:
+        compile_filter(condition)
+    except (TypeError, ValueError) as error:
+        usage_error(f"--filter {text!r:.80}: {error}")
+    return condition
+
+
+def _parse(text: str) -> dict[str, Any]:
+    match = _CONDITION.fullmatch(text)
+    if match is None or not match["value"]:
+        usage_error(
+            f"--filter {text!r} is no condition: expected KEY, one of = != >= <= > < ~, and a value, as 'year>=2015'."
+        )
+    key, operator = match["key"], _NAMES.get(match["operator"], match["operator"])
+    value = _value(match["value"])
+    if operator in ("==", "!="):
+        membership = "in" if operator == "==" else "not in"
+        if isinstance(value, list):
+            return {key: {operator: value[0]} if len(value) == 1 else {membership: value}}
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return {key: {membership: [value, match["value"]]}}
+    return {key: {operator: value}}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # no JSON, or none that Python takes: an integer of thousands of digits
+        return text
 
 
 def check_question(text: str, name: str = "QUERY") -> str:

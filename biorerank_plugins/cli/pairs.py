@@ -13,7 +13,7 @@ import typer
 from biorerank_plugins.cli.inputs import SkipBad, tell_skipped
 from biorerank_plugins.cli.loading import EncoderOnly, Models
 from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
-from biorerank_plugins.cli.option_groups import check_writable, path, path_option
+from biorerank_plugins.cli.option_groups import check_writable, option, path, path_option
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
@@ -24,32 +24,28 @@ Miner = StrEnum("Miner", {"BOTH": "both", "BM25": "bm25", "DENSE": "dense", "NON
 
 
 def _file(text: str) -> Any:
-    return path_option(metavar="FILE", help=text)
+    return path_option(text, metavar="FILE")
 
 
 def _share(text: str) -> Any:
-    return typer.Option(min=0.0, max=1.0, help=text)
+    return option(text, min=0.0, max=1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """How many negatives of which kind are drawn."""
 
-    negatives_per_positive: Annotated[float, typer.Option(min=0.0, help="Negatives of all kinds for a positive.")] = (
-        1.04
-    )
+    negatives_per_positive: Annotated[float, option("Negatives of all kinds for a positive.", min=0.0)] = 1.04
     random_share: Annotated[float, _share("Share of the mined negatives drawn at random.")] = 0.05
     abstract_share: Annotated[
         float, _share("Share of the negatives from the same abstract, as far as there are any.")
     ] = 0.25
     whole_abstracts: Annotated[
-        bool, typer.Option("--whole-abstracts", help="Also whole abstracts as passages, positive and negative.")
+        bool, option("Also whole abstracts as passages, positive and negative.", "--whole-abstracts")
     ] = False
-    hard_depth: Annotated[int, typer.Option(min=1, help="One half of the mined ones is from up to this rank.")] = 30
-    depth: Annotated[int, typer.Option(min=1, help="The other half is from up to this rank.")] = 100
-    max_score_ratio: Annotated[
-        float, typer.Option(min=0.0, help="No negative above this share of the best gold score.")
-    ] = 0.95
+    hard_depth: Annotated[int, option("One half of the mined ones is from up to this rank.", min=1)] = 30
+    depth: Annotated[int, option("The other half is from up to this rank.", min=1)] = 100
+    max_score_ratio: Annotated[float, option("No negative above this share of the best gold score.", min=0.0)] = 0.95
     max_overlap: Annotated[float, _share("No negative with more than this share of a gold passage's words.")] = 0.7
 
 
@@ -64,31 +60,29 @@ def pairs(
             help="BioASQ, question and answer, {query, pos, neg}, PubMedQA, SQuAD, CSV; BEIR folders.",
         ),
     ],
-    out: Annotated[Path, path_option("--out", "-o", metavar="FILE", help="Rows: .jsonl or .jsonl.gz.")],
+    out: Annotated[Path, path_option("Rows: .jsonl or .jsonl.gz.", "--out", "-o", metavar="FILE")],
     held_out: Annotated[
         list[Path] | None, _file("Questions that must not be in the rows; may be given repeatedly.")
     ] = None,
-    drop_held_out: Annotated[
-        bool, typer.Option("--drop-held-out", help="Leave such questions out, instead of stopping.")
-    ] = False,
+    drop_held_out: Annotated[bool, option("Leave such questions out, instead of stopping.", "--drop-held-out")] = False,
     abstracts: Annotated[
         list[Path] | None, _file("Abstracts cut into labelled sentences: negatives of the same abstract.")
     ] = None,
     corpus: Annotated[list[Path] | None, _file("Further passages that negatives are drawn from.")] = None,
-    split: Annotated[str, typer.Option(help="Which judgements of a BEIR folder.")] = "train",
-    min_grade: Annotated[int, typer.Option(min=1, help="Grade from which a passage is evidence.")] = 1,
+    split: Annotated[str, option("Which judgements of a BEIR folder.")] = "train",
+    min_grade: Annotated[int, option("Grade from which a passage is evidence.", min=1)] = 1,
     split_sentences: Annotated[
-        bool, typer.Option("--split-sentences", help="Cut passages into sentences; each of a gold passage is gold.")
+        bool, option("Cut passages into sentences; each of a gold passage is gold.", "--split-sentences")
     ] = False,
-    mine: Annotated[Miner, typer.Option(help="What finds negatives that look alike.")] = Miner.BOTH,
+    mine: Annotated[Miner, option("What finds negatives that look alike.")] = Miner.BOTH,
     dense_run: Annotated[Path | None, _file("A TREC run with a bi-encoder's scores, instead of embedding.")] = None,
     bm25_run: Annotated[Path | None, _file("A TREC run with BM25's scores.")] = None,
     save_runs: Annotated[
-        Path | None, path_option(metavar="FOLDER", help="Folder for what was mined, as dense.trec and bm25.trec.")
+        Path | None, path_option("Folder for what was mined, as dense.trec and bm25.trec.", metavar="FOLDER")
     ] = None,
     drawn: Drawn,
-    limit_questions: Annotated[int | None, typer.Option(min=1, help="Use the first N questions only.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 42,
+    limit_questions: Annotated[int | None, option("Use the first N questions only.", min=1)] = None,
+    seed: Annotated[int, option("Of all that is drawn.", min=0)] = 42,
     skip_bad: SkipBad = False,
     models: EncoderOnly,
     output: Output,

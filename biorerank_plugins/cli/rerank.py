@@ -24,6 +24,7 @@ from biorerank_plugins.cli.option_groups import (
     Queries,
     check_question,
     check_writable,
+    option,
     path_option,
     path_or_stdin,
 )
@@ -42,17 +43,17 @@ def rerank(
         Path | None,
         typer.Argument(metavar="PASSAGES", parser=path_or_stdin, help="A file or folder; - is one a line on stdin."),
     ] = None,
-    run: Annotated[Path | None, path_option(help="A TREC run to rerank, instead of QUERY PASSAGES.")] = None,
+    run: Annotated[Path | None, path_option("A TREC run to rerank, instead of QUERY PASSAGES.")] = None,
     queries: Queries = None,
-    corpus: Annotated[Path | None, path_option(help="The run's passages.")] = None,
+    corpus: Annotated[Path | None, path_option("The run's passages.")] = None,
     index: IndexOption = None,
-    out: Annotated[Path | None, path_option("--out", "-o", metavar="FILE", help="The new run, also .gz.")] = None,
+    out: Annotated[Path | None, path_option("The new run, also .gz.", "--out", "-o", metavar="FILE")] = None,
     candidates: Candidates = 100,
     fusion: Fusion = None,
     second_reader: Annotated[
-        bool, typer.Option("--second-reader", help="Let the bi-encoder read too: better order, about twice the time.")
+        bool, option("Let the bi-encoder read too: better order, about twice the time.", "--second-reader")
     ] = False,
-    top_k: Annotated[int | None, typer.Option("--top-k", "-k", min=1, help="Keep the best; all if not given.")] = None,
+    top_k: Annotated[int | None, option("Keep the best; all if not given.", "--top-k", "-k", min=1)] = None,
     kept: Kept,
     articles: Articles,
     how: HowToRead,

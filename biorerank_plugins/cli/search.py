@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biorerank_plugins.cli.bioasq import SNIPPETS, write_bioasq
-from biorerank_plugins.cli.filter_options import Filter, parse_filters
 from biorerank_plugins.cli.inputs import STDIN, read_questions
 from biorerank_plugins.cli.loading import Models, check_order
 from biorerank_plugins.cli.one_line_errors import command, fail, usage_error
@@ -21,12 +20,15 @@ from biorerank_plugins.cli.option_groups import (
     Candidates,
     Effort,
     EffortChoice,
+    Filter,
     FirstStage,
     Fusion,
     IndexArgument,
     Kept,
     check_question,
     check_writable,
+    option,
+    parse_filters,
     path_option,
     path_or_stdin,
 )
@@ -58,16 +60,13 @@ def search(
     *,
     index: IndexArgument,
     query: Annotated[str | None, typer.Argument(help="The question; - reads questions from stdin, one a line.")] = None,
-    queries: Annotated[
-        Path | None, typer.Option(parser=path_or_stdin, help="A file of questions, instead of QUERY.")
-    ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Passages to show.")] = 10,
+    queries: Annotated[Path | None, option("A file of questions, instead of QUERY.", parser=path_or_stdin)] = None,
+    k: Annotated[int, option("Passages to show.", "--k", "-k", min=1)] = 10,
     candidates: Candidates = 100,
     first_stage: Annotated[
-        FirstStage | None,
-        typer.Option(help="How candidates are found; hybrid, or dense for an index without a lexical part."),
+        FirstStage | None, option("How candidates are found; hybrid, or dense for an index without a lexical part.")
     ] = None,
-    no_rerank: Annotated[bool, typer.Option("--no-rerank", help="Show what the first stage finds.")] = False,
+    no_rerank: Annotated[bool, option("Show what the first stage finds.", "--no-rerank")] = False,
     filter: Filter = None,
     kept: Kept,
     fusion: Fusion = None,
@@ -76,15 +75,14 @@ def search(
     bioasq: Annotated[
         Path | None,
         path_option(
+            "Write documents and snippets as a BioASQ Task b phase A submission, instead of showing passages.",
             metavar="FILE",
-            help="Write documents and snippets as a BioASQ Task b phase A submission, instead of showing passages.",
         ),
     ] = None,
     run_out: Annotated[
         Path | None,
         path_option(
-            metavar="FILE",
-            help="Write the lists, each of --k passages, as a TREC run (also .gz), instead of showing them.",
+            "Write the lists, each of --k passages, as a TREC run (also .gz), instead of showing them.", metavar="FILE"
         ),
     ] = None,
     models: Models,

@@ -8,11 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from biorerank_plugins.cli.loading import Models, check_index
 from biorerank_plugins.cli.one_line_errors import command, usage_error
-from biorerank_plugins.cli.option_groups import FirstStage, path_option
+from biorerank_plugins.cli.option_groups import FirstStage, option, path_option
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -24,46 +22,38 @@ _MEGABYTE = 1_000_000
 @command
 def serve(
     *,
-    index: Annotated[Path | None, path_option(metavar="DIR", help="An index, for /search; without it, none.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    index: Annotated[Path | None, path_option("An index, for /search; without it, none.", metavar="DIR")] = None,
+    host: Annotated[str, option("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, option("Port; 0 takes a free one.", "--port", "-p", min=0, max=65535)] = 8080,
     api_key: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "Key that clients must send; others see it in the list of processes, unless it is in the environment.",
             metavar="KEY",
             envvar="BIORERANK_API_KEY",
             show_default=False,
-            help="Key that clients must send; others see it in the list of processes, unless it is in the environment.",
         ),
     ] = None,
     model_name: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Name of the model in requests; may be given repeatedly.")
+        list[str] | None, option("Name of the model in requests; may be given repeatedly.", metavar="NAME")
     ] = None,
     strict_model_names: Annotated[
-        bool, typer.Option("--strict-model-names", help="Refuse requests that name another model.")
+        bool, option("Refuse requests that name another model.", "--strict-model-names")
     ] = False,
     cors_origin: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="Origin whose pages may call; may be given repeatedly.")
+        list[str] | None, option("Origin whose pages may call; may be given repeatedly.", metavar="URL")
     ] = None,
-    first_stage: Annotated[
-        FirstStage | None, typer.Option(help="How /search finds candidates where a request is silent.")
-    ] = None,
-    max_body: Annotated[float, typer.Option(min=0.001, help="Megabytes a request.")] = 10.0,
-    max_texts: Annotated[int, typer.Option(min=1, help="Texts a request.")] = 1_000,
-    max_waiting: Annotated[int, typer.Option(min=1, help="Pairs under way; then 429.")] = 5_000,
-    max_connections: Annotated[int, typer.Option(min=1, help="Open connections.")] = 512,
-    deadline: Annotated[float, typer.Option(min=0.001, help="Seconds an answer may take.")] = 60.0,
-    drain_delay: Annotated[
-        float, typer.Option(min=0, help="Seconds between SIGTERM and taking no more connections.")
-    ] = 0.0,
-    drain_timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds in which requests under way are answered then.")
-    ] = 30.0,
-    ray: Annotated[
-        int, typer.Option(min=0, metavar="N", help="So many replicas on Ray Serve, instead of one process.")
-    ] = 0,
-    ray_cpus: Annotated[float, typer.Option(min=0, help="Processors a replica asks Ray for.")] = 1.0,
-    ray_gpus: Annotated[float, typer.Option(min=0, help="GPUs, or parts, a replica asks Ray for.")] = 0.0,
+    first_stage: Annotated[FirstStage | None, option("How /search finds candidates where a request is silent.")] = None,
+    max_body: Annotated[float, option("Megabytes a request.", min=0.001)] = 10.0,
+    max_texts: Annotated[int, option("Texts a request.", min=1)] = 1_000,
+    max_waiting: Annotated[int, option("Pairs under way; then 429.", min=1)] = 5_000,
+    max_connections: Annotated[int, option("Open connections.", min=1)] = 512,
+    deadline: Annotated[float, option("Seconds an answer may take.", min=0.001)] = 60.0,
+    drain_delay: Annotated[float, option("Seconds between SIGTERM and taking no more connections.", min=0)] = 0.0,
+    drain_timeout: Annotated[float, option("Seconds in which requests under way are answered then.", min=0)] = 30.0,
+    ray: Annotated[int, option("So many replicas on Ray Serve, instead of one process.", min=0, metavar="N")] = 0,
+    ray_cpus: Annotated[float, option("Processors a replica asks Ray for.", min=0)] = 1.0,
+    ray_gpus: Annotated[float, option("GPUs, or parts, a replica asks Ray for.", min=0)] = 0.0,
     models: Models,
     output: Output,
 ) -> None:

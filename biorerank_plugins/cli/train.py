@@ -11,7 +11,7 @@ import typer
 
 from biorerank_plugins.cli.loading import Device, quiet_libraries
 from biorerank_plugins.cli.one_line_errors import command, usage_error
-from biorerank_plugins.cli.option_groups import path, path_option
+from biorerank_plugins.cli.option_groups import option, path, path_option
 from biorerank_plugins.cli.output import Column, Output
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def _setting(text: str, **limits: float) -> Any:
-    return typer.Option(help=f"{text}; as the recipe says.", **limits)  # type: ignore[arg-type]
+    return option(f"{text}; as the recipe says.", **limits)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings that take the place of a recipe's."""
 
-    runs: Annotated[int | None, typer.Option(min=1, help="Runs, each from the weights of the one before.")] = None
+    runs: Annotated[int | None, option("Runs, each from the weights of the one before.", min=1)] = None
     epochs: Annotated[float | None, _setting("Passes over the rows")] = None
     batch_size: Annotated[int | None, _setting("Rows a step", min=1)] = None
     learning_rate: Annotated[float | None, _setting("Peak learning rate")] = None
@@ -35,7 +35,7 @@ class Settings:
     weight_decay: Annotated[float | None, _setting("Weight decay of AdamW", min=0)] = None
     train_length: Annotated[int | None, _setting("Tokens a pair in training", min=8)] = None
     max_length: Annotated[int | None, _setting("Tokens a pair of the saved model", min=8)] = None
-    bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="bf16, where the device has it.")] = None
+    bf16: Annotated[bool | None, option("bf16, where the device has it.", "--bf16/--no-bf16")] = None
     seed: Annotated[int | None, _setting("Of head and order", min=0)] = None
     log_steps: Annotated[int | None, _setting("Steps between log entries", min=1)] = None
     save_steps: Annotated[int | None, _setting("Steps between checkpoints", min=1)] = None
@@ -47,24 +47,20 @@ def train(
     pairs: Annotated[
         list[Path], typer.Argument(metavar="PAIRS", parser=path, help="Rows, as biorerank pairs writes them.")
     ],
-    out: Annotated[Path, path_option("--out", "-o", metavar="FOLDER", help="Where all results go.")],
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="biobert-bioasq, minilm or biorerank.")] = "minilm",
-    base: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Start from this folder or hub name instead.")
-    ] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help="Of biobert-bioasq: card-arguments (default) or fit-defaults.")
-    ] = None,
+    out: Annotated[Path, path_option("Where all results go.", "--out", "-o", metavar="FOLDER")],
+    recipe: Annotated[str, option("biobert-bioasq, minilm or biorerank.", "--recipe", "-r")] = "minilm",
+    base: Annotated[str | None, option("Start from this folder or hub name instead.", metavar="MODEL")] = None,
+    optimizer: Annotated[str | None, option("Of biobert-bioasq: card-arguments (default) or fit-defaults.")] = None,
     settings: Settings,
-    limit_rows: Annotated[int | None, typer.Option(min=2, help="Use N rows only, drawn at random (seed 42).")] = None,
-    dev: Annotated[Path | None, path_option(metavar="PATH", help="BEIR folder or rows to measure on.")] = None,
+    limit_rows: Annotated[int | None, option("Use N rows only, drawn at random (seed 42).", min=2)] = None,
+    dev: Annotated[Path | None, path_option("BEIR folder or rows to measure on.", metavar="PATH")] = None,
     dev_steps: Annotated[int | None, _setting("Steps between measurements", min=1)] = None,
-    dev_candidates: Annotated[int, typer.Option(min=1, help="BM25's passages a question.")] = 50,
-    limit_dev: Annotated[int | None, typer.Option(min=1, help="Measure on the first N dev questions only.")] = None,
+    dev_candidates: Annotated[int, option("BM25's passages a question.", min=1)] = 50,
+    limit_dev: Annotated[int | None, option("Measure on the first N dev questions only.", min=1)] = None,
     early_stop: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Stop after N measurements without a rise; keep the best.")
+        int | None, option("Stop after N measurements without a rise; keep the best.", min=1, metavar="N")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder.")] = False,
+    fresh: Annotated[bool, option("Delete what an earlier run left in the folder.", "--fresh")] = False,
     device: Device = None,
     output: Output,
 ) -> None:

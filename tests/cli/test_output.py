@@ -14,7 +14,7 @@ from rich.console import Console
 
 from biorerank_plugins.cli.before_after import before_after_table
 from biorerank_plugins.cli.demo_view import Shown, render
-from biorerank_plugins.cli.filter_options import parse_filters
+from biorerank_plugins.cli.option_groups import parse_filters
 from biorerank_plugins.cli.output import Column, Output, one_line, printable, rich_table
 from biorerank_plugins.cli.views import move
 from biorerank_plugins.evaluation import compare
