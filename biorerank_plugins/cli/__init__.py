@@ -45,8 +45,8 @@ class _Commands(TyperGroup):
             return super().main(*args, **options)
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
-        except BrokenPipeError:
-            _close_stdout()
+        except BrokenPipeError:  # the reader of our output has gone (| head): Python shall shut down quietly
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
         except Exception as error:
             # typer's usage errors, wherever its version keeps their base class
@@ -58,11 +58,6 @@ class _Commands(TyperGroup):
             typer.echo(f"Error: {message}. See '{path} --help'.", err=True)
             code = getattr(error, "exit_code", 2)
         sys.exit(code if isinstance(code, int) else 0)
-
-
-def _close_stdout() -> None:
-    """Let Python shut down quietly after the reader of our output has gone (``| head``)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # Plain help, since Rich's tables cut the names of options off where a terminal is narrow.

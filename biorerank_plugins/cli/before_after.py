@@ -95,7 +95,31 @@ def _pairs(report: SystemsReport) -> int:
     return sum(map(len, reranked_by(report).order.values()))
 
 
-def systems_table(report: SystemsReport) -> Table:
+def show_systems(output: Output, report: SystemsReport) -> None:
+    """Write what several systems are worth, and what they cost."""
+    from biorerank_plugins.evaluation.metrics import measure_label
+
+    output.table(*_systems_table(report))
+    if report.gold_method is not None:
+        output.table(*_bioasq_table(report))
+        output.note(report.gold_method)
+    output.note(
+        f"{len(report.queries)} judged questions, {report.candidates} candidates each; change, interval and p are of "
+        f"{measure_label(report.measures[0])} against {report.baseline}."
+    )
+    for name, system in report.systems.items():
+        costs = [
+            f"{kind} {latency.median_ms:.1f} ms (p95 {latency.p95_ms:.1f})"
+            for kind, latency in (("search", system.first_stage_latency), ("reranking", system.rerank_latency))
+            if latency is not None
+        ]
+        if costs and system.fusion is None:  # fusion costs nothing
+            output.note(f"{name}: {', '.join(costs)} a question.")
+    for note in report.notes:
+        output.warn(note)
+
+
+def _systems_table(report: SystemsReport) -> Table:
     """Lay out several systems: their measures, and the first one against the baseline."""
     from biorerank_plugins.evaluation.metrics import measure_label
 
@@ -116,36 +140,11 @@ def systems_table(report: SystemsReport) -> Table:
     return columns, rows
 
 
-def bioasq_table(report: SystemsReport) -> Table:
-    """Lay out BioASQ's own measures; empty if they were not asked for."""
+def _bioasq_table(report: SystemsReport) -> Table:
     names = [name for name in report.means if " " in name]
     columns = [Column("system"), *(Column(name.removeprefix("BioASQ "), numeric=True) for name in names)]
     rows: list[list[object]] = [
         [name, *(f"{system.measured.means[measure]:.4f}" for measure in names)]
         for name, system in report.systems.items()
     ]
-    return columns, rows if names else []
-
-
-def show_systems(output: Output, report: SystemsReport) -> None:
-    """Write what several systems are worth, and what they cost."""
-    from biorerank_plugins.evaluation.metrics import measure_label
-
-    output.table(*systems_table(report))
-    if report.gold_method is not None:
-        output.table(*bioasq_table(report))
-        output.note(report.gold_method)
-    output.note(
-        f"{len(report.queries)} judged questions, {report.candidates} candidates each; change, interval and p are of "
-        f"{measure_label(report.measures[0])} against {report.baseline}."
-    )
-    for name, system in report.systems.items():
-        costs = [
-            f"{kind} {latency.median_ms:.1f} ms (p95 {latency.p95_ms:.1f})"
-            for kind, latency in (("search", system.first_stage_latency), ("reranking", system.rerank_latency))
-            if latency is not None
-        ]
-        if costs and system.fusion is None:  # fusion costs nothing
-            output.note(f"{name}: {', '.join(costs)} a question.")
-    for note in report.notes:
-        output.warn(note)
+    return columns, rows

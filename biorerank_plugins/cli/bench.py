@@ -73,9 +73,10 @@ def bench(
         usage_error(str(error))
     quiet_libraries()
     found = run_benchmark(options, note=output.note)
-    output.document(found.to_dict())
+    document = found.to_dict()
+    output.document(document)
     _show(output, found)  # before anything is written: what took minutes must not be lost with a full disk
-    save_json(found.to_dict(), json_out)
+    save_json(document, json_out)
 
 
 def _show(output: Output, found: Benchmark) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from biorerank_plugins.cli.one_line_errors import describe
 from biorerank_plugins.cli.output import Output, one_line
-from biorerank_plugins.cli.views import bar, highlighted
+from biorerank_plugins.cli.views import bar, headline, highlighted
 
 if TYPE_CHECKING:
     from biorerank_plugins.passages import Ranking
@@ -74,27 +74,23 @@ class _Session:
 
     def command(self, line: str) -> None:
         name, _, argument = line.partition(" ")
-        actions = {
-            ":help": lambda: self._lines(iter(HELP.splitlines())),
-            ":history": lambda: self._lines(f"{n}. {one_line(asked)}" for n, asked in enumerate(self.asked, start=1)),
-            ":ranking": lambda: self._lines(self._ranking()),
-            ":show": lambda: self._show(argument.strip()),
-        }
+        told = {":help": HELP.splitlines, ":history": self._history, ":ranking": self._ranking}
         if self.output.json:
             self.output.warn(f"{name} is for reading on a terminal; with --json only questions are taken.")
-        elif name in actions:
-            actions[name]()
+        elif name == ":show":
+            self._show(argument.strip())
+        elif name in told:
+            for line in told[name]():
+                self.output.line(line)
         else:
             self.output.note(f"There is no {name}. :help shows what there is.")
 
-    def _lines(self, lines: Iterator[str]) -> None:
-        for line in lines:
-            self.output.line(line)
+    def _history(self) -> Iterator[str]:
+        yield from (f"{n}. {one_line(asked)}" for n, asked in enumerate(self.asked, start=1))
 
     def _ranking(self) -> Iterator[str]:
         for ranked in self.last or ():
-            title = one_line(ranked.passage.title or ranked.passage.text)
-            yield f"{ranked.rank}. {bar(ranked.probability)}  {title[:90]}"
+            yield f"{ranked.rank}. {bar(ranked.probability)}  {headline(ranked.passage)[:90]}"
         if not self.last:
             yield "Nothing was found yet."
 
@@ -131,8 +127,7 @@ def _line_editing(history: Path | None) -> Iterator[None]:
     try:
         import readline
     except ImportError:  # Windows
-        yield
-        return
+        history = None
     if history is None:
         yield
         return

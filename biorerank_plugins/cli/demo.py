@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ import typer
 
 import biorerank_plugins
 from biorerank_plugins.cli.before_after import before_after_document
-from biorerank_plugins.cli.demo_view import Means, Shown, legend, means_of, means_table, render, telling
+from biorerank_plugins.cli.demo_view import LEGEND, Means, Shown, means_of, means_table, render, telling
 from biorerank_plugins.cli.loading import BothModels, Models
 from biorerank_plugins.cli.one_line_errors import command
 from biorerank_plugins.cli.option_groups import check_question, option, path_option
@@ -21,7 +21,7 @@ from biorerank_plugins.cli.output import Output, rich_table
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import SystemsReport
     from biorerank_plugins.evaluation.metrics import MeasuredRun
-    from biorerank_plugins.passages import Passage, Ranking
+    from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
     from biorerank_plugins.two_stage import TwoStageSearch
 
@@ -29,28 +29,12 @@ _HERE = Path(biorerank_plugins.__file__).parent / "demo"
 _CANDIDATES = 50  # of some 270 passages: enough that nothing relevant is missed, and quick on a laptop
 
 
-@dataclass(frozen=True, slots=True)
-class _Collection:
-    passages: list[Passage]
-    queries: list[Query]
-    qrels: dict[str, dict[str, int]]
-
-    def asked(self, question: str | None) -> list[Query]:
-        """Return the question; one of the collection's own keeps its judgements."""
-        from biorerank_plugins.readers import Query
-
-        same = [query for query in self.queries if query.text.casefold() == str(question).casefold()]
-        return same[:1] or [Query("yours", str(question))]
-
-
 @command
 def demo(
     *,
     question: Annotated[str | None, typer.Argument(help="Your question, instead of the sample questions.")] = None,
     queries_shown: Annotated[int, option("Sample questions to show.", "--queries-shown", "-n", min=0)] = 3,
-    collection: Annotated[
-        Path | None, path_option("Another collection, in BEIR's layout.", "--collection", metavar="FOLDER")
-    ] = None,
+    collection: Annotated[Path | None, path_option("Another collection, in BEIR's layout.", metavar="FOLDER")] = None,
     models: BothModels,
     output: Output,
 ) -> None:
@@ -64,96 +48,95 @@ def demo(
     if question is not None:
         question = check_question(question, "QUESTION")
     output.note("Loading two small models and the demo passages …")
+    from biorerank_plugins.readers import Query, find_beir, read_passages, read_qrels, read_queries
+
+    parts = find_beir(collection or _HERE)
+    passages, queries, qrels = list(read_passages(parts.corpus)), read_queries(parts.queries), read_qrels(parts.qrels)
+    report = means = None
     with ExitStack() as stack:
-        loaded = _load(collection or _HERE)
-        search = _two_stages(stack, loaded, models, output)
-        report = _measure(search, loaded, output) if question is None else None
-        questions = loaded.asked(question) if report is None else telling(report, loaded.queries, queries_shown)
-        means = None if report is None else means_of(report, _vector_search(search, loaded, report))
-        shown = [_look_up(search, loaded, query) for query in questions]
+        search = _two_stages(stack, passages, models, output)
+        if question is None:
+            report = _measure(search, queries, qrels, output)
+            means = means_of(report, _vector_search(search, queries, qrels, report))
+            asked = telling(report, queries, queries_shown)
+        else:  # one of the collection's own keeps its judgements
+            same = [query for query in queries if query.text.casefold() == question.casefold()]
+            asked = same[:1] or [Query("yours", question)]
+        shown = [_look_up(search, query, qrels.get(query.id)) for query in asked]
     _show(output, shown, report, means)
-    if output.json:
-        output.document(
-            {
-                "passages": len(loaded.passages),
-                "questions": [item.to_dict() for item in shown],
-                "evaluation": None if report is None else before_after_document(report, per_query=False),
-                "systems": means,
-            }
-        )
-    elif report is not None:
-        output.note('Ask your own: biorerank demo "…"   Index your own: biorerank index --help')
+    output.document(
+        {
+            "passages": len(passages),
+            "questions": [one.to_dict() for one in shown],
+            "evaluation": None if report is None else before_after_document(report, per_query=False),
+            "systems": means,
+        }
+    )
 
 
-def _load(folder: Path) -> _Collection:
-    from biorerank_plugins.readers import find_beir, read_passages, read_qrels, read_queries
-
-    parts = find_beir(folder)
-    return _Collection(list(read_passages(parts.corpus)), read_queries(parts.queries), read_qrels(parts.qrels))
-
-
-def _two_stages(stack: ExitStack, loaded: _Collection, models: Models, output: Output) -> TwoStageSearch:
+def _two_stages(stack: ExitStack, passages: Sequence[Passage], models: Models, output: Output) -> TwoStageSearch:
     from biorerank_plugins.first_stage import PassageIndex
     from biorerank_plugins.two_stage import TwoStageSearch
 
-    bi_encoder = models.load_encoder()
+    encoder = models.load_encoder()
     reranker = stack.enter_context(models.load_reranker())
     start = time.perf_counter()
-    index = stack.enter_context(
-        PassageIndex.build(loaded.passages, encoder=bi_encoder, show_progress=output.show_progress)
-    )
+    index = PassageIndex.build(passages, encoder=encoder, show_progress=output.show_progress)
     output.note(f"Indexed {len(index)} passages in {time.perf_counter() - start:.1f} s.")
-    return TwoStageSearch(index, reranker)
+    return TwoStageSearch(stack.enter_context(index), reranker)
 
 
-def _look_up(search: TwoStageSearch, loaded: _Collection, query: Query) -> Shown:
-    ranking = search.search(query.text, candidates=_CANDIDATES)
-    grades = loaded.qrels.get(query.id)
-    return Shown(ranking, grades, None if grades is None else _ndcg(ranking, grades))
-
-
-def _ndcg(ranking: Ranking, grades: dict[str, int]) -> tuple[float, float]:
-    from biorerank_plugins.evaluation import measure_run, run_from_order
-
-    orders = (sorted(ranking, key=lambda ranked: ranked.input_index), list(ranking))
-    runs = [run_from_order({"q": [ranked.passage.id for ranked in order]}) for order in orders]
-    before, after = (measure_run(run, {"q": grades}, ["nDCG@10"]).means["nDCG@10"] for run in runs)
-    return before, after
-
-
-def _show(output: Output, shown: list[Shown], report: SystemsReport | None, means: Means | None) -> None:
-    if output.json:
-        return
-    console = output.console()
-    if shown:
-        console.print("", legend(), "", sep="\n")
-    for one in shown:
-        console.print(render(one))
-    if report is not None and means is not None:
-        console.print(f"All {len(report.queries)} questions, measured against their judgements:", style="bold")
-        console.print(rich_table(*means_table(means)))
-
-
-def _vector_search(search: TwoStageSearch, loaded: _Collection, report: SystemsReport) -> MeasuredRun:
-    """Measure what most people have: the bi-encoder alone, which needs no reranking."""
-    from biorerank_plugins.evaluation import measure_run, run_from_order
-
-    asked = [query for query in loaded.queries if query.id in report.queries]
-    lists = search.index.search_many([query.text for query in asked], _CANDIDATES, first_stage="dense")
-    order = {query.id: [one.passage.id for one in found] for query, found in zip(asked, lists, strict=True)}
-    return measure_run(run_from_order(order), loaded.qrels, report.measures)
-
-
-def _measure(search: TwoStageSearch, loaded: _Collection, output: Output) -> SystemsReport:
+def _measure(
+    search: TwoStageSearch, queries: Sequence[Query], qrels: Mapping[str, dict[str, int]], output: Output
+) -> SystemsReport:
     from biorerank_plugins.evaluation import evaluate_systems
 
-    output.note(f"Measuring both stages on all {len(loaded.queries)} questions …")
+    output.note(f"Measuring both stages on all {len(queries)} questions …")
     return evaluate_systems(
         search.index,
-        loaded.queries,
-        loaded.qrels,
+        queries,
+        qrels,
         rerankers=search.reranker,
         candidates=_CANDIDATES,
         measures=("nDCG@10", "RR@10"),
         show_progress=output.show_progress,
     )
+
+
+def _vector_search(
+    search: TwoStageSearch, queries: Sequence[Query], qrels: Mapping[str, dict[str, int]], report: SystemsReport
+) -> MeasuredRun:
+    """Measure what most people have: the bi-encoder alone, which needs no reranking."""
+    from biorerank_plugins.evaluation import measure_run, run_from_order
+
+    asked = [query for query in queries if query.id in report.queries]
+    lists = search.index.search_many([query.text for query in asked], _CANDIDATES, first_stage="dense")
+    order = {query.id: [one.passage.id for one in found] for query, found in zip(asked, lists, strict=True)}
+    return measure_run(run_from_order(order), qrels, report.measures)
+
+
+def _look_up(search: TwoStageSearch, query: Query, grades: dict[str, int] | None) -> Shown:
+    """Search, and measure the first stage's order and the reranker's where the question is judged."""
+    from biorerank_plugins.evaluation import measure_run, run_from_order
+
+    ranking = search.search(query.text, candidates=_CANDIDATES)
+    if grades is None:
+        return Shown(ranking)
+    orders = (sorted(ranking, key=lambda ranked: ranked.input_index), ranking)
+    runs = [run_from_order({"q": [ranked.passage.id for ranked in order]}) for order in orders]
+    before, after = (measure_run(run, {"q": grades}, ["nDCG@10"]).means["nDCG@10"] for run in runs)
+    return Shown(ranking, grades, (before, after))
+
+
+def _show(output: Output, shown: Sequence[Shown], report: SystemsReport | None, means: Means | None) -> None:
+    if output.json:
+        return
+    console = output.console()
+    if shown:
+        console.print("", LEGEND, "", sep="\n")
+    for one in shown:
+        console.print(render(one))
+    if report is not None and means is not None:
+        console.print(f"All {len(report.queries)} questions, measured against their judgements:", style="bold")
+        console.print(rich_table(*means_table(means)))
+        output.note('Ask your own: biorerank demo "…"   Index your own: biorerank index --help')

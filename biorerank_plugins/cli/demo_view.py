@@ -12,7 +12,7 @@ from rich.text import Text
 
 from biorerank_plugins.cli.before_after import reranked_by
 from biorerank_plugins.cli.output import Column, one_line
-from biorerank_plugins.cli.views import move
+from biorerank_plugins.cli.views import headline, move
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import SystemsReport
@@ -25,6 +25,9 @@ ROWS = 5  # passages shown of each list
 Means: TypeAlias = dict[str, dict[str, dict[str, float]]]
 """``mean``, ``low`` and ``high`` by measure and system."""
 _MARKS = {2: ("●", "bold green"), 1: ("○", "green")}
+LEGEND = Text(
+    "● answers the question   ○ answers it in part\n↑n moved up by n places   % probability of relevance", style="dim"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,9 @@ def _side_by_side(shown: Shown) -> Table:
     table.add_column("%", justify="right", no_wrap=True)
     table.add_column("Reranked", ratio=3, no_wrap=True, overflow="ellipsis")
     for rank, (before, after) in enumerate(zip(shown.found()[:ROWS], shown.ranking[:ROWS], strict=True), start=1):
-        left = (str(rank), _mark(shown, before), _headline(before))
-        right = (_moved(after), _mark(shown, after), f"{100 * after.probability:.0f}", _headline(after))
+        left = (str(rank), _mark(shown, before), Text(headline(before.passage)))
+        percent = f"{100 * after.probability:.0f}"
+        right = (_moved(after), _mark(shown, after), percent, Text(headline(after.passage)))
         table.add_row(*left, *right)
     return table
 
@@ -93,23 +97,12 @@ def _moved(ranked: RankedPassage) -> Text:
     return Text(moved, style={"↑": "bold green", "↓": "red"}.get(moved[0], "dim"))
 
 
-def _headline(ranked: RankedPassage) -> Text:
-    passage = ranked.passage
-    return Text(one_line(passage.title or passage.text))
-
-
 def _best(ranked: RankedPassage) -> RenderableType:
     passage = ranked.passage
     pmid = passage.metadata.get("pmid")
     source = f"PMID {pmid}" if pmid is not None else passage.id
     text = Text.assemble(("Top passage: ", "bold"), one_line(passage.text), (f" [{one_line(source)}]", "dim"))
     return Padding(text, (0, 0, 0, 2))
-
-
-def legend() -> Text:
-    """Say what the signs mean."""
-    signs = "● answers the question   ○ answers it in part\n↑n moved up by n places   % probability of relevance"
-    return Text(signs, style="dim")
 
 
 def telling(report: SystemsReport, queries: Sequence[Query], wanted: int) -> list[Query]:

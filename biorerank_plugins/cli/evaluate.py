@@ -82,14 +82,22 @@ def evaluate(
         score_submission(submission, bioasq or [], run is not None or sources != Sources(split=sources.split), output)
         return
     sources = sources.checked(bioasq or [], run or [])
-    stages = _check_stages(first_stage or [])
+    stages: list[Any] = first_stage or []
+    for stage in stages:
+        if stage not in ("hybrid", "dense", "lexical"):
+            usage_error(f"--first-stage {stage!r} is unknown. Choose hybrid, dense or lexical.")
     only_runs = sources.index is None and sources.corpus is None and not sources.bioasq
     if (no_rerank or only_runs) and model:
         usage_error("--model needs passages to rerank, and no --no-rerank.")
     if only_runs and stages:
         usage_error("--first-stage needs passages to search; give --index or --corpus.")
     named = {} if no_rerank or only_runs else name_models(model or [])
-    _check_targets((json_out, csv), run_out, report)
+    check_writable(json_out, csv)
+    check_writable(run_out, report, are_folders=True)
+    if report is not None:
+        from biorerank_plugins.evaluation.report.pages import prepare_folder
+
+        prepare_folder(report)
     one_pair = len(named) == 1 and len(stages) <= 1
     is_simple = one_pair and not (sources.runs or baseline or report or csv or bioasq)
 
@@ -134,24 +142,6 @@ def evaluate(
     show_systems(output, systems)
     if report is not None:
         output.note(f"The report is {report / 'report.html'}.")
-
-
-def _check_stages(stages: list[str]) -> list[Any]:
-    for stage in stages:
-        if stage not in ("hybrid", "dense", "lexical"):
-            usage_error(f"--first-stage {stage!r} is unknown. Choose hybrid, dense or lexical.")
-    return stages
-
-
-def _check_targets(files: Iterable[Path | None], run_out: Path | None, report: Path | None) -> None:
-    for file in files:
-        check_writable(file)
-    for folder in (run_out, report):
-        check_writable(folder, is_folder=True)
-    if report is not None:
-        from biorerank_plugins.evaluation.report.pages import prepare_folder
-
-        prepare_folder(report)
 
 
 def _write_pages(systems: SystemsReport, setup: dict[str, Any], csv: Path | None, report: Path | None) -> None:

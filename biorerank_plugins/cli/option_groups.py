@@ -210,12 +210,11 @@ def check_question(text: str, name: str = "QUERY") -> str:
     return text.strip()
 
 
-def check_writable(target: Path | None, *, is_folder: bool = False) -> None:
-    """Find out before the work, not after it, that its result cannot be written."""
-    if target is None:
-        return
-    parent = target.absolute().parent
-    if not parent.is_dir():
-        fail(f"{target} cannot be written: there is no folder {parent}.")
-    if not is_folder and (target.is_dir() or not os.access(target if target.exists() else parent, os.W_OK)):
-        fail(f"{target} cannot be written: it is a folder, or may not be written to.")
+def check_writable(*targets: Path | None, are_folders: bool = False) -> None:
+    """Find out before the work, not after it, that its results cannot be written."""
+    for target in filter(None, targets):
+        parent = target.absolute().parent
+        if not parent.is_dir():
+            fail(f"{target} cannot be written: there is no folder {parent}.")
+        if not are_folders and (target.is_dir() or not os.access(target if target.exists() else parent, os.W_OK)):
+            fail(f"{target} cannot be written: it is a folder, or may not be written to.")

@@ -72,7 +72,10 @@ def rerank(
     if query and passages and passages != STDIN and not passages.exists() and Path(query).exists():
         swapped = f"biorerank rerank {shlex.quote(str(passages))} {shlex.quote(query)}"
         usage_error(f"The first argument is the question: {swapped}")
-    options = {"fusion": _order(fusion, second_reader), **articles.rank_options()}
+    if second_reader and fusion is not None:
+        usage_error("--second-reader and --fusion exclude each other.")
+    order = "second-reader" if second_reader else "stored" if fusion is None else fusion
+    options = {"fusion": order, **articles.rank_options()}
     if run is not None:
         if query is not None or queries is None or out is None or (corpus is None) == (index is None):
             usage_error("--run needs --queries, --out, and --corpus or --index; it takes no QUERY and PASSAGES.")
@@ -106,13 +109,6 @@ def rerank(
         fail("No evidence: no passage reaches the threshold.", code=NO_EVIDENCE)
     output.table(*ranking_table(ranking, is_boosted=options["boosts"] is not None))
     tell_retracted(output, ranking.to_dict())
-
-
-def _order(fusion: float | None, second_reader: bool) -> float | str:
-    """Return what enters the order beside the logit."""
-    if second_reader and fusion is not None:
-        usage_error("--second-reader and --fusion exclude each other.")
-    return "second-reader" if second_reader else "stored" if fusion is None else fusion
 
 
 def _rerank_run(

@@ -103,8 +103,7 @@ def search(
         usage_error("--bioasq needs the reranker's sentences, for every question: no --no-rerank or --abstain.")
     if run_out is not None and (bioasq is not None or kept.abstain):
         usage_error("--run-out holds the list of every question: no --bioasq or --abstain beside it.")
-    check_writable(bioasq)
-    check_writable(run_out)
+    check_writable(bioasq, run_out)
     questions, several = _questions(query, queries, output)
     with ExitStack() as stack:
         opened: SearchableIndex = models.open_beside_reranker(index)

@@ -34,8 +34,12 @@ def move(before: int, after: int) -> str:
     return f"↑{before - after}" if before > after else f"↓{after - before}"
 
 
-def passage_text(passage: Passage) -> str:
-    """Title and text of a passage on one line, cut on a terminal only."""
+def headline(passage: Passage) -> str:
+    """Return the title of a passage, or else its text, on one line."""
+    return one_line(passage.title or passage.text)
+
+
+def _passage_text(passage: Passage) -> str:
     text = one_line(f"{passage.title}: {passage.text}" if passage.title else passage.text)
     if sys.stdout.isatty() and len(text) > _SNIPPET:
         return f"{text[:_SNIPPET].rstrip()}…"
@@ -55,7 +59,7 @@ def ranking_table(ranking: Ranking, *, is_boosted: bool = False) -> Table:
             f"{r.score:.4f}",
             move(r.input_index + 1, r.rank),
             r.passage.id,
-            ("[retracted] " if r.retracted else "") + (evidence_text(r) if r.evidence else passage_text(r.passage)),
+            ("[retracted] " if r.retracted else "") + (_evidence_text(r) if r.evidence else _passage_text(r.passage)),
         ]
         for r in ranking
     ]
@@ -75,7 +79,7 @@ def tell_missing(output: Output, ranking: Mapping[str, Any]) -> None:
         output.warn(f"The result is partial: {', '.join(missing)} of the index did not answer.")
 
 
-def evidence_text(ranked: RankedPassage) -> str:
+def _evidence_text(ranked: RankedPassage) -> str:
     """The best sentences of a passage, in the order of the text."""
     in_order = sorted(ranked.evidence, key=lambda sentence: sentence.start)
     return one_line(" … ".join(sentence.text for sentence in in_order))
@@ -85,7 +89,8 @@ def candidates_table(candidates: FoundCandidates) -> Table:
     """Lay out what the first stage found."""
     columns = [Column("rank", numeric=True), Column("score", numeric=True), Column("id"), Column("passage", wide=True)]
     rows: list[list[object]] = [
-        [c.rank, "" if c.score is None else f"{c.score:.4f}", c.passage.id, passage_text(c.passage)] for c in candidates
+        [c.rank, "" if c.score is None else f"{c.score:.4f}", c.passage.id, _passage_text(c.passage)]
+        for c in candidates
     ]
     return columns, rows
 
