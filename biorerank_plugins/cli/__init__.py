@@ -10,9 +10,9 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from biorerank_plugins._common.versions import VERSION
 from typer.core import TyperGroup
 
+from biorerank_plugins._common.versions import VERSION
 from biorerank_plugins.cli.ask import ask
 from biorerank_plugins.cli.bench import bench
 from biorerank_plugins.cli.calibrate import calibrate

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from biorerank_plugins.answers.question_language import question_notes
 
+from biorerank_plugins.answers.question_language import question_notes
 from biorerank_plugins.cli.chat import chat
 from biorerank_plugins.cli.loading import BothModels, check_order
 from biorerank_plugins.cli.one_line_errors import command, fail, usage_error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from biorerank_plugins.cli.loading import Device, Model, quiet_libraries
 from biorerank_plugins.cli.one_line_errors import command, usage_error
-from biorerank_plugins.cli.option_groups import check_writable, option, path_option
+from biorerank_plugins.cli.option_groups import check_writable, option, path_option, repeatable
 from biorerank_plugins.cli.output import Column, Output, save_json
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ def bench(
     *,
     model: Model = None,
     mix: Annotated[
-        list[str] | None,
-        option("bioasq (sentences) or tokens a pair, such as 150; may be given repeatedly.", metavar="MIX"),
+        list[str] | None, repeatable("bioasq (sentences) or tokens a pair, such as 150", metavar="MIX")
     ] = None,
     candidates: Annotated[
         list[int] | None,
@@ -30,10 +29,7 @@ def bench(
     ] = None,
     system: Annotated[
         list[str] | None,
-        option(
-            "What to compare with predict, by name or beginning (ours, st-best); may be given repeatedly.",
-            metavar="NAME",
-        ),
+        repeatable("What to compare with predict, by name or beginning (ours, st-best)", metavar="NAME"),
     ] = None,
     rounds: Annotated[int, option("How often every system is timed.", min=1)] = 5,
     concurrency: Annotated[int, option("Questions at the same time.", min=1)] = 1,

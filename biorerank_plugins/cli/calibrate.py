@@ -47,7 +47,7 @@ def calibrate(
     with ExitStack() as stack:
         inputs = read_inputs(sources, stack, models, output)
         reranker = stack.enter_context(replace(models, model=model).load_reranker())
-        passages = stack.enter_context(inputs.index(models, output))
+        passages = inputs.index(stack, models, output)
         assert passages is not None  # without runs, only passages are enough
         from biorerank_plugins.evaluation.calibrate import answerability, draw_reliability, judge, reliability_of
         from biorerank_plugins.evaluation.calibrate import calibrate as fit

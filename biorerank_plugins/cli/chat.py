@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +30,7 @@ _KEPT = 1000  # questions in a history file
 def chat(output: Output, answer: Callable[[str], Ranking | None], *, history: Path | None) -> None:
     """Answer questions until there are no more; what one raises is shown in a line, and the next is asked for.
 
-    :param answer: answers a question in full, and returns the ranking behind the answer.
-    :param history: a file that keeps the questions over sessions; ``None`` keeps them for this session only.
+    ``answer`` shows an answer and returns the ranking behind it; the file ``history`` keeps questions over sessions.
     """
     session = _Session(output, answer)
     interactive = sys.stdin.isatty()
@@ -74,6 +73,7 @@ class _Session:
 
     def command(self, line: str) -> None:
         name, _, argument = line.partition(" ")
+        told: dict[str, Callable[[], Iterable[str]]]
         told = {":help": HELP.splitlines, ":history": self._history, ":ranking": self._ranking}
         if self.output.json:
             self.output.warn(f"{name} is for reading on a terminal; with --json only questions are taken.")

@@ -20,7 +20,7 @@ from biorerank_plugins.cli.output import Output, rich_table
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import SystemsReport
-    from biorerank_plugins.evaluation.metrics import MeasuredRun
+    from biorerank_plugins.evaluation.metrics import MeasuredRun, Qrels
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
     from biorerank_plugins.two_stage import TwoStageSearch
@@ -57,7 +57,7 @@ def demo(
         search = _two_stages(stack, passages, models, output)
         if question is None:
             report = _measure(search, queries, qrels, output)
-            means = means_of(report, _vector_search(search, queries, qrels, report))
+            means = means_of(report, _vector_run(search, queries, qrels, report))
             asked = telling(report, queries, queries_shown)
         else:  # one of the collection's own keeps its judgements
             same = [query for query in queries if query.text.casefold() == question.casefold()]
@@ -86,9 +86,7 @@ def _two_stages(stack: ExitStack, passages: Sequence[Passage], models: Models, o
     return TwoStageSearch(stack.enter_context(index), reranker)
 
 
-def _measure(
-    search: TwoStageSearch, queries: Sequence[Query], qrels: Mapping[str, dict[str, int]], output: Output
-) -> SystemsReport:
+def _measure(search: TwoStageSearch, queries: Sequence[Query], qrels: Qrels, output: Output) -> SystemsReport:
     from biorerank_plugins.evaluation import evaluate_systems
 
     output.note(f"Measuring both stages on all {len(queries)} questions …")
@@ -103,9 +101,7 @@ def _measure(
     )
 
 
-def _vector_search(
-    search: TwoStageSearch, queries: Sequence[Query], qrels: Mapping[str, dict[str, int]], report: SystemsReport
-) -> MeasuredRun:
+def _vector_run(search: TwoStageSearch, queries: Sequence[Query], qrels: Qrels, report: SystemsReport) -> MeasuredRun:
     """Measure what most people have: the bi-encoder alone, which needs no reranking."""
     from biorerank_plugins.evaluation import measure_run, run_from_order
 
@@ -115,7 +111,7 @@ def _vector_search(
     return measure_run(run_from_order(order), qrels, report.measures)
 
 
-def _look_up(search: TwoStageSearch, query: Query, grades: dict[str, int] | None) -> Shown:
+def _look_up(search: TwoStageSearch, query: Query, grades: Mapping[str, int] | None) -> Shown:
     """Search, and measure the first stage's order and the reranker's where the question is judged."""
     from biorerank_plugins.evaluation import measure_run, run_from_order
 

@@ -15,11 +15,12 @@ from biorerank_plugins.cli.output import Column, one_line
 from biorerank_plugins.cli.views import headline, move
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from biorerank_plugins.evaluation import SystemsReport
     from biorerank_plugins.evaluation.metrics import MeasuredRun
     from biorerank_plugins.passages import RankedPassage, Ranking
     from biorerank_plugins.readers import Query
-    from rich.table import Table
 
 ROWS = 5  # passages shown of each list
 Means: TypeAlias = dict[str, dict[str, dict[str, float]]]

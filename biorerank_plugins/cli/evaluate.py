@@ -16,7 +16,7 @@ from biorerank_plugins.cli.evaluation_inputs import Sources, name_models, read_i
 from biorerank_plugins.cli.inputs import SkipBad
 from biorerank_plugins.cli.loading import EncoderOnly
 from biorerank_plugins.cli.one_line_errors import command, usage_error
-from biorerank_plugins.cli.option_groups import Candidates, Fusion, check_writable, option, path_option
+from biorerank_plugins.cli.option_groups import Candidates, Fusion, check_writable, option, path_option, repeatable
 from biorerank_plugins.cli.output import Output, save_json
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def evaluate(
             metavar="FILE",
         ),
     ] = None,
-    first_stage: Annotated[
-        list[str] | None, option("hybrid, dense or lexical; may be given repeatedly.", metavar="NAME")
-    ] = None,
+    first_stage: Annotated[list[str] | None, repeatable("hybrid, dense or lexical", metavar="NAME")] = None,
     model: Annotated[
         list[str] | None,
         option(
@@ -49,9 +47,7 @@ def evaluate(
         ),
     ] = None,
     no_rerank: Annotated[bool, option("Measure first stages and runs only.", "--no-rerank")] = False,
-    run: Annotated[
-        list[str] | None, option("A TREC run to compare with; may be given repeatedly.", metavar="NAME=FILE")
-    ] = None,
+    run: Annotated[list[str] | None, repeatable("A TREC run to compare with", metavar="NAME=FILE")] = None,
     baseline: Annotated[
         str | None, option("System that the others are compared with; the first one.", metavar="NAME")
     ] = None,
@@ -106,7 +102,7 @@ def evaluate(
         rerankers = {
             name: stack.enter_context(replace(models, model=one).load_reranker()) for name, one in named.items()
         }
-        passages = stack.enter_context(inputs.index(models, output))
+        passages = inputs.index(stack, models, output)
         from biorerank_plugins.evaluation import evaluate_systems
         from biorerank_plugins.evaluation.report.pages import describe_setup
 
@@ -125,9 +121,8 @@ def evaluate(
         )
         setup = {} if is_simple else describe_setup(passages, rerankers, command=["biorerank", *sys.argv[1:]])
     if is_simple:
-        results = [("first_stage", "first-stage", systems.systems[systems.baseline])]
-        results.append(("reranked", "reranked", reranked_by(systems)))
-        _write_runs(results, run_out)
+        before, after = systems.systems[systems.baseline], reranked_by(systems)
+        _write_runs([("first_stage", "first-stage", before), ("reranked", "reranked", after)], run_out)
         save_json(before_after_document(systems), json_out)
         output.document(before_after_document(systems, per_query=False))
         show_before_after(output, systems)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +16,10 @@ from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
     from biorerank_plugins.evaluation import BioASQGold
+    from biorerank_plugins.evaluation.metrics import Qrels, Run
     from biorerank_plugins.first_stage.protocol import SearchableIndex
     from biorerank_plugins.passages import Passage
     from biorerank_plugins.readers import Query
-
-Qrels = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +83,25 @@ class Inputs:
     passages: list[Passage] | None = None  # to be indexed in memory
     opened: SearchableIndex | None = None
     gold: BioASQGold | None = None
-    runs: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    runs: Mapping[str, Run] = field(default_factory=dict)
 
-    @contextmanager
-    def index(self, models: Models, output: Output) -> Iterator[SearchableIndex | None]:
-        """Give the passages to search, indexed now if they came from a file; first warn of what does not fit them."""
-        if self.passages is None:
-            self._tell_doubts(self.opened, output)
-            yield self.opened
-            return
-        from biorerank_plugins.first_stage import PassageIndex
-
-        model = models.load_encoder()
-        output.note(f"Embedding the passages with {model.model_id} …")
-        with PassageIndex.build(self.passages, encoder=model, show_progress=output.show_progress) as index:
-            self._tell_doubts(index, output)
-            yield index
-
-    def _tell_doubts(self, index: SearchableIndex | None, output: Output) -> None:
-        """Warn about judgements of a file that do not fit the collection, or call nothing relevant."""
+    def index(self, stack: ExitStack, models: Models, output: Output) -> SearchableIndex | None:
+        """Return the passages to search, indexed now if they came from a file; warn of judgements that do not fit."""
         from biorerank_plugins.evaluation.metrics import doubts
 
+        index = self.opened
+        if self.passages is not None:
+            from biorerank_plugins.first_stage import PassageIndex
+
+            model = models.load_encoder()
+            output.note(f"Embedding the passages with {model.model_id} …")
+            built = PassageIndex.build(self.passages, encoder=model, show_progress=output.show_progress)
+            index = stack.enter_context(built)
         if self.has_qrels_file:
             asked = {query.id for query in self.queries} if self.queries else None
             for doubt in doubts(self.qrels, asked=asked, collection=index):
                 output.warn(doubt)
+        return index
 
 
 def read_inputs(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 from biorerank_plugins.cli.one_line_errors import fail, usage_error
 from biorerank_plugins.cli.option_groups import option
@@ -48,7 +48,7 @@ class HowToRead:
     def options(self) -> dict[str, Any]:
         """Return the options of ``read_passages``."""
         named = {name: getattr(self, name) for name in ("passages", "id_key", "text_key", "title_key", "encoding")}
-        return {"format": self.format, "bad_lines": skipping(self.skip_bad), **named}
+        return {"format": self.format, "bad_lines": "skip" if self.skip_bad else "error", **named}
 
     def check(self, *more: str) -> None:
         """Refuse a format that is neither one of the library nor one of the command's own."""
@@ -57,11 +57,6 @@ class HowToRead:
         if self.format not in ("auto", *FORMATS, *more):
             known = ", ".join(("auto", *FORMATS, *more))
             usage_error(f"--format {self.format!r} is unknown. Choose one of: {known}.")
-
-
-def skipping(skip_bad: bool) -> Literal["error", "skip"]:
-    """Return what ``--skip-bad`` means for a reader."""
-    return "skip" if skip_bad else "error"
 
 
 def read_collection(inputs: Sequence[Path], how: HowToRead, output: Output) -> Iterator[Passage]:
@@ -152,7 +147,7 @@ def read_questions(path: Path, output: Output, *, skip_bad: bool = False) -> lis
 
     if path != STDIN:
         report = ReadReport()
-        queries = read_queries(path, bad_lines=skipping(skip_bad), report=report)
+        queries = read_queries(path, bad_lines="skip" if skip_bad else "error", report=report)
         tell_skipped(report, output)
         return queries
     questions = [Query(str(number), line) for number, line in enumerate(text_lines(path), start=1)]

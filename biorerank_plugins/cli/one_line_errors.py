@@ -13,9 +13,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn, get_type_hints
 
 import typer
-from biorerank_plugins.errors import BioRerankError
 
 from biorerank_plugins.cli.output import one_line
+from biorerank_plugins.errors import BioRerankError
 
 _MESSAGE_LIMIT = 600  # one line stays readable; --debug shows everything
 # How the library's messages name arguments that are options here: on_duplicate='skip'.
@@ -114,8 +114,10 @@ def describe(error: Exception, options: Collection[str] = ()) -> str:
         message = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     else:
         message = _in_options(" ".join(str(error).split()), options)
-    if "format" in options and _is_unknown_format(error):
-        message += " Use --format."
+    if "format" in options:
+        from biorerank_plugins.readers.detect import UnknownFormatError
+
+        message += " Use --format." if isinstance(error, UnknownFormatError) else ""
     message = message if len(message) <= _MESSAGE_LIMIT else f"{message[:_MESSAGE_LIMIT]}…"
     if isinstance(error, (BioRerankError, OSError)) or _raised_here(error):
         return message
@@ -131,16 +133,7 @@ def _in_options(message: str, options: Collection[str]) -> str:
     return _ARGUMENT.sub(option, message)
 
 
-def _is_unknown_format(error: Exception) -> bool:
-    from biorerank_plugins.readers.detect import UnknownFormatError
-
-    return isinstance(error, UnknownFormatError)
-
-
 def _raised_here(error: Exception) -> bool:
     """Whether the error is a ``ValueError`` or ``TypeError`` that this package raised about an argument."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-    return isinstance(error, (ValueError, TypeError)) and module.startswith("biorerank_plugins")
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, (ValueError, TypeError)) and "".join(modules[-1:]).startswith("biorerank_plugins")

@@ -58,6 +58,11 @@ def path_option(text: str, *names: str, **settings: Any) -> Any:
     return option(text, *names, parser=path, **settings)
 
 
+def repeatable(text: str, *names: str, **settings: Any) -> Any:
+    """Return an option with this help, and that it may be given repeatedly."""
+    return option(f"{text}; may be given repeatedly.", *names, **settings)
+
+
 def _finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is no finite number.")
@@ -75,7 +80,7 @@ Fusion = Annotated[
     option("Weight of the first stage's score in the order; as stored with the model.", min=0, callback=_finite),
 ]
 Effort = Annotated[EffortChoice, option("full: the reranker reads all candidates; auto: those that may be shown.")]
-Filter = Annotated[list[str] | None, option("As year>=2015; may be given repeatedly.", metavar="CONDITION")]
+Filter = Annotated[list[str] | None, repeatable("As year>=2015", metavar="CONDITION")]
 Retracted = Annotated[
     RetractedArticles, option("Retracted articles: keep, flag (mark them), or drop (do not rank them).")
 ]
@@ -119,10 +124,7 @@ class Articles:
     ] = None
     boost: Annotated[
         list[str] | None,
-        option(
-            "Add to the logit of a publication type, as Meta-Analysis=0.5; may be given repeatedly.",
-            metavar="TYPE=WEIGHT",
-        ),
+        repeatable("Add to the logit of a publication type, as Meta-Analysis=0.5", metavar="TYPE=WEIGHT"),
     ] = None
 
     def rank_options(self) -> dict[str, Any]:
@@ -186,7 +188,10 @@ def _parse(text: str) -> dict[str, Any]:
             f"--filter {text!r} is no condition: expected KEY, one of = != >= <= > < ~, and a value, as 'year>=2015'."
         )
     key, operator = match["key"], _NAMES.get(match["operator"], match["operator"])
-    value = _value(match["value"])
+    try:
+        value = json.loads(match["value"])
+    except (ValueError, RecursionError):  # no JSON, or none that Python takes: an integer of thousands of digits
+        value = match["value"]
     if operator in ("==", "!="):
         membership = "in" if operator == "==" else "not in"
         if isinstance(value, list):
@@ -194,13 +199,6 @@ def _parse(text: str) -> dict[str, Any]:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return {key: {membership: [value, match["value"]]}}
     return {key: {operator: value}}
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):  # no JSON, or none that Python takes: an integer of thousands of digits
-        return text
 
 
 def check_question(text: str, name: str = "QUERY") -> str:

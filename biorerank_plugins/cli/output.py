@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.table import Table
 
+Rows: TypeAlias = Iterable[Sequence[object]]
 PIPE_WIDTH = 100  # characters, for text layouts where no terminal says how wide it is
 
 # C0, DEL and C1, which drive a terminal, and the signs that turn the direction of what follows.
@@ -82,28 +83,24 @@ class Output:
             ascii_only = (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8"
             sys.stdout.write(json.dumps(value, ensure_ascii=ascii_only, indent=indent, allow_nan=False) + "\n")
 
-    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
-        """Write a table: laid out on a terminal, tab-separated with a heading line in a pipe."""
+    def table(self, columns: Sequence[Column], rows: Rows, *, query: str | None = None, first: bool = True) -> None:
+        """Write a table: laid out on a terminal, tab-separated with a heading line in a pipe.
+
+        Each of several queries' tables has its query above it; in a pipe they are one table, with it as first column.
+        """
         if self.json:
             return
         console = Console()
         if console.is_terminal:
-            console.print(rich_table(columns, rows))
-        else:
-            _write_tabbed([[column.name for column in columns], *rows])
-
-    def tables(self, name: str, columns: Sequence[Column], rows: Iterable[Sequence[object]], *, first: bool) -> None:
-        """Write one of several tables of the same form: below its name, or in a pipe with the name as first column."""
-        if self.json:
-            return
-        console = Console(highlight=False)
-        if console.is_terminal:
-            console.print(one_line(name), style="bold", markup=False)
+            if query is not None:
+                console.print(one_line(query), style="bold", markup=False, highlight=False)
             console.print(rich_table(columns, rows))
             return
-        if first:
-            _write_tabbed([["query", *(column.name for column in columns)]])
-        _write_tabbed([[name, *row] for row in rows])
+        head, lead = ([], []) if query is None else (["query"], [query])
+        lines: list[list[object]] = [[*head, *(column.name for column in columns)]] if first else []
+        lines += ([*lead, *row] for row in rows)
+        for line in lines:
+            sys.stdout.write("\t".join(one_line(cell) for cell in line) + "\n")
 
     def console(self) -> Console:
         """Return a console on stdout for free layouts; 100 characters wide in a pipe, unless COLUMNS says otherwise."""
@@ -129,12 +126,7 @@ def write_lists(orders: Mapping[str, Sequence[str]], out: Path, output: Output, 
     output.note(f"{out}: {len(orders):,} questions, {count:,} passages.")
 
 
-def _write_tabbed(rows: Iterable[Sequence[object]]) -> None:
-    for row in rows:
-        sys.stdout.write("\t".join(one_line(cell) for cell in row) + "\n")
-
-
-def rich_table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> Table:
+def rich_table(columns: Sequence[Column], rows: Rows) -> Table:
     """Lay out a table for a terminal."""
     from rich import box
     from rich.table import Table

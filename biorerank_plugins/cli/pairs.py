@@ -27,18 +27,14 @@ def _file(text: str) -> Any:
     return path_option(text, metavar="FILE")
 
 
-def _share(text: str) -> Any:
-    return option(text, min=0.0, max=1.0)
-
-
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """How many negatives of which kind are drawn."""
 
     negatives_per_positive: Annotated[float, option("Negatives of all kinds for a positive.", min=0.0)] = 1.04
-    random_share: Annotated[float, _share("Share of the mined negatives drawn at random.")] = 0.05
+    random_share: Annotated[float, option("Share of the mined negatives drawn at random.", min=0.0, max=1.0)] = 0.05
     abstract_share: Annotated[
-        float, _share("Share of the negatives from the same abstract, as far as there are any.")
+        float, option("Share of the negatives from the same abstract, as far as there are any.", min=0.0, max=1.0)
     ] = 0.25
     whole_abstracts: Annotated[
         bool, option("Also whole abstracts as passages, positive and negative.", "--whole-abstracts")
@@ -46,7 +42,9 @@ class Drawn:
     hard_depth: Annotated[int, option("One half of the mined ones is from up to this rank.", min=1)] = 30
     depth: Annotated[int, option("The other half is from up to this rank.", min=1)] = 100
     max_score_ratio: Annotated[float, option("No negative above this share of the best gold score.", min=0.0)] = 0.95
-    max_overlap: Annotated[float, _share("No negative with more than this share of a gold passage's words.")] = 0.7
+    max_overlap: Annotated[
+        float, option("No negative with more than this share of a gold passage's words.", min=0.0, max=1.0)
+    ] = 0.7
 
 
 @command

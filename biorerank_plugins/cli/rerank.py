@@ -29,7 +29,7 @@ from biorerank_plugins.cli.option_groups import (
     path_or_stdin,
 )
 from biorerank_plugins.cli.output import Output, write_lists
-from biorerank_plugins.cli.views import ranking_table, tell_retracted
+from biorerank_plugins.cli.views import ranking_table, tell_left_out
 
 if TYPE_CHECKING:
     from biorerank_plugins.passages import Passage
@@ -108,7 +108,7 @@ def rerank(
     if kept.abstain and ranking.no_evidence:
         fail("No evidence: no passage reaches the threshold.", code=NO_EVIDENCE)
     output.table(*ranking_table(ranking, is_boosted=options["boosts"] is not None))
-    tell_retracted(output, ranking.to_dict())
+    tell_left_out(output, ranking.to_dict())
 
 
 def _rerank_run(
@@ -150,14 +150,12 @@ def _rerank_run(
         output.warn(f"{left:,} of {len(lists):,} lists of the run belong to none of the questions and were left out.")
 
 
-def _find(
-    corpus: Path | None, index: Path | None, how: HowToRead, output: Output, wanted: set[str]
-) -> dict[str, Passage]:
+def _find(corpus: Path | None, index: Path | None, how: HowToRead, output: Output, ids: set[str]) -> dict[str, Passage]:
     if corpus is not None:
-        return {passage.id: passage for passage in read_collection([corpus], how, output) if passage.id in wanted}
+        return {passage.id: passage for passage in read_collection([corpus], how, output) if passage.id in ids}
     assert index is not None  # --run takes one of the two
     with Models().open_index(index) as opened:
-        known = ((id_, opened.get(id_)) for id_ in wanted)
+        known = ((id_, opened.get(id_)) for id_ in ids)
         return {id_: passage for id_, passage in known if passage is not None}
 
 

@@ -33,14 +33,7 @@ from biorerank_plugins.cli.option_groups import (
     path_or_stdin,
 )
 from biorerank_plugins.cli.output import Output, write_lists
-from biorerank_plugins.cli.views import (
-    Table,
-    candidates_document,
-    candidates_table,
-    ranking_table,
-    tell_missing,
-    tell_retracted,
-)
+from biorerank_plugins.cli.views import Table, candidates_table, ranking_table, tell_left_out
 
 if TYPE_CHECKING:
     from biorerank_plugins.first_stage.protocol import SearchableIndex
@@ -138,10 +131,8 @@ def search(
             answers = _two_stages(both, questions, options)
         output.note(f"First stage: {stage.value} ({_STAGES[stage.value]}).")
         if run_out is not None:
-            lists = {
-                one.id: [p["id"] for p in answer["passages"]]
-                for one, (answer, _) in zip(questions, answers, strict=True)
-            }
+            found = zip(questions, answers, strict=True)
+            lists = {one.id: [passage["id"] for passage in answer["passages"]] for one, (answer, _) in found}
             write_lists(lists, run_out, output)
             return
         none = _write(output, questions, answers, several, abstain=kept.abstain)
@@ -181,7 +172,9 @@ def _first_stage(
 ) -> Iterator[Answer]:
     for texts in _texts(questions):
         for text, found in zip(texts, index.search_many(texts, k, conditions, stage.value), strict=True):
-            yield {"first_stage": stage.value, **candidates_document(text, found)}, candidates_table(found)
+            passages = [{"rank": c.rank, **c.passage.to_dict(), "score": c.score} for c in found]
+            lost = {"missing_shards": list(found.missing_shards)} if found.missing_shards else {}
+            yield {"first_stage": stage.value, "query": text, "passages": passages, **lost}, candidates_table(found)
 
 
 def _two_stages(both: TwoStageSearch, questions: Sequence[Query], options: dict[str, Any]) -> Iterator[Answer]:
@@ -205,11 +198,10 @@ def _write(
         if abstain and document.get("no_evidence"):
             without.append(question.id)
             table = (table[0], [])
-        tell_retracted(output, document)
-        tell_missing(output, document)
+        tell_left_out(output, document)
         if several:
             output.document({"query_id": question.id, **document}, indent=None)
-            output.tables(f"{question.id}: {question.text}", *table, first=number == 0)
+            output.table(*table, query=f"{question.id}: {question.text}", first=number == 0)
             continue
         output.document(document)
         output.table(*table)

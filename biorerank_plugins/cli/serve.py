@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from biorerank_plugins.cli.loading import Models, check_index
 from biorerank_plugins.cli.one_line_errors import command, usage_error
-from biorerank_plugins.cli.option_groups import FirstStage, option, path_option
+from biorerank_plugins.cli.option_groups import FirstStage, option, path_option, repeatable
 from biorerank_plugins.cli.output import Output
 
 if TYPE_CHECKING:
@@ -34,15 +34,11 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    model_name: Annotated[
-        list[str] | None, option("Name of the model in requests; may be given repeatedly.", metavar="NAME")
-    ] = None,
+    model_name: Annotated[list[str] | None, repeatable("Name of the model in requests", metavar="NAME")] = None,
     strict_model_names: Annotated[
         bool, option("Refuse requests that name another model.", "--strict-model-names")
     ] = False,
-    cors_origin: Annotated[
-        list[str] | None, option("Origin whose pages may call; may be given repeatedly.", metavar="URL")
-    ] = None,
+    cors_origin: Annotated[list[str] | None, repeatable("Origin whose pages may call", metavar="URL")] = None,
     first_stage: Annotated[FirstStage | None, option("How /search finds candidates where a request is silent.")] = None,
     max_body: Annotated[float, option("Megabytes a request.", min=0.001)] = 10.0,
     max_texts: Annotated[int, option("Texts a request.", min=1)] = 1_000,
@@ -76,14 +72,9 @@ def serve(
         max_connections=max_connections,
     )
     names = tuple(model_name or ())
+    stage = None if first_stage is None else first_stage.value
     build = partial(
-        _engine,
-        models,
-        index,
-        first_stage=None if first_stage is None else first_stage.value,
-        names=names,
-        limits=limits,
-        strict_model_names=strict_model_names,
+        _engine, models, index, first_stage=stage, names=names, limits=limits, strict_model_names=strict_model_names
     )
     where: dict[str, Any] = {
         "host": host,

@@ -66,15 +66,11 @@ def ranking_table(ranking: Ranking, *, is_boosted: bool = False) -> Table:
     return columns, rows
 
 
-def tell_retracted(output: Output, ranking: Mapping[str, Any]) -> None:
-    """Say which retracted articles were left out of a ranking in JSON, if any."""
+def tell_left_out(output: Output, ranking: Mapping[str, Any]) -> None:
+    """Say which retracted articles, and which shards of the index, a ranking in JSON is without, if any."""
     pairs = zip(ranking.get("dropped", ()), ranking.get("drop_reasons", ()), strict=True)
     if ids := [id_ for id_, reason in pairs if reason == "retracted"]:
         output.note(f"Retracted, so left out: {', '.join(ids)}.")
-
-
-def tell_missing(output: Output, ranking: Mapping[str, Any]) -> None:
-    """Say which shards of the index did not answer for a ranking in JSON, if any."""
     if missing := ranking.get("missing_shards"):
         output.warn(f"The result is partial: {', '.join(missing)} of the index did not answer.")
 
@@ -93,13 +89,6 @@ def candidates_table(candidates: FoundCandidates) -> Table:
         for c in candidates
     ]
     return columns, rows
-
-
-def candidates_document(query: str, candidates: FoundCandidates) -> dict[str, Any]:
-    """Return what the first stage found as plain JSON types."""
-    lines = [{"rank": c.rank, **c.passage.to_dict(), "score": c.score} for c in candidates]
-    missing = candidates.missing_shards
-    return {"query": query, "passages": lines, **({"missing_shards": list(missing)} if missing else {})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def test_control_characters_are_replaced_and_nothing_else() -> None:
 def test_no_cell_and_no_note_drives_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     output = Output()
     output.table(COLUMNS, [[1, EVIL]])
-    output.tables(EVIL, COLUMNS, [[1, EVIL]], first=True)
+    output.table(COLUMNS, [[1, EVIL]], query=EVIL)
     output.note(EVIL)
     output.warn(EVIL)
     output.line(EVIL)
