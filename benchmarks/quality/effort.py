@@ -15,10 +15,14 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from sentence_transformers import CrossEncoder
 
 from benchmarks.common import machine, read_result, seconds_in_turns, spread, write_result
 from benchmarks.quality.behind import limited
@@ -35,6 +39,7 @@ from biorerank_plugins.reranking.order import Scored
 from biorerank_plugins.reranking.passage_windows import PassageTexts
 from biorerank_plugins.reranking.request import RankRequest
 from biorerank_plugins.scoring.scores import PairScores
+from biorerank_plugins.speed.systems import folder_of
 
 RESULT = "effort.json"
 KEYS = ("reranker", "candidates", "chosen", "time", "calib", "dev")
@@ -46,6 +51,7 @@ TOP_K = (5, 10)
 TOLERANCE, LEAST_SAME = 0.002, 0.95
 ROUNDS = 7
 DTYPES = ("auto", "int8")
+EFFORTS = ("full", "auto")
 
 
 def read(
@@ -146,24 +152,52 @@ def means(sets: Mapping[str, Any], quantiles: Mapping[str, float | None]) -> dic
 
 
 def times(args: argparse.Namespace, encoder: BiEncoder) -> dict[str, Any]:
-    """How many times as fast a search with 100 candidates is, in turns, over questions of BioASQ dev."""
+    """How many times as fast a search with 100 candidates is, in turns, over questions of BioASQ dev.
+
+    Against full effort in the same precision, and against the same first stage with ``CrossEncoder.predict`` in fp32.
+    """
     task = limited(read_task("bioasq-dev", args.data, None, "dev"), args.queries)
-    index: PassageIndex = open_index(task, encoder, args.work)
-    found = {}
-    for dtype in DTYPES:
-        with BioReranker(args.reranker, dtype=dtype) as reranker:
+    queries = [*task.queries.values()]
+    with open_index(task, encoder, args.work) as index, ExitStack() as stack:
+        calls = {
+            "predict": partial(
+                _predicted, _baseline(folder_of(args.reranker, args.work)), index, queries, args.candidates
+            )
+        }
+        for dtype in DTYPES:
+            reranker = stack.enter_context(BioReranker(args.reranker, dtype=dtype))
             search = TwoStageSearch(index, reranker)
-            calls = {one: partial(_searched, search, [*task.queries.values()], one) for one in ("full", "auto")}
-            for call in calls.values():
-                call()
-            seconds = seconds_in_turns(calls, ROUNDS)
-        found[dtype] = spread([full / auto for full, auto in zip(*seconds.values(), strict=True)])
-    return {"machine": machine(), "rounds": ROUNDS, "queries": len(task.queries), "times as fast": found}
+            calls |= {f"{dtype}, {one}": partial(_searched, search, queries, args.candidates, one) for one in EFFORTS}
+        for call in calls.values():
+            call()
+        seconds = seconds_in_turns(calls, ROUNDS)
+
+    def times_as_fast(one: str, other: str) -> dict[str, float]:
+        return spread([slow / fast for slow, fast in zip(seconds[other], seconds[one], strict=True)])
+
+    return {
+        "machine": machine(),
+        "rounds": ROUNDS,
+        "queries": len(queries),
+        "times as fast": {dtype: times_as_fast(f"{dtype}, auto", f"{dtype}, full") for dtype in DTYPES},
+        "against predict": {name: times_as_fast(name, "predict") for name in calls if name != "predict"},
+    }
 
 
-def _searched(search: TwoStageSearch, queries: Sequence[str], effort: Any) -> None:
+def _baseline(folder: Path) -> CrossEncoder:
+    return CrossEncoder(str(folder), device="cpu", max_length=512, model_kwargs={"dtype": torch.float32})
+
+
+def _predicted(model: CrossEncoder, index: PassageIndex, queries: Sequence[str], candidates: int) -> None:
     for query in queries:
-        search.search(query, top_k=10, effort=effort)
+        found = index.search(query, candidates)
+        scores = model.predict([(query, one.passage.text) for one in found], show_progress_bar=False)
+        np.argsort(-scores)
+
+
+def _searched(search: TwoStageSearch, queries: Sequence[str], candidates: int, effort: Any) -> None:
+    for query in queries:
+        search.search(query, candidates=candidates, top_k=10, effort=effort)
 
 
 def main() -> None:
