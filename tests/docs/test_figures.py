@@ -272,6 +272,15 @@ def _ratio(found: dict[str, Any] | None) -> str:
     return "" if found is None else f"{found['ratio']:.1f} ({found['ratio_lowest']:.1f}–{found['ratio_highest']:.1f})"
 
 
+def test_speed_in_a_process_of_its_own() -> None:
+    found = _result("alone")["times as fast"]
+    default, exact, bytes_ = (
+        "{median:.1f} times ({min:.1f} to {max:.1f})".format(**found[one]) for one in ("auto", "float32", "int8")
+    )
+    said = f"the default is {default} as fast as `CrossEncoder.predict`, fp32 {exact}, int8 {bytes_}"
+    assert said in " ".join(MEASURED.split())
+
+
 def test_the_readme_says_the_same() -> None:
     runs = _result("models")["sets"]["bioasq-dev"]["runs"]
     best = f"{runs['hybrid + reranker']['nDCG@10']:.3f}"
