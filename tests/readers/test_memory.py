@@ -76,11 +76,13 @@ def _most(passages: Iterable[object], expected: int) -> tuple[int, int]:
 def test_the_memory_does_not_grow_with_the_number_of_records(kind: str, tmp_path: Path) -> None:
     format_ = kind.partition(" ")[0]
     used = []
-    for count in (10, FEW, MANY):  # the first fills what is filled once: modules, patterns
+    # The first fills what is filled once: modules, patterns. The last is measured twice: threads that earlier tests
+    # left are in this process too, and what a reader keeps it keeps each time.
+    for count in (10, FEW, MANY, MANY):
         path = _file(tmp_path / f"{count}.x", kind, count)
         used.append(_most(read_passages(path, format=format_, passages="whole"), count))
-    for few, many in zip(used[1], used[2], strict=True):
-        assert many < few + TOLERANCE, (kind, used)
+    for few, *many in zip(*used[1:], strict=True):
+        assert min(many) < few + TOLERANCE, (kind, used)
 
 
 @pytest.mark.parametrize(("format_", "first"), [("medline", "PMID- 7"), ("ris", "TY  - JOUR\nAN  - 7")])
