@@ -104,7 +104,7 @@ def apart(steps: Iterable[Callable[[], T]]) -> list[T]:
 
     OpenMP gives each thread that computes helpers of its own, and keeps them while it lives. As soon as there are more
     than cores, all of them sleep between two products instead of looking out for the next: on two cores a reranking
-    took 1.1 times as long in bf16, and 1.35 times in int8, while the thread that had loaded the model kept its helpers.
+    took 1.2 times as long in bf16, and 1.4 times in int8, while the thread that had loaded the model kept its helpers.
     In a forked process those of the thread that forked are gone: it would wait for them for ever.
 
     :param steps: what to do; where the caller is interrupted, those that have not begun are left out.
