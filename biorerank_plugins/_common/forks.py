@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from itertools import takewhile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -99,53 +97,31 @@ def why_not_here(device: str, *, loaded_in: int, here: int, cuda_is_lost: bool) 
     )
 
 
-def apart(steps: Iterable[Callable[[], T]]) -> list[T]:
-    """Compute with torch on a CPU, step by step, in a thread that ends afterwards; return what the steps return.
-
-    OpenMP gives each thread that computes helpers of its own, and keeps them while it lives. As soon as there are more
-    than cores, all of them sleep between two products instead of looking out for the next: on two cores a reranking
-    took 1.2 times as long in bf16, and 1.4 times in int8, while the thread that had loaded the model kept its helpers.
-    In a forked process those of the thread that forked are gone: it would wait for them for ever.
-
-    :param steps: what to do; where the caller is interrupted, those that have not begun are left out.
-
-    >>> apart([lambda: 1 + 1])
-    [2]
-    """
-    found: list[T] = []
-    errors: list[BaseException] = []
-    stopped, ended = threading.Event(), threading.Event()
-
-    def run() -> None:
-        try:
-            for step in takewhile(lambda _: not stopped.is_set(), steps):
-                found.append(step())
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            ended.set()
-
-    thread = threading.Thread(target=copy_context().run, args=(run,), name="biorerank-computing")
-    try:
-        thread.start()
-        ended.wait()
-    finally:
-        stopped.set()
-        if thread.ident is not None:
-            ended.wait()  # not join alone, which takes a thread whose join was interrupted for ended
-            thread.join()
-    if errors:
-        raise errors.pop()  # not kept: it holds this frame, and what the steps hold
-    return found
-
-
 def computing(work: Callable[[], T]) -> T:
-    """Do work of a library with OpenMP, FAISS, in place; in a forked process :func:`apart`.
+    """Do work that computes with torch, in a thread where that works.
+
+    OpenMP gives each thread that computes helpers of its own. Those of the thread that forked are gone in the child,
+    where it would wait for them for ever; a new thread gets new ones.
+
+    :param work: what to do.
 
     >>> computing(lambda: 1 + 1)
     2
     """
-    return work() if os.getpid() == _STARTED_IN else apart([work])[0]
+    if os.getpid() == _STARTED_IN:
+        return work()
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    thread = threading.Thread(target=run, name="biorerank-computing")
+    thread.start()
+    thread.join()
+    return done.result()
 
 
 def _renew_all() -> None:

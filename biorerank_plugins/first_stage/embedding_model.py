@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from biorerank_plugins import models
-from biorerank_plugins._common.forks import Lock, apart
+from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
@@ -81,7 +81,7 @@ class EmbeddingModel:
         self.normalize = next(choice for choice in (normalize, settings.normalize, False) if choice is not None)
         self._pool = _POOLING_FUNCTIONS[self.pooling]
         self._device = device
-        [(self._tokenizer, model, self._states)] = apart([partial(_load, folder, device, dtype)])
+        self._tokenizer, model, self._states = computing(partial(_load, folder, device, dtype))
         self._process = os.getpid()
         if self._tokenizer.is_fast:
             warn_if_cased_vocabulary_is_lowered(self._tokenizer.backend_tokenizer)
@@ -101,22 +101,20 @@ class EmbeddingModel:
     def embed(self, encoded: Sequence[Tokens]) -> FloatArray:
         """Return one vector for each of these inputs, which :func:`tokenize` made."""
         refuse_in_child(self._device, self._process)
-        vectors = np.empty((len(encoded), self.dimension), dtype=np.float32)
-        batches = list(token_budget_batches([len(item["input_ids"]) for item in encoded], self._batch_tokens))
-        steps = [partial(self._embed_batch, [encoded[position] for position in positions]) for positions in batches]
-        computed = apart(steps) if self._device.type == "cpu" else [step() for step in steps]
-        for positions, found in zip(batches, computed, strict=True):
-            vectors[positions] = found
-        return vectors
+        return computing(partial(self._in_batches, encoded))
 
-    def _embed_batch(self, batch: Sequence[Tokens]) -> FloatArray:
-        with inference(self._device):
-            lengths = torch.tensor([len(item["input_ids"]) for item in batch], device=self._device)
-            pooled = self._pool(self._states(batch), lengths)
-            if self.normalize:
-                pooled = torch.nn.functional.normalize(pooled, dim=-1)
-            found: FloatArray = pooled.cpu().numpy()
-            return found
+    def _in_batches(self, encoded: Sequence[Tokens]) -> FloatArray:
+        vectors = np.empty((len(encoded), self.dimension), dtype=np.float32)
+        lengths = [len(item["input_ids"]) for item in encoded]
+        for positions in token_budget_batches(lengths, self._batch_tokens):
+            with inference(self._device):
+                states = self._states([encoded[position] for position in positions])
+                own_lengths = torch.tensor([lengths[position] for position in positions], device=self._device)
+                pooled = self._pool(states, own_lengths)
+                if self.normalize:
+                    pooled = torch.nn.functional.normalize(pooled, dim=-1)
+                vectors[positions] = pooled.cpu().numpy()
+        return vectors
 
 
 def tokenize(tokenizer: Any, inputs: Sequence[TextInput], max_length: int, *, prefix: str) -> list[Tokens]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biorerank_plugins._common.forks import Lock, apart
+from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
 from biorerank_plugins.runtime.devices import inference, refuse_in_child
@@ -83,8 +83,7 @@ class SentenceTransformerModel:
         refuse_in_child(self._device, self._process)
         with self._encoding:
             self._model.max_seq_length = max_length
-            compute = partial(self._computed, partial(encode, texts, prompt=prefix))
-            [found] = apart([compute]) if self._device.type == "cpu" else [compute()]
+            found: Any = computing(partial(self._computed, partial(encode, texts, prompt=prefix)))
         vectors = found.float()
         if self._normalize:
             vectors = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from biorerank_plugins import telemetry
-from biorerank_plugins._common.forks import Lock, apart
+from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.runtime.calls import CLOSED, Watch
 from biorerank_plugins.runtime.devices import refuse_in_child
@@ -127,8 +127,7 @@ class CrossEncoderScorer(Scorer):
                     raise RuntimeError(CLOSED)
                 refuse_in_child(model.device, self._process)
                 with telemetry.stage("score"):
-                    predict = partial(self._predict, model, pairs[start : start + step])
-                    logits += apart([predict]) if model.device.type == "cpu" else [predict()]
+                    logits.append(computing(partial(self._predict, model, pairs[start : start + step])))
             finally:
                 self._lock.release()
         return _untruncated(np.concatenate(logits) if logits else np.empty(0, np.float32))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from biorerank_plugins import models
-from biorerank_plugins._common.forks import Lock, apart
+from biorerank_plugins._common.forks import Lock, computing
 from biorerank_plugins.models.folders import resolve_folder
 from biorerank_plugins.runtime.memory import trim_memory
 from biorerank_plugins.scoring.backends import where_to_compute
@@ -39,7 +39,7 @@ class SharedScorer:
         """Return the scorer, and count one more user, which holds it until it leaves."""
         with self._lock:
             if self._scorer is None:
-                [self._scorer] = apart([self._load])
+                self._scorer = computing(self._load)
             self._users.add(user)
             return self._scorer
 
