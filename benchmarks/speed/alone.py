@@ -86,7 +86,7 @@ def seconds_of_all(rounds: int, arguments: Sequence[str]) -> dict[str, list[floa
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with bioasq/")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--candidates", type=int, default=100)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", choices=SYSTEMS, help="score what is asked for on stdin")
