@@ -14,14 +14,18 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biorerank_plugins import demo
 from biorerank_plugins._common.versions import versions
 from biorerank_plugins.speed.machine import describe_machine
+from biorerank_plugins.speed.rerankers import assert_dtype
 from biorerank_plugins.speed.rounds import measure
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
 
 DEMO = Path(demo.__file__).parent
 """The demo collection, in BEIR's layout."""
@@ -98,6 +102,18 @@ def machine(device: str = "cpu", packages: Sequence[str] = ()) -> dict[str, Any]
     facts = describe_machine(device, torch.get_num_threads())
     facts["versions"] |= versions(packages)
     return facts
+
+
+def reference_model(folder: Path | str, device: str = "cpu") -> CrossEncoder:
+    """Return what ours is compared with: the model in fp32, with sentence-transformers' defaults."""
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    model: CrossEncoder = CrossEncoder(
+        str(folder), device=device, max_length=512, local_files_only=True, model_kwargs={"dtype": torch.float32}
+    )
+    assert_dtype(model, torch.float32)
+    return model
 
 
 def resident() -> int:

@@ -17,14 +17,12 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sentence_transformers import CrossEncoder
 
-from benchmarks.common import machine, read_result, seconds_in_turns, spread, write_result
+from benchmarks.common import machine, read_result, reference_model, seconds_in_turns, spread, write_result
 from benchmarks.quality.behind import limited
 from benchmarks.quality.tasks import Scores, logits_of, open_index, parser_for, read_task
 from biorerank_plugins import BioReranker, Candidate, PassageIndex, TwoStageSearch
@@ -39,6 +37,7 @@ from biorerank_plugins.reranking.order import Scored
 from biorerank_plugins.reranking.passage_windows import PassageTexts
 from biorerank_plugins.reranking.request import RankRequest
 from biorerank_plugins.scoring.scores import PairScores
+from biorerank_plugins.speed.rounds import ratios
 from biorerank_plugins.speed.systems import folder_of
 
 RESULT = "effort.json"
@@ -161,7 +160,7 @@ def times(args: argparse.Namespace, encoder: BiEncoder) -> dict[str, Any]:
     with open_index(task, encoder, args.work) as index, ExitStack() as stack:
         calls = {
             "predict": partial(
-                _predicted, _baseline(folder_of(args.reranker, args.work)), index, queries, args.candidates
+                _predicted, reference_model(folder_of(args.reranker, args.work)), index, queries, args.candidates
             )
         }
         for dtype in DTYPES:
@@ -173,7 +172,7 @@ def times(args: argparse.Namespace, encoder: BiEncoder) -> dict[str, Any]:
         seconds = seconds_in_turns(calls, ROUNDS)
 
     def times_as_fast(one: str, other: str) -> dict[str, float]:
-        return spread([slow / fast for slow, fast in zip(seconds[other], seconds[one], strict=True)])
+        return spread(ratios(seconds[other], seconds[one]))
 
     return {
         "machine": machine(),
@@ -182,10 +181,6 @@ def times(args: argparse.Namespace, encoder: BiEncoder) -> dict[str, Any]:
         "times as fast": {dtype: times_as_fast(f"{dtype}, auto", f"{dtype}, full") for dtype in DTYPES},
         "against predict": {name: times_as_fast(name, "predict") for name in calls if name != "predict"},
     }
-
-
-def _baseline(folder: Path) -> CrossEncoder:
-    return CrossEncoder(str(folder), device="cpu", max_length=512, model_kwargs={"dtype": torch.float32})
 
 
 def _predicted(model: CrossEncoder, index: PassageIndex, queries: Sequence[str], candidates: int) -> None:

@@ -20,17 +20,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from sentence_transformers import CrossEncoder
-
-from benchmarks.common import machine, markdown_table, parser_of, write_result
+from benchmarks.common import machine, markdown_table, parser_of, reference_model, write_result
 from benchmarks.quality.gate import Asked, compare_path, neighbour_moves, path_logits, reference_logits
 from biorerank_plugins import BioReranker, PassageIndex, TwoStageSearch
 from biorerank_plugins.evaluation import run_from_order, write_run
 from biorerank_plugins.models.stored import stored_template
 from biorerank_plugins.readers import read_qrels, read_queries
 from biorerank_plugins.runtime.devices import resolve_device
-from biorerank_plugins.speed.rerankers import assert_dtype
 from biorerank_plugins.speed.rounds import reason_of
 from biorerank_plugins.speed.systems import SYSTEMS, folder_of
 from biorerank_plugins.text.templates import DEFAULT_TEMPLATE
@@ -62,11 +58,9 @@ def measure_paths(args: argparse.Namespace, work: Path) -> dict[str, Any]:
     data = args.data / "bioasq" if (args.data / "bioasq").is_dir() else args.data
     qrels = read_qrels(data / "qrels.dev.tsv")
     asked = read_asked(search, data, args, qrels)
-    model = CrossEncoder(
-        str(folder), device=device, max_length=512, local_files_only=True, model_kwargs={"dtype": torch.float32}
+    reference = reference_logits(
+        reference_model(folder, device), asked, template=stored_template(folder) or DEFAULT_TEMPLATE
     )
-    assert_dtype(model, torch.float32)
-    reference = reference_logits(model, asked, template=stored_template(folder) or DEFAULT_TEMPLATE)
     fusion = search.fusion_weight()
     result: dict[str, Any] = {
         "machine": machine(device),

@@ -20,7 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import machine, parser_of, read_rows, spread, write_result
+from benchmarks.common import machine, parser_of, read_rows, reference_model, spread, write_result
+from biorerank_plugins import BioReranker, models
+from biorerank_plugins.speed.rounds import ratios
 
 RESULT = "alone.json"
 KEYS = ("machine", "rounds", "candidates", "seconds", "times as fast")
@@ -36,15 +38,8 @@ Pairs = Sequence[tuple[str, str]]
 def scorer(system: str) -> Callable[[Pairs], object]:
     """Return what scores pairs, in fp32 and with its defaults, or ours in a precision."""
     if system != BASELINE:
-        from biorerank_plugins import BioReranker
-
         return BioReranker(device="cpu", dtype=system).predict
-    from sentence_transformers import CrossEncoder
-
-    from biorerank_plugins import models
-
-    model = CrossEncoder(str(models.path(models.DEFAULT_RERANKER)), device="cpu", model_kwargs={"dtype": "float32"})
-    return partial(model.predict, show_progress_bar=False)
+    return partial(reference_model(models.path(models.DEFAULT_RERANKER)).predict, show_progress_bar=False)
 
 
 def drawn(data: Path, rounds: int, candidates: int) -> list[Pairs]:
@@ -96,19 +91,15 @@ def main() -> None:
         return
     given = ["--data", str(args.data), "--rounds", str(args.rounds), "--candidates", str(args.candidates)]
     seconds = seconds_of_all(args.rounds, given)
-    ratios = {
-        system: spread([slow / fast for slow, fast in zip(seconds[BASELINE], own, strict=True)])
-        for system, own in seconds.items()
-        if system != BASELINE
-    }
+    found = {system: spread(ratios(seconds[BASELINE], own)) for system, own in seconds.items() if system != BASELINE}
     result: dict[str, Any] = {
         "machine": machine(),
         "rounds": args.rounds,
         "candidates": args.candidates,
         "seconds": {system: round(statistics.median(own), 4) for system, own in seconds.items()},
-        "times as fast": ratios,
+        "times as fast": found,
     }
-    print(result["seconds"], ratios, file=sys.stderr)
+    print(result["seconds"], found, file=sys.stderr)
     write_result(args.out, result, KEYS)
 
 

@@ -20,9 +20,9 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import SentenceTransformer
 
-from benchmarks.common import machine, markdown_table, parser_of, write_result
+from benchmarks.common import machine, markdown_table, parser_of, reference_model, write_result
 from biorerank_plugins import BiEncoder, BioReranker, PassageIndex, TwoStageSearch, models
 from biorerank_plugins.first_stage.verification import open_version
 from biorerank_plugins.readers import Query, read_queries
@@ -45,9 +45,8 @@ class TheirStages:
         fp32: Any = {"dtype": torch.float32}
         encoder, reranker = (str(models.path(name)) for name in (models.DEFAULT_ENCODER, models.DEFAULT_RERANKER))
         self.encoder = SentenceTransformer(encoder, device="cpu", local_files_only=True, model_kwargs=fp32)
-        self.model = CrossEncoder(reranker, device="cpu", max_length=512, local_files_only=True, model_kwargs=fp32)
         assert_dtype(self.encoder, torch.float32)
-        assert_dtype(self.model, torch.float32)
+        self.model = reference_model(reranker)
         self.passages = list(index.passages())
         self.index = faiss.IndexFlatIP(vectors.shape[1])
         self.index.add(vectors)
