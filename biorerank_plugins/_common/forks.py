@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
-
-T = TypeVar("T")
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 
 
 class Renewable(Protocol):
@@ -97,31 +94,9 @@ def why_not_here(device: str, *, loaded_in: int, here: int, cuda_is_lost: bool) 
     )
 
 
-def computing(work: Callable[[], T]) -> T:
-    """Do work that computes with torch, in a thread where that works.
-
-    OpenMP gives each thread that computes helpers of its own. Those of the thread that forked are gone in the child,
-    where it would wait for them for ever; a new thread gets new ones.
-
-    :param work: what to do.
-
-    >>> computing(lambda: 1 + 1)
-    2
-    """
-    if os.getpid() == _STARTED_IN:
-        return work()
-    done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
-    thread = threading.Thread(target=run, name="biorerank-computing")
-    thread.start()
-    thread.join()
-    return done.result()
+def forked() -> bool:
+    """Return whether this process was forked from the one that imported the package."""
+    return os.getpid() != _STARTED_IN
 
 
 def _renew_all() -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from biorerank_plugins import models
-from biorerank_plugins._common.forks import Lock, computing
+from biorerank_plugins._common.forks import Lock
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.arguments import check_length
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
+from biorerank_plugins.runtime.computing import computing
 from biorerank_plugins.runtime.devices import inference, refuse_in_child
 from biorerank_plugins.runtime.memory import token_budget_batches
 from biorerank_plugins.runtime.packed.bert import PackedLayers, attention_for
@@ -101,20 +102,22 @@ class EmbeddingModel:
     def embed(self, encoded: Sequence[Tokens]) -> FloatArray:
         """Return one vector for each of these inputs, which :func:`tokenize` made."""
         refuse_in_child(self._device, self._process)
-        return computing(partial(self._in_batches, encoded))
-
-    def _in_batches(self, encoded: Sequence[Tokens]) -> FloatArray:
         vectors = np.empty((len(encoded), self.dimension), dtype=np.float32)
         lengths = [len(item["input_ids"]) for item in encoded]
         for positions in token_budget_batches(lengths, self._batch_tokens):
-            with inference(self._device):
-                states = self._states([encoded[position] for position in positions])
-                own_lengths = torch.tensor([lengths[position] for position in positions], device=self._device)
-                pooled = self._pool(states, own_lengths)
-                if self.normalize:
-                    pooled = torch.nn.functional.normalize(pooled, dim=-1)
-                vectors[positions] = pooled.cpu().numpy()
+            batch = partial(self._embed_batch, [encoded[position] for position in positions])
+            # Batch by batch: scoring, which computes in the same thread, goes on in between.
+            vectors[positions] = computing(batch) if self._device.type == "cpu" else batch()
         return vectors
+
+    def _embed_batch(self, batch: Sequence[Tokens]) -> FloatArray:
+        with inference(self._device):
+            lengths = torch.tensor([len(item["input_ids"]) for item in batch], device=self._device)
+            pooled = self._pool(self._states(batch), lengths)
+            if self.normalize:
+                pooled = torch.nn.functional.normalize(pooled, dim=-1)
+            found: FloatArray = pooled.cpu().numpy()
+            return found
 
 
 def tokenize(tokenizer: Any, inputs: Sequence[TextInput], max_length: int, *, prefix: str) -> list[Tokens]:

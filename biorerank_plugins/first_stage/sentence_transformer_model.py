@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biorerank_plugins._common.forks import Lock, computing
+from biorerank_plugins._common.forks import Lock
 from biorerank_plugins.errors import ModelError
 from biorerank_plugins.first_stage.model_folder import EncoderSettings
+from biorerank_plugins.runtime.computing import computing
 from biorerank_plugins.runtime.devices import inference, refuse_in_child
 from biorerank_plugins.runtime.plain_folder import quiet_loading
 
 if TYPE_CHECKING:
     import torch
+    from sentence_transformers import SentenceTransformer
 
     from biorerank_plugins.first_stage.embedding_model import Role, TextInput
     from biorerank_plugins.first_stage.vectors import FloatArray
@@ -53,18 +55,7 @@ class SentenceTransformerModel:
             raise ModelError(
                 f"dtype='int8' is not possible for {folder}, which makes its vectors by {', '.join(settings.unusual)}."
             )
-        from sentence_transformers import SentenceTransformer
-
-        try:
-            with quiet_loading():
-                self._model = SentenceTransformer(
-                    str(folder),
-                    device=str(device),
-                    local_files_only=True,
-                    model_kwargs={"dtype": dtype, "use_safetensors": True},
-                )
-        except Exception as error:  # the library raises whatever it meets: OSError, ValueError, KeyError, …
-            raise ModelError(f"The bi-encoder in {folder} cannot be loaded: {error}") from error
+        self._model = computing(partial(_load, folder, device, dtype))
         self._normalize = bool(normalize)
         self._encoding = Lock()
         self._device, self._process = device, os.getpid()
@@ -83,13 +74,28 @@ class SentenceTransformerModel:
         refuse_in_child(self._device, self._process)
         with self._encoding:
             self._model.max_seq_length = max_length
-            found: Any = computing(partial(self._computed, partial(encode, texts, prompt=prefix)))
-        vectors = found.float()
-        if self._normalize:
-            vectors = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        array: FloatArray = vectors.cpu().numpy()
-        return array
+            compute = partial(self._vectors, partial(encode, texts, prompt=prefix))
+            return computing(compute) if self._device.type == "cpu" else compute()
 
-    def _computed(self, encode: Callable[..., Any]) -> Any:
+    def _vectors(self, encode: Callable[..., Any]) -> FloatArray:
         with inference(self._device):
-            return encode(show_progress_bar=False, convert_to_tensor=True)
+            vectors = encode(show_progress_bar=False, convert_to_tensor=True).float()
+            if self._normalize:
+                vectors = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+            array: FloatArray = vectors.cpu().numpy()
+            return array
+
+
+def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        with quiet_loading():
+            return SentenceTransformer(
+                str(folder),
+                device=str(device),
+                local_files_only=True,
+                model_kwargs={"dtype": dtype, "use_safetensors": True},
+            )
+    except Exception as error:  # the library raises whatever it meets: OSError, ValueError, KeyError, …
+        raise ModelError(f"The bi-encoder in {folder} cannot be loaded: {error}") from error

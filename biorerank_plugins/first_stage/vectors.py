@@ -13,9 +13,10 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-from biorerank_plugins._common.forks import computing
+from biorerank_plugins._common.forks import forked
 from biorerank_plugins.errors import PassageIndexError
 from biorerank_plugins.first_stage.factory import Factory, faiss
+from biorerank_plugins.runtime.computing import computing
 
 FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 RowArray: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -175,7 +176,7 @@ class VectorStore:
         fetch = min(k + 1, available)
         while True:
             search = partial(self._factory.search, self._index, queries, fetch, labels, exact=exact)
-            scores, found = computing(search)
+            scores, found = computing(search) if forked() else search()  # FAISS has helpers of its own
             if not exact and bool((found < 0).any()):
                 exact = True  # the approximate search came back with fewer than there are
                 continue

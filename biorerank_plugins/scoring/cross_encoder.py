@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from biorerank_plugins import telemetry
-from biorerank_plugins._common.forks import Lock, computing
+from biorerank_plugins._common.forks import Lock
 from biorerank_plugins.errors import ScoringError
 from biorerank_plugins.runtime.calls import CLOSED, Watch
+from biorerank_plugins.runtime.computing import computing
 from biorerank_plugins.runtime.devices import refuse_in_child
-from biorerank_plugins.runtime.memory import is_out_of_memory, release_cached_memory
+from biorerank_plugins.runtime.memory import Logits, is_out_of_memory, release_cached_memory
 from biorerank_plugins.runtime.tokens import EncodedPair, PairTokenizer
 from biorerank_plugins.scoring.scores import PairScorer, PairScores, Scorer
 from biorerank_plugins.scoring.worker import BatchWorker
@@ -47,7 +48,7 @@ class TokenScorer(Scorer):
         self._backend: Backend | None = backend
         # On a CPU all pairs of a request are sorted by length; a device that computes meanwhile gets them in parts.
         self._in_parts = backend.device.type != "cpu"
-        self._worker = BatchWorker(backend.forward, max_batch_tokens, padded=backend.padded, merge=self._in_parts)
+        self._worker = BatchWorker(_forward(backend), max_batch_tokens, padded=backend.padded, merge=self._in_parts)
         self._process = os.getpid()
 
     @property
@@ -98,6 +99,12 @@ class TokenScorer(Scorer):
         return self._backend
 
 
+def _forward(backend: Backend) -> Callable[[Sequence[EncodedPair]], Logits]:
+    if backend.device.type != "cpu":
+        return backend.forward
+    return lambda pairs: computing(partial(backend.forward, pairs))
+
+
 class CrossEncoderScorer(Scorer):
     """The general path: ``CrossEncoder.predict`` itself, for families that the token path does not cover.
 
@@ -116,21 +123,26 @@ class CrossEncoderScorer(Scorer):
 
     def score(self, pairs: Sequence[tuple[str, str]], watch: Watch) -> PairScores:
         """Return the scores of pairs; callers take turns."""
-        logits: list[NDArray[np.float32]] = []
-        step = 256  # often enough to look at the clock, seldom enough to keep batches full
-        for start in range(0, len(pairs), step):
-            watch(start)
+        logits = np.empty(len(pairs), np.float32)
+        # Longest first, for little padding, as predict does; a batch a call, so that others compute in between.
+        order = sorted(range(len(pairs)), key=lambda position: -sum(map(len, pairs[position])))
+        done = 0
+        while done < len(pairs):
+            watch(done)
             watch.call.wait_for(self._lock)
             try:
                 model = self._model
                 if model is None:
                     raise RuntimeError(CLOSED)
                 refuse_in_child(model.device, self._process)
+                part = order[done : done + self._batch_size]
+                predict = partial(self._predict, model, [pairs[position] for position in part])
                 with telemetry.stage("score"):
-                    logits.append(computing(partial(self._predict, model, pairs[start : start + step])))
+                    logits[part] = computing(predict) if model.device.type == "cpu" else predict()
+                done += len(part)
             finally:
                 self._lock.release()
-        return _untruncated(np.concatenate(logits) if logits else np.empty(0, np.float32))
+        return _untruncated(logits)
 
     def _predict(self, model: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         logits = self._in_batches(model, pairs)

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from biorerank_plugins import models
-from biorerank_plugins._common.forks import Lock, computing
+from biorerank_plugins._common.forks import Lock
 from biorerank_plugins.models.folders import resolve_folder
+from biorerank_plugins.runtime.computing import computing
 from biorerank_plugins.runtime.memory import trim_memory
 from biorerank_plugins.scoring.backends import where_to_compute
 from biorerank_plugins.scoring.load_options import LoadOptions
