@@ -10,6 +10,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from support.examples import assert_the_right_passage_is_quoted
+
 from biorerank_plugins import BiEncoder, BioReranker, Passage, PassageIndex, TwoStageSearch
 
 PASSAGES = [Passage("1", "p53 suppresses tumours."), Passage("2", "Aspirin binds platelets.", "Aspirin")]
@@ -37,7 +39,8 @@ def test_both_stages(tiny_cross_encoder_dir: Path, tiny_encoder_dir: Path, no_ne
     assert {line.passage.id for line in ranking} == {"1", "2"}
 
 
-# Whole pipelines of every host, in a process whose sockets are blocked from before the first import.
+# Whole pipelines of every host, then the examples as a person runs them, in one process whose sockets are blocked from
+# before the first import: importing all hosts takes longer than what is done with them.
 
 _BLOCKED = """
 import json, sys
@@ -51,7 +54,7 @@ def audit(event, arguments):
         raise ConnectionRefusedError("sockets are blocked")
 sys.addaudithook(audit)
 from biorerank_plugins import BiEncoder, PassageIndex, Passage
-encoder, reranker, folder = sys.argv[1:]
+encoder, reranker, folder, *examples = sys.argv[1:]
 passages = [Passage("1", "p53 suppresses tumours.", "TP53"), Passage("2", "Aspirin binds platelets."),
             Passage("3", "Insulin lowers glucose.")]
 index = PassageIndex.build(passages, encoder=BiEncoder(encoder, device="cpu"))
@@ -97,22 +100,61 @@ assert BioEmbedding(encoder).get_query_embedding("what is p53")
 }
 _NEEDS = {"haystack": "haystack", "langchain": "langchain_core", "llama_index": "llama_index.core"}
 
+_EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))  # whatever is added is run too
+_RUN_EXAMPLES = """
+import contextlib, io, runpy
+for path in examples:
+    sys.argv, printed = [path], io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as leaving:
+            assert not leaving.code, (path, leaving)
+    told[path] = [printed.getvalue(), attempts[:]]
+    attempts.clear()
+"""
 
-def test_whole_pipelines_without_sockets(tiny_encoder_dir: Path, tiny_cross_encoder_dir: Path, tmp_path: Path) -> None:
+
+def test_pipelines_and_examples_without_sockets(
+    tiny_encoder_dir: Path, tiny_cross_encoder_dir: Path, tmp_path: Path
+) -> None:
     """The hub's own switches are off, so that it is our code that asks nobody; Haystack's telemetry is the user's."""
-    hosts = [host for host in _PIPELINES if host not in _NEEDS or find_spec(_NEEDS[host].partition(".")[0])]
+    missing = {host for host, needed in _NEEDS.items() if find_spec(needed.partition(".")[0]) is None}
+    hosts = [host for host in _PIPELINES if host not in missing]
+    examples = [str(path) for path in _EXAMPLES if not any(host in path.stem for host in missing)]
     code = _BLOCKED + "told = {}\n"
     for host in hosts:
         code += f"{_PIPELINES[host]}told[{host!r}] = [sorted(ids), attempts[:]]\nattempts.clear()\n"
-    command = [sys.executable, "-c", f"{code}print(json.dumps(told))"]
-    command += [str(tiny_encoder_dir), str(tiny_cross_encoder_dir), str(tmp_path / "index")]
-    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), timeout=280, check=False)
+    done = subprocess.run(
+        [
+            sys.executable, "-c", f"{code}{_RUN_EXAMPLES}print(json.dumps(told))",
+            tiny_encoder_dir, tiny_cross_encoder_dir, tmp_path / "index", *examples,
+        ],
+        capture_output=True, text=True, env=_environment(), timeout=280, check=False, cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == {host: [["1", "2", "3"], []] for host in hosts}
+    assert "Error" not in done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert {host: told[host] for host in hosts} == {host: [["1", "2", "3"], []] for host in hosts}
+    for path in examples:
+        printed, attempts = told[path]
+        assert attempts == [], path
+        if Path(path).stem == "quickstart":
+            _assert_three_lines(printed)
+        else:
+            assert_the_right_passage_is_quoted(printed)
+
+
+def _assert_three_lines(printed: str) -> None:
+    lines = printed.splitlines()
+    assert [line.split()[0] for line in lines] == ["1.", "2.", "3."]
+    assert "[c]" in lines[0]
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "LD_PRELOAD")}
+    """What a process without settings sees."""
+    other = ("HF_HUB_OFFLINE", "LD_PRELOAD", "BIORERANK_LLM", "OPENAI")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(other)}
     return {**kept, "HAYSTACK_TELEMETRY_ENABLED": "False"}  # what the documentation tells to do
 
 
@@ -120,36 +162,3 @@ def test_the_block_would_be_noticed(tmp_path: Path) -> None:
     code = _BLOCKED.partition("from biorerank_plugins")[0] + "import socket; socket.create_connection(('127.0.0.1', 9))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "sockets are blocked" in done.stderr
-
-
-# The examples, one after another; whatever is added to the folder is run too.
-
-_EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
-_RUN_EXAMPLES = """
-import runpy
-found = {}
-for path in sys.argv[1:]:
-    sys.argv = [path]
-    try:
-        runpy.run_path(path, run_name="__main__")
-    except SystemExit as leaving:
-        assert not leaving.code, (path, leaving)
-    found[path] = attempts[:]
-    attempts.clear()
-print(json.dumps(found))
-"""
-
-
-def test_examples_without_sockets(tmp_path: Path) -> None:
-    here = [
-        str(example)
-        for example in _EXAMPLES
-        if all(find_spec(needed.partition(".")[0]) for word, needed in _NEEDS.items() if word in example.stem)
-    ]
-    code = _BLOCKED.partition("from biorerank_plugins")[0] + _RUN_EXAMPLES
-    done = subprocess.run(
-        [sys.executable, "-c", code, *here],
-        capture_output=True, text=True, env=_environment(), timeout=280, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == {path: [] for path in here}

@@ -1,26 +1,25 @@
-"""Each example of a framework, from its command line: with no model, with one, and with one that fails."""
+"""Each example of a framework, from its command line: with a language model, and with one that fails.
+
+What they and the quickstart print with no argument is in test_offline.py, where they run without sockets.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.examples import DEMO, QUESTION, texts_of_gold
 from support.openai_server import Serving, serving
 from support.programs import run_program
 
-import biorerank_plugins
 from biorerank_plugins import BioReranker, PassageIndex, models
-from biorerank_plugins.readers import read_passages, read_qrels
+from biorerank_plugins.readers import read_passages
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO = Path(biorerank_plugins.__file__).parent / "demo"
-QUESTION = "On which enzyme does vericiguat act, and does it need endogenous nitric oxide to do so?"
-QUESTION_ID = "question-12"
 NEEDS = {"qa_llama_index": "llama_index.core", "qa_haystack": "haystack", "qa_langchain": "langchain_core"}
 
 pytestmark = [
@@ -67,27 +66,6 @@ def run(name: str, *arguments: object, **variables: str) -> subprocess.Completed
         **variables,
     }
     return run_program(ROOT / "examples" / f"{name}.py", *arguments, environment=environment)
-
-
-def texts_of_gold() -> list[str]:
-    judged = read_qrels(DEMO / "qrels" / "test.tsv")[QUESTION_ID]
-    relevant = {id_ for id_, grade in judged.items() if grade > 0}
-    return [" ".join(p.text.split()) for p in read_passages(DEMO / "corpus.jsonl") if p.id in relevant]
-
-
-def test_without_a_model_it_quotes_the_right_passage(example: str) -> None:
-    """On the demo collection, with no argument; what is quoted stands word for word in a passage judged relevant."""
-    done = run(example)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[0] == f"Question: {QUESTION}"
-    quoted = [one.strip() for one in re.split(r"\[\d+\]", lines[2]) if one.strip()]
-    assert any(quoted[0] in text for text in texts_of_gold())
-    numbers = re.findall(r"\[(\d+)\]", lines[2])
-    sources = [line for line in lines[4:] if line.strip()]
-    assert [line.split("]")[0].lstrip("[") for line in sources] == list(dict.fromkeys(numbers))
-    assert all(0 < float(line.split()[1]) <= 1 for line in sources)
-    assert "Error" not in done.stderr
 
 
 def test_a_model_writes_and_its_citations_are_checked(example: str, demo_index: Path, server: Serving) -> None:
@@ -168,19 +146,3 @@ def test_an_index_that_is_not_there(example: str, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert str(tmp_path / "none") in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_quickstart() -> None:
-    """In a process of its own, as a person runs it."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "quickstart.py")],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["1.", "2.", "3."]
-    assert "[c]" in done.stdout.splitlines()[0]
