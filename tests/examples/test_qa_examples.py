@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.examples import DEMO, QUESTION, texts_of_gold
+from support.examples import QUESTION, texts_of_gold
 from support.openai_server import Serving, serving
 from support.programs import run_program
 
-from biorerank_plugins import BioReranker, PassageIndex, models
-from biorerank_plugins.readers import read_passages
+from biorerank_plugins import BioReranker, models
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS = {"qa_llama_index": "llama_index.core", "qa_haystack": "haystack", "qa_langchain": "langchain_core"}
@@ -44,14 +43,6 @@ def weights() -> Iterator[None]:
 def server() -> Iterator[Serving]:
     with serving() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("examples") / "index"
-    with PassageIndex.build(read_passages(DEMO / "corpus.jsonl")) as index:
-        index.save(folder)
-    return folder
 
 
 @pytest.fixture(params=sorted(NEEDS))

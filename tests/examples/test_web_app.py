@@ -23,11 +23,11 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from support.examples import QUESTION
 from support.openai_server import Serving, serving
 
-from biorerank_plugins import PassageIndex, demo, models
+from biorerank_plugins import PassageIndex, models
 from biorerank_plugins.answers.llm import ChatModel
-from biorerank_plugins.readers import read_passages
 
 for needed in ("fastapi", "uvicorn", "pypdf"):
     pytest.importorskip(needed)
@@ -38,7 +38,6 @@ pytestmark = pytest.mark.skipif(
     reason="the embedded models are not here",
 )
 APP = Path(__file__).resolve().parents[2] / "examples" / "web_app" / "app.py"
-QUESTION = "On which enzyme does vericiguat act, and does it need endogenous nitric oxide to do so?"
 
 
 class Page:
@@ -99,9 +98,9 @@ def app() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="module")
-def index() -> Iterator[PassageIndex]:
-    with PassageIndex.build(read_passages(Path(demo.__path__[0]) / "corpus.jsonl")) as built:
-        yield built
+def index(demo_index: Path) -> Iterator[PassageIndex]:
+    with PassageIndex.load(demo_index) as loaded:
+        yield loaded
 
 
 @contextmanager
@@ -351,11 +350,12 @@ def test_other_pages_and_names_are_refused(url: str):
 def test_two_visitors_at_once(url: str):
     answers: dict[str, Any] = {}
     questions = [QUESTION, "What accounts for the thickened gum epithelium in patients taking ciclosporin?"] * 3
-    alone = {question: Page(url).ask(question)[1]["after"] for question in set(questions)}
-    threads = [
-        threading.Thread(target=lambda n=n, q=q: answers.update({f"{n}": (q, Page(url).ask(q)[1]["after"])}))
-        for n, q in enumerate(questions)
-    ]
+
+    def ask(number: int, question: str) -> None:
+        answers[f"{number}"] = (question, Page(url).ask(question, candidates=10)[1]["after"])
+
+    alone = {question: Page(url).ask(question, candidates=10)[1]["after"] for question in set(questions)}
+    threads = [threading.Thread(target=ask, args=pair) for pair in enumerate(questions)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -379,6 +379,12 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
+def _ready(page: Any) -> None:
+    """Wait until a question can be asked; fewer candidates than the page suggests are read."""
+    page.wait_for_selector(".examples button")
+    page.locator("#candidates").evaluate("slider => { slider.value = 10; }")  # it is folded away
+
+
 @pytest.fixture
 def tab(browser: Any, url: str) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
@@ -388,7 +394,7 @@ def tab(browser: Any, url: str) -> Iterator[Any]:
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(url)
-    page.wait_for_selector(".examples button")
+    _ready(page)
     yield page
     assert errors == []
     assert [one for one in asked if not one.startswith((url, "data:"))] == [], "nothing comes from elsewhere"
@@ -526,7 +532,7 @@ def test_the_server_goes_away(browser: Any):
 def test_a_language_model_writes_or_fails(browser: Any, writing: str, word: str, shown: str, note: str):
     page = browser.new_page()
     page.goto(writing)
-    page.wait_for_selector(".examples button")
+    _ready(page)
     page.fill("#question", f"{QUESTION} {word}")
     page.press("#question", "Enter")
     page.wait_for_selector("#written-notes li")
