@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,12 @@ import numpy as np
 from biorerank_plugins.passages import Passage
 
 FACTORIES = ["Flat", "HNSW8", "HNSW8_SQ8", "IVF4,Flat", "IVF4,PQ4", "IVF4,PQ4,Refine(SQ8)"]
+
+
+@cache  # collections repeat a few hundred words
+def _vector_of(word: str, dimension: int) -> np.ndarray:
+    digest = hashlib.sha256(word.encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big")).standard_normal(dimension)
 
 
 class WordEncoder:
@@ -25,8 +32,7 @@ class WordEncoder:
         self.n_encoded = 0
 
     def _word(self, word: str) -> np.ndarray:
-        digest = hashlib.sha256(f"{self.seed}{word}".encode()).digest()
-        return np.random.default_rng(int.from_bytes(digest[:8], "big")).standard_normal(self.dimension)
+        return _vector_of(f"{self.seed}{word}", self.dimension)
 
     def vector(self, text: str) -> np.ndarray:
         total = np.sum([self._word(word) for word in text.split()], axis=0)

@@ -36,6 +36,7 @@ def _pieces(text: str, size: int) -> list[str]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # pieces go out as they are written, not when those before them are acknowledged
 
     def do_POST(self) -> None:
         serving: Serving = self.server.serving  # type: ignore[attr-defined]
@@ -130,7 +131,7 @@ _BEHAVIOURS = {
     "(no json)": _Handler.no_json,
     "(thinks)": lambda handler: handler.stream("<think>Is it [7]?</think>\n\nIt does [1]."),
     "(thinks on)": lambda handler: handler.stream("<think>" + "hmm " * 200_000, size=10_000),
-    "(endless)": lambda handler: handler.stream("again " * 8000),
+    "(endless)": lambda handler: handler.stream("again " * 8000, size=60),
 }
 
 
