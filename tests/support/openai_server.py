@@ -22,12 +22,14 @@ class Serving:
     :param url: its base address, as two settings would name it.
     :param requests: bodies that came, in order.
     :param keys: the Authorization headers that came with them.
+    :param silent: set as soon as a slow answer has begun.
     """
 
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     answer: str = ANSWER
+    silent: threading.Event = field(default_factory=threading.Event)
 
 
 def _pieces(text: str, size: int) -> list[str]:
@@ -86,6 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
     def slow(self) -> None:
         self.begin()
         self.event({"choices": [{"index": 0, "delta": {"content": "It "}, "finish_reason": None}]})
+        self.server.serving.silent.set()  # type: ignore[attr-defined]
         time.sleep(SILENCE)
         self.close_connection = True
 
