@@ -10,9 +10,12 @@ import pytest
 from rich.console import Console
 from typer.testing import Result
 
+from biorerank_plugins import demo
 from biorerank_plugins.cli.demo_view import Shown, render
 from biorerank_plugins.passages import Passage, RankedPassage, Ranking
+from biorerank_plugins.readers import find_beir
 
+QUESTIONS = 15  # of 60
 Run = Callable[..., Result]
 ErrorLine = Callable[..., str]
 
@@ -119,8 +122,25 @@ def test_the_demo_collection_comes_with_the_package(biorerank: Run) -> None:
     assert len(document["questions"][0]["reranked"]) == 5
 
 
-def test_the_questions_that_are_shown_are_chosen_by_what_was_measured(biorerank: Run) -> None:
-    document = json.loads(biorerank("demo", "--json").stdout)
+@pytest.fixture
+def part_of_the_demo(tmp_path: Path) -> Path:
+    """Some of the demo's questions, among which one gains, one stays and one loses, with every other passage."""
+    parts = find_beir(Path(demo.__path__[0]))
+    queries = parts.queries.read_text("utf-8").splitlines()[:QUESTIONS]
+    ids = {json.loads(line)["_id"] for line in queries}
+    head, *judgements = parts.qrels.read_text("utf-8").splitlines()
+    judgements = [line for line in judgements if line.split("\t")[0] in ids]
+    judged = {line.split("\t")[1] for line in judgements}
+    passages = parts.corpus.read_text("utf-8").splitlines()
+    kept = [line for n, line in enumerate(passages) if n % 2 == 0 or json.loads(line)["_id"] in judged]
+    (tmp_path / "qrels").mkdir()
+    for name, lines in (("corpus.jsonl", kept), ("queries.jsonl", queries), ("qrels/test.tsv", [head, *judgements])):
+        (tmp_path / name).write_text("\n".join(lines) + "\n", "utf-8")
+    return tmp_path
+
+
+def test_the_questions_that_are_shown_are_chosen_by_what_was_measured(biorerank: Run, part_of_the_demo: Path) -> None:
+    document = json.loads(biorerank("demo", "--collection", part_of_the_demo, "--json").stdout)
     gains = [one["ndcg@10"]["reranked"] - one["ndcg@10"]["first_stage"] for one in document["questions"]]
     assert len(gains) == 3 and gains[0] > 0 == gains[1] > gains[2]
     systems = document["systems"]["nDCG@10"]
