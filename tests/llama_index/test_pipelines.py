@@ -129,7 +129,7 @@ def two_stages_agree(index: PassageIndex, questions: list[str], reranker: BioRer
 
 def test_the_demo_collection_with_the_embedded_models():
     folder = Path(models.__file__).parents[1] / "demo"
-    index = PassageIndex.build(read_passages(folder))
+    index = PassageIndex.build(itertools.islice(read_passages(folder), 60))
     questions = [query.text for query in read_queries(folder / "queries.jsonl")][:2]
     with BioReranker() as core:
         reranker = BioRerankPostprocessor(top_n=5)
@@ -139,8 +139,8 @@ def test_the_demo_collection_with_the_embedded_models():
 
 @pytest.mark.data
 def test_bioasq_with_the_embedded_models(data_dir: Path):
-    questions = [query.text for query in itertools.islice(read_queries(data_dir / "bioasq" / "dev.jsonl.gz"), 3)]
-    passages = itertools.islice(read_passages(data_dir / "bioasq" / "corpus.jsonl.gz"), 400)
+    questions = [query.text for query in itertools.islice(read_queries(data_dir / "bioasq" / "dev.jsonl.gz"), 2)]
+    passages = itertools.islice(read_passages(data_dir / "bioasq" / "corpus.jsonl.gz"), 60)
     with BioReranker() as core:
         reranker = BioRerankPostprocessor(top_n=5)
         two_stages_agree(PassageIndex.build(passages), questions, reranker, core)
