@@ -193,13 +193,13 @@ def _same_as_two_stages(passages: list[Passage], questions: list[str], k: int, t
 def test_the_demo_collection(demo_passages, no_network):
     """Titles, templates and stored weights arrive: the order and the values are those of ``TwoStageSearch``."""
     questions = [query.text for query in read_queries(DEMO / "queries.jsonl")[:2]]
-    _same_as_two_stages(demo_passages[:60], questions, k=10, top_n=5)
+    _same_as_two_stages(demo_passages[:30], questions, k=10, top_n=5)
 
 
 @embedded
 @pytest.mark.data
 def test_bioasq(data_dir):
     path = data_dir / "bioasq" / "dev.jsonl.gz"
-    passages = list({passage.id: passage for passage in read_passages(path)}.values())[:60]
+    passages = list({passage.id: passage for passage in read_passages(path)}.values())[:30]
     questions = [query.text for query in read_queries(path)[:2]]
     _same_as_two_stages(passages, questions, k=10, top_n=5)
