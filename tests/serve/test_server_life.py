@@ -18,6 +18,7 @@ import pytest
 from support.serve import QUERY, Quick, Running, Slow, order_of, started
 
 from biorerank_plugins import BioReranker
+from biorerank_plugins._common.ports import listen
 from biorerank_plugins.errors import ModelError, ScoringTimeoutError
 from biorerank_plugins.serve import Engine, Limits, Server, create_app
 from biorerank_plugins.testing import ScriptedScorer
@@ -201,6 +202,16 @@ def test_a_port_that_is_taken_is_an_error_that_names_it(server: Running):
     port = int(server.url.rpartition(":")[2])
     with pytest.raises(OSError, match=f"port {port}"):
         Server(Engine(BioReranker(Quick())), port=port)
+
+
+def test_the_parts_of_a_reply_do_not_wait_for_one_another():
+    with (
+        listen("127.0.0.1", 0, waiting=1) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+        listening.accept()[0] as taken,
+    ):
+        assert client.getpeername() == taken.getsockname()
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_what_is_under_way_is_answered_before_the_server_stops():
