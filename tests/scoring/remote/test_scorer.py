@@ -46,7 +46,8 @@ def _answering(answer: Callable[[str, dict[str, Any]], Reply]) -> Iterator[tuple
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever)
+        # Asked to stop, it looks whether it should once an interval: half a second, unless told otherwise.
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{http.server_port}", asked
