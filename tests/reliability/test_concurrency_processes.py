@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.fresh import run_fresh
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins._common.forks import Lock, renew_in_child, why_not_here
@@ -39,14 +40,7 @@ def assert_in_child(is_right, *about):
 
 def _run(body: str, *arguments: object) -> None:
     """In a process of its own: forking one that runs threads is what is tested."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _SCRIPT + body, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=environment,
-    )
+    done = run_fresh(_SCRIPT + body, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

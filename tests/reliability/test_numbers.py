@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.fresh import run_fresh
 from support.scorers import by_number
 from support.texts import WORDS, texts_of
 
@@ -116,14 +114,7 @@ print("again")
 again = large.score("is p53 good", texts)
 assert max(abs(one - other) for one, other in zip(again, found)) < 1e-4
 """
-    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tiny_cross_encoder_dir)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=environment,
-    )
+    done = run_fresh(script, tiny_cross_encoder_dir)
     assert done.returncode == 0, done.stdout + done.stderr
     first, again = done.stdout.split("again")
     assert "Out of memory with" in first

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 import torch
+from support.fresh import run_fresh
 
 from biorerank_plugins.runtime.computing import computing
 
@@ -56,7 +56,9 @@ def two_threads() -> Iterator[None]:
 
 
 def _printed(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    done = run_fresh(code)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux tells them")

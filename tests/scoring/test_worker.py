@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import subprocess
-import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fresh import run_fresh
 from support.worker import Recorder, expected, nothing, pair, run, start_together, wait_until
 
 from biorerank_plugins.errors import OverloadedError, ScoringError
@@ -190,5 +189,5 @@ def busy():
 reranker.rank("does aspirin work", texts)
 {ending}
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = run_fresh(code)
     assert (done.returncode, "terminate" in done.stderr) == (0, False)
