@@ -63,11 +63,12 @@ def _import() -> None:
     import gc
 
     import faiss
+    import sentence_transformers
     import torch
     import transformers.models.bert.modeling_bert
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    del faiss, torch, transformers, AutoModelForSequenceClassification, AutoTokenizer
+    del faiss, sentence_transformers, torch, transformers, AutoModelForSequenceClassification, AutoTokenizer
     gc.freeze()  # a collection in a child need not copy all of it
 
 
