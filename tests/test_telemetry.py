@@ -6,8 +6,6 @@ import asyncio
 import json
 import logging
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from support.fresh import run_fresh
 
 from biorerank_plugins._common.versions import install_line
 
@@ -331,6 +330,6 @@ def test_nothing_is_logged_by_telling(told: Told, reranker: BioReranker, caplog:
 
 
 def _printed(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240)
+    done = run_fresh(program)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

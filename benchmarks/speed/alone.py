@@ -67,15 +67,15 @@ def ask(process: subprocess.Popen[str], number: int) -> float:
     return float(process.stdout.readline())
 
 
-def seconds_of_all(rounds: int, arguments: Sequence[str]) -> dict[str, list[float]]:
+def seconds_of_all(systems: Sequence[str], rounds: int, arguments: Sequence[str]) -> dict[str, list[float]]:
     with ExitStack() as stack:
         processes = {}
-        for system in SYSTEMS:
+        for system in systems:
             command = [sys.executable, "-m", "benchmarks.speed.alone", *arguments, "--child", system]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             processes[system] = stack.enter_context(process)  # which closes its stdin, and waits for it
         times = [{system: ask(one, number) for system, one in processes.items()} for number in range(WARM_UP + rounds)]
-    return {system: [one[system] for one in times[WARM_UP:]] for system in SYSTEMS}
+    return {system: [one[system] for one in times[WARM_UP:]] for system in systems}
 
 
 def main() -> None:
@@ -83,6 +83,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with bioasq/")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--candidates", type=int, default=100)
+    parser.add_argument(
+        "--system", action="append", choices=SYSTEMS[1:], help="this one beside predict; repeatable; default: all"
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", choices=SYSTEMS, help="score what is asked for on stdin")
     args = parser.parse_args()
@@ -90,7 +93,7 @@ def main() -> None:
         serve(args.child, drawn(args.data, WARM_UP + args.rounds, args.candidates))
         return
     given = ["--data", str(args.data), "--rounds", str(args.rounds), "--candidates", str(args.candidates)]
-    seconds = seconds_of_all(args.rounds, given)
+    seconds = seconds_of_all((BASELINE, *(args.system or SYSTEMS[1:])), args.rounds, given)
     found = {system: spread(ratios(seconds[BASELINE], own)) for system, own in seconds.items() if system != BASELINE}
     result: dict[str, Any] = {
         "machine": machine(),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
+from support.fresh import run_fresh
 
 from biorerank_plugins._common.versions import install_line
 
@@ -36,10 +35,6 @@ ADAPTERS = {
 }
 
 
-def _run(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240)
-
-
 def test_an_adapter_without_its_host_names_the_pip_line():
     program = f"""{BLOCKED.format(blocked=())}
 import json
@@ -53,7 +48,7 @@ for code, (host, _) in {ADAPTERS!r}.items():
         said[code] = str(error)
 print(json.dumps(said))
 """
-    result = _run(program)
+    result = run_fresh(program)
     assert result.returncode == 0, result.stderr
     said = json.loads(result.stdout)
     for code, (host, extra) in ADAPTERS.items():
@@ -72,7 +67,7 @@ from biorerank_plugins.testing import ScriptedScorer
 scorer = ScriptedScorer(lambda query, text: float(text))
 print([line.input_index for line in biorerank_plugins.BioReranker(scorer).rank("q", ["1", "3", "2"])], sought)
 """
-    result = _run(program)
+    result = run_fresh(program)
     assert (result.returncode, result.stdout.strip()) == (0, "[1, 2, 0] []"), result.stderr
 
 
@@ -86,5 +81,5 @@ print([line.input_index for line in biorerank_plugins.BioReranker(scorer).rank("
 )
 def test_nothing_imports_a_host_of_another_adapter(code, own):
     others = [host for host in HOSTS if host != own]
-    result = _run(f"{code}\nimport sys\nprint([name for name in {others!r} if name in sys.modules])")
+    result = run_fresh(f"{code}\nimport sys\nprint([name for name in {others!r} if name in sys.modules])")
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
