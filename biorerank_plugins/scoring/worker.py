@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class BatchWorker:
-    """Runs batches of one model in a thread of its own.
+    """Puts batches of one model together in a thread of its own, and has them computed.
 
     :param max_batch_tokens: tokens a batch; halved, for good, when memory runs out.
     :param padded: whether all pairs of a batch count as long as its longest.

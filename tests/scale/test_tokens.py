@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from support.fresh import run_fresh
 
 from biorerank_plugins import Passage
 from biorerank_plugins._common.versions import install_line
@@ -50,5 +49,5 @@ except MissingExtraError as error:
 
 
 def test_without_ray_the_pip_line_is_named():
-    done = subprocess.run([sys.executable, "-c", MISSING], capture_output=True, text=True, timeout=200)
+    done = run_fresh(MISSING)
     assert done.stdout.strip().endswith(install_line("ray")), done.stderr
