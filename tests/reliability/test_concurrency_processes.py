@@ -1,4 +1,4 @@
-"""Child processes: forked ones go on scoring on a CPU, whatever the parent was doing; spawned ones load the model."""
+"""Forked processes go on scoring on a CPU, whatever their parent was doing; copies are rerankers of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -22,7 +21,7 @@ QUERY, TEXTS = "is p53 a tumour suppressor", [f"p53 suppresses tumours {'and cel
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 _SCRIPT = """
-import asyncio, multiprocessing, os, signal, sys, threading, time
+import asyncio, os, signal, sys, threading, time
 import torch
 from biorerank_plugins import BioReranker
 QUERY, TEXTS = "is p53 a tumour suppressor", [f"p53 suppresses tumours {'and cells ' * n}" for n in range(30)]
@@ -237,30 +236,6 @@ assert reranker.score(QUERY, TEXTS) == expected
 """,
         tiny_cross_encoder_dir,
     )
-
-
-def test_a_reranker_goes_to_a_spawned_process(tiny_cross_encoder_dir, tmp_path):
-    """``spawn`` imports the script again, so it must be a file."""
-    script = tmp_path / "spawned.py"
-    script.write_text(
-        _SCRIPT
-        + """
-def work(reranker, texts):
-    with reranker:
-        return reranker.score(QUERY, texts)
-if __name__ == "__main__":
-    reranker = make()
-    expected = reranker.score(QUERY, TEXTS)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(work, (reranker, TEXTS)) == expected
-    assert reranker.score(QUERY, TEXTS) == expected
-""",
-        encoding="utf-8",
-    )
-    done = subprocess.run(
-        [sys.executable, str(script), str(tiny_cross_encoder_dir)], capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_copy_is_a_reranker_of_its_own(tiny_cross_encoder_dir: Path):

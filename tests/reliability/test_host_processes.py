@@ -1,4 +1,7 @@
-"""Processes that hosts start: workers that are handed an index, a search or a retriever, and LlamaIndex's ingestion."""
+"""Processes that hosts start: workers that are handed an index, a search or a retriever, and LlamaIndex's ingestion.
+
+With the embedded models: a process that is spawned need not import transformers for them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.pool import Pool
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +39,12 @@ def find(kind: str, handed: Any) -> tuple[int, Found]:
     return os.getpid(), FIND[kind](handed)
 
 
+def score(handed: BioReranker) -> tuple[int, list[float]]:
+    """Score in the worker, and close there what it was handed."""
+    with handed:
+        return os.getpid(), handed.score(QUERY, TEXTS)
+
+
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Pool]:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -44,15 +52,13 @@ def worker() -> Iterator[Pool]:
 
 
 @pytest.fixture(scope="module")
-def handed(
-    tiny_encoder_dir: Path, tiny_cross_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def handed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("handed")
-    encoder = BiEncoder(tiny_encoder_dir, device="cpu", dtype="float32")
+    encoder = BiEncoder(device="cpu", dtype="float32")
     PassageIndex.build(TEXTS, encoder=encoder).save(folder / "index")
     ShardedIndex.build(TEXTS, folder / "shards", shards=2, encoder=encoder)
     index = PassageIndex.load(folder / "index", encoder=encoder)
-    reranker = BioReranker(tiny_cross_encoder_dir, device="cpu", dtype="float32")
+    reranker = BioReranker(device="cpu", dtype="float32")
     return {
         "index": index,
         "shards": ShardedIndex.load(folder / "shards", encoder=encoder),
@@ -73,10 +79,19 @@ def test_a_spawned_worker_finds_what_its_parent_finds(kind: str, handed: dict[st
     assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-5)
 
 
-def test_llama_index_ingests_with_two_workers(tiny_encoder_dir: Path):
+def test_a_reranker_scores_in_a_spawned_worker_as_here_to_the_bit(worker: Pool):
+    reranker = BioReranker(device="cpu", dtype="float32", cache_bytes=0)
+    expected = reranker.score(QUERY, TEXTS)
+    process, found = worker.apply(score, (reranker,))
+    assert process != os.getpid()
+    assert found == expected
+    assert reranker.score(QUERY, TEXTS) == expected  # what was closed is another one
+
+
+def test_llama_index_ingests_with_two_workers():
     """``run`` spawns its workers; ``arun`` starts them as the system does, which on Linux forks until Python 3.14."""
     nodes = [TextNode(id_=str(number), text=text) for number, text in enumerate(TEXTS)]
-    embedding = llama_index.BioEmbedding(tiny_encoder_dir, device="cpu", dtype="float32")
+    embedding = llama_index.BioEmbedding(device="cpu", dtype="float32")
     expected = {node.node_id: pytest.approx(embedding.get_text_embedding(node.text), abs=1e-5) for node in nodes}
     pipeline = IngestionPipeline(transformations=[embedding], disable_cache=True)
     with warnings.catch_warnings():
