@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from support import ROOT
+from support.fresh import run_fresh
 
 # What a machine with a GPU and torch on it need not have.
 MISSING = (
@@ -22,7 +20,10 @@ def run(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
     out = tmp_path / "gpu.json"
     code = f"""
 import importlib.util, runpy, sys
+sys.path.insert(0, {str(ROOT)!r})
 missing = lambda name: name.partition(".")[0] in {MISSING!r}
+for name in filter(missing, list(sys.modules)):
+    del sys.modules[name]
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if missing(name):
@@ -33,8 +34,7 @@ importlib.util.find_spec = lambda name, package=None: None if missing(name) else
 sys.argv = ["gpu.py", "--out", {str(out)!r}, *{arguments!r}]
 runpy.run_module("benchmarks.speed.gpu", run_name="__main__")
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = run_fresh(code)
     report = json.loads(out.read_text()) if out.is_file() else {}
     return done.returncode, report, done.stdout + done.stderr
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.fresh import run_fresh
 
 from biorerank_plugins import BioReranker
 from biorerank_plugins.runtime.plain_folder import is_plain
@@ -27,12 +26,15 @@ def _change(path: Path, **changes: object) -> None:
 
 
 def test_a_plain_folder_is_scored_without_importing_sentence_transformers(folder: Path) -> None:
-    code = (
-        "import sys; from biorerank_plugins import BioReranker; "
-        f"BioReranker({str(folder)!r}, device='cpu').predict([('a', 'b')]); "
-        "sys.exit('sentence_transformers' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = """
+import sys
+for name in [name for name in sys.modules if name.partition(".")[0] == "sentence_transformers"]:
+    del sys.modules[name]
+from biorerank_plugins import BioReranker
+BioReranker(sys.argv[1], device="cpu").predict([("a", "b")])
+sys.exit("sentence_transformers" in sys.modules)
+"""
+    done = run_fresh(code, folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # no progress bar of the library either
 

@@ -24,28 +24,34 @@ from typing import Any
 SECONDS = 240  # that a program may take
 
 
+# Libraries read these once, when they are loaded: two threads for OpenMP, and no GPU, which a fork would lose.
+_FIXED = {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""}
+
+
 def run_fresh(program: str, *arguments: object) -> CompletedProcess[str]:
-    """Run a program as ``python -c`` does, with two threads for OpenMP, and return what it wrote.
+    """Run a program as ``python -c`` does, with two threads for OpenMP and without a GPU, and return what it wrote.
 
     :param arguments: of its command line.
     """
     argv = ["-c", *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
-        request = {"program": program, "argv": argv, "environment": dict(os.environ), "folder": folder}
+        request = {"program": program, "argv": argv, "environment": _environment(), "folder": folder}
         status = _imported().ask(request)
         out, err = ((Path(folder) / name).read_text(encoding="utf-8") for name in ("out", "err"))
     return CompletedProcess(argv, status, out, err)
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables of this process now, but for its allocator and what is fixed."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} | _FIXED
 
 
 class _Imported:
     """The process that has imported everything, until this one ends."""
 
     def __init__(self) -> None:
-        # Read once, when the libraries are loaded. The allocator is the system's, whatever this process has.
-        fixed = {"OMP_NUM_THREADS": "2"}
-        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} | fixed
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
         )
 
     def ask(self, request: Mapping[str, Any]) -> int:
@@ -72,8 +78,8 @@ def _import() -> None:
     gc.freeze()  # a collection in a child need not copy all of it
 
 
-def _next_program() -> dict[str, Any] | None:
-    """Fork a child for every request, in which it is returned; ``None`` when there are no more."""
+def _next_program() -> dict[str, Any]:
+    """Fork a child for every request, in which it is returned; end when there are no more."""
     while line := sys.stdin.readline():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on, about threads of BLAS that only wait
@@ -82,7 +88,7 @@ def _next_program() -> dict[str, Any] | None:
             return dict(json.loads(line))
         sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
         sys.stdout.flush()
-    return None
+    os._exit(0)  # taking apart what was imported takes half a second
 
 
 def _become(request: Mapping[str, Any]) -> None:
@@ -101,6 +107,6 @@ def _become(request: Mapping[str, Any]) -> None:
 
 if __name__ == "__main__":
     _import()
-    if _request := _next_program():
-        _become(_request)
-        exec(compile(_request["program"], "<program>", "exec"))  # here, where a program's own globals are
+    _request = _next_program()
+    _become(_request)
+    exec(compile(_request["program"], "<program>", "exec"))  # here, where a program's own globals are
