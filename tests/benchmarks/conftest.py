@@ -1,0 +1,5 @@
+"""Before anything is timed, garbage is collected."""
+
+from support.collecting import only_new_objects_are_collected
+
+__all__ = ["only_new_objects_are_collected"]
