@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
+from support.fresh import run_fresh
 from support.packed import needs_bytes
 
 from biorerank_plugins.runtime.packed.byte_kernels import ByteLinear, quantized, why_no_bytes
@@ -85,6 +82,8 @@ def test_neighbouring_weights_fit_into_16_bits_and_lose_no_more_than_they_must(s
 def test_on_processors_that_can_do_less(arithmetic):
     """oneDNN told to use nothing newer: the products of ``AVX2`` and ``AVX512_CORE`` overflow with all of 8 bits."""
     script = """
+import os, sys
+os.environ["ONEDNN_MAX_CPU_ISA"] = sys.argv[1]  # read at its first product
 import torch
 from biorerank_plugins.runtime.packed.byte_kernels import ByteLinear, adds_in_16_bits, why_no_bytes
 from biorerank_plugins.runtime.packed.cpu_kernels import Memory
@@ -95,10 +94,7 @@ with torch.inference_mode():
 assert off < 0.5, off
 print(adds_in_16_bits())
 """
-    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": arithmetic}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=240, check=False
-    )
+    done = run_fresh(script, arithmetic)
     assert done.returncode == 0, done.stderr
     assert arithmetic == "DEFAULT" or done.stdout.strip() == "True"
 
