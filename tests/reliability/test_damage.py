@@ -15,6 +15,7 @@ import pytest
 from fixtures.make_fixtures import PASSAGES
 from support import TESTS
 from support.first_stage import WordEncoder, collection
+from support.fresh import run_fresh
 from support.fuzz_files import limit_faiss
 
 from biorerank_plugins.errors import PassageIndexError
@@ -169,7 +170,7 @@ def test_a_read_only_folder_is_read_and_changes_are_refused(saved: Path) -> None
         Path(place).chmod(0o755)
         folder.chmod(0o555)
         code = _AS_NOBODY.format(tests=str(TESTS), folder=str(folder))
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = run_fresh(code)
         folder.chmod(0o755)
     assert done.stdout.strip() == "read", done.stderr
 

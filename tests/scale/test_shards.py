@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support import TESTS
 from support.first_stage import WordEncoder, collection
+from support.fresh import run_fresh
 from support.scorers import shared_words
 
 from biorerank_plugins.errors import ScoringError, ShardError
@@ -135,11 +136,7 @@ def test_a_killed_run_goes_on_and_makes_no_shard_twice(tmp_path: Path):
     """SIGKILL at any moment: what is there is whole, and the next run embeds only what is missing."""
     work, log = tmp_path / "work", tmp_path / "log"
     code = CHILD.format(tests=str(TESTS))
-
-    def command(seconds: float) -> list[str]:
-        return [sys.executable, "-c", code, str(work), str(log), str(seconds)]
-
-    child = subprocess.Popen(command(0.1))
+    child = subprocess.Popen([sys.executable, "-c", code, str(work), str(log), "0.1"])
     try:
         deadline = time.monotonic() + 120
         while len(list((work / "embeddings").glob("0*.safetensors"))) < 5:
@@ -153,7 +150,8 @@ def test_a_killed_run_goes_on_and_makes_no_shard_twice(tmp_path: Path):
     before = {path.name: path.stat().st_mtime_ns for path in (work / "embeddings").glob("0*.safetensors")}
     assert 5 <= len(before) < 20
     encoded_before = log.read_text().split()
-    subprocess.run(command(0.0), check=True, timeout=120)
+    again = run_fresh(code, work, log, 0.0)
+    assert again.returncode == 0, again.stderr
     after = {path.name: path.stat().st_mtime_ns for path in (work / "embeddings").glob("0*.safetensors")}
     assert len(after) == 20
     assert {name: after[name] for name in before} == before  # not written again
