@@ -107,7 +107,7 @@ class EmbeddingModel:
         for positions in token_budget_batches(lengths, self._batch_tokens):
             batch = partial(self._embed_batch, [encoded[position] for position in positions])
             # Batch by batch: scoring, which computes in the same thread, goes on in between.
-            vectors[positions] = computing(batch) if self._device.type == "cpu" else batch()
+            vectors[positions] = computing(batch, self._device)
         return vectors
 
     def _embed_batch(self, batch: Sequence[Tokens]) -> FloatArray:

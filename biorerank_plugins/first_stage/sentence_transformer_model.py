@@ -74,8 +74,7 @@ class SentenceTransformerModel:
         refuse_in_child(self._device, self._process)
         with self._encoding:
             self._model.max_seq_length = max_length
-            compute = partial(self._vectors, partial(encode, texts, prompt=prefix))
-            return computing(compute) if self._device.type == "cpu" else compute()
+            return computing(partial(self._vectors, partial(encode, texts, prompt=prefix)), self._device)
 
     def _vectors(self, encode: Callable[..., Any]) -> FloatArray:
         with inference(self._device):

@@ -2,9 +2,9 @@
 
 OpenMP gives each thread that computes helpers of its own, and keeps them while it lives. As soon as there are more
 helpers than cores, libgomp puts every one to sleep between two products instead of letting it look out for the next;
-a reranking of 100 snippets on two cores took a quarter longer while the thread that had loaded the model, or embedded
-the question, kept its own. In a forked process those of the thread that forked are gone, and it would wait for them for
-ever.
+a reranking of 100 snippets on two cores took up to a quarter longer while the thread that had loaded the model, or
+embedded the question, kept its own. In a forked process those of the thread that forked are gone, and it would wait
+for them for ever.
 """
 
 from __future__ import annotations
@@ -25,19 +25,21 @@ _LOCK = Lock()
 _THREADS: dict[int, Threads] = {}
 
 
-def computing(work: Callable[[], T]) -> T:
+def computing(work: Callable[[], T], device: torch.device | None = None) -> T:
     """Do work in the thread that computes, after what was asked for before; return what it returns.
 
     A caller that is interrupted does not wait for the end of it. With one thread a product there are no helpers, and
     the work is done in place, so that several callers may use several cores.
 
     :param work: what to do; it must not wait for another thread that computes.
+    :param device: where it computes, if that is known; what a GPU computes is asked for in place.
 
     >>> computing(lambda: 1 + 1)
     2
     """
     number = torch.get_num_threads()
-    if (number == 1 and not forked()) or getattr(_HERE, "computes", False):
+    elsewhere = device is not None and device.type != "cpu"
+    if elsewhere or (number == 1 and not forked()) or getattr(_HERE, "computes", False):
         return work()
     try:
         future = _thread(number).executor.submit(copy_context().run, _mark, work)

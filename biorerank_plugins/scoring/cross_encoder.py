@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,11 @@ class TokenScorer(Scorer):
         self._backend: Backend | None = backend
         # On a CPU all pairs of a request are sorted by length; a device that computes meanwhile gets them in parts.
         self._in_parts = backend.device.type != "cpu"
-        self._worker = BatchWorker(_forward(backend), max_batch_tokens, padded=backend.padded, merge=self._in_parts)
+
+        def forward(pairs: Sequence[EncodedPair]) -> Logits:
+            return computing(partial(backend.forward, pairs), backend.device)
+
+        self._worker = BatchWorker(forward, max_batch_tokens, padded=backend.padded, merge=self._in_parts)
         self._process = os.getpid()
 
     @property
@@ -99,12 +103,6 @@ class TokenScorer(Scorer):
         return self._backend
 
 
-def _forward(backend: Backend) -> Callable[[Sequence[EncodedPair]], Logits]:
-    if backend.device.type != "cpu":
-        return backend.forward
-    return lambda pairs: computing(partial(backend.forward, pairs))
-
-
 class CrossEncoderScorer(Scorer):
     """The general path: ``CrossEncoder.predict`` itself, for families that the token path does not cover.
 
@@ -138,7 +136,7 @@ class CrossEncoderScorer(Scorer):
                 part = order[done : done + self._batch_size]
                 predict = partial(self._predict, model, [pairs[position] for position in part])
                 with telemetry.stage("score"):
-                    logits[part] = computing(predict) if model.device.type == "cpu" else predict()
+                    logits[part] = computing(predict, model.device)
                 done += len(part)
             finally:
                 self._lock.release()

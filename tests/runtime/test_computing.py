@@ -49,8 +49,17 @@ atexit.register(lambda: print(len(reranker.rank("Which drug reverses dabigatran?
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
+    yield from _with_threads(2)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    yield from _with_threads(1)
+
+
+def _with_threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(number)
     yield
     torch.set_num_threads(before)
 
@@ -87,7 +96,7 @@ def test_work_may_ask_for_work(two_threads: None) -> None:
     assert computing(lambda: computing(lambda: 1)) == 1
 
 
-def test_with_one_thread_a_product_callers_compute_at_the_same_time() -> None:
+def test_with_one_thread_a_product_callers_compute_at_the_same_time(one_thread: None) -> None:
     both = threading.Barrier(2)
     other = threading.Thread(target=lambda: computing(lambda: both.wait(WAIT)))
     other.start()
