@@ -19,9 +19,9 @@ import pytest
 from haystack.utils import ComponentDevice
 from langchain_core.documents import Document as LangChainDocument
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
+from support import DEMO
 from support.texts import WORDS
 
-import biorerank_plugins
 from biorerank_plugins import BiEncoder, BioReranker, Candidate, Passage, PassageIndex, TwoStageSearch, models
 from biorerank_plugins import haystack as bio_haystack
 from biorerank_plugins import langchain as bio_langchain
@@ -29,7 +29,6 @@ from biorerank_plugins import llama_index as bio_llama_index
 from biorerank_plugins.adapters_common import HostTexts
 from biorerank_plugins.readers import read_passages, read_queries
 
-DEMO = Path(biorerank_plugins.__file__).parent / "demo"
 QUERY = "is p53 a tumour suppressor"
 CPU = {"device": "cpu", "dtype": "float32"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.examples import DEMO
+from support import DEMO
 
 from biorerank_plugins import PassageIndex
 from biorerank_plugins.readers import read_passages

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import DEMO
 
-import biorerank_plugins
 from biorerank_plugins import BioReranker, PassageIndex, models
 from biorerank_plugins.evaluation import evaluate_systems
 from biorerank_plugins.readers import read_passages, read_qrels, read_queries
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "measure_improvement.ipynb"
-DEMO = Path(biorerank_plugins.__file__).parent / "demo"
 QUESTIONS, CANDIDATES = 6, 20  # the notebook's own are 60 and 100
 FEWER = f"""
 queries = queries[:{QUESTIONS}]

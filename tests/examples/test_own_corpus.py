@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from support import DEMO
 from support.programs import run_program
 from support.scripts import run_script
 
-import biorerank_plugins
 from benchmarks.quality import own_corpus
 from biorerank_plugins import models
 
-DEMO = Path(biorerank_plugins.__file__).parent / "demo"
 PASSAGES = 110  # the first and the 101st get a new version, the 99th is deleted
 
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import pickle
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever, EnsembleRetriever, MultiQueryRetriever
@@ -17,15 +16,13 @@ from langchain_core.load import dumps, loads
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from support import DEMO
 from support.langchain import QUERY, documents, numbered, ticks_during
 from support.scorers import by_number
 
-import biorerank_plugins
 from biorerank_plugins import BiEncoder, BioReranker, Passage, TwoStageSearch, models
 from biorerank_plugins.langchain import BioRerankCompressor, BioRetriever
 from biorerank_plugins.readers import read_passages, read_queries
-
-DEMO = Path(biorerank_plugins.__file__).parent / "demo"
 
 embedded = pytest.mark.skipif(
     not {models.DEFAULT_RERANKER, models.DEFAULT_ENCODER} <= set(models.names()),

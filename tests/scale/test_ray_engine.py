@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support import DEMO
 
 from biorerank_plugins import Passage, PassageIndex
 from biorerank_plugins.first_stage import BiEncoder
@@ -21,7 +22,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray"),
 ]
-DEMO = Path(__file__).parents[2] / "biorerank_plugins" / "demo"
 
 
 def biorerank(*arguments: object) -> subprocess.CompletedProcess[str]:

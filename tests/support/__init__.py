@@ -13,6 +13,9 @@ TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 """The checkout."""
 
+DEMO = ROOT / "biorerank_plugins" / "demo"
+"""The demo collection, in BEIR's layout."""
+
 
 def needs(*packages: str) -> pytest.MarkDecorator:
     """Skip tests where a package is not installed; unlike ``importorskip`` it loads nothing of it."""

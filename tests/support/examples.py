@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import biorerank_plugins
 from biorerank_plugins.readers import read_passages, read_qrels
+from support import DEMO
 
-__all__ = ["DEMO", "QUESTION", "assert_the_right_passage_is_quoted", "texts_of_gold"]
+__all__ = ["QUESTION", "assert_the_right_passage_is_quoted", "texts_of_gold"]
 
-DEMO = Path(biorerank_plugins.__file__).parent / "demo"
 QUESTION = "On which enzyme does vericiguat act, and does it need endogenous nitric oxide to do so?"
 _QUESTION_ID = "question-12"
 
